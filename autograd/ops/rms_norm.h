@@ -1,0 +1,44 @@
+#ifndef WYVERN_AUTOGRAD_OPS_RMS_NORM_H_
+#define WYVERN_AUTOGRAD_OPS_RMS_NORM_H_
+
+#include "autograd/op_case.h"
+#include "autograd/tape.h"
+
+namespace wyvern {
+
+// RMS norm with fused residual add; equations in kernels/ops/rms_norm.h.
+struct RmsNorm {
+  static constexpr const char* kName = "rms_norm";
+  template <class T>
+  struct Inputs {
+    T x;         // [..., D]
+    T residual;  // like x; optional
+    T weight;    // [D]
+    FIELDS(x, residual, weight)
+  };
+  static constexpr Role kInputRoles[] = {Role::kIo, Role::kIo, Role::kAcc};
+  template <class T>
+  struct Outputs {
+    T y;    // like x
+    T sum;  // x + residual; undefined without a residual
+    FIELDS(y, sum)
+  };
+  static constexpr Role kOutputRoles[] = {Role::kIo, Role::kIo};
+  struct Params {
+    double eps = 1e-6;
+  };
+  struct Saved {
+    Tensor s, weight, rstd;
+    bool has_residual = false;
+  };
+
+  static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);
+  static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
+                                 const Inputs<GradRequest>& want);
+  static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
+  static std::vector<OpCase<RmsNorm>> Cases();
+};
+
+}  // namespace wyvern
+
+#endif  // WYVERN_AUTOGRAD_OPS_RMS_NORM_H_

@@ -1,0 +1,214 @@
+// Reverse-mode automatic differentiation. Ops run eagerly; the tape records, in order, what each
+// backward needs.
+//
+// An op is a struct (autograd/ops/rms_norm.h is a short one to read):
+//
+//   struct Scale {
+//     static constexpr const char* kName = "scale";
+//     template <class T> struct Inputs { T x; FIELDS(x) };    // differentiable tensors
+//     template <class T> struct Outputs { T y; FIELDS(y) };
+//     struct Params { double factor = 1; };                   // everything else, index tensors too
+//     struct Saved { Params params; };                        // all that Backward may read
+//     static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);
+//     static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
+//                                    const Inputs<GradRequest>& want);
+//     static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
+//   };
+//
+// Forward: `saved` is null when no gradient will be asked for. Optional inputs may be undefined.
+// Backward: a field of `d_out` that is undefined is a zero gradient (at least one is defined).
+// It returns the gradient of each input in the input's own shape and dtype, or an undefined tensor
+// for one that is not wanted, is zero, or was added into its request's buffer already.
+#ifndef WYVERN_AUTOGRAD_TAPE_H_
+#define WYVERN_AUTOGRAD_TAPE_H_
+
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "autograd/fields.h"
+#include "autograd/tensor.h"
+
+namespace wyvern {
+
+// Necessary work of an op: floating-point operations of its products and least bytes moved.
+struct Cost {
+  double forward_flops = 0, backward_flops = 0;
+  double forward_bytes = 0, backward_bytes = 0;
+
+  Cost& operator+=(const Cost& other);
+};
+
+// What Backward is asked for one input.
+struct GradRequest {
+  bool wanted = false;
+  // When defined: a buffer of the input's shape (fp32 for bf16 and fp32 inputs) that an op may add
+  // the gradient into itself, instead of returning it. Parameters have one.
+  Tensor into;
+};
+
+// Where the gradient of one Var gathers.
+struct GradSlot {
+  Shape shape;        // of the value; views of it deliver gradients in shapes of their own
+  Tensor grad;        // undefined: zero so far
+  bool leaf = false;  // a parameter: grad is a buffer that gradients are added into
+};
+
+// A tensor and, when it takes part in differentiation, the place of its gradient.
+class Var {
+ public:
+  Var() = default;
+  // A constant.
+  explicit Var(Tensor value) : value_(std::move(value)) {}
+  // A leaf whose gradient is returned by grad() after Backward.
+  static Var Leaf(Tensor value);
+  // A parameter: gradients are added into `grad`, which the caller zeroes.
+  static Var Parameter(Tensor value, Tensor grad);
+
+  bool defined() const { return value_.defined(); }
+  const Tensor& value() const { return value_; }
+  bool requires_grad() const { return slot_ != nullptr; }
+  // Undefined if no gradient has arrived.
+  Tensor grad() const { return slot_ == nullptr ? Tensor() : slot_->grad; }
+
+  // A view of the same elements in another shape; its gradient flows to the same place.
+  Var Reshape(Shape shape) const;
+
+ private:
+  friend class Tape;
+  Var(Tensor value, std::shared_ptr<GradSlot> slot)
+      : value_(std::move(value)), slot_(std::move(slot)) {}
+
+  Tensor value_;
+  std::shared_ptr<GradSlot> slot_;
+};
+
+class Tape {
+ public:
+  // A tape that does not record runs ops without saving anything (no_grad).
+  explicit Tape(bool recording = true) : recording_(recording) {}
+  Tape(const Tape&) = delete;
+  Tape& operator=(const Tape&) = delete;
+
+  template <class Op>
+  typename Op::template Outputs<Var> Apply(const typename Op::template Inputs<Var>& in,
+                                           const typename Op::Params& params);
+
+  // y = fn(x) keeping only x: backward runs fn again. fn must be a pure function of its inputs and
+  // of parameters, whose gradients it adds as usual. Undefined entries of x stay undefined.
+  using Segment = std::function<std::vector<Var>(Tape&, const std::vector<Var>&)>;
+  std::vector<Var> Recompute(const Segment& fn, const std::vector<Var>& x);
+
+  // Seeds `outputs` with their gradients, runs all recorded ops backward, and forgets them.
+  // Activations are released as soon as they have been used.
+  void Backward(const std::vector<std::pair<Var, Tensor>>& outputs);
+  // With gradient one: for a loss of one element.
+  void Backward(const Var& loss);
+
+  bool recording() const { return recording_; }
+  // Sum over the ops applied so far, without recomputation.
+  const Cost& cost() const { return cost_; }
+
+ private:
+  struct Node {
+    virtual ~Node() = default;
+    virtual void Backward() = 0;
+  };
+  template <class Op>
+  struct OpNode;
+  struct RecomputeNode;
+
+  static void Accumulate(GradSlot* slot, Tensor gradient);
+
+  bool recording_;
+  Cost cost_;
+  std::vector<std::unique_ptr<Node>> nodes_;
+};
+
+// Marks the op on profiler timelines (NVTX) while it lives.
+class ProfilerRange {
+ public:
+  explicit ProfilerRange(const char* name);
+  ~ProfilerRange();
+  ProfilerRange(const ProfilerRange&) = delete;
+  ProfilerRange& operator=(const ProfilerRange&) = delete;
+};
+
+// ---------------------------------------------------------------------------------------------
+
+template <class Op>
+struct Tape::OpNode : Tape::Node {
+  using Slot = std::shared_ptr<GradSlot>;
+  typename Op::Saved saved;
+  typename Op::template Inputs<Slot> in;
+  typename Op::template Outputs<Slot> out;
+
+  void Backward() override {
+    const ProfilerRange range(Op::kName);
+    typename Op::template Outputs<Tensor> d_out;
+    bool any = false;
+    ForEachField(
+        [&](const char*, Tensor& d, const Slot& slot) {
+          if (slot == nullptr) return;
+          d = std::move(slot->grad);
+          slot->grad = Tensor();
+          any |= d.defined();
+        },
+        d_out, out);
+    if (!any) return;
+    typename Op::template Inputs<GradRequest> want;
+    ForEachField(
+        [&](const char*, GradRequest& request, const Slot& slot) {
+          request.wanted = slot != nullptr;
+          if (slot != nullptr && slot->leaf) request.into = slot->grad;
+        },
+        want, in);
+    typename Op::template Inputs<Tensor> d_in = Op::Backward(saved, d_out, want);
+    ForEachField(
+        [&](const char*, Tensor& d, const Slot& slot) {
+          if (slot != nullptr && d.defined()) Accumulate(slot.get(), std::move(d));
+        },
+        d_in, in);
+  }
+};
+
+template <class Op>
+typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Inputs<Var>& in,
+                                               const typename Op::Params& params) {
+  const ProfilerRange range(Op::kName);
+  typename Op::template Inputs<Tensor> values;
+  bool record = false;
+  ForEachField(
+      [&](const char*, Tensor& value, const Var& var) {
+        value = var.value();
+        record |= recording_ && var.requires_grad();
+      },
+      values, in);
+  cost_ += Op::EstimateCost(values, params);
+  auto node = record ? std::make_unique<OpNode<Op>>() : nullptr;
+  auto result = Op::Forward(values, params, node == nullptr ? nullptr : &node->saved);
+  typename Op::template Outputs<Var> out;
+  if (node == nullptr) {
+    ForEachField([](const char*, Var& var, Tensor& value) { var = Var(std::move(value)); }, out,
+                 result);
+    return out;
+  }
+  ForEachField([](const char*, std::shared_ptr<GradSlot>& slot,
+                  const Var& var) { slot = var.slot_; },
+               node->in, in);
+  ForEachField(
+      [](const char*, std::shared_ptr<GradSlot>& slot, Var& var, Tensor& value) {
+        if (!value.defined()) return;
+        slot = std::make_shared<GradSlot>();
+        slot->shape = value.shape();
+        var = Var(std::move(value), slot);
+      },
+      node->out, out, result);
+  nodes_.push_back(std::move(node));
+  return out;
+}
+
+}  // namespace wyvern
+
+#endif  // WYVERN_AUTOGRAD_TAPE_H_

@@ -1,0 +1,38 @@
+# wyvern_library(NAME DEPENDS...) builds the library of the current folder from every source below
+# it. The dependency list is the layering: an include that skips a layer fails to link.
+function(wyvern_warnings TARGET)
+  target_compile_options(${TARGET} PRIVATE
+    $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wno-missing-field-initializers>
+    $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings --expt-relaxed-constexpr -lineinfo
+      -Xcompiler=-Wall -Xcompiler=-Wno-missing-field-initializers>)
+endfunction()
+
+function(wyvern_library NAME)
+  file(GLOB_RECURSE SOURCES CONFIGURE_DEPENDS *.cc)
+  if(WYVERN_CUDA)
+    file(GLOB_RECURSE CUDA_SOURCES CONFIGURE_DEPENDS *.cu)
+  else()
+    list(FILTER SOURCES EXCLUDE REGEX "/cuda/")
+  endif()
+  list(FILTER SOURCES EXCLUDE REGEX "/main\\.cc$")
+  add_library(${NAME} STATIC ${SOURCES} ${CUDA_SOURCES})
+  target_include_directories(${NAME} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_link_libraries(${NAME} PUBLIC ${ARGN})
+  wyvern_warnings(${NAME})
+endfunction()
+
+# wyvern_tests(PREFIX DEPENDS...) makes one GoogleTest program of the *_test.cc in the current
+# folder and below; its tests are registered with CTest one by one.
+function(wyvern_tests PREFIX)
+  file(GLOB_RECURSE SOURCES CONFIGURE_DEPENDS *_test.cc)
+  if(NOT SOURCES)
+    return()
+  endif()
+  set(NAME ${PREFIX}_tests)
+  add_executable(${NAME} ${SOURCES})
+  target_link_libraries(${NAME} PRIVATE ${ARGN} wyvern_test_support GTest::gtest)
+  wyvern_warnings(${NAME})
+  include(GoogleTest)
+  gtest_discover_tests(${NAME} TEST_PREFIX ${PREFIX}/ DISCOVERY_TIMEOUT 60
+    WORKING_DIRECTORY ${CMAKE_SOURCE_DIR} PROPERTIES TIMEOUT 300)
+endfunction()

@@ -1,0 +1,100 @@
+#include "kernels/ops/elementwise.h"
+
+namespace wyvern {
+namespace {
+
+template <typename To>
+To Convert(double x);
+template <>
+double Convert<double>(double x) {
+  return x;
+}
+template <>
+float Convert<float>(double x) {
+  return static_cast<float>(x);
+}
+template <>
+Bf16 Convert<Bf16>(double x) {
+  return ToBf16(static_cast<float>(x));
+}
+
+double ToDouble(double x) { return x; }
+double ToDouble(float x) { return x; }
+double ToDouble(Bf16 x) { return ToFloat(x); }
+
+template <typename F>
+void VisitFloat(DType dtype, F&& fn) {
+  switch (dtype) {
+    case DType::kFloat64:
+      return fn(TypeTag<double>{});
+    case DType::kFloat32:
+      return fn(TypeTag<float>{});
+    case DType::kBf16:
+      return fn(TypeTag<Bf16>{});
+    default:
+      CHECK(false, "expected a floating type, got ", Name(dtype));
+  }
+}
+
+}  // namespace
+
+#ifdef WYVERN_CUDA
+void CastCuda(void* to, DType to_dtype, const void* from, DType from_dtype, int64_t num_elements,
+              StreamHandle stream);
+void AddIntoCuda(void* y, DType y_dtype, const void* x, DType x_dtype, int64_t num_elements,
+                 StreamHandle stream);
+void FillCuda(void* y, DType dtype, double value, int64_t num_elements, StreamHandle stream);
+#else
+static void CastCuda(void*, DType, const void*, DType, int64_t, StreamHandle) {}
+static void AddIntoCuda(void*, DType, const void*, DType, int64_t, StreamHandle) {}
+static void FillCuda(void*, DType, double, int64_t, StreamHandle) {}
+#endif
+
+void Cast(Device device, void* to, DType to_dtype, const void* from, DType from_dtype,
+          int64_t num_elements, StreamHandle stream) {
+  if (device == Device::kCuda) {
+    return CastCuda(to, to_dtype, from, from_dtype, num_elements, stream);
+  }
+  VisitFloat(to_dtype, [&](auto to_tag) {
+    VisitFloat(from_dtype, [&](auto from_tag) {
+      using To = typename decltype(to_tag)::type;
+      using From = typename decltype(from_tag)::type;
+      const From* x = static_cast<const From*>(from);
+      To* y = static_cast<To*>(to);
+#pragma omp parallel for schedule(static) if (num_elements > 65536)
+      for (int64_t i = 0; i < num_elements; ++i) y[i] = Convert<To>(ToDouble(x[i]));
+    });
+  });
+}
+
+void AddInto(Device device, void* y, DType y_dtype, const void* x, DType x_dtype,
+             int64_t num_elements, StreamHandle stream) {
+  if (device == Device::kCuda) {
+    return AddIntoCuda(y, y_dtype, x, x_dtype, num_elements, stream);
+  }
+  VisitFloat(y_dtype, [&](auto y_tag) {
+    VisitFloat(x_dtype, [&](auto x_tag) {
+      using Y = typename decltype(y_tag)::type;
+      using X = typename decltype(x_tag)::type;
+      const X* from = static_cast<const X*>(x);
+      Y* to = static_cast<Y*>(y);
+#pragma omp parallel for schedule(static) if (num_elements > 65536)
+      for (int64_t i = 0; i < num_elements; ++i) {
+        to[i] = Convert<Y>(ToDouble(to[i]) + ToDouble(from[i]));
+      }
+    });
+  });
+}
+
+void Fill(Device device, void* y, DType dtype, double value, int64_t num_elements,
+          StreamHandle stream) {
+  if (device == Device::kCuda) return FillCuda(y, dtype, value, num_elements, stream);
+  VisitFloat(dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    T* to = static_cast<T*>(y);
+    const T converted = Convert<T>(value);
+    for (int64_t i = 0; i < num_elements; ++i) to[i] = converted;
+  });
+}
+
+}  // namespace wyvern

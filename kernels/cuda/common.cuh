@@ -1,0 +1,73 @@
+// What every CUDA source shares: conversions, vector access, warp and block reductions.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include "kernels/runtime/cuda_check.h"
+#include "kernels/runtime/device.h"
+#include "kernels/runtime/dtype.h"
+
+namespace wyvern {
+
+inline cudaStream_t ToStream(StreamHandle stream) { return static_cast<cudaStream_t>(stream); }
+
+constexpr int kWarpSize = 32;
+
+template <typename Int>
+__host__ __device__ constexpr Int CeilDiv(Int a, Int b) {
+  return (a + b - 1) / b;
+}
+
+__device__ __forceinline__ float ToFloatDevice(float x) { return x; }
+__device__ __forceinline__ float ToFloatDevice(Bf16 x) {
+  return __uint_as_float(static_cast<uint32_t>(x.bits) << 16);
+}
+template <typename T>
+__device__ __forceinline__ T FromFloatDevice(float x);
+template <>
+__device__ __forceinline__ float FromFloatDevice<float>(float x) {
+  return x;
+}
+template <>
+__device__ __forceinline__ Bf16 FromFloatDevice<Bf16>(float x) {
+  return Bf16{__bfloat16_as_ushort(__float2bfloat16_rn(x))};
+}
+
+// N elements moved by one instruction of at most 16 bytes.
+template <typename T, int N>
+struct alignas(sizeof(T) * N) Vec {
+  T v[N];
+};
+
+// Sum over the 32 lanes, the same value and order in every lane.
+__device__ __forceinline__ float WarpSum(float x) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
+  return x;
+}
+
+__device__ __forceinline__ float WarpMax(float x) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) {
+    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, offset));
+  }
+  return x;
+}
+
+// Sum over a block of kThreads (a multiple of 32, at most 1024), the same in every thread.
+// `scratch` holds kThreads / 32 floats of shared memory.
+template <int kThreads>
+__device__ __forceinline__ float BlockSum(float x, float* scratch) {
+  constexpr int kWarps = kThreads / kWarpSize;
+  x = WarpSum(x);
+  if constexpr (kWarps == 1) return x;
+  __syncthreads();  // scratch may still be read from an earlier call
+  if (threadIdx.x % kWarpSize == 0) scratch[threadIdx.x / kWarpSize] = x;
+  __syncthreads();
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < kWarps; ++i) sum += scratch[i];
+  return sum;
+}
+
+}  // namespace wyvern

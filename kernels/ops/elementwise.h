@@ -1,0 +1,28 @@
+// Element-wise helpers of the runtime, outside the op registry.
+#ifndef WYVERN_KERNELS_OPS_ELEMENTWISE_H_
+#define WYVERN_KERNELS_OPS_ELEMENTWISE_H_
+
+#include <cstdint>
+
+#include "kernels/runtime/device.h"
+#include "kernels/runtime/dispatch.h"
+#include "kernels/runtime/dtype.h"
+
+namespace wyvern {
+
+// to[i] = from[i], between any two of fp64, fp32 and bf16, rounded to nearest even.
+void Cast(Device device, void* to, DType to_dtype, const void* from, DType from_dtype,
+          int64_t num_elements, StreamHandle stream);
+
+// y[i] += x[i], summed in Acc and rounded to Y's type. (x fp32 or fp64 may be added to a y of
+// another floating type.)
+void AddInto(Device device, void* y, DType y_dtype, const void* x, DType x_dtype,
+             int64_t num_elements, StreamHandle stream);
+
+// Writes `value` to each of n floating elements.
+void Fill(Device device, void* y, DType dtype, double value, int64_t num_elements,
+          StreamHandle stream);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_KERNELS_OPS_ELEMENTWISE_H_

@@ -1,0 +1,120 @@
+#include "kernels/runtime/device.h"
+
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/runtime/check.h"
+#ifdef WYVERN_CUDA
+#include "kernels/runtime/cuda_check.h"
+#endif
+
+namespace wyvern {
+
+#ifdef WYVERN_CUDA
+namespace {
+
+// Data-sheet dense bf16 rates; the H200 shares the H100's processor.
+double PeakBf16Flops(const cudaDeviceProp& properties) {
+  if (properties.major == 9) return 989e12;
+  if (properties.major == 8 && properties.minor == 0) return 312e12;
+  return 0;
+}
+
+cudaStream_t MakeComputeStream() {
+  CUDA_CHECK(cudaSetDevice(0));
+  // Freed memory stays in the pool: the next step asks for the same sizes again.
+  cudaMemPool_t pool;
+  CUDA_CHECK(cudaDeviceGetDefaultMemPool(&pool, 0));
+  uint64_t keep_all = UINT64_MAX;
+  CUDA_CHECK(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep_all));
+  cudaStream_t stream;
+  CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  return stream;
+}
+
+cudaStream_t Stream() { return static_cast<cudaStream_t>(ComputeStream()); }
+
+}  // namespace
+
+StreamHandle ComputeStream() {
+  static cudaStream_t stream = CudaAvailable() ? MakeComputeStream() : nullptr;
+  return stream;
+}
+
+bool CudaAvailable(std::string* why) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaSuccess && count > 0) return true;
+  cudaGetLastError();  // clears the error: having no GPU is not a fault
+  if (why != nullptr) {
+    *why = error == cudaSuccess ? "this machine has no GPU"
+                                : absl::StrCat("no usable GPU: ", cudaGetErrorString(error));
+  }
+  return false;
+}
+
+GpuInfo CurrentGpu() {
+  cudaDeviceProp properties;
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+  GpuInfo info;
+  info.name = properties.name;
+  info.major = properties.major;
+  info.minor = properties.minor;
+  info.num_sms = properties.multiProcessorCount;
+  info.total_bytes = static_cast<int64_t>(properties.totalGlobalMem);
+  info.peak_bf16_flops = PeakBf16Flops(properties);
+  return info;
+}
+
+void Synchronize(Device device) {
+  if (device == Device::kCuda) CUDA_CHECK(cudaStreamSynchronize(Stream()));
+}
+
+void CopyBytes(void* to, Device to_device, const void* from, Device from_device,
+               size_t num_bytes) {
+  if (num_bytes == 0) return;
+  if (to_device == Device::kCpu && from_device == Device::kCpu) {
+    std::memcpy(to, from, num_bytes);
+    return;
+  }
+  CUDA_CHECK(cudaMemcpyAsync(to, from, num_bytes, cudaMemcpyDefault, Stream()));
+  // From pageable host memory the runtime stages the bytes before it returns.
+  if (to_device == Device::kCpu) CUDA_CHECK(cudaStreamSynchronize(Stream()));
+}
+
+void FillBytes(void* to, Device device, uint8_t value, size_t num_bytes) {
+  if (num_bytes == 0) return;
+  if (device == Device::kCpu) {
+    std::memset(to, value, num_bytes);
+  } else {
+    CUDA_CHECK(cudaMemsetAsync(to, value, num_bytes, Stream()));
+  }
+}
+
+#else  // a build without CUDA
+
+StreamHandle ComputeStream() { return nullptr; }
+
+bool CudaAvailable(std::string* why) {
+  if (why != nullptr) *why = "this build has no CUDA; configure with --preset cuda";
+  return false;
+}
+
+GpuInfo CurrentGpu() {
+  CHECK(false, "a build without CUDA has no GPU");
+  return {};
+}
+
+void Synchronize(Device) {}
+
+void CopyBytes(void* to, Device, const void* from, Device, size_t num_bytes) {
+  if (num_bytes != 0) std::memcpy(to, from, num_bytes);
+}
+
+void FillBytes(void* to, Device, uint8_t value, size_t num_bytes) {
+  if (num_bytes != 0) std::memset(to, value, num_bytes);
+}
+
+#endif
+
+}  // namespace wyvern

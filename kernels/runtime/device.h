@@ -1,0 +1,49 @@
+#ifndef WYVERN_KERNELS_RUNTIME_DEVICE_H_
+#define WYVERN_KERNELS_RUNTIME_DEVICE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace wyvern {
+
+enum class Device { kCpu, kCuda };
+
+constexpr const char* Name(Device device) { return device == Device::kCpu ? "cpu" : "cuda"; }
+
+// A cudaStream_t without the CUDA header; ignored by CPU kernels.
+using StreamHandle = void*;
+
+// The stream on which every op runs, made on first use; null on the CPU.
+StreamHandle ComputeStream();
+
+// Whether this build has CUDA kernels and this machine a GPU they run on. When not, `why` (if
+// given) says what is missing.
+bool CudaAvailable(std::string* why = nullptr);
+
+struct GpuInfo {
+  std::string name;
+  int major = 0, minor = 0;
+  int num_sms = 0;
+  int64_t total_bytes = 0;
+  double peak_bf16_flops = 0;  // dense, from the vendor's data sheet; 0 when unknown
+};
+// Of GPU 0. Requires CudaAvailable().
+GpuInfo CurrentGpu();
+
+// Waits until all work queued on the compute stream has run.
+void Synchronize(Device device);
+
+// Copies between any two devices, ordered on the compute stream. A copy to the host returns when
+// its bytes have arrived; a copy to the device may return before it ran, but never before `from`
+// may be reused.
+void CopyBytes(void* to, Device to_device, const void* from, Device from_device, size_t num_bytes);
+
+// Sets every byte, ordered on the compute stream.
+void FillBytes(void* to, Device device, uint8_t value, size_t num_bytes);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_KERNELS_RUNTIME_DEVICE_H_
