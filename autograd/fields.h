@@ -13,9 +13,9 @@
 
 namespace wyvern {
 
-#define FIELDS(...)                                     \
-  auto Tie() { return std::tie(__VA_ARGS__); }          \
-  auto Tie() const { return std::tie(__VA_ARGS__); }    \
+#define FIELDS(...)                                  \
+  auto Tie() { return std::tie(__VA_ARGS__); }       \
+  auto Tie() const { return std::tie(__VA_ARGS__); } \
   static constexpr const char* kFieldNames = #__VA_ARGS__;
 
 // "x, weight" -> {"x", "weight"}
@@ -39,7 +39,8 @@ void ForEachField(F&& fn, S&& s, More&&... more) {
       fn(names[J].c_str(), std::get<J>(s.Tie()), std::get<J>(more.Tie())...);
     };
     (at(std::integral_constant<size_t, I>{}), ...);
-  }(std::make_index_sequence<kNumFields<std::remove_cvref_t<S>>>{});
+  }
+  (std::make_index_sequence<kNumFields<std::remove_cvref_t<S>>>{});
 }
 
 }  // namespace wyvern

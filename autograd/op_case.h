@@ -19,7 +19,7 @@ enum class Role { kIo, kAcc };
 
 template <class Op>
 struct OpCase {
-  std::string name;  // what is special about it: "ragged tail, K 24"
+  std::string name;                         // what is special about it: "ragged tail, K 24"
   typename Op::template Inputs<Tensor> in;  // fp64, CPU; undefined for an absent optional input
   typename Op::Params params;               // index tensors on the CPU
   // Largest relative RMS error ||x - ref|| / ||ref|| against the fp64 CPU result on the same

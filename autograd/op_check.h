@@ -20,9 +20,7 @@ bool BitwiseEqual(const Tensor& a, const Tensor& b);
 // `t` rounded to `dtype` and moved to `device`; undefined stays undefined.
 Tensor ToTypeOn(const Tensor& t, DType dtype, Device device);
 
-constexpr DType DTypeOfRole(Role role, DType io) {
-  return role == Role::kIo ? io : AccDType(io);
-}
+constexpr DType DTypeOfRole(Role role, DType io) { return role == Role::kIo ? io : AccDType(io); }
 
 template <class Op>
 struct OpRun {
@@ -120,8 +118,8 @@ double Objective(const typename Op::template Inputs<Tensor>& in, const typename 
   ForEachField(
       [&](const char*, const Tensor& y, const Tensor& d) {
         for (int64_t i = 0; y.defined() && i < y.numel(); ++i) {
-          sum += static_cast<long double>(y.template data<double>()[i]) *
-                 d.template data<double>()[i];
+          sum +=
+              static_cast<long double>(y.template data<double>()[i]) * d.template data<double>()[i];
         }
       },
       out, cotangents);
@@ -170,7 +168,8 @@ void CheckFiniteDifferences(const OpCase<Op>& c, std::vector<CheckResult>* resul
           square += analytic * analytic;
         }
         x = at;
-        const double error = square > 0 ? std::sqrt(square_error / square) : std::sqrt(square_error);
+        const double error =
+            square > 0 ? std::sqrt(square_error / square) : std::sqrt(square_error);
         results->push_back({Op::kName, c.name, "finite differences", absl::StrCat("d_", name),
                             error, c.gradient_tolerance});
       },
@@ -195,8 +194,7 @@ void CheckAgainstOracle(const OpCase<Op>& original, Device device, DType io,
       const double limit = found != special.end() ? found->second
                            : bf16                 ? c.bf16_tolerance
                                                   : c.fp32_tolerance;
-      const double error =
-          RelativeRmsError(x.To(Device::kCpu).To(DType::kFloat64), reference);
+      const double error = RelativeRmsError(x.To(Device::kCpu).To(DType::kFloat64), reference);
       results->push_back({Op::kName, c.name, label, quantity, error, limit});
     };
     if (outputs) {
@@ -221,8 +219,8 @@ void CheckAgainstOracle(const OpCase<Op>& original, Device device, DType io,
       ForEachField(same, run.out, again.out);
       ForEachField(same, run.grad, again.grad);
     }
-    results->push_back({Op::kName, c.name, absl::StrCat(check, ", repeated"), "all",
-                        equal ? 0.0 : 1.0, 0.0});
+    results->push_back(
+        {Op::kName, c.name, absl::StrCat(check, ", repeated"), "all", equal ? 0.0 : 1.0, 0.0});
   }
   SetPoison(false);
 }

@@ -194,9 +194,9 @@ typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Input
                  result);
     return out;
   }
-  ForEachField([](const char*, std::shared_ptr<GradSlot>& slot,
-                  const Var& var) { slot = var.slot_; },
-               node->in, in);
+  ForEachField(
+      [](const char*, std::shared_ptr<GradSlot>& slot, const Var& var) { slot = var.slot_; },
+      node->in, in);
   ForEachField(
       [](const char*, std::shared_ptr<GradSlot>& slot, Var& var, Tensor& value) {
         if (!value.defined()) return;

@@ -101,8 +101,7 @@ Tensor Tensor::To(DType dtype) const {
 }
 
 void Tensor::CopyFrom(const Tensor& other) const {
-  CHECK(shape_ == other.shape_, "cannot copy ", ToString(other.shape_), " into ",
-        ToString(shape_));
+  CHECK(shape_ == other.shape_, "cannot copy ", ToString(other.shape_), " into ", ToString(shape_));
   if (dtype_ != other.dtype_) {
     if (device_ != other.device_) {
       CopyFrom(other.To(dtype_));

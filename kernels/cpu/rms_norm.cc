@@ -33,8 +33,8 @@ void RmsNormBwd(CpuTag, const RmsNormBwdParams<Io>& p) {
     for (int64_t i = 0; i < D; ++i) c += dy[i] * p.weight[i] * s[i];
     c *= r / static_cast<Io>(D);
     for (int64_t i = 0; i < D; ++i) {
-      p.ds[t * D + i] = r * (dy[i] * p.weight[i] - s[i] * r * c) +
-                        (p.d_sum == nullptr ? 0 : p.d_sum[t * D + i]);
+      p.ds[t * D + i] =
+          r * (dy[i] * p.weight[i] - s[i] * r * c) + (p.d_sum == nullptr ? 0 : p.d_sum[t * D + i]);
     }
   }
   // By columns, so that the order of each sum does not depend on the number of threads.

@@ -1,6 +1,5 @@
-#include "kernels/ops/elementwise.h"
-
 #include "kernels/cuda/common.cuh"
+#include "kernels/ops/elementwise.h"
 
 namespace wyvern {
 namespace {

@@ -1,8 +1,7 @@
-#include "kernels/ops/rms_norm.h"
-
 #include <algorithm>
 
 #include "kernels/cuda/common.cuh"
+#include "kernels/ops/rms_norm.h"
 #include "kernels/runtime/allocator.h"
 
 namespace wyvern {
@@ -19,8 +18,8 @@ __global__ void __launch_bounds__(kThreads) FwdKernel(RmsNormFwdParams<Io> p) {
   float square = 0;
   if (p.residual != nullptr) {
     for (int64_t i = threadIdx.x; i < p.dim; i += kThreads) {
-      const Io sum = FromFloatDevice<Io>(ToFloatDevice(p.x[row + i]) +
-                                         ToFloatDevice(p.residual[row + i]));
+      const Io sum =
+          FromFloatDevice<Io>(ToFloatDevice(p.x[row + i]) + ToFloatDevice(p.residual[row + i]));
       p.sum[row + i] = sum;
       square += ToFloatDevice(sum) * ToFloatDevice(sum);
     }

@@ -15,12 +15,12 @@ namespace wyvern {
 }  // namespace wyvern
 
 // CHECK(condition, parts...): the parts are joined as by absl::StrCat.
-#define CHECK(condition, ...)                                                              \
-  do {                                                                                     \
-    if (!(condition)) {                                                                    \
-      ::wyvern::CheckFailed(__FILE__, __LINE__, #condition, ::absl::StrCat("" __VA_OPT__(, ) \
-                                                                               __VA_ARGS__)); \
-    }                                                                                      \
+#define CHECK(condition, ...)                                               \
+  do {                                                                      \
+    if (!(condition)) {                                                     \
+      ::wyvern::CheckFailed(__FILE__, __LINE__, #condition,                 \
+                            ::absl::StrCat("" __VA_OPT__(, ) __VA_ARGS__)); \
+    }                                                                       \
   } while (false)
 
 #endif  // WYVERN_KERNELS_RUNTIME_CHECK_H_

@@ -6,9 +6,9 @@
 
 #include "kernels/runtime/check.h"
 
-#define CUDA_CHECK(expression)                                                            \
-  do {                                                                                    \
-    const cudaError_t wyvern_error = (expression);                                        \
+#define CUDA_CHECK(expression)                                                               \
+  do {                                                                                       \
+    const cudaError_t wyvern_error = (expression);                                           \
     CHECK(wyvern_error == cudaSuccess, #expression, ": ", cudaGetErrorString(wyvern_error)); \
   } while (false)
 

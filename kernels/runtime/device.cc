@@ -70,8 +70,7 @@ void Synchronize(Device device) {
   if (device == Device::kCuda) CUDA_CHECK(cudaStreamSynchronize(Stream()));
 }
 
-void CopyBytes(void* to, Device to_device, const void* from, Device from_device,
-               size_t num_bytes) {
+void CopyBytes(void* to, Device to_device, const void* from, Device from_device, size_t num_bytes) {
   if (num_bytes == 0) return;
   if (to_device == Device::kCpu && from_device == Device::kCpu) {
     std::memcpy(to, from, num_bytes);

@@ -13,10 +13,9 @@ namespace wyvern {
 
 // Philox-4x32-10 (Salmon et al., SC 2011): four 32-bit words for a 64-bit key and 128-bit counter.
 inline std::array<uint32_t, 4> Philox(uint64_t key, uint64_t counter_high, uint64_t counter_low) {
-  std::array<uint32_t, 4> c = {static_cast<uint32_t>(counter_low),
-                               static_cast<uint32_t>(counter_low >> 32),
-                               static_cast<uint32_t>(counter_high),
-                               static_cast<uint32_t>(counter_high >> 32)};
+  std::array<uint32_t, 4> c = {
+      static_cast<uint32_t>(counter_low), static_cast<uint32_t>(counter_low >> 32),
+      static_cast<uint32_t>(counter_high), static_cast<uint32_t>(counter_high >> 32)};
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = 0xD2511F53ull * c[0], p1 = 0xCD9E8D57ull * c[2];

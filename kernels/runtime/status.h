@@ -6,10 +6,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define RETURN_IF_ERROR(expression)                              \
-  do {                                                           \
-    ::absl::Status wyvern_status = (expression);                 \
-    if (!wyvern_status.ok()) return wyvern_status;               \
+#define RETURN_IF_ERROR(expression)                \
+  do {                                             \
+    ::absl::Status wyvern_status = (expression);   \
+    if (!wyvern_status.ok()) return wyvern_status; \
   } while (false)
 
 #define WYVERN_CONCAT_INNER(a, b) a##b

@@ -1,10 +1,10 @@
 // Every op's registry row, on the CPU and, where there is one, on the GPU.
 #include "autograd/op_registry.h"
 
+#include <gtest/gtest.h>
+
 #include <filesystem>
 #include <set>
-
-#include <gtest/gtest.h>
 
 namespace wyvern {
 namespace {

@@ -1,0 +1,56 @@
+#ifndef WYVERN_AUTOGRAD_OPS_ATTENTION_H_
+#define WYVERN_AUTOGRAD_OPS_ATTENTION_H_
+
+#include "autograd/op_case.h"
+#include "autograd/tape.h"
+
+namespace wyvern {
+
+// Causal softmax attention, full or over a sliding window, with grouped query heads; see
+// kernels/ops/attention.h. Query head j reads key head j / (H / HK).
+struct Attention {
+  static constexpr const char* kName = "attention";
+  template <class T>
+  struct Inputs {
+    T q;  // [Tq, H, D]
+    T k;  // [Tk, HK, D]
+    T v;  // [Tk, HK, DV]
+    FIELDS(q, k, v)
+  };
+  static constexpr Role kInputRoles[] = {Role::kIo, Role::kIo, Role::kIo};
+  template <class T>
+  struct Outputs {
+    T o;  // [Tq, H, DV]
+    FIELDS(o)
+  };
+  static constexpr Role kOutputRoles[] = {Role::kIo};
+  struct Params {
+    Tensor cu_seqlens_q;  // [N + 1] int32 on the op's device: documents among the queries
+    Tensor cu_seqlens_k;  // [N + 1] likewise among the keys; undefined: the same as the queries'
+    std::vector<int32_t> cu_seqlens_q_host, cu_seqlens_k_host;  // the same on the host
+    // The queries of a document are its last ones: with fewer queries than keys (decoding), query i
+    // of nq stands at key position i + nk - nq.
+    int64_t window = 0;  // keys i - window < j <= i are seen; 0: all j <= i
+    double scale = 0;    // 0: D^-1/2
+
+    void MoveTo(Device device) {
+      cu_seqlens_q = cu_seqlens_q.To(device);
+      cu_seqlens_k = cu_seqlens_k.To(device);
+    }
+  };
+  struct Saved {
+    Inputs<Tensor> in;
+    Params params;
+    Tensor o, lse;  // [Tq, H, DV]; [Tq, H] Acc
+  };
+
+  static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);
+  static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
+                                 const Inputs<GradRequest>& want);
+  static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
+  static std::vector<OpCase<Attention>> Cases();
+};
+
+}  // namespace wyvern
+
+#endif  // WYVERN_AUTOGRAD_OPS_ATTENTION_H_

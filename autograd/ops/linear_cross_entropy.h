@@ -1,0 +1,51 @@
+#ifndef WYVERN_AUTOGRAD_OPS_LINEAR_CROSS_ENTROPY_H_
+#define WYVERN_AUTOGRAD_OPS_LINEAR_CROSS_ENTROPY_H_
+
+#include "autograd/op_case.h"
+#include "autograd/tape.h"
+
+namespace wyvern {
+
+// The vocabulary head and its cross-entropy, computed in slices of rows so that the logits of all
+// tokens never exist at once; the backward recomputes them. See kernels/ops/linear_cross_entropy.h.
+//
+//   token_loss[t] = logsumexp(x_t W^T) - (x_t W^T)[target_t], 0 where target_t < 0
+//   loss          = sum_t token_loss[t] / denominator
+struct LinearCrossEntropy {
+  static constexpr const char* kName = "linear_cross_entropy";
+  template <class T>
+  struct Inputs {
+    T x;       // [T, D]
+    T weight;  // [V, D]
+    FIELDS(x, weight)
+  };
+  static constexpr Role kInputRoles[] = {Role::kIo, Role::kIo};
+  template <class T>
+  struct Outputs {
+    T loss;        // [1]
+    T token_loss;  // [T]
+    FIELDS(loss, token_loss)
+  };
+  static constexpr Role kOutputRoles[] = {Role::kAcc, Role::kAcc};
+  struct Params {
+    Tensor targets;          // [T] int32; negative: not counted
+    double denominator = 1;  // usually the number of counted targets of the whole step
+
+    void MoveTo(Device device) { targets = targets.To(device); }
+  };
+  struct Saved {
+    Inputs<Tensor> in;
+    Params params;
+    Tensor lse;  // [T] Acc
+  };
+
+  static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);
+  static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
+                                 const Inputs<GradRequest>& want);
+  static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
+  static std::vector<OpCase<LinearCrossEntropy>> Cases();
+};
+
+}  // namespace wyvern
+
+#endif  // WYVERN_AUTOGRAD_OPS_LINEAR_CROSS_ENTROPY_H_
