@@ -1,0 +1,139 @@
+#include "data/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/runtime/status.h"
+
+namespace wyvern {
+namespace {
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  ~FileDescriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  int get() const { return fd_; }
+  int Close() {
+    const int result = close(fd_);
+    fd_ = -1;
+    return result;
+  }
+
+ private:
+  int fd_;
+};
+
+absl::Status WriteAll(const std::string& path, absl::string_view content) {
+  FileDescriptor fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (fd.get() < 0) return ErrnoStatus(errno, "cannot create", path);
+  while (!content.empty()) {
+    const ssize_t written = write(fd.get(), content.data(), content.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return ErrnoStatus(errno, "cannot write", path);
+    }
+    content.remove_prefix(written);
+  }
+  if (fd.Close() != 0) return ErrnoStatus(errno, "cannot write", path);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ErrnoStatus(int error, absl::string_view action, absl::string_view path) {
+  std::string message = absl::StrCat(action, " ", path, ": ", std::strerror(error));
+  switch (error) {
+    case ENOENT:
+      return absl::NotFoundError(message);
+    case ENOSPC:
+    case EDQUOT:
+      return absl::ResourceExhaustedError(
+          absl::StrCat(message, "; free some space or write to another disk"));
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return absl::PermissionDeniedError(message);
+    default:
+      return absl::UnavailableError(message);
+  }
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) return ErrnoStatus(errno, "cannot open", path);
+  std::string content;
+  struct stat info;
+  if (fstat(fd.get(), &info) == 0 && S_ISREG(info.st_mode)) content.reserve(info.st_size);
+  std::string buffer(size_t{1} << 18, '\0');
+  while (true) {
+    const ssize_t got = read(fd.get(), buffer.data(), buffer.size());
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      return ErrnoStatus(errno, "cannot read", path);
+    }
+    if (got == 0) return content;
+    content.append(buffer, 0, got);
+  }
+}
+
+absl::Status WriteFileAtomically(const std::string& path, absl::string_view content) {
+  const std::string temporary = TemporaryPath(path);
+  absl::Status status = WriteAll(temporary, content);
+  if (status.ok()) status = CommitFile(temporary, path);
+  if (!status.ok()) unlink(temporary.c_str());
+  return status;
+}
+
+std::string TemporaryPath(const std::string& path) { return absl::StrCat(path, ".tmp-", getpid()); }
+
+absl::Status CommitFile(const std::string& temporary, const std::string& path) {
+  RETURN_IF_ERROR(SyncPath(temporary));
+  if (std::rename(temporary.c_str(), path.c_str()) != 0) {
+    return ErrnoStatus(errno, "cannot rename the finished file to", path);
+  }
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return SyncPath(folder.empty() ? "." : folder);
+}
+
+absl::Status SyncPath(const std::string& path) {
+  FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) return ErrnoStatus(errno, "cannot open", path);
+  if (fsync(fd.get()) != 0) return ErrnoStatus(errno, "cannot sync", path);
+  return absl::OkStatus();
+}
+
+absl::Status MakeFolders(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return ErrnoStatus(error.value(), "cannot create the folder", path);
+  return absl::OkStatus();
+}
+
+uint32_t Crc32(const void* data, size_t num_bytes, uint32_t previous) {
+  // zlib's length is 32 bits wide.
+  const auto* bytes = static_cast<const Bytef*>(data);
+  uLong crc = previous;
+  while (num_bytes > 0) {
+    const size_t step = std::min(num_bytes, size_t{1} << 30);
+    crc = crc32(crc, bytes, static_cast<uInt>(step));
+    bytes += step;
+    num_bytes -= step;
+  }
+  return static_cast<uint32_t>(crc);
+}
+
+}  // namespace wyvern
