@@ -1,0 +1,89 @@
+#ifndef WYVERN_LAYERS_MODEL_H_
+#define WYVERN_LAYERS_MODEL_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "autograd/ops/linear_cross_entropy.h"
+#include "layers/model_config.h"
+#include "layers/packing.h"
+#include "layers/parameter.h"
+
+namespace wyvern {
+
+class Block;
+
+// What layers carry from one call to the next while a sequence is continued: convolution tails and
+// delta states, cached keys and values. One sequence (one document) per cache.
+class DecodeCache {
+ public:
+  DecodeCache();
+  ~DecodeCache();
+  DecodeCache(DecodeCache&&) noexcept;
+  DecodeCache& operator=(DecodeCache&&) noexcept;
+
+  int64_t num_tokens() const;  // consumed so far
+  int64_t num_bytes() const;   // held on the device
+
+  struct Impl;
+  Impl* impl() { return impl_.get(); }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+// A decoder-only language model: embedding, pre-norm blocks of a token mixer and a SwiGLU MLP,
+// final norm, vocabulary head.
+class Model : public Module {
+ public:
+  // Allocates parameters with undefined contents. `config` must be valid. `compute` is the
+  // activations' type: fp32 or fp64 on the CPU, bf16 or fp32 on CUDA. Without `trainable` there are
+  // no gradient buffers and the master of a bf16 parameter is absent.
+  static std::unique_ptr<Model> Create(const ModelConfig& config, Device device, DType compute,
+                                       bool trainable = true);
+  ~Model() override;
+
+  // Draws every parameter as its family prescribes; a pure function of seed and parameter name.
+  void Initialize(uint64_t seed);
+
+  // The final-norm output [T, D] of `ids` [T] int32 on the model's device, each in [0, vocab_size).
+  // With a cache, `packing` holds one document that continues the cached sequence, nothing is
+  // recorded for backward, and the cache advances.
+  Var Hidden(Tape& tape, const Tensor& ids, const Packing& packing, DecodeCache* cache = nullptr);
+
+  // Loss over `targets` [T] int32 (negative: not counted), summed and divided by `denominator`.
+  LinearCrossEntropy::Outputs<Var> Loss(Tape& tape, const Tensor& ids, const Tensor& targets,
+                                        const Packing& packing, double denominator);
+
+  // Logits [rows, vocab_size] of rows of Hidden's result, in the compute type.
+  Tensor Logits(const Tensor& hidden);
+
+  // Blocks whose activations are recomputed in backward instead of kept: the first `count`.
+  void RecomputeBlocks(int64_t count);
+
+  const ModelConfig& config() const { return config_; }
+  Device device() const { return device_; }
+  DType compute() const { return compute_; }
+  int64_t num_parameters();
+  void ZeroGradients();
+
+ private:
+  explicit Model(const ModelConfig& config);
+
+  ModelConfig config_;
+  Device device_ = Device::kCpu;
+  DType compute_ = DType::kFloat32;
+  int64_t num_recomputed_ = 0;
+  std::vector<std::unique_ptr<Block>> blocks_;
+  Parameter* embedding_ = nullptr;
+  Parameter* head_ = nullptr;  // the embedding itself when tied
+  Parameter* final_norm_ = nullptr;
+};
+
+// Parameters of a model of this configuration, without making one.
+int64_t CountParameters(const ModelConfig& config);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_LAYERS_MODEL_H_

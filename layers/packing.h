@@ -1,0 +1,28 @@
+#ifndef WYVERN_LAYERS_PACKING_H_
+#define WYVERN_LAYERS_PACKING_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "autograd/tensor.h"
+
+namespace wyvern {
+
+// How T packed tokens divide into N documents. State, convolution, attention and positions start
+// anew at each one.
+struct Packing {
+  std::vector<int32_t> cu_seqlens_host;  // [N + 1], from 0 to T, not decreasing
+  Tensor cu_seqlens;                     // the same on the model's device
+  Tensor positions;                      // [T] int32 on the device, position inside its document
+
+  // With `first_position`, document 0's positions start there (a continued sequence).
+  static Packing FromDocuments(std::vector<int32_t> cu_seqlens, Device device,
+                               int32_t first_position = 0);
+
+  int64_t num_documents() const { return static_cast<int64_t>(cu_seqlens_host.size()) - 1; }
+  int64_t num_tokens() const { return cu_seqlens_host.back(); }
+};
+
+}  // namespace wyvern
+
+#endif  // WYVERN_LAYERS_PACKING_H_
