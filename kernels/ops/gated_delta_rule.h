@@ -6,9 +6,19 @@
 //   S_t = S' + k_t e_t^T
 //   o_t = scale S_t^T q_t                the output reads the state after the update
 //
-// T packed tokens, N documents, H key heads, HV value heads, K key dim, V value dim.
+// With l2_norm, q and k above are x (sum x^2 + 1e-6)^-1/2 of the inputs, over each head's K.
+// T packed tokens, N documents, H key heads, HV value heads (HV % H == 0; value head j reads key
+// head j / (HV / H)), K key dim, V value dim, G = 1 (decay per head) or K (per channel). Row-major,
+// contiguous. S_0 of each document is h0 or zero; a document without tokens has ht = h0, dh0 = dht.
+//
+// Adjoint of one step, dS starting as dht and running backward:
+//   dS += scale q_t do_t^T    dq_t = scale S_t do_t    de = dS^T k_t    dk_t = dS e_t
+//   dbeta_t = de (v_t - S'^T k_t)     dv_t = beta_t de      dk_t -= S' dv_t
+//   dS' = dS - k_t dv_t^T     dg_t[d] = sum_v dS'[d,v] S'[d,v]     dS = Diag(exp(g_t)) dS'
 #ifndef WYVERN_KERNELS_OPS_GATED_DELTA_RULE_H_
 #define WYVERN_KERNELS_OPS_GATED_DELTA_RULE_H_
+
+#include <cstddef>
 
 #include "kernels/runtime/device.h"
 #include "kernels/runtime/dispatch.h"
@@ -28,6 +38,80 @@ enum class DeltaGate { kLogDecay, kSoftplus, kBounded };
 // What the beta input holds: beta itself, or its logit b with beta = sigmoid(b) or 2 sigmoid(b)
 // (negative eigenvalues, arXiv 2411.12537).
 enum class DeltaBeta { kGiven, kSigmoid, kTwiceSigmoid };
+
+// Everything about one application but its tensors.
+struct GatedDeltaRuleDesc {
+  int64_t num_tokens = 0, num_docs = 0;
+  int64_t num_key_heads = 0, num_value_heads = 0;
+  int64_t key_dim = 0, value_dim = 0;  // 1 .. 256
+  DeltaDecay decay = DeltaDecay::kNone;
+  DeltaGate gate = DeltaGate::kLogDecay;
+  DeltaBeta beta = DeltaBeta::kSigmoid;
+  double lower_bound = -5;  // of the bounded gate, in [-5, 0)
+  double scale = 0;         // multiplies q; never 0 here
+  bool l2_norm = true;
+  const int32_t* cu_seqlens = nullptr;       // [N + 1] first token of each document; op's device
+  const int32_t* cu_seqlens_host = nullptr;  // [N + 1] the same; read before the call returns
+};
+
+template <typename Io>
+struct GatedDeltaRuleFwdParams {
+  using Acc = AccOf<Io>;
+  GatedDeltaRuleDesc desc;
+  const Io* q = nullptr;         // [T, H, K]
+  const Io* k = nullptr;         // [T, H, K]
+  const Io* v = nullptr;         // [T, HV, V]
+  const Io* beta = nullptr;      // [T, HV] as desc.beta says; null: ones
+  const Io* gate = nullptr;      // [T, HV, G] as desc.gate says; null without decay
+  const Acc* a_log = nullptr;    // [HV]; null for kLogDecay
+  const Acc* dt_bias = nullptr;  // [HV, G]; null for kLogDecay
+  const Acc* h0 = nullptr;       // [N, HV, K, V] or null
+  Io* o = nullptr;               // [T, HV, V]
+  Acc* ht = nullptr;             // [N, HV, K, V] or null
+  void* workspace = nullptr;     // kept for the backward, or null
+  StreamHandle stream = nullptr;
+};
+
+// Gradients are written, not added; a null one is not computed.
+template <typename Io>
+struct GatedDeltaRuleBwdParams {
+  using Acc = AccOf<Io>;
+  GatedDeltaRuleDesc desc;
+  const Io* q = nullptr;  // inputs as in the forward
+  const Io* k = nullptr;
+  const Io* v = nullptr;
+  const Io* beta = nullptr;
+  const Io* gate = nullptr;
+  const Acc* a_log = nullptr;
+  const Acc* dt_bias = nullptr;
+  const Acc* h0 = nullptr;
+  const void* workspace = nullptr;  // as the forward left it, or null: recomputed
+  const Io* d_o = nullptr;          // [T, HV, V], never null
+  const Acc* d_ht = nullptr;        // [N, HV, K, V] or null
+  Io* d_q = nullptr;                // [T, H, K] summed over the value heads of a group
+  Io* d_k = nullptr;                // [T, H, K] likewise
+  Io* d_v = nullptr;                // [T, HV, V]
+  Io* d_beta = nullptr;             // [T, HV] with respect to what `beta` holds
+  Io* d_gate = nullptr;             // [T, HV, G] with respect to what `gate` holds
+  Acc* d_a_log = nullptr;           // [HV]
+  Acc* d_dt_bias = nullptr;         // [HV, G]
+  Acc* d_h0 = nullptr;              // [N, HV, K, V]
+  StreamHandle stream = nullptr;
+};
+
+// Bytes that the forward keeps for the backward when given a workspace; 0: it keeps nothing and
+// `workspace` stays null. `io` is the element type of q.
+size_t GatedDeltaRuleWorkspaceBytes(CpuTag, const GatedDeltaRuleDesc& desc, DType io);
+size_t GatedDeltaRuleWorkspaceBytes(CudaTag, const GatedDeltaRuleDesc& desc, DType io);
+
+template <typename Io>
+void GatedDeltaRuleFwd(CpuTag, const GatedDeltaRuleFwdParams<Io>& p);
+template <typename Io>
+void GatedDeltaRuleBwd(CpuTag, const GatedDeltaRuleBwdParams<Io>& p);
+template <typename Io>
+void GatedDeltaRuleFwd(CudaTag, const GatedDeltaRuleFwdParams<Io>& p);
+template <typename Io>
+void GatedDeltaRuleBwd(CudaTag, const GatedDeltaRuleBwdParams<Io>& p);
 
 }  // namespace wyvern
 
