@@ -1,0 +1,50 @@
+// A model in a checkpoint: its configuration and tokenizer in the meta data, so that a checkpoint
+// can be evaluated, continued and exported without any other file.
+//
+//   meta["model"]      the configuration (trainer/model_json.h)
+//   meta["tokenizer"]  {"kind", "hash", "vocab_size"}; the serialized model is the uint8 tensor
+//                      "tokenizer/model". Absent when no tokenizer was given.
+//   "model/<parameter>"              fp32 masters (fp64 in an fp64 model)
+//   "optimizer/<parameter>/<state>"  whatever the optimizer keeps
+#ifndef WYVERN_TRAINER_CHECKPOINT_MODEL_H_
+#define WYVERN_TRAINER_CHECKPOINT_MODEL_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/tokenizer.h"
+#include "layers/model.h"
+#include "trainer/checkpoint.h"
+
+namespace wyvern {
+
+// What a training run saves besides its counters.
+struct TrainingState {
+  Model* model = nullptr;
+  std::vector<NamedTensor> optimizer;    // "optimizer/<parameter>/<state>"
+  const Tokenizer* tokenizer = nullptr;  // may be null
+};
+
+// WriteCheckpoint of the state; `meta` gets "model" and "tokenizer" added.
+absl::Status SaveModel(const std::string& run_dir, int64_t step, const TrainingState& state,
+                       nlohmann::json meta, int keep_last);
+// WriteCheckpointFolder of the state.
+absl::Status SaveModelFolder(const std::string& path, int64_t step, const TrainingState& state,
+                             nlohmann::json meta);
+
+// Fills the existing model and optimizer state exactly, and the bf16 values from their masters.
+// FailedPrecondition if the checkpoint is of another model, naming the first key that differs, or
+// of another tokenizer than state.tokenizer (when both are there).
+absl::Status RestoreModel(const CheckpointInfo& checkpoint, const TrainingState& state);
+
+// Makes the checkpoint's model. `path` as in OpenCheckpoint; `compute` as in Model::Create.
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, Device device,
+                                                 DType compute, bool trainable = false);
+
+// The tokenizer in a checkpoint; NotFound if it holds none.
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadCheckpointTokenizer(const std::string& path);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_CHECKPOINT_MODEL_H_

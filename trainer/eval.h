@@ -1,0 +1,54 @@
+// Loss and perplexity of a model on held-out batches; in the training loop and in `wyvern eval`.
+#ifndef WYVERN_TRAINER_EVAL_H_
+#define WYVERN_TRAINER_EVAL_H_
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "data/batch.h"
+#include "layers/model.h"
+
+namespace wyvern {
+
+struct EvalResult {
+  // Positions [begin, end) of their sequences.
+  struct Bucket {
+    int64_t begin = 0, end = 0;
+    int64_t num_targets = 0;
+    double loss = 0;
+  };
+  double loss = 0;        // mean over targets, in nats; NaN without targets
+  double perplexity = 0;  // exp(loss)
+  int64_t num_tokens = 0;
+  int64_t num_targets = 0;
+  std::vector<Bucket> positions;  // [0, 1), [1, 2), [2, 4), [4, 8) ...; empty ones are left out
+
+  nlohmann::json ToJson() const;
+};
+
+// Gathers the loss over any number of batches. Sums are in fp64 and in the tokens' order, so the
+// result does not depend on anything but the batches.
+class Evaluator {
+ public:
+  explicit Evaluator(Model* model) : model_(model) {}
+
+  void Add(const Batch& batch);
+  EvalResult Result() const;
+
+ private:
+  struct Sum {
+    double loss = 0;
+    int64_t count = 0;
+  };
+  Model* model_;
+  int64_t num_tokens_ = 0;
+  std::vector<Sum> buckets_;
+};
+
+EvalResult Evaluate(Model* model, absl::Span<const Batch> batches);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_EVAL_H_

@@ -1,0 +1,59 @@
+// Text from a model, one token at a time over a DecodeCache.
+#ifndef WYVERN_TRAINER_GENERATE_H_
+#define WYVERN_TRAINER_GENERATE_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "data/tokenizer.h"
+#include "layers/model.h"
+
+namespace wyvern {
+
+struct SamplingOptions {
+  bool greedy = false;  // the most likely token; temperature, top_k, top_p and seed do not matter
+  double temperature = 1;  // > 0; logits are divided by it
+  int64_t top_k = 0;       // only the k most likely tokens; 0 or more than there are: all
+  double top_p = 1;        // of these, the fewest that reach this probability together; in (0, 1]
+  uint64_t seed = 1;
+
+  // InvalidArgument that names the option.
+  absl::Status Validate() const;
+};
+
+// Draws a token from fp32 logits; a pure function of logits, options and `position`, the token's
+// index in its sequence. Equal logits are ordered by token id, the lower first; a NaN is never
+// taken. Requires valid options and one logit at least that is not NaN.
+int32_t SampleToken(absl::Span<const float> logits, const SamplingOptions& options,
+                    uint64_t position);
+
+struct GenerateOptions {
+  SamplingOptions sampling;
+  int64_t max_tokens = 256;       // new ones
+  int64_t prefill_chunk = 512;    // prompt tokens per forward
+  std::optional<int32_t> eos_id;  // ends the text; not part of it
+};
+
+// Continues `prompt` (one token at least). `on_token` gets each new token and returns whether to go
+// on; it may be empty. Work and memory per token are constant in delta-rule layers and grow with
+// the window in attention. Errors: an empty prompt, ids outside the vocabulary, bad options, logits
+// that are all NaN.
+absl::StatusOr<std::vector<int32_t>> Generate(Model* model, absl::Span<const int32_t> prompt,
+                                              const GenerateOptions& options,
+                                              const std::function<bool(int32_t)>& on_token = {});
+
+// Generate on text. An empty prompt starts from bos, else eos. `on_text` gets the new text piece by
+// piece, each of whole UTF-8 characters. Returns the new text.
+absl::StatusOr<std::string> GenerateText(
+    Model* model, const Tokenizer& tokenizer, const std::string& prompt, GenerateOptions options,
+    const std::function<void(const std::string&)>& on_text = {});
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_GENERATE_H_
