@@ -1,0 +1,36 @@
+// Reading and writing RunConfig as YAML.
+#ifndef WYVERN_TRAINER_CONFIG_LOAD_H_
+#define WYVERN_TRAINER_CONFIG_LOAD_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "trainer/run_config.h"
+
+namespace wyvern {
+
+// The configuration of a YAML file, resolved: run.device and run.precision are not auto any more,
+// run.dir is set, and the optional top-level section `cuda`, whose keys override the others when
+// the device is CUDA, is merged in. `sets` holds "a.b=c" overrides, which win over both. The error
+// lists every unknown, repeated or ill-typed key with file and line, and every fault of Validate().
+absl::StatusOr<RunConfig> LoadRunConfig(const std::string& path,
+                                        const std::vector<std::string>& sets = {});
+
+// The same for the text of a file; `origin` stands for its name in messages.
+absl::StatusOr<RunConfig> ParseRunConfig(const std::string& yaml, const std::string& origin,
+                                         const std::vector<std::string>& sets = {});
+
+// YAML with every key that the configuration has; ParseRunConfig gives back an equal configuration.
+std::string ToYaml(const RunConfig& config);
+std::string ToYaml(const ModelConfig& config);  // the section `model` alone, without its key
+
+// 16 hex digits of ToYaml: equal exactly for equal configurations.
+std::string ConfigHash(const RunConfig& config);
+
+// "key: old -> new" for every line in which two configurations differ; keys with their sections.
+std::vector<std::string> Differences(const RunConfig& before, const RunConfig& after);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_CONFIG_LOAD_H_

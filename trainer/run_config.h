@@ -1,0 +1,165 @@
+// Everything a training run depends on. Plain structs with defaults; trainer/config/ reads them
+// from YAML and writes them back. configs/README.md explains the keys to users.
+#ifndef WYVERN_TRAINER_RUN_CONFIG_H_
+#define WYVERN_TRAINER_RUN_CONFIG_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "layers/model_config.h"
+
+namespace wyvern {
+
+enum class DeviceChoice { kAuto, kCpu, kCuda };
+enum class PrecisionChoice { kAuto, kFp32, kBf16 };  // auto: bf16 on CUDA, fp32 on the CPU
+
+struct RunSection {
+  std::string name;
+  std::string dir;    // the run folder; empty: runs/<name>
+  uint64_t seed = 1;  // of initialisation and of the order of the data
+  DeviceChoice device = DeviceChoice::kAuto;
+  PrecisionChoice precision = PrecisionChoice::kAuto;
+
+  bool operator==(const RunSection&) const = default;
+};
+
+enum class TokenizerType {
+  kStore,    // the one embedded in the token stores, which exist already
+  kByte,     // every byte is a token
+  kFile,     // a SentencePiece model at `path`
+  kBpe,      // trained on the text of data.sources and written to `path`, unless it is there
+  kUnigram,  // likewise
+};
+
+struct TokenizerSection {
+  TokenizerType type = TokenizerType::kStore;
+  std::string path;
+  int64_t vocab_size = 0;  // bpe, unigram
+  bool operator==(const TokenizerSection&) const = default;
+};
+
+// A pair of token stores, dir/train.h5 and dir/val.h5 (which may be absent). With `text`, they are
+// made from it unless they are there.
+struct DataSource {
+  std::string dir;
+  std::vector<std::string> text;   // files and folders, as `wyvern data prepare` takes them
+  std::string field = "text";      // of JSONL
+  std::string document_separator;  // of text files; empty: a file is one document
+  double val_fraction = 0.01;      // of the documents
+  int64_t val_documents = 0;       // instead of val_fraction when not 0
+  double weight = 0;               // share of the training tokens; all 0: by size
+
+  bool operator==(const DataSource&) const = default;
+};
+
+enum class BoundaryChoice { kNone, kReset };
+
+struct DataSection {
+  std::vector<DataSource> sources;
+  int64_t seq_len = 2048;
+  BoundaryChoice document_boundary = BoundaryChoice::kReset;
+  bool operator==(const DataSection&) const = default;
+};
+
+enum class NonFinitePolicy { kSkip, kStop };
+
+struct TrainSection {
+  int64_t steps = 0;             // exactly one of steps and tokens
+  int64_t tokens = 0;            // rounded up to whole steps
+  int64_t batch_tokens = 0;      // of one optimizer step; a multiple of micro_batch * seq_len
+  int64_t micro_batch = 1;       // sequences of one forward and backward
+  double grad_clip = 1.0;        // largest global norm of the gradient; 0: no clipping
+  int64_t recompute_blocks = 0;  // blocks recomputed in backward instead of kept
+  NonFinitePolicy nonfinite = NonFinitePolicy::kSkip;
+
+  bool operator==(const TrainSection&) const = default;
+};
+
+struct OptimizerSection {  // AdamW, arXiv 1711.05101
+  double beta1 = 0.9, beta2 = 0.95;
+  double epsilon = 1e-8;
+  double weight_decay = 0.01;  // never on norm gains, biases, A_log, dt_bias
+  bool decay_convolutions = true;
+  bool decay_embeddings = true;
+
+  bool operator==(const OptimizerSection&) const = default;
+};
+
+enum class ScheduleType { kConstant, kCosine, kWsd };
+enum class DecayShape { kLinear, kCosine, kOneMinusSqrt };
+
+struct ScheduleSection {
+  ScheduleType type = ScheduleType::kCosine;
+  double peak = 3e-4;
+  double initial = 0;                            // where the warm-up starts
+  double final = 0;                              // cosine, wsd: where the decay ends
+  int64_t warmup_steps = 0;                      // at most one of these two
+  int64_t warmup_tokens = 0;                     // rounded up to whole steps
+  int64_t decay_steps = 0;                       // wsd: length of the decay at the end
+  DecayShape decay_shape = DecayShape::kLinear;  // wsd
+
+  bool operator==(const ScheduleSection&) const = default;
+};
+
+struct ValidationSection {
+  int64_t every = 100;   // steps; also before the first and after the last; 0: never
+  int64_t batches = 10;  // micro batches of each val.h5, spread evenly over it
+
+  bool operator==(const ValidationSection&) const = default;
+};
+
+struct CheckpointSection {
+  int64_t every = 1000;  // steps; also after the last; 0: only then
+  int64_t keep = 2;      // newest checkpoints kept
+
+  bool operator==(const CheckpointSection&) const = default;
+};
+
+struct LoggingSection {
+  int64_t every = 10;  // steps between console lines when the console is not a terminal
+
+  bool operator==(const LoggingSection&) const = default;
+};
+
+// The sample printed after training.
+struct GenerateSection {
+  std::string prompt;  // empty: no sample
+  int64_t tokens = 64;
+  double temperature = 0.8;  // 0: greedy
+  int64_t top_k = 0;         // 0: all
+  double top_p = 1.0;
+  uint64_t seed = 1;
+
+  bool operator==(const GenerateSection&) const = default;
+};
+
+struct RunConfig {
+  RunSection run;
+  ModelConfig model;
+  TokenizerSection tokenizer;
+  DataSection data;
+  TrainSection train;
+  OptimizerSection optimizer;
+  ScheduleSection schedule;
+  ValidationSection validation;
+  CheckpointSection checkpoint;
+  LoggingSection logging;
+  GenerateSection generate;
+
+  bool operator==(const RunConfig&) const = default;
+
+  // Every fault, cross-field ones included, each naming its key; empty when valid.
+  std::vector<std::string> Validate() const;
+
+  std::string RunDir() const { return run.dir.empty() ? "runs/" + run.name : run.dir; }
+  int64_t TotalSteps() const;  // train.steps, or as many as train.tokens needs
+  int64_t WarmupSteps() const;
+  int64_t MicroBatchesPerStep() const {
+    return train.batch_tokens / (train.micro_batch * data.seq_len);
+  }
+};
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_RUN_CONFIG_H_
