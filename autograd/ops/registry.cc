@@ -1,5 +1,6 @@
 #include "autograd/op_check.h"
 #include "autograd/op_registry.h"
+#include "autograd/ops/attention.h"
 #include "autograd/ops/rms_norm.h"
 
 namespace wyvern {
@@ -14,6 +15,7 @@ OpRow Row() {
 
 const std::vector<OpRow>& OpRegistry() {
   static const std::vector<OpRow> rows = {
+      Row<Attention>(),
       Row<RmsNorm>(),
   };
   return rows;

@@ -1,0 +1,131 @@
+// What is true of attention alone; gradients and accuracy are checked through the registry.
+#include "autograd/ops/attention.h"
+
+#include <gtest/gtest.h>
+
+#include "autograd/op_check.h"
+
+namespace wyvern {
+namespace {
+
+Tensor Index(const std::vector<int32_t>& values) {
+  return Tensor::FromVector(values, {static_cast<int64_t>(values.size())});
+}
+
+Attention::Params Packed(const std::vector<int32_t>& cu_seqlens, int64_t window = 0) {
+  Attention::Params params;
+  params.cu_seqlens_q_host = cu_seqlens;
+  params.cu_seqlens_q = Index(cu_seqlens);
+  params.window = window;
+  return params;
+}
+
+OpCase<Attention> MakeCase(const std::vector<int32_t>& cu_seqlens, int64_t heads, int64_t kv_heads,
+                           int64_t key_dim, int64_t value_dim, int64_t window) {
+  CaseRandom random("attention_test");
+  const int64_t T = cu_seqlens.back();
+  OpCase<Attention> c;
+  c.name = absl::StrCat(T, " tokens, window ", window);
+  c.params = Packed(cu_seqlens, window);
+  c.in.q = random.Normal({T, heads, key_dim});
+  c.in.k = random.Normal({T, kv_heads, key_dim});
+  c.in.v = random.Normal({T, kv_heads, value_dim});
+  return c;
+}
+
+OpRun<Attention> RunCpu(const OpCase<Attention>& c, const Tensor& d_o) {
+  return RunOp<Attention>(c, {.o = d_o}, Device::kCpu, DType::kFloat64, false);
+}
+
+void ExpectSameBits(const OpRun<Attention>& a, const OpRun<Attention>& b) {
+  EXPECT_TRUE(BitwiseEqual(a.out.o, b.out.o));
+  EXPECT_TRUE(BitwiseEqual(a.grad.q, b.grad.q));
+  EXPECT_TRUE(BitwiseEqual(a.grad.k, b.grad.k));
+  EXPECT_TRUE(BitwiseEqual(a.grad.v, b.grad.v));
+}
+
+TEST(Attention, AWindowOfTheWholeDocumentIsNoWindow) {
+  OpCase<Attention> c = MakeCase({0, 100, 170}, 4, 2, 16, 24, 0);
+  const Tensor d_o = CaseRandom("cotangent").Normal({170, 4, 24});
+  const OpRun<Attention> full = RunCpu(c, d_o);
+  c.params.window = 100;
+  ExpectSameBits(RunCpu(c, d_o), full);
+  c.params.window = 99;  // the last query of the first document misses one key
+  EXPECT_FALSE(BitwiseEqual(RunCpu(c, d_o).out.o, full.out.o));
+}
+
+TEST(Attention, APackedDocumentEqualsTheDocumentAlone) {
+  const std::vector<int32_t> cu_seqlens = {0, 1, 64, 64, 129};
+  const OpCase<Attention> packed = MakeCase(cu_seqlens, 2, 1, 16, 24, 20);
+  const Tensor d_o = CaseRandom("cotangent").Normal({129, 2, 24});
+  const OpRun<Attention> together = RunCpu(packed, d_o);
+  for (size_t n = 0; n + 1 < cu_seqlens.size(); ++n) {
+    const int32_t begin = cu_seqlens[n], end = cu_seqlens[n + 1];
+    if (begin == end) continue;
+    SCOPED_TRACE(absl::StrCat("document ", n));
+    OpCase<Attention> alone;
+    alone.params = Packed({0, end - begin}, 20);
+    alone.in = {.q = packed.in.q.Rows(begin, end),
+                .k = packed.in.k.Rows(begin, end),
+                .v = packed.in.v.Rows(begin, end)};
+    OpRun<Attention> rows;
+    rows.out.o = together.out.o.Rows(begin, end);
+    rows.grad = {.q = together.grad.q.Rows(begin, end),
+                 .k = together.grad.k.Rows(begin, end),
+                 .v = together.grad.v.Rows(begin, end)};
+    ExpectSameBits(RunCpu(alone, d_o.Rows(begin, end)), rows);
+  }
+}
+
+TEST(Attention, DecodingOneTokenAtATimeEqualsTheWholeForward) {
+  constexpr int64_t kTokens = 70;
+  for (const int64_t window : {0, 1, 13}) {
+    const OpCase<Attention> c = MakeCase({0, kTokens}, 4, 2, 16, 24, window);
+    const Tensor whole = Attention::Forward(c.in, c.params, nullptr).o;
+    for (int32_t t = 0; t < kTokens; ++t) {
+      Attention::Params params = Packed({0, 1}, window);
+      params.cu_seqlens_k_host = {0, t + 1};
+      params.cu_seqlens_k = Index(params.cu_seqlens_k_host);
+      const Tensor o =
+          Attention::Forward(
+              {.q = c.in.q.Rows(t, t + 1), .k = c.in.k.Rows(0, t + 1), .v = c.in.v.Rows(0, t + 1)},
+              params, nullptr)
+              .o;
+      EXPECT_LE(RelativeRmsError(o, whole.Rows(t, t + 1)), 1e-12)
+          << "token " << t << ", window " << window;
+    }
+  }
+}
+
+TEST(Attention, CostCountsVisiblePairs) {
+  const OpCase<Attention> c = MakeCase({0, 5, 5, 12}, 2, 1, 16, 8, 3);
+  // Documents of 5 and 7 tokens under window 3: 1 + 2 + 3 + 3 + 3 and two more threes.
+  const Cost cost = Attention::EstimateCost(c.in, c.params);
+  EXPECT_EQ(cost.forward_flops, 2.0 * (16 + 8) * 2 * (12 + 18));
+  EXPECT_EQ(cost.backward_flops, 2 * cost.forward_flops);
+  Attention::Params decode = Packed({0, 2});
+  decode.cu_seqlens_k_host = {0, 12};
+  decode.cu_seqlens_k = Index(decode.cu_seqlens_k_host);
+  EXPECT_EQ(Attention::EstimateCost({.q = c.in.q.Rows(0, 2), .k = c.in.k, .v = c.in.v}, decode)
+                .forward_flops,
+            2.0 * (16 + 8) * 2 * (11 + 12));
+}
+
+TEST(Attention, EveryShortLengthOnTheGpuEqualsTheCpu) {
+  std::string why;
+  if (!CudaAvailable(&why)) GTEST_SKIP() << why;
+  for (int32_t length = 1; length <= 130; ++length) {
+    OpCase<Attention> c = MakeCase({0, length}, 2, 1, 16, 24, length % 3 == 0 ? 7 : 0);
+    c.bf16_tolerances = {{"o", 5e-3}, {"d_q", 8e-3}, {"d_k", 8e-3}, {"d_v", 8e-3}};
+    std::vector<CheckResult> results;
+    CheckAgainstOracle(c, Device::kCuda, DType::kFloat32, &results);
+    CheckAgainstOracle(c, Device::kCuda, DType::kBf16, &results);
+    for (const CheckResult& r : results) {
+      EXPECT_TRUE(r.passed()) << r.case_name << ", " << r.check << ": " << r.quantity
+                              << " is off by " << r.error << ", the limit is " << r.limit;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace wyvern
