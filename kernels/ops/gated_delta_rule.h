@@ -39,70 +39,67 @@ enum class DeltaGate { kLogDecay, kSoftplus, kBounded };
 // (negative eigenvalues, arXiv 2411.12537).
 enum class DeltaBeta { kGiven, kSigmoid, kTwiceSigmoid };
 
-// Everything about one application but its tensors.
-struct GatedDeltaRuleDesc {
-  int64_t num_tokens = 0, num_docs = 0;
-  int64_t num_key_heads = 0, num_value_heads = 0;
-  int64_t key_dim = 0, value_dim = 0;  // 1 .. 256
+// The op's inputs, shared by both directions.
+template <typename Io>
+struct GatedDeltaRuleInputs {
+  using Acc = AccOf<Io>;
+  int64_t num_docs = 0, num_tokens = 0;        // N, T
+  int64_t num_heads = 0, num_value_heads = 0;  // H, HV
+  int64_t key_dim = 0, value_dim = 0;          // K, V: 1 .. 256 on CUDA
   DeltaDecay decay = DeltaDecay::kNone;
-  DeltaGate gate = DeltaGate::kLogDecay;
-  DeltaBeta beta = DeltaBeta::kSigmoid;
-  double lower_bound = -5;  // of the bounded gate, in [-5, 0)
-  double scale = 0;         // multiplies q; never 0 here
+  DeltaGate gate_form = DeltaGate::kLogDecay;
+  DeltaBeta beta_form = DeltaBeta::kGiven;
   bool l2_norm = true;
-  const int32_t* cu_seqlens = nullptr;       // [N + 1] first token of each document; op's device
-  const int32_t* cu_seqlens_host = nullptr;  // [N + 1] the same; read before the call returns
+  double lower_bound = -5;                   // of the bounded gate, in [-5, 0)
+  double scale = 1;                          // multiplies q as it is: 0 stands for nothing here
+  const int32_t* cu_seqlens_host = nullptr;  // [N + 1] first token of each document, on the host;
+                                             // read before the call returns
+  const int32_t* cu_seqlens = nullptr;       // [N + 1] the same on the op's device
+  const Io* q = nullptr;                     // [T, H, K]
+  const Io* k = nullptr;                     // [T, H, K]
+  const Io* v = nullptr;                     // [T, HV, V]
+  const Io* beta = nullptr;                  // [T, HV] as beta_form says, or null: ones
+  const Io* gate = nullptr;                  // [T, HV, G] as gate_form says; null without decay
+  const Acc* a_log = nullptr;                // [HV]; null for kLogDecay
+  const Acc* dt_bias = nullptr;              // [HV, G]; null for kLogDecay
+  const Acc* h0 = nullptr;                   // [N, HV, K, V] or null: zeros
 };
 
 template <typename Io>
 struct GatedDeltaRuleFwdParams {
   using Acc = AccOf<Io>;
-  GatedDeltaRuleDesc desc;
-  const Io* q = nullptr;         // [T, H, K]
-  const Io* k = nullptr;         // [T, H, K]
-  const Io* v = nullptr;         // [T, HV, V]
-  const Io* beta = nullptr;      // [T, HV] as desc.beta says; null: ones
-  const Io* gate = nullptr;      // [T, HV, G] as desc.gate says; null without decay
-  const Acc* a_log = nullptr;    // [HV]; null for kLogDecay
-  const Acc* dt_bias = nullptr;  // [HV, G]; null for kLogDecay
-  const Acc* h0 = nullptr;       // [N, HV, K, V] or null
-  Io* o = nullptr;               // [T, HV, V]
-  Acc* ht = nullptr;             // [N, HV, K, V] or null
-  void* workspace = nullptr;     // kept for the backward, or null
+  GatedDeltaRuleInputs<Io> in;
+  Io* o = nullptr;            // [T, HV, V]
+  Acc* ht = nullptr;          // [N, HV, K, V] or null
+  void* workspace = nullptr;  // kept for the backward, 256-byte aligned; or null
   StreamHandle stream = nullptr;
 };
 
-// Gradients are written, not added; a null one is not computed.
+// Gradients are written, not added; a null one is not wanted.
 template <typename Io>
 struct GatedDeltaRuleBwdParams {
   using Acc = AccOf<Io>;
-  GatedDeltaRuleDesc desc;
-  const Io* q = nullptr;  // inputs as in the forward
-  const Io* k = nullptr;
-  const Io* v = nullptr;
-  const Io* beta = nullptr;
-  const Io* gate = nullptr;
-  const Acc* a_log = nullptr;
-  const Acc* dt_bias = nullptr;
-  const Acc* h0 = nullptr;
+  GatedDeltaRuleInputs<Io> in;
   const void* workspace = nullptr;  // as the forward left it, or null: recomputed
-  const Io* d_o = nullptr;          // [T, HV, V], never null
-  const Acc* d_ht = nullptr;        // [N, HV, K, V] or null
-  Io* d_q = nullptr;                // [T, H, K] summed over the value heads of a group
-  Io* d_k = nullptr;                // [T, H, K] likewise
-  Io* d_v = nullptr;                // [T, HV, V]
-  Io* d_beta = nullptr;             // [T, HV] with respect to what `beta` holds
-  Io* d_gate = nullptr;             // [T, HV, G] with respect to what `gate` holds
+  const Io* d_o = nullptr;          // [T, HV, V] or null: zeros
+  const Acc* d_ht = nullptr;        // [N, HV, K, V] or null: zeros
+  Io* dq = nullptr;                 // [T, H, K] summed over the value heads of a group
+  Io* dk = nullptr;                 // [T, H, K] likewise
+  Io* dv = nullptr;                 // [T, HV, V]
+  Io* d_beta = nullptr;             // [T, HV] of what `beta` holds
+  Io* d_gate = nullptr;             // [T, HV, G] of what `gate` holds
   Acc* d_a_log = nullptr;           // [HV]
   Acc* d_dt_bias = nullptr;         // [HV, G]
   Acc* d_h0 = nullptr;              // [N, HV, K, V]
   StreamHandle stream = nullptr;
 };
 
-// Bytes that the forward keeps for the backward when given a workspace; 0: it keeps nothing and
-// `workspace` stays null. `io` is the element type of q.
-size_t GatedDeltaRuleWorkspaceBytes(CpuTag, const GatedDeltaRuleDesc& desc, DType io);
-size_t GatedDeltaRuleWorkspaceBytes(CudaTag, const GatedDeltaRuleDesc& desc, DType io);
+// Bytes that the forward keeps for the backward when it is given a workspace; 0: nothing, and
+// `workspace` stays null. Depends on sizes and cu_seqlens_host only.
+template <typename Io>
+size_t GatedDeltaRuleWorkspaceBytes(CpuTag, const GatedDeltaRuleInputs<Io>& in);
+template <typename Io>
+size_t GatedDeltaRuleWorkspaceBytes(CudaTag, const GatedDeltaRuleInputs<Io>& in);
 
 template <typename Io>
 void GatedDeltaRuleFwd(CpuTag, const GatedDeltaRuleFwdParams<Io>& p);
