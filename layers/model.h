@@ -13,6 +13,7 @@
 namespace wyvern {
 
 class Block;
+class Norm;
 
 // What layers carry from one call to the next while a sequence is continued: convolution tails and
 // delta states, cached keys and values. One sequence (one document) per cache.
@@ -48,8 +49,8 @@ class Model : public Module {
   void Initialize(uint64_t seed);
 
   // The final-norm output [T, D] of `ids` [T] int32 on the model's device, each in [0, vocab_size).
-  // With a cache, `packing` holds one document that continues the cached sequence, nothing is
-  // recorded for backward, and the cache advances.
+  // With a cache, `packing` holds one document that continues the cached sequence at position
+  // cache->num_tokens(), nothing is recorded for backward, and the cache advances.
   Var Hidden(Tape& tape, const Tensor& ids, const Packing& packing, DecodeCache* cache = nullptr);
 
   // Loss over `targets` [T] int32 (negative: not counted), summed and divided by `denominator`.
@@ -69,19 +70,21 @@ class Model : public Module {
   void ZeroGradients();
 
  private:
-  explicit Model(const ModelConfig& config);
+  friend int64_t CountParameters(const ModelConfig& config);
+  explicit Model(const ModelConfig& config);  // declares the parameters, without memory
 
   ModelConfig config_;
   Device device_ = Device::kCpu;
   DType compute_ = DType::kFloat32;
+  bool trainable_ = true;
   int64_t num_recomputed_ = 0;
   std::vector<std::unique_ptr<Block>> blocks_;
   Parameter* embedding_ = nullptr;
   Parameter* head_ = nullptr;  // the embedding itself when tied
-  Parameter* final_norm_ = nullptr;
+  std::unique_ptr<Norm> final_norm_;
 };
 
-// Parameters of a model of this configuration, without making one.
+// Parameters of a model of this valid configuration, without memory for one.
 int64_t CountParameters(const ModelConfig& config);
 
 }  // namespace wyvern

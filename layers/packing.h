@@ -14,6 +14,7 @@ struct Packing {
   std::vector<int32_t> cu_seqlens_host;  // [N + 1], from 0 to T, not decreasing
   Tensor cu_seqlens;                     // the same on the model's device
   Tensor positions;                      // [T] int32 on the device, position inside its document
+  int32_t first_position = 0;            // of document 0
 
   // With `first_position`, document 0's positions start there (a continued sequence).
   static Packing FromDocuments(std::vector<int32_t> cu_seqlens, Device device,

@@ -20,12 +20,14 @@ struct Parameter {
   std::string name;  // "blocks.3.mixer.q_proj.weight"
   ParameterKind kind = ParameterKind::kMatrix;
   Tensor value;   // compute type
-  Tensor master;  // fp32 (fp64 in an fp64 model)
-  Tensor grad;    // like master
+  Tensor master;  // fp32 (fp64 in an fp64 model); undefined: a bf16 parameter that is not trained
+  Tensor grad;    // like master; undefined when the model is not trained
   Var var;        // value and grad on the tape
 
   // Copies the master into the value where they differ; after init, load or an outside change.
   void SyncValue() const;
+  // Sets master and value. `from` has the parameter's shape, any floating type and any device.
+  void Assign(const Tensor& from) const;
 };
 
 // Owns parameters and child modules by name. Forward functions are each module's own.
@@ -36,29 +38,41 @@ class Module {
   Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;
 
-  // All parameters of this module and its children, depth first in order of registration, with
-  // dotted names relative to this module.
+  // All parameters of this module and its children, depth first in order of registration. Their
+  // dotted names start at the outermost module.
   std::vector<Parameter*> parameters();
 
  protected:
+  // Writes initial values into a CPU tensor of fp32 or fp64; a pure function of seed and name.
+  using Init = std::function<void(const Tensor& values, uint64_t seed, const std::string& name)>;
   struct Spec {
     Shape shape;
     ParameterKind kind;
-    // Writes the initial fp32 or fp64 values on the CPU; the second argument is the seed.
-    std::function<void(const Tensor& master, uint64_t seed, const std::string& name)> init;
+    Init init;
   };
+  // Declares a parameter; Allocate gives it memory.
   Parameter* AddParameter(const std::string& name, Spec spec);
+  // Adds a module that has all its own parameters and children already.
   void AddChild(const std::string& name, Module* child);
+
+  static Init InitNormal(double stddev);
+  static Init InitConstant(double value);
+  // log u with u uniform in (low, high].
+  static Init InitLogUniform(double low, double high);
+  // Inverse softplus of dt, log dt uniform in [log 0.001, log 0.1] (Mamba's time steps).
+  static Init InitDtBias();
 
  private:
   friend class Model;
-  struct Child {
-    std::string name;
-    Module* module;
-  };
+  using Visitor = std::function<void(Parameter& parameter, const Spec& spec)>;
+  void Visit(const Visitor& visitor);
+  void Prefix(const std::string& prefix);
+  void Allocate(Device device, DType compute, bool trainable);
+  void Initialize(uint64_t seed);
+
   std::vector<std::unique_ptr<Parameter>> own_;
-  std::vector<Spec> specs_;
-  std::vector<Child> children_;
+  std::vector<Spec> specs_;  // of own_
+  std::vector<Module*> children_;
 };
 
 }  // namespace wyvern

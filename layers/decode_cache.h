@@ -1,0 +1,50 @@
+// What each kind of layer keeps while a sequence is continued.
+#ifndef WYVERN_LAYERS_DECODE_CACHE_H_
+#define WYVERN_LAYERS_DECODE_CACHE_H_
+
+#include <vector>
+
+#include "layers/model.h"
+
+namespace wyvern {
+
+// Keys and values already rotated and normalised, as attention reads them.
+class KeyValueCache {
+ public:
+  // Adds keys and values [n, HK, D] behind the cached ones and gives back all that the new tokens
+  // may see: everything, or with a window the last `window` - 1 before them and the new ones. What
+  // no later token can see is dropped. Memory grows geometrically.
+  struct View {
+    Tensor keys, values;
+  };
+  View Append(const Tensor& keys, const Tensor& values, int64_t window);
+
+  int64_t num_bytes() const;
+
+ private:
+  Tensor keys_, values_;         // [capacity, HK, D]
+  int64_t begin_ = 0, end_ = 0;  // rows in use
+};
+
+// Of a delta-rule mixer; undefined tensors stand for zeros.
+struct DeltaState {
+  Tensor q_conv, k_conv, v_conv;  // [1, W - 1, dim]
+  Tensor state;                   // [1, HV, K, V]
+
+  int64_t num_bytes() const;
+};
+
+// Of one layer; its mixer uses the member of its kind.
+struct LayerCache {
+  DeltaState delta;
+  KeyValueCache attention;
+};
+
+struct DecodeCache::Impl {
+  int64_t num_tokens = 0;
+  std::vector<LayerCache> layers;
+};
+
+}  // namespace wyvern
+
+#endif  // WYVERN_LAYERS_DECODE_CACHE_H_

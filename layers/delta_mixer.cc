@@ -1,0 +1,120 @@
+#include "layers/delta_mixer.h"
+
+#include "autograd/ops/gated_rms_norm.h"
+
+namespace wyvern {
+
+DeltaMixer::DeltaMixer(const ModelConfig& model, const DeltaMixerConfig& config)
+    : config_(config),
+      num_value_heads_(config.num_value_heads > 0 ? config.num_value_heads : config.num_heads),
+      q_proj_(model.hidden_size, config.num_heads * config.key_dim, model.initializer_range),
+      k_proj_(model.hidden_size, config.num_heads * config.key_dim, model.initializer_range),
+      v_proj_(model.hidden_size, num_value_heads_ * config.value_dim, model.initializer_range),
+      q_conv_(config.num_heads * config.key_dim, config.conv_width, model.initializer_range),
+      k_conv_(config.num_heads * config.key_dim, config.conv_width, model.initializer_range),
+      v_conv_(num_value_heads_ * config.value_dim, config.conv_width, model.initializer_range),
+      output_norm_(config.value_dim, model.norm_eps),
+      o_proj_(num_value_heads_ * config.value_dim, model.hidden_size, model.initializer_range) {
+  const int64_t D = model.hidden_size, HV = num_value_heads_, K = config.key_dim;
+  const double range = model.initializer_range;
+  AddChild("q_proj", &q_proj_);
+  AddChild("k_proj", &k_proj_);
+  AddChild("v_proj", &v_proj_);
+  AddChild("q_conv", &q_conv_);
+  AddChild("k_conv", &k_conv_);
+  AddChild("v_conv", &v_conv_);
+  const auto add = [&](const char* name, std::unique_ptr<Linear>* linear, int64_t in, int64_t out,
+                       bool bias = false) {
+    *linear = std::make_unique<Linear>(in, out, range, bias);
+    AddChild(name, linear->get());
+  };
+  if (config.learned_beta) add("beta_proj", &beta_proj_, D, HV);
+  if (config.decay == DeltaDecay::kPerHead) {
+    add("decay_proj", &decay_proj_, D, HV);
+    a_log_ = AddParameter(
+        "a_log", {.shape = {HV}, .kind = ParameterKind::kALog, .init = InitLogUniform(0, 16)});
+    dt_bias_ = AddParameter("dt_bias",
+                            {.shape = {HV}, .kind = ParameterKind::kDtBias, .init = InitDtBias()});
+  } else if (config.decay == DeltaDecay::kPerChannel) {
+    const int64_t rank = config.decay_rank > 0 ? config.decay_rank : config.value_dim;
+    add("decay_down", &decay_proj_, D, rank);
+    add("decay_up", &decay_up_, rank, HV * K);
+    const bool bounded = config.gate_lower_bound.has_value();
+    a_log_ = AddParameter("a_log", {.shape = {HV},
+                                    .kind = ParameterKind::kALog,
+                                    .init = bounded ? InitConstant(0) : InitLogUniform(1, 16)});
+    dt_bias_ = AddParameter(
+        "dt_bias", {.shape = {HV, K}, .kind = ParameterKind::kDtBias, .init = InitDtBias()});
+  }
+  if (config.output_gate != OutputGate::kNone) {
+    const int64_t rank = config.output_gate_rank, width = HV * config.value_dim;
+    if (rank > 0) {
+      add("gate_down", &gate_proj_, D, rank);
+      add("gate_up", &gate_up_, rank, width, /*bias=*/true);
+    } else {
+      add("gate_proj", &gate_proj_, D, width);
+    }
+  }
+  AddChild("output_norm", &output_norm_);
+  AddChild("o_proj", &o_proj_);
+}
+
+Var DeltaMixer::Project(Tape& tape, const Var& x, const std::unique_ptr<Linear>& first,
+                        const std::unique_ptr<Linear>& second) const {
+  if (first == nullptr) return Var();
+  const Var y = first->Forward(tape, x);
+  return second == nullptr ? y : second->Forward(tape, y);
+}
+
+Var DeltaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, LayerCache* cache) const {
+  const int64_t T = x.value().dim(0), H = config_.num_heads, HV = num_value_heads_;
+  const int64_t K = config_.key_dim, V = config_.value_dim;
+  DeltaState* state = cache == nullptr ? nullptr : &cache->delta;
+
+  const Var q = q_conv_.Forward(tape, q_proj_.Forward(tape, x), packing,
+                                state == nullptr ? nullptr : &state->q_conv);
+  const Var k = k_conv_.Forward(tape, k_proj_.Forward(tape, x), packing,
+                                state == nullptr ? nullptr : &state->k_conv);
+  const Var v = v_conv_.Forward(tape, v_proj_.Forward(tape, x), packing,
+                                state == nullptr ? nullptr : &state->v_conv);
+  const Var beta = Project(tape, x, beta_proj_, nullptr);
+  Var decay = Project(tape, x, decay_proj_, decay_up_);
+  if (config_.decay == DeltaDecay::kPerChannel) decay = decay.Reshape({T, HV, K});
+
+  GatedDeltaRule::Params params{.cu_seqlens = packing.cu_seqlens,
+                                .cu_seqlens_host = packing.cu_seqlens_host,
+                                .decay = config_.decay,
+                                .gate = config_.decay == DeltaDecay::kNone ? DeltaGate::kLogDecay
+                                        : config_.gate_lower_bound.has_value()
+                                            ? DeltaGate::kBounded
+                                            : DeltaGate::kSoftplus,
+                                .lower_bound = config_.gate_lower_bound.value_or(-5),
+                                .beta = !config_.learned_beta          ? DeltaBeta::kGiven
+                                        : config_.negative_eigenvalues ? DeltaBeta::kTwiceSigmoid
+                                                                       : DeltaBeta::kSigmoid,
+                                .output_final_state = state != nullptr};
+  const auto mixed =
+      tape.Apply<GatedDeltaRule>({.q = q.Reshape({T, H, K}),
+                                  .k = k.Reshape({T, H, K}),
+                                  .v = v.Reshape({T, HV, V}),
+                                  .beta = beta,
+                                  .gate = decay,
+                                  .a_log = a_log_ == nullptr ? Var() : a_log_->var,
+                                  .dt_bias = dt_bias_ == nullptr ? Var() : dt_bias_->var,
+                                  .h0 = state == nullptr ? Var() : Var(state->state)},
+                                 params);
+  if (state != nullptr) state->state = mixed.ht.value();
+
+  Var gate = Project(tape, x, gate_proj_, gate_up_);
+  if (gate.defined()) gate = gate.Reshape({T, HV, V});
+  const Var y =
+      tape.Apply<GatedRmsNorm>(
+              {.x = mixed.o, .gate = gate, .weight = output_norm_.weight()},
+              {.eps = output_norm_.eps(),
+               .activation = config_.output_gate == OutputGate::kSigmoid ? GateActivation::kSigmoid
+                                                                         : GateActivation::kSilu})
+          .y;
+  return o_proj_.Forward(tape, y.Reshape({T, HV * V}));
+}
+
+}  // namespace wyvern

@@ -1,0 +1,21 @@
+#ifndef WYVERN_LAYERS_MLP_H_
+#define WYVERN_LAYERS_MLP_H_
+
+#include "layers/linear.h"
+#include "layers/model_config.h"
+
+namespace wyvern {
+
+// SwiGLU (arXiv 2002.05202): y = (silu(x W_gate) * x W_up) W_down.
+class Mlp : public Module {
+ public:
+  explicit Mlp(const ModelConfig& model);
+  Var Forward(Tape& tape, const Var& x) const;  // [T, D] -> [T, D]
+
+ private:
+  Linear gate_proj_, up_proj_, down_proj_;
+};
+
+}  // namespace wyvern
+
+#endif  // WYVERN_LAYERS_MLP_H_
