@@ -10,8 +10,8 @@
 namespace wyvern {
 namespace {
 
-constexpr int64_t kMaxHeadDim = 256;   // that the attention and delta kernels serve
-constexpr int64_t kMaxConvWidth = 16;  // of the short convolution
+constexpr int64_t kMaxHeadDim = 256;  // that the attention and delta kernels serve
+constexpr int64_t kMaxConvWidth = 8;  // of the short convolution
 
 // Gathers faults under a key prefix.
 class Faults {
