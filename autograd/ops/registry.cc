@@ -1,6 +1,7 @@
 #include "autograd/op_check.h"
 #include "autograd/op_registry.h"
 #include "autograd/ops/attention.h"
+#include "autograd/ops/gated_delta_rule.h"
 #include "autograd/ops/rms_norm.h"
 
 namespace wyvern {
@@ -16,6 +17,7 @@ OpRow Row() {
 const std::vector<OpRow>& OpRegistry() {
   static const std::vector<OpRow> rows = {
       Row<Attention>(),
+      Row<GatedDeltaRule>(),
       Row<RmsNorm>(),
   };
   return rows;
