@@ -2,7 +2,7 @@
 // names the file, the object and the library's own reason (a full disk is ResourceExhausted).
 //
 // The C library is not thread-safe, so one process-wide mutex is held inside every member: any
-// thread may use any Hdf5File, one file by one thread at a time.
+// thread may use any Hdf5File.
 //
 // Files are written in the 1.10 format, whose metadata carries checksums, and without
 // variable-length data, whose heap does not: a bit flip in the structure is an error of the
@@ -54,6 +54,7 @@ class Hdf5File {
   Hdf5File& operator=(Hdf5File&& other) noexcept;
   ~Hdf5File();  // closes; a writer calls Close() first, to learn whether the last bytes arrived
 
+  // After a failed write Close gives that error again and empties the file, which is of no use.
   absl::Status Close();
   const std::string& path() const { return path_; }
 
@@ -121,10 +122,11 @@ class Hdf5File {
                               int64_t memory_type, const void* value);
   absl::Status ReadAttribute(const std::string& object, const std::string& name, int type_class,
                              int64_t memory_type, void* value) const;
-  absl::Status CloseLocked();
 
   std::string path_;
   int64_t id_ = -1;
+  bool writable_ = false;
+  mutable absl::Status write_error_;                 // the first; nothing is written after it
   mutable std::map<std::string, int64_t> datasets_;  // open handles: an open per read costs more
 };
 
