@@ -82,7 +82,12 @@ std::string LibraryReason() {
         return 0;
       },
       &reason);
-  return reason;
+  // A failed system call is reported with its time, descriptor and addresses around the cause.
+  constexpr absl::string_view kCause = "error message = '";
+  const size_t cause = reason.find(kCause.data());
+  if (cause == std::string::npos) return reason;
+  const size_t begin = cause + kCause.size();
+  return reason.substr(begin, reason.find('\'', begin) - begin);
 }
 
 }  // namespace
