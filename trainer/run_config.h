@@ -96,7 +96,8 @@ struct ScheduleSection {
   double final = 0;                              // cosine, wsd: where the decay ends
   int64_t warmup_steps = 0;                      // at most one of these two
   int64_t warmup_tokens = 0;                     // rounded up to whole steps
-  int64_t decay_steps = 0;                       // wsd: length of the decay at the end
+  int64_t decay_steps = 0;                       // wsd: the decay at the end, one of these two
+  int64_t decay_tokens = 0;                      // wsd: rounded up to whole steps
   DecayShape decay_shape = DecayShape::kLinear;  // wsd
 
   bool operator==(const ScheduleSection&) const = default;
@@ -155,6 +156,7 @@ struct RunConfig {
   std::string RunDir() const { return run.dir.empty() ? "runs/" + run.name : run.dir; }
   int64_t TotalSteps() const;  // train.steps, or as many as train.tokens needs
   int64_t WarmupSteps() const;
+  int64_t DecaySteps() const;
   int64_t MicroBatchesPerStep() const {
     return train.batch_tokens / (train.micro_batch * data.seq_len);
   }

@@ -1,0 +1,222 @@
+#include "trainer/config/fields.h"
+
+#include <algorithm>
+
+namespace wyvern {
+namespace {
+
+// In the order of the enumerations.
+const std::vector<std::string> kMixerTypes = {"delta_net", "gated_delta_net", "kda", "attention"};
+const std::vector<std::string> kOutputGates = {"none", "silu", "sigmoid"};
+constexpr int64_t kValueDim = -1;  // stands for value_dim until that is known
+
+MixerConfig DefaultMixer(int type) {
+  if (type == 3) return AttentionMixerConfig();
+  DeltaMixerConfig mixer;
+  if (type == 1) {
+    mixer.decay = DeltaDecay::kPerHead;
+    mixer.output_gate = OutputGate::kSilu;
+  } else if (type == 2) {
+    mixer.decay = DeltaDecay::kPerChannel;
+    mixer.output_gate = OutputGate::kSigmoid;
+    mixer.output_gate_rank = kValueDim;
+  }
+  return mixer;
+}
+
+void VisitDelta(ConfigVisitor& v, const std::string& type, DeltaMixerConfig* c) {
+  v.Value("num_heads", &c->num_heads);
+  v.Value("num_value_heads", &c->num_value_heads);
+  v.Value("key_dim", &c->key_dim);
+  v.Value("value_dim", &c->value_dim);
+  v.Value("conv_width", &c->conv_width);
+  v.Value("learned_beta", &c->learned_beta);
+  v.Only(c->learned_beta, "learned_beta: false", [c](ConfigVisitor& only) {
+    only.Value("negative_eigenvalues", &c->negative_eigenvalues);
+  });
+  v.Only(c->decay == DeltaDecay::kPerChannel, "type: " + type, [c](ConfigVisitor& only) {
+    only.Value("gate_lower_bound", &c->gate_lower_bound);
+    only.Value("decay_rank", &c->decay_rank);
+  });
+  v.Enumerated("output_gate", kOutputGates, &c->output_gate);
+  const bool gated = c->output_gate != OutputGate::kNone;
+  if (c->output_gate_rank == kValueDim) c->output_gate_rank = gated ? c->value_dim : 0;
+  v.Only(gated, "output_gate: none",
+         [c](ConfigVisitor& only) { only.Value("output_gate_rank", &c->output_gate_rank); });
+}
+
+void VisitAttention(ConfigVisitor& v, AttentionMixerConfig* c) {
+  v.Value("num_heads", &c->num_heads);
+  v.Value("num_kv_heads", &c->num_kv_heads);
+  v.Value("head_dim", &c->head_dim);
+  v.Value("window", &c->window);
+  v.Value("rope", &c->rope);
+  v.Only(c->rope, "rope: false",
+         [c](ConfigVisitor& only) { only.Value("rope_theta", &c->rope_theta); });
+  v.Value("qkv_bias", &c->qkv_bias);
+  v.Value("output_bias", &c->output_bias);
+  v.Value("qk_norm", &c->qk_norm);
+  v.Only(c->qk_norm, "qk_norm: false",
+         [c](ConfigVisitor& only) { only.Value("qk_norm_eps", &c->qk_norm_eps); });
+  v.Enumerated("output_gate", kOutputGates, &c->output_gate);
+}
+
+void VisitMixer(ConfigVisitor& v, MixerConfig* mixer, bool is_new) {
+  int type = -1;
+  if (!is_new) {
+    type = static_cast<int>(std::find(kMixerTypes.begin(), kMixerTypes.end(), TypeName(*mixer)) -
+                            kMixerTypes.begin());
+  }
+  v.Choice("type", kMixerTypes, &type);
+  type = std::max(type, 0);
+  if (is_new) *mixer = DefaultMixer(type);
+  if (auto* delta = std::get_if<DeltaMixerConfig>(mixer)) {
+    VisitDelta(v, kMixerTypes[type], delta);
+  } else {
+    VisitAttention(v, std::get_if<AttentionMixerConfig>(mixer));
+  }
+}
+
+template <typename T>
+std::vector<std::string> KeysOf(const std::map<std::string, T>& map) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : map) keys.push_back(key);
+  return keys;
+}
+
+void VisitSource(ConfigVisitor& v, DataSource* s, bool only_source) {
+  v.Value("dir", &s->dir);
+  v.Value("text", &s->text);
+  v.Only(!s->text.empty(), "stores that exist already (no text)", [s](ConfigVisitor& only) {
+    only.Value("field", &s->field);
+    only.Value("document_separator", &s->document_separator);
+    only.Value("val_documents", &s->val_documents);
+    only.Only(s->val_documents == 0, "val_documents",
+              [s](ConfigVisitor& inner) { inner.Value("val_fraction", &s->val_fraction); });
+  });
+  v.Only(!only_source, "a single source",
+         [s](ConfigVisitor& only) { only.Value("weight", &s->weight); });
+}
+
+void VisitData(ConfigVisitor& v, DataSection* c) {
+  v.List(
+      "sources", [c] { return c->sources.size(); }, [c](size_t size) { c->sources.resize(size); },
+      [c](size_t i, ConfigVisitor& entry) {
+        VisitSource(entry, &c->sources[i], c->sources.size() == 1);
+      });
+  v.Value("seq_len", &c->seq_len);
+  v.Enumerated("document_boundary", {"none", "reset"}, &c->document_boundary);
+}
+
+void VisitTokenizer(ConfigVisitor& v, TokenizerSection* c) {
+  const std::vector<std::string> types = {"store", "byte", "file", "bpe", "unigram"};
+  v.Enumerated("type", types, &c->type);
+  const std::string instead = "type: " + types[static_cast<int>(c->type)];
+  const bool trained = c->type == TokenizerType::kBpe || c->type == TokenizerType::kUnigram;
+  v.Only(trained || c->type == TokenizerType::kFile, instead,
+         [c](ConfigVisitor& only) { only.Value("path", &c->path); });
+  v.Only(trained, instead, [c](ConfigVisitor& only) { only.Value("vocab_size", &c->vocab_size); });
+}
+
+void VisitTrain(ConfigVisitor& v, TrainSection* c) {
+  v.Value("steps", &c->steps);
+  v.Value("tokens", &c->tokens);
+  v.Value("batch_tokens", &c->batch_tokens);
+  v.Value("micro_batch", &c->micro_batch);
+  v.Value("grad_clip", &c->grad_clip);
+  v.Value("recompute_blocks", &c->recompute_blocks);
+  v.Enumerated("nonfinite", {"skip", "stop"}, &c->nonfinite);
+}
+
+void VisitOptimizer(ConfigVisitor& v, OptimizerSection* c) {
+  v.Value("beta1", &c->beta1);
+  v.Value("beta2", &c->beta2);
+  v.Value("epsilon", &c->epsilon);
+  v.Value("weight_decay", &c->weight_decay);
+  v.Only(c->weight_decay != 0, "weight_decay: 0", [c](ConfigVisitor& only) {
+    only.Value("decay_convolutions", &c->decay_convolutions);
+    only.Value("decay_embeddings", &c->decay_embeddings);
+  });
+}
+
+void VisitSchedule(ConfigVisitor& v, ScheduleSection* c) {
+  const std::vector<std::string> types = {"constant", "cosine", "wsd"};
+  v.Enumerated("type", types, &c->type);
+  const std::string instead = "type: " + types[static_cast<int>(c->type)];
+  v.Value("peak", &c->peak);
+  v.Value("warmup_steps", &c->warmup_steps);
+  v.Value("warmup_tokens", &c->warmup_tokens);
+  v.Only(c->warmup_steps != 0 || c->warmup_tokens != 0, "no warm-up",
+         [c](ConfigVisitor& only) { only.Value("initial", &c->initial); });
+  v.Only(c->type != ScheduleType::kConstant, instead,
+         [c](ConfigVisitor& only) { only.Value("final", &c->final); });
+  v.Only(c->type == ScheduleType::kWsd, instead, [c](ConfigVisitor& only) {
+    only.Value("decay_steps", &c->decay_steps);
+    only.Value("decay_tokens", &c->decay_tokens);
+    only.Enumerated("decay_shape", {"linear", "cosine", "1-sqrt"}, &c->decay_shape);
+  });
+}
+
+void VisitGenerate(ConfigVisitor& v, GenerateSection* c) {
+  v.Value("prompt", &c->prompt);
+  v.Only(!c->prompt.empty(), "an empty prompt", [c](ConfigVisitor& only) {
+    only.Value("tokens", &c->tokens);
+    only.Value("temperature", &c->temperature);
+    only.Only(c->temperature != 0, "temperature: 0", [c](ConfigVisitor& inner) {
+      inner.Value("top_k", &c->top_k);
+      inner.Value("top_p", &c->top_p);
+      inner.Value("seed", &c->seed);
+    });
+  });
+}
+
+}  // namespace
+
+void VisitModelConfig(ConfigVisitor& v, ModelConfig* c) {
+  v.Value("vocab_size", &c->vocab_size);
+  v.Value("hidden_size", &c->hidden_size);
+  v.Value("num_layers", &c->num_layers);
+  v.Value("intermediate_size", &c->intermediate_size);
+  v.Value("mlp_bias", &c->mlp_bias);
+  v.Value("tie_embeddings", &c->tie_embeddings);
+  v.Value("norm_eps", &c->norm_eps);
+  v.Value("initializer_range", &c->initializer_range);
+  v.Value("padding_id", &c->padding_id);
+  v.Names("mixers", KeysOf(c->mixers), [c](const std::string& name, ConfigVisitor& mixers) {
+    const bool is_new = c->mixers.count(name) == 0;
+    MixerConfig* mixer = &c->mixers[name];
+    mixers.Section(name, [&](ConfigVisitor& keys) { VisitMixer(keys, mixer, is_new); });
+  });
+  v.Value("pattern", &c->pattern);
+  v.Names("at", KeysOf(c->at),
+          [c](const std::string& name, ConfigVisitor& at) { at.Value(name, &c->at[name]); });
+}
+
+void VisitRunConfig(ConfigVisitor& v, RunConfig* c) {
+  v.Section("run", [c](ConfigVisitor& keys) {
+    keys.Value("name", &c->run.name);
+    keys.Value("dir", &c->run.dir);
+    keys.Value("seed", &c->run.seed);
+    keys.Enumerated("device", {"auto", "cpu", "cuda"}, &c->run.device);
+    keys.Enumerated("precision", {"auto", "fp32", "bf16"}, &c->run.precision);
+  });
+  v.Section("model", [c](ConfigVisitor& keys) { VisitModelConfig(keys, &c->model); });
+  v.Section("tokenizer", [c](ConfigVisitor& keys) { VisitTokenizer(keys, &c->tokenizer); });
+  v.Section("data", [c](ConfigVisitor& keys) { VisitData(keys, &c->data); });
+  v.Section("train", [c](ConfigVisitor& keys) { VisitTrain(keys, &c->train); });
+  v.Section("optimizer", [c](ConfigVisitor& keys) { VisitOptimizer(keys, &c->optimizer); });
+  v.Section("schedule", [c](ConfigVisitor& keys) { VisitSchedule(keys, &c->schedule); });
+  v.Section("validation", [c](ConfigVisitor& keys) {
+    keys.Value("every", &c->validation.every);
+    keys.Only(c->validation.every != 0, "every: 0",
+              [c](ConfigVisitor& only) { only.Value("batches", &c->validation.batches); });
+  });
+  v.Section("checkpoint", [c](ConfigVisitor& keys) {
+    keys.Value("every", &c->checkpoint.every);
+    keys.Value("keep", &c->checkpoint.keep);
+  });
+  v.Section("logging", [c](ConfigVisitor& keys) { keys.Value("every", &c->logging.every); });
+  v.Section("generate", [c](ConfigVisitor& keys) { VisitGenerate(keys, &c->generate); });
+}
+
+}  // namespace wyvern

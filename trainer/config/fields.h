@@ -1,0 +1,15 @@
+#ifndef WYVERN_TRAINER_CONFIG_FIELDS_H_
+#define WYVERN_TRAINER_CONFIG_FIELDS_H_
+
+#include "trainer/config/visitor.h"
+#include "trainer/run_config.h"
+
+namespace wyvern {
+
+// Every key of a configuration file, in the order in which it is printed.
+void VisitRunConfig(ConfigVisitor& v, RunConfig* config);
+void VisitModelConfig(ConfigVisitor& v, ModelConfig* config);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_CONFIG_FIELDS_H_

@@ -1,0 +1,220 @@
+#include "trainer/config/node.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "kernels/runtime/status.h"
+
+namespace wyvern {
+namespace {
+
+// Deeper than any configuration; a bound, because an anchor may stand inside itself.
+constexpr int kMaxDepth = 64;
+
+std::string Place(const std::string& origin, const YAML::Mark& mark) {
+  return mark.is_null() ? origin : absl::StrCat(origin, ":", mark.line + 1);
+}
+
+absl::StatusOr<ConfigNode> Convert(const YAML::Node& yaml, const std::string& origin, int depth) {
+  ConfigNode node;
+  node.where = Place(origin, yaml.Mark());
+  if (depth > kMaxDepth) {
+    return absl::InvalidArgumentError(absl::StrCat(node.where, ": nested too deeply"));
+  }
+  switch (yaml.Type()) {
+    case YAML::NodeType::Undefined:
+    case YAML::NodeType::Null:
+      break;
+    case YAML::NodeType::Scalar:
+      node.kind = ConfigNode::Kind::kScalar;
+      node.scalar = yaml.Scalar();
+      node.quoted = yaml.Tag() == "!";
+      break;
+    case YAML::NodeType::Sequence:
+      node.kind = ConfigNode::Kind::kList;
+      for (const YAML::Node& entry : yaml) {
+        ASSIGN_OR_RETURN(ConfigNode child, Convert(entry, origin, depth + 1));
+        node.list.push_back(std::move(child));
+      }
+      break;
+    case YAML::NodeType::Map:
+      node.kind = ConfigNode::Kind::kMap;
+      for (const auto& member : yaml) {
+        if (!member.first.IsScalar()) {
+          return absl::InvalidArgumentError(absl::StrCat(
+              Place(origin, member.first.Mark()), ": expected a key, got a list or a section"));
+        }
+        ASSIGN_OR_RETURN(ConfigNode child, Convert(member.second, origin, depth + 1));
+        // A section begins on the line after its key; a message points at the key.
+        child.where = Place(origin, member.first.Mark());
+        node.map.emplace_back(member.first.Scalar(), std::move(child));
+      }
+      break;
+  }
+  return node;
+}
+
+ConfigNode* FindMutable(ConfigNode* node, absl::string_view key) {
+  for (auto& [name, child] : node->map) {
+    if (name == key) return &child;
+  }
+  return nullptr;
+}
+
+void SetWhere(const std::string& where, ConfigNode* node) {
+  node->where = where;
+  for (ConfigNode& child : node->list) SetWhere(where, &child);
+  for (auto& [name, child] : node->map) SetWhere(where, &child);
+}
+
+void Flatten(const std::string& key, const ConfigNode& node,
+             std::map<std::string, std::string>* out) {
+  switch (node.kind) {
+    case ConfigNode::Kind::kNull:
+      (*out)[key] = "null";
+      break;
+    case ConfigNode::Kind::kScalar:
+      (*out)[key] = node.scalar;
+      break;
+    case ConfigNode::Kind::kList:
+      for (size_t i = 0; i < node.list.size(); ++i) {
+        Flatten(absl::StrCat(key, "[", i, "]"), node.list[i], out);
+      }
+      break;
+    case ConfigNode::Kind::kMap:
+      for (const auto& [name, child] : node.map) {
+        Flatten(key.empty() ? name : absl::StrCat(key, ".", name), child, out);
+      }
+      break;
+  }
+}
+
+}  // namespace
+
+const ConfigNode* ConfigNode::Find(absl::string_view key) const {
+  return FindMutable(const_cast<ConfigNode*>(this), key);
+}
+
+std::string ConfigNode::Describe() const {
+  switch (kind) {
+    case Kind::kNull:
+      return "nothing";
+    case Kind::kScalar:
+      return absl::StrCat("'", scalar, "'");
+    case Kind::kList:
+      return "a list";
+    case Kind::kMap:
+      return "a section";
+  }
+  return "";
+}
+
+absl::StatusOr<ConfigNode> ParseConfigText(const std::string& yaml, const std::string& origin) {
+  try {
+    ASSIGN_OR_RETURN(ConfigNode root, Convert(YAML::Load(yaml), origin, 0));
+    if (root.kind == ConfigNode::Kind::kNull) root.kind = ConfigNode::Kind::kMap;
+    return root;
+  } catch (const YAML::Exception& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Place(origin, error.mark), ": not valid YAML: ", error.msg));
+  }
+}
+
+void MergeConfig(const ConfigNode& over, ConfigNode* base) {
+  if (over.kind != ConfigNode::Kind::kMap || base->kind != ConfigNode::Kind::kMap) {
+    *base = over;
+    return;
+  }
+  for (const auto& [key, child] : over.map) {
+    if (child.kind == ConfigNode::Kind::kNull) {
+      std::erase_if(base->map, [&key = key](const auto& member) { return member.first == key; });
+    } else if (ConfigNode* found = FindMutable(base, key)) {
+      MergeConfig(child, found);
+    } else {
+      base->map.emplace_back(key, child);
+    }
+  }
+}
+
+absl::Status SetConfigValue(const std::string& assignment, ConfigNode* root) {
+  const std::string where = absl::StrCat("--set ", assignment);
+  const size_t equals = assignment.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": expected key=value, as in --set train.steps=100"));
+  }
+  absl::StatusOr<ConfigNode> value = ParseConfigText(assignment.substr(equals + 1), where);
+  if (!value.ok()) return value.status();
+  if (value->map.empty() && value->kind == ConfigNode::Kind::kMap &&
+      assignment.find('{', equals) == std::string::npos) {
+    value->kind = ConfigNode::Kind::kNull;  // "key=": an empty text is nothing, not a section
+  }
+  SetWhere(where, &*value);
+  const std::vector<std::string> path = absl::StrSplit(assignment.substr(0, equals), '.');
+  ConfigNode* at = root;
+  for (size_t i = 0; i < path.size(); ++i) {
+    const bool last = i + 1 == path.size();
+    if (path[i].empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(where, ": the key has an empty part"));
+    }
+    if (at->kind == ConfigNode::Kind::kList) {
+      uint64_t index = 0;
+      if (!absl::SimpleAtoi(path[i], &index) || index >= at->list.size()) {
+        return absl::InvalidArgumentError(absl::StrCat(where, ": '", path[i],
+                                                       "': expected an index below ",
+                                                       at->list.size(), " into the list"));
+      }
+      at = &at->list[index];
+      if (last) MergeConfig(*value, at);
+      continue;
+    }
+    if (at->kind != ConfigNode::Kind::kMap) {  // a key below a value: the reader will say so
+      *at = ConfigNode();
+      at->kind = ConfigNode::Kind::kMap;
+      at->where = where;
+    }
+    if (last) {
+      ConfigNode over;
+      over.kind = ConfigNode::Kind::kMap;
+      over.map.emplace_back(path[i], *value);
+      MergeConfig(over, at);
+      continue;
+    }
+    ConfigNode* next = FindMutable(at, path[i]);
+    if (next == nullptr) {
+      ConfigNode section;
+      section.kind = ConfigNode::Kind::kMap;
+      section.where = where;
+      next = &at->map.emplace_back(path[i], std::move(section)).second;
+    }
+    at = next;
+  }
+  return absl::OkStatus();
+}
+
+std::string WhereIs(const ConfigNode& root, absl::string_view key) {
+  const ConfigNode* at = &root;
+  for (absl::string_view part : absl::StrSplit(key, '.')) {
+    const size_t bracket = part.find('[');
+    const ConfigNode* next = at->Find(part.substr(0, bracket));
+    if (next == nullptr) break;
+    at = next;
+    uint64_t index = 0;
+    if (bracket != absl::string_view::npos &&
+        absl::SimpleAtoi(part.substr(bracket + 1, part.size() - bracket - 2), &index) &&
+        index < at->list.size()) {
+      at = &at->list[index];
+    }
+  }
+  return at->where;
+}
+
+std::map<std::string, std::string> FlattenConfig(const ConfigNode& root) {
+  std::map<std::string, std::string> flat;
+  Flatten("", root, &flat);
+  return flat;
+}
+
+}  // namespace wyvern

@@ -1,0 +1,51 @@
+// A parsed configuration file: a tree that remembers where each part was written. yaml-cpp and its
+// exceptions stay behind this file.
+#ifndef WYVERN_TRAINER_CONFIG_NODE_H_
+#define WYVERN_TRAINER_CONFIG_NODE_H_
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace wyvern {
+
+struct ConfigNode {
+  enum class Kind { kNull, kScalar, kList, kMap };
+
+  Kind kind = Kind::kNull;
+  std::string where;    // "configs/a.yaml:4" or "--set a.b=c"
+  std::string scalar;   // as written, without quotes
+  bool quoted = false;  // a quoted scalar is a string, never a number
+  std::vector<ConfigNode> list;
+  std::vector<std::pair<std::string, ConfigNode>> map;  // in order; repeated keys stay
+
+  const ConfigNode* Find(absl::string_view key) const;  // a map's member, or null
+  // The value as a message shows it: 'four', a list, a section, nothing.
+  std::string Describe() const;
+};
+
+// The text of a YAML file. `origin` is its name in messages. The error names the line. An empty
+// text is an empty map.
+absl::StatusOr<ConfigNode> ParseConfigText(const std::string& yaml, const std::string& origin);
+
+// Lays `over` on `base`: maps merge key by key, all else is replaced, and a null removes the key,
+// which gives it its default back.
+void MergeConfig(const ConfigNode& over, ConfigNode* base);
+
+// Applies "a.b=c", the value being YAML. A part of the path that meets a list is an index from 0.
+absl::Status SetConfigValue(const std::string& assignment, ConfigNode* root);
+
+// Where the key stands ("model.mixers.delta.window"), or the nearest enclosing part that the file
+// has.
+std::string WhereIs(const ConfigNode& root, absl::string_view key);
+
+// Every scalar and null with its dotted key; list entries as "key[0]".
+std::map<std::string, std::string> FlattenConfig(const ConfigNode& root);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_CONFIG_NODE_H_

@@ -1,0 +1,58 @@
+// The one list of configuration keys (trainer/config/fields.cc) is walked by a reader, which fills
+// the structs from a file, and by a writer, which prints them; so what is written can be read.
+#ifndef WYVERN_TRAINER_CONFIG_VISITOR_H_
+#define WYVERN_TRAINER_CONFIG_VISITOR_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace wyvern {
+
+class ConfigVisitor {
+ public:
+  virtual ~ConfigVisitor() = default;
+
+  virtual void Value(const std::string& key, int64_t* value) = 0;
+  virtual void Value(const std::string& key, uint64_t* value) = 0;
+  virtual void Value(const std::string& key, double* value) = 0;
+  virtual void Value(const std::string& key, bool* value) = 0;
+  virtual void Value(const std::string& key, std::string* value) = 0;
+  virtual void Value(const std::string& key, std::optional<double>* value) = 0;
+  virtual void Value(const std::string& key, std::vector<std::string>* value) = 0;
+  virtual void Value(const std::string& key, std::vector<int64_t>* value) = 0;
+  // One of `names`, by its index; with *index < 0 the file must give it.
+  virtual void Choice(const std::string& key, const std::vector<std::string>& names,
+                      int* index) = 0;
+
+  using Body = std::function<void(ConfigVisitor&)>;
+  virtual void Section(const std::string& key, const Body& body) = 0;
+  // A list of sections, or a map from names to anything. `size` and `names` hold what the structs
+  // hold, for the writer; the reader sets them from the file before it calls `body` on each.
+  virtual void List(const std::string& key, const std::function<size_t()>& size,
+                    const std::function<void(size_t)>& resize,
+                    const std::function<void(size_t, ConfigVisitor&)>& body) = 0;
+  virtual void Names(const std::string& key, const std::vector<std::string>& names,
+                     const std::function<void(const std::string&, ConfigVisitor&)>& body) = 0;
+
+  // `body` visits keys that only have an effect when `applies`; otherwise a file that gives one is
+  // told "has no effect with `instead`", and the writer leaves them out.
+  virtual void Only(bool applies, const std::string& instead, const Body& body) = 0;
+
+  template <typename Enum>
+  void Enumerated(const std::string& key, const std::vector<std::string>& names, Enum* value) {
+    int index = static_cast<int>(*value);
+    Choice(key, names, &index);
+    *value = static_cast<Enum>(index);
+  }
+};
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_CONFIG_VISITOR_H_

@@ -1,0 +1,180 @@
+#include "trainer/run_config.h"
+
+#include <algorithm>
+#include <set>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+
+namespace wyvern {
+namespace {
+
+int64_t CeilDivide(int64_t a, int64_t b) { return b > 0 ? (a + b - 1) / b : 0; }
+
+// Gathers "key: message".
+struct Faults {
+  template <typename... Parts>
+  void Unless(bool condition, const std::string& key, const Parts&... parts) {
+    if (!condition) list.push_back(absl::StrCat(key, ": ", parts...));
+  }
+
+  std::vector<std::string> list;
+};
+
+void ValidateRun(const RunSection& c, Faults* f) {
+  const bool name_ok = !c.name.empty() && std::all_of(c.name.begin(), c.name.end(), [](char ch) {
+    return absl::ascii_isalnum(ch) || ch == '.' || ch == '_' || ch == '-';
+  });
+  f->Unless(name_ok, "run.name", "expected letters, digits, '.', '_' or '-', got '", c.name, "'");
+  f->Unless(c.precision != PrecisionChoice::kBf16 || c.device != DeviceChoice::kCpu,
+            "run.precision", "bf16 needs a GPU; the CPU computes in fp32");
+}
+
+void ValidateData(const RunConfig& config, Faults* f) {
+  const DataSection& c = config.data;
+  const TokenizerSection& t = config.tokenizer;
+  f->Unless(!c.sources.empty(), "data.sources", "expected one source at least, as in [{dir: ...}]");
+  f->Unless(c.seq_len >= 1, "data.seq_len", "expected at least 1, got ", c.seq_len);
+  std::set<std::string> dirs;
+  int64_t num_weights = 0, num_text = 0;
+  bool held_out = false;
+  for (size_t i = 0; i < c.sources.size(); ++i) {
+    const DataSource& s = c.sources[i];
+    const std::string key = absl::StrCat("data.sources[", i, "]");
+    f->Unless(!s.dir.empty(), key + ".dir", "expected the folder of the token stores, got nothing");
+    f->Unless(s.dir.empty() || dirs.insert(s.dir).second, key + ".dir", "'", s.dir,
+              "' is the folder of another source too");
+    f->Unless(s.val_fraction >= 0 && s.val_fraction < 1, key + ".val_fraction",
+              "expected a share from 0 to below 1, got ", s.val_fraction);
+    f->Unless(s.val_documents >= 0, key + ".val_documents", "expected at least 0, got ",
+              s.val_documents);
+    f->Unless(s.weight >= 0, key + ".weight", "expected at least 0, got ", s.weight);
+    num_weights += s.weight > 0 ? 1 : 0;
+    num_text += s.text.empty() ? 0 : 1;
+    held_out |= s.text.empty() || s.val_documents > 0 || s.val_fraction > 0;
+  }
+  f->Unless(num_weights == 0 || num_weights == static_cast<int64_t>(c.sources.size()),
+            "data.sources", "weights are given for ", num_weights, " of ", c.sources.size(),
+            " sources; give all or none");
+  f->Unless(held_out || c.sources.empty() || config.validation.every == 0, "validation.every",
+            "no source holds documents out; set a source's val_fraction or val_documents, or "
+            "validation.every: 0");
+  const bool trained = t.type == TokenizerType::kBpe || t.type == TokenizerType::kUnigram;
+  f->Unless(t.type != TokenizerType::kStore || num_text == 0, "tokenizer.type",
+            "sources with text need a tokenizer: byte, file, bpe or unigram");
+  f->Unless((!trained && t.type != TokenizerType::kFile) || !t.path.empty(), "tokenizer.path",
+            "expected the path of a SentencePiece model, got nothing");
+  f->Unless(!trained || num_text > 0 || c.sources.empty(), "tokenizer.type",
+            "no source has text to train a tokenizer on; use store or file");
+  if (trained) {
+    f->Unless(t.vocab_size >= 260, "tokenizer.vocab_size",
+              "expected at least 260 (256 bytes and the special tokens), got ", t.vocab_size);
+    f->Unless(t.vocab_size <= config.model.vocab_size, "tokenizer.vocab_size", t.vocab_size,
+              " is more than model.vocab_size ", config.model.vocab_size);
+  }
+  f->Unless(t.type != TokenizerType::kByte || config.model.vocab_size >= 258, "model.vocab_size",
+            "the byte tokenizer has 258 tokens, got ", config.model.vocab_size);
+}
+
+void ValidateTrain(const RunConfig& config, Faults* f) {
+  const TrainSection& c = config.train;
+  f->Unless(c.steps >= 0, "train.steps", "expected at least 1, got ", c.steps);
+  f->Unless(c.tokens >= 0, "train.tokens", "expected at least 1, got ", c.tokens);
+  f->Unless((c.steps > 0) != (c.tokens > 0), "train.steps",
+            "expected exactly one of train.steps and train.tokens, got ",
+            c.steps > 0 ? "both" : "neither");
+  f->Unless(c.micro_batch >= 1, "train.micro_batch", "expected at least 1, got ", c.micro_batch);
+  const int64_t micro_tokens = c.micro_batch * config.data.seq_len;
+  f->Unless(c.batch_tokens >= 1 && micro_tokens > 0 && c.batch_tokens % micro_tokens == 0,
+            "train.batch_tokens",
+            "expected a multiple of train.micro_batch x data.seq_len = ", micro_tokens, ", got ",
+            c.batch_tokens);
+  f->Unless(c.grad_clip >= 0, "train.grad_clip", "expected at least 0 (0: no clipping), got ",
+            c.grad_clip);
+  f->Unless(c.recompute_blocks >= 0 && c.recompute_blocks <= config.model.num_layers,
+            "train.recompute_blocks", "expected 0 to model.num_layers = ", config.model.num_layers,
+            ", got ", c.recompute_blocks);
+  const OptimizerSection& o = config.optimizer;
+  f->Unless(o.beta1 >= 0 && o.beta1 < 1, "optimizer.beta1", "expected 0 to below 1, got ", o.beta1);
+  f->Unless(o.beta2 >= 0 && o.beta2 < 1, "optimizer.beta2", "expected 0 to below 1, got ", o.beta2);
+  f->Unless(o.epsilon > 0, "optimizer.epsilon", "expected more than 0, got ", o.epsilon);
+  f->Unless(o.weight_decay >= 0, "optimizer.weight_decay", "expected at least 0, got ",
+            o.weight_decay);
+}
+
+void ValidateSchedule(const RunConfig& config, Faults* f) {
+  const ScheduleSection& c = config.schedule;
+  f->Unless(c.peak > 0, "schedule.peak", "expected more than 0, got ", c.peak);
+  f->Unless(c.initial >= 0 && c.initial <= c.peak, "schedule.initial",
+            "expected 0 to schedule.peak = ", c.peak, ", got ", c.initial);
+  f->Unless(c.final >= 0 && c.final <= c.peak, "schedule.final",
+            "expected 0 to schedule.peak = ", c.peak, ", got ", c.final);
+  for (const auto& [key, value] : {std::pair("schedule.warmup_steps", c.warmup_steps),
+                                   std::pair("schedule.warmup_tokens", c.warmup_tokens),
+                                   std::pair("schedule.decay_steps", c.decay_steps),
+                                   std::pair("schedule.decay_tokens", c.decay_tokens)}) {
+    f->Unless(value >= 0, key, "expected at least 0, got ", value);
+  }
+  f->Unless(c.warmup_steps == 0 || c.warmup_tokens == 0, "schedule.warmup_steps",
+            "expected at most one of warmup_steps and warmup_tokens, got both");
+  const bool wsd = c.type == ScheduleType::kWsd;
+  f->Unless(!wsd || (c.decay_steps > 0) != (c.decay_tokens > 0), "schedule.decay_steps",
+            "type: wsd needs exactly one of decay_steps and decay_tokens, got ",
+            c.decay_steps > 0 ? "both" : "neither");
+  const int64_t total = config.TotalSteps();
+  if (total > 0) {
+    const int64_t used = config.WarmupSteps() + config.DecaySteps();
+    f->Unless(used <= total, "schedule.warmup_steps", "the warm-up of ", config.WarmupSteps(),
+              " steps", wsd ? absl::StrCat(" and the decay of ", config.DecaySteps()) : "",
+              wsd ? " do" : " does", " not fit into the run's ", total, " steps");
+  }
+}
+
+void ValidateRest(const RunConfig& config, Faults* f) {
+  f->Unless(config.validation.every >= 0, "validation.every", "expected at least 0, got ",
+            config.validation.every);
+  f->Unless(config.validation.batches >= 1, "validation.batches", "expected at least 1, got ",
+            config.validation.batches);
+  f->Unless(config.checkpoint.every >= 0, "checkpoint.every", "expected at least 0, got ",
+            config.checkpoint.every);
+  f->Unless(config.checkpoint.keep >= 1, "checkpoint.keep", "expected at least 1, got ",
+            config.checkpoint.keep);
+  f->Unless(config.logging.every >= 1, "logging.every", "expected at least 1, got ",
+            config.logging.every);
+  const GenerateSection& g = config.generate;
+  f->Unless(g.tokens >= 1, "generate.tokens", "expected at least 1, got ", g.tokens);
+  f->Unless(g.temperature >= 0, "generate.temperature", "expected at least 0 (0: greedy), got ",
+            g.temperature);
+  f->Unless(g.top_k >= 0, "generate.top_k", "expected at least 0 (0: all), got ", g.top_k);
+  f->Unless(g.top_p > 0 && g.top_p <= 1, "generate.top_p", "expected above 0 to 1, got ", g.top_p);
+}
+
+}  // namespace
+
+int64_t RunConfig::TotalSteps() const {
+  return train.steps > 0 ? train.steps : CeilDivide(train.tokens, train.batch_tokens);
+}
+
+int64_t RunConfig::WarmupSteps() const {
+  return schedule.warmup_steps > 0 ? schedule.warmup_steps
+                                   : CeilDivide(schedule.warmup_tokens, train.batch_tokens);
+}
+
+int64_t RunConfig::DecaySteps() const {
+  if (schedule.type != ScheduleType::kWsd) return 0;
+  return schedule.decay_steps > 0 ? schedule.decay_steps
+                                  : CeilDivide(schedule.decay_tokens, train.batch_tokens);
+}
+
+std::vector<std::string> RunConfig::Validate() const {
+  Faults faults;
+  ValidateRun(run, &faults);
+  for (std::string& fault : model.Validate()) faults.list.push_back(std::move(fault));
+  ValidateData(*this, &faults);
+  ValidateTrain(*this, &faults);
+  ValidateSchedule(*this, &faults);
+  ValidateRest(*this, &faults);
+  return std::move(faults.list);
+}
+
+}  // namespace wyvern
