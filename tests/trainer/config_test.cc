@@ -1,0 +1,196 @@
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_replace.h"
+#include "trainer/config/load.h"
+
+namespace wyvern {
+namespace {
+
+using testing::AssertionResult;
+
+constexpr char kBase[] = R"(run:
+  name: test
+  device: cpu
+model:
+  vocab_size: 300
+  hidden_size: 32
+  num_layers: 4
+  mixers:
+    gdn: {type: gated_delta_net, num_heads: 2, key_dim: 16, value_dim: 16}
+    kda: {type: kda, num_heads: 2, key_dim: 16, value_dim: 16}
+    local: {type: attention, num_heads: 2, window: 8}
+  pattern: [gdn, kda]
+  at: {local: [2]}
+tokenizer: {type: byte}
+data:
+  sources:
+    - dir: /tmp/store
+      text: [a.txt]
+  seq_len: 16
+train:
+  steps: 100
+  batch_tokens: 64
+  micro_batch: 2
+schedule: {type: cosine, peak: 1e-3, warmup_steps: 5, initial: 1e-5, final: 1e-4}
+)";
+
+std::string ErrorOf(const std::string& yaml, const std::vector<std::string>& sets = {}) {
+  const auto config = ParseRunConfig(yaml, "c.yaml", sets);
+  return config.ok() ? "" : std::string(config.status().message());
+}
+
+AssertionResult Contains(const std::string& text, const std::string& part) {
+  if (text.find(part) != std::string::npos) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << "'" << part << "' is not in:\n" << text;
+}
+
+std::string Replaced(const std::string& from, const std::string& to) {
+  return absl::StrReplaceAll(kBase, {{from, to}});
+}
+
+TEST(Config, ReadsWhatTheFileSaysAndDefaultsTheRest) {
+  const auto config = ParseRunConfig(kBase, "c.yaml");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->run.dir, "runs/test");
+  EXPECT_EQ(config->run.precision, PrecisionChoice::kFp32);
+  EXPECT_EQ(config->schedule.peak, 1e-3);
+  EXPECT_EQ(config->MicroBatchesPerStep(), 2);
+  EXPECT_EQ(config->TotalSteps(), 100);
+  EXPECT_EQ(config->train.grad_clip, 1.0);
+  EXPECT_EQ(TypeName(config->model.MixerOfLayer(0)), "gated_delta_net");
+  EXPECT_EQ(TypeName(config->model.MixerOfLayer(1)), "attention");
+  EXPECT_EQ(TypeName(config->model.MixerOfLayer(3)), "kda");
+  // As in the papers' code: KDA's output gate has two steps of rank value_dim.
+  const auto& kda = std::get<DeltaMixerConfig>(config->model.mixers.at("kda"));
+  EXPECT_EQ(kda.output_gate, OutputGate::kSigmoid);
+  EXPECT_EQ(kda.output_gate_rank, 16);
+}
+
+TEST(Config, ReportsEveryFaultAtOnceWithItsLineAndTheNearestKey) {
+  std::string yaml = Replaced("steps: 100", "steps: 100\n  grad_clip: many");
+  yaml = absl::StrReplaceAll(yaml, {{"micro_batch: 2", "micro_bacth: 2"},
+                                    {"type: cosine", "type: cosin"},
+                                    {"seq_len: 16", "seq_len: 16\n  seq_len: 16"}});
+  const std::string error = ErrorOf(yaml);
+  EXPECT_TRUE(Contains(error, "4 errors in the configuration"));
+  EXPECT_TRUE(Contains(error, "c.yaml:23: train.grad_clip: expected a number, got 'many'"));
+  EXPECT_TRUE(Contains(error, "c.yaml:20: data.seq_len: given twice; keep one"));
+  EXPECT_TRUE(
+      Contains(error, "c.yaml:25: train.micro_bacth: unknown key; did you mean 'micro_batch'?"));
+  EXPECT_TRUE(Contains(error, "schedule.type: expected one of constant, cosine, wsd, got 'cosin'"));
+}
+
+TEST(Config, NamesCrossFieldFaults) {
+  EXPECT_TRUE(Contains(ErrorOf(Replaced("batch_tokens: 64", "batch_tokens: 60")),
+                       "c.yaml:22: train.batch_tokens: expected a multiple of train.micro_batch x "
+                       "data.seq_len = 32, got 60"));
+  EXPECT_TRUE(Contains(ErrorOf(Replaced("steps: 100\n", "steps: 100\n  tokens: 6400\n")),
+                       "expected exactly one of train.steps and train.tokens, got both"));
+  EXPECT_TRUE(Contains(ErrorOf(Replaced("warmup_steps: 5", "warmup_steps: 200")),
+                       "the warm-up of 200 steps does not fit into the run's 100 steps"));
+  EXPECT_TRUE(Contains(ErrorOf(Replaced("num_heads: 2, window", "num_heads: 5, window")),
+                       "model.mixers.local.num_heads: expected a divisor of hidden_size 32"));
+  EXPECT_TRUE(Contains(ErrorOf(Replaced("device: cpu", "device: cpu\n  precision: bf16")),
+                       "run.precision: bf16 needs a GPU"));
+  EXPECT_TRUE(Contains(ErrorOf(Replaced("{type: byte}", "{type: store}")),
+                       "tokenizer.type: sources with text need a tokenizer"));
+}
+
+TEST(Config, RefusesKeysWithoutEffect) {
+  EXPECT_TRUE(Contains(ErrorOf(Replaced("final: 1e-4", "final: 1e-4, decay_shape: linear")),
+                       "schedule.decay_shape: has no effect with type: cosine; remove it"));
+  EXPECT_TRUE(Contains(ErrorOf(Replaced("{type: byte}", "{type: byte, vocab_size: 300}")),
+                       "tokenizer.vocab_size: has no effect with type: byte; remove it"));
+  EXPECT_TRUE(Contains(
+      ErrorOf(Replaced("{type: gated_delta_net,", "{type: gated_delta_net, decay_rank: 8,")),
+      "model.mixers.gdn.decay_rank: has no effect with type: gated_delta_net; remove it"));
+  EXPECT_TRUE(Contains(ErrorOf(Replaced("text: [a.txt]", "val_fraction: 0.1")),
+                       "data.sources[0].val_fraction: has no effect with stores that exist"));
+}
+
+TEST(Config, SetGoesThroughTheSameReader) {
+  const auto config = ParseRunConfig(
+      kBase, "c.yaml",
+      {"train.steps=7", "model.mixers.local.window=4", "data.sources.0.dir=/tmp/other",
+       "generate={prompt: 'In the beginning', tokens: 5}", "model.at.local=[1, 2]"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->train.steps, 7);
+  EXPECT_EQ(std::get<AttentionMixerConfig>(config->model.mixers.at("local")).window, 4);
+  EXPECT_EQ(config->data.sources[0].dir, "/tmp/other");
+  EXPECT_EQ(config->generate.prompt, "In the beginning");
+  EXPECT_EQ(TypeName(config->model.MixerOfLayer(0)), "attention");
+
+  EXPECT_TRUE(Contains(ErrorOf(kBase, {"train.stepz=7"}),
+                       "--set train.stepz=7: train.stepz: unknown key; did you mean 'steps'?"));
+  EXPECT_TRUE(Contains(ErrorOf(kBase, {"train.steps=x"}),
+                       "--set train.steps=x: train.steps: expected an integer, got 'x'"));
+  EXPECT_TRUE(Contains(ErrorOf(kBase, {"steps"}), "--set steps: expected key=value"));
+  EXPECT_TRUE(Contains(ErrorOf(kBase, {"data.sources.3.dir=x"}), "expected an index below 1"));
+}
+
+TEST(Config, NullGivesAKeyItsDefaultBack) {
+  const auto config = ParseRunConfig(kBase, "c.yaml", {"train.steps=null", "train.tokens=15e3"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->train.steps, 0);
+  EXPECT_EQ(config->TotalSteps(), 235);  // 15000 / 64, rounded up
+}
+
+TEST(Config, TheCudaSectionOverridesOnAGpuOnly) {
+  const std::string yaml =
+      absl::StrReplaceAll(kBase, {{"  device: cpu\n", ""}}) +
+      "cuda:\n  model: {hidden_size: 64, mixers: {gdn: {num_heads: 4}}}\n  train: {steps: 9}\n";
+  const auto cpu = ParseRunConfig(yaml, "c.yaml", {"run.device=cpu"});
+  ASSERT_TRUE(cpu.ok()) << cpu.status();
+  EXPECT_EQ(cpu->model.hidden_size, 32);
+  const auto cuda = ParseRunConfig(yaml, "c.yaml", {"run.device=cuda", "train.steps=8"});
+  ASSERT_TRUE(cuda.ok()) << cuda.status();
+  EXPECT_EQ(cuda->run.precision, PrecisionChoice::kBf16);
+  EXPECT_EQ(cuda->model.hidden_size, 64);
+  EXPECT_EQ(std::get<DeltaMixerConfig>(cuda->model.mixers.at("gdn")).num_heads, 4);
+  EXPECT_EQ(cuda->train.steps, 8);
+  // Its faults show on every machine.
+  EXPECT_TRUE(Contains(
+      ErrorOf(absl::StrReplaceAll(yaml, {{"{steps: 9}", "{stepps: 9}"}}), {"run.device=cpu"}),
+      "train.stepps: unknown key; did you mean 'steps'?"));
+}
+
+TEST(Config, WhatIsWrittenReadsBackEqual) {
+  const std::vector<std::vector<std::string>> variants = {
+      {},
+      {"schedule={type: wsd, peak: 1, decay_steps: 5, decay_shape: 1-sqrt}", "run.seed=99"},
+      {"model.mixers.kda.gate_lower_bound=-5", "model.mixers.local.rope=false",
+       "generate.prompt='null'", "data.sources.0.document_separator=\"\\n\\n\""},
+      {"train.steps=null", "train.tokens=1000000", "optimizer.weight_decay=0", "validation.every=0",
+       "generate={prompt: a, temperature: 0}"},
+      {"data.sources=[{dir: a, weight: 1}, {dir: 'b c', weight: 0.3}]", "tokenizer.type=store"}};
+  for (const auto& sets : variants) {
+    const auto config = ParseRunConfig(kBase, "c.yaml", sets);
+    ASSERT_TRUE(config.ok()) << config.status();
+    const std::string yaml = ToYaml(*config);
+    const auto again = ParseRunConfig(yaml, "resolved");
+    ASSERT_TRUE(again.ok()) << again.status() << yaml;
+    EXPECT_TRUE(*again == *config) << yaml;
+    EXPECT_EQ(ToYaml(*again), yaml);
+    EXPECT_EQ(ConfigHash(*again), ConfigHash(*config));
+  }
+}
+
+TEST(Config, DifferencesNameTheKeys) {
+  const auto a = ParseRunConfig(kBase, "c.yaml");
+  const auto b =
+      ParseRunConfig(kBase, "c.yaml", {"train.steps=9", "model.pattern=[gdn, kda, kda]"});
+  ASSERT_TRUE(a.ok() && b.ok());
+  EXPECT_EQ(Differences(*a, *b), (std::vector<std::string>{"train.steps: 100 -> 9",
+                                                           "model.pattern[2]: (absent) -> kda"}));
+  EXPECT_NE(ConfigHash(*a), ConfigHash(*b));
+  EXPECT_TRUE(Differences(*a, *a).empty());
+}
+
+TEST(Config, BrokenYamlIsAnErrorWithItsLine) {
+  EXPECT_TRUE(Contains(ErrorOf("run: {name: x\nmodel: [1, 2\n"), "not valid YAML"));
+  EXPECT_TRUE(Contains(ErrorOf("just text"), "expected sections"));
+  EXPECT_TRUE(Contains(ErrorOf(""), "run.name"));
+}
+
+}  // namespace
+}  // namespace wyvern
