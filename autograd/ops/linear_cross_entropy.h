@@ -30,6 +30,8 @@ struct LinearCrossEntropy {
   struct Params {
     Tensor targets;          // [T] int32; negative: not counted
     double denominator = 1;  // usually the number of counted targets of the whole step
+    // Rows whose logits exist at once; 0: as many as 256 MiB hold (on the CPU 16 MiB).
+    int64_t slice_rows = 0;
 
     void MoveTo(Device device) { targets = targets.To(device); }
   };

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "kernels/cpu/cpu_math.h"
+
 namespace wyvern {
 
 template <typename Io>
@@ -15,6 +17,7 @@ void RmsNormFwd(CpuTag, const RmsNormFwdParams<Io>& p) {
       s = p.sum + t * D;
     }
     Io square = 0;
+#pragma omp simd reduction(+ : square)
     for (int64_t i = 0; i < D; ++i) square += s[i] * s[i];
     const Io r = 1 / std::sqrt(square / static_cast<Io>(D) + static_cast<Io>(p.eps));
     for (int64_t i = 0; i < D; ++i) p.y[t * D + i] = s[i] * r * p.weight[i];
@@ -30,6 +33,7 @@ void RmsNormBwd(CpuTag, const RmsNormBwdParams<Io>& p) {
     const Io *s = p.s + t * D, *dy = p.dy + t * D;
     const Io r = p.rstd[t];
     Io c = 0;
+#pragma omp simd reduction(+ : c)
     for (int64_t i = 0; i < D; ++i) c += dy[i] * p.weight[i] * s[i];
     c *= r / static_cast<Io>(D);
     for (int64_t i = 0; i < D; ++i) {
@@ -37,17 +41,10 @@ void RmsNormBwd(CpuTag, const RmsNormBwdParams<Io>& p) {
           r * (dy[i] * p.weight[i] - s[i] * r * c) + (p.d_sum == nullptr ? 0 : p.d_sum[t * D + i]);
     }
   }
-  // By columns, so that the order of each sum does not depend on the number of threads.
-#pragma omp parallel for schedule(static)
-  for (int64_t begin = 0; begin < D; begin += 64) {
-    const int64_t end = begin + 64 < D ? begin + 64 : D;
-    for (int64_t i = begin; i < end; ++i) p.d_weight[i] = 0;
-    for (int64_t t = 0; t < p.num_rows; ++t) {
-      for (int64_t i = begin; i < end; ++i) {
-        p.d_weight[i] += p.dy[t * D + i] * p.s[t * D + i] * p.rstd[t];
-      }
-    }
-  }
+  SumRows(p.num_rows, D, p.d_weight, [&](int64_t t) {
+    const Io *s = p.s + t * D, *dy = p.dy + t * D;
+    return [=, r = p.rstd[t]](int64_t i) { return dy[i] * s[i] * r; };
+  });
 }
 
 template void RmsNormFwd(CpuTag, const RmsNormFwdParams<float>&);

@@ -3,6 +3,8 @@
 //   y = x (mean(x^2) + eps)^-1/2 * weight * act(gate)       act(z) = z sigmoid(z) or sigmoid(z)
 //
 // R rows (tokens x heads) of V elements. Statistics and products in Acc, one rounding to Io.
+// Backward, with r = (mean(x^2) + eps)^-1/2, n = r x, g = act(gate) and c = mean(dy g weight n):
+//   dx = r (dy g weight - n c)     d_gate = dy n weight act'(gate)     d_weight = sum of dy g n
 #ifndef WYVERN_KERNELS_OPS_GATED_RMS_NORM_H_
 #define WYVERN_KERNELS_OPS_GATED_RMS_NORM_H_
 
@@ -13,6 +15,45 @@
 namespace wyvern {
 
 enum class GateActivation { kSilu, kSigmoid };
+
+template <typename Io>
+struct GatedRmsNormFwdParams {
+  using Acc = AccOf<Io>;
+  int64_t num_rows = 0, dim = 0;
+  double eps = 0;
+  GateActivation activation = GateActivation::kSilu;
+  const Io* x = nullptr;        // [R, V]
+  const Io* gate = nullptr;     // [R, V] or null: act(gate) = 1
+  const Acc* weight = nullptr;  // [V]
+  Io* y = nullptr;              // [R, V]
+  Acc* rstd = nullptr;          // [R] r, for the backward
+  StreamHandle stream = nullptr;
+};
+
+template <typename Io>
+struct GatedRmsNormBwdParams {
+  using Acc = AccOf<Io>;
+  int64_t num_rows = 0, dim = 0;
+  GateActivation activation = GateActivation::kSilu;
+  const Io* x = nullptr;        // [R, V]
+  const Io* gate = nullptr;     // [R, V] or null
+  const Acc* weight = nullptr;  // [V]
+  const Acc* rstd = nullptr;    // [R]
+  const Io* dy = nullptr;       // [R, V]
+  Io* dx = nullptr;             // [R, V]
+  Io* d_gate = nullptr;         // [R, V]; null without a gate
+  Acc* d_weight = nullptr;      // [V], written
+  StreamHandle stream = nullptr;
+};
+
+template <typename Io>
+void GatedRmsNormFwd(CpuTag, const GatedRmsNormFwdParams<Io>& p);
+template <typename Io>
+void GatedRmsNormBwd(CpuTag, const GatedRmsNormBwdParams<Io>& p);
+template <typename Io>
+void GatedRmsNormFwd(CudaTag, const GatedRmsNormFwdParams<Io>& p);
+template <typename Io>
+void GatedRmsNormBwd(CudaTag, const GatedRmsNormBwdParams<Io>& p);
 
 }  // namespace wyvern
 

@@ -1,0 +1,48 @@
+#include "autograd/ops/rope.h"
+
+#include "kernels/ops/rope.h"
+
+namespace wyvern {
+namespace {
+
+Tensor Rotate(const Tensor& x, const Rope::Params& params, bool inverse) {
+  const int64_t D = x.dim(2);
+  const int64_t R = params.rotary_dim == 0 ? D : params.rotary_dim;
+  CHECK(R % 2 == 0 && R <= D, "rotary_dim ", R, " of a head of ", D);
+  CHECK(params.positions.shape() == Shape{x.dim(0)}, "positions ",
+        ToString(params.positions.shape()), " for x ", ToString(x.shape()));
+  Tensor y = Tensor::EmptyLike(x);
+  Dispatch(x.device(), x.dtype(), [&](auto device, auto io) {
+    using Io = typename decltype(io)::type;
+    RopeRotate(device, RopeParams<Io>{.num_tokens = x.dim(0),
+                                      .num_heads = x.dim(1),
+                                      .head_dim = D,
+                                      .rotary_dim = R,
+                                      .theta = params.theta,
+                                      .inverse = inverse,
+                                      .positions = params.positions.data<int32_t>(),
+                                      .x = x.data<Io>(),
+                                      .y = y.data<Io>(),
+                                      .stream = ComputeStream()});
+  });
+  return y;
+}
+
+}  // namespace
+
+Rope::Outputs<Tensor> Rope::Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved) {
+  if (saved != nullptr) *saved = {.params = params};
+  return {.y = Rotate(in.x, params, /*inverse=*/false)};
+}
+
+Rope::Inputs<Tensor> Rope::Backward(const Saved& saved, const Outputs<Tensor>& d_out,
+                                    const Inputs<GradRequest>&) {
+  return {.x = Rotate(d_out.y, saved.params, /*inverse=*/true)};
+}
+
+Cost Rope::EstimateCost(const Inputs<Tensor>& in, const Params&) {
+  const double bytes = static_cast<double>(in.x.nbytes());
+  return {.forward_bytes = 2 * bytes, .backward_bytes = 2 * bytes};
+}
+
+}  // namespace wyvern

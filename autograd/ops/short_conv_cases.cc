@@ -1,0 +1,45 @@
+#include "autograd/ops/short_conv.h"
+
+namespace wyvern {
+
+std::vector<OpCase<ShortConv>> ShortConv::Cases() {
+  CaseRandom random(kName);
+  std::vector<OpCase<ShortConv>> cases;
+  const auto add = [&](const std::vector<int64_t>& lengths, int64_t D, int64_t W, bool silu,
+                       bool initial, bool final) {
+    OpCase<ShortConv> c;
+    const int64_t N = static_cast<int64_t>(lengths.size());
+    std::vector<int32_t> cu_seqlens{0};
+    c.name = absl::StrCat(N, " documents:");
+    for (const int64_t length : lengths) {
+      cu_seqlens.push_back(cu_seqlens.back() + static_cast<int32_t>(length));
+      if (N <= 8) absl::StrAppend(&c.name, " ", length);
+    }
+    absl::StrAppend(&c.name, ", D ", D, ", W ", W, silu ? ", silu" : "",
+                    initial ? ", initial state" : "", final ? ", final state" : "");
+    c.in.x = random.Normal({cu_seqlens.back(), D});
+    c.in.weight = random.Normal({D, W});
+    if (initial) c.in.initial_state = random.Normal({N, W - 1, D});
+    c.params.cu_seqlens = Tensor::FromVector(cu_seqlens, {N + 1});
+    c.params.silu = silu;
+    c.params.output_final_state = final;
+    c.finite_differences = c.in.x.numel() < 1000;
+    cases.push_back(std::move(c));
+  };
+  add({1}, 1, 4, true, false, false);
+  add({5}, 3, 1, true, false, false);
+  add({7}, 5, 4, true, true, true);
+  add({0, 3, 0, 1, 2, 9, 0}, 4, 4, true, true, true);
+  add({0, 3, 0, 1, 2, 9, 0}, 8, 4, false, false, true);
+  add({2, 10}, 24, 3, true, true, false);
+  add({12, 1, 8}, 2, 8, true, true, true);
+  add({3, 0, 5}, 16, 5, false, true, true);
+  add({33, 64, 1, 200}, 72, 4, true, true, true);
+  add({129, 130}, 40, 2, true, false, true);
+  std::vector<int64_t> many;
+  for (int64_t n = 0; n < 150; ++n) many.push_back(n % 7);
+  add(many, 24, 4, true, true, true);
+  return cases;
+}
+
+}  // namespace wyvern

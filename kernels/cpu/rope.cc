@@ -1,0 +1,42 @@
+#include "kernels/ops/rope.h"
+
+#include <cmath>
+#include <vector>
+
+namespace wyvern {
+
+template <typename Io>
+void RopeRotate(CpuTag, const RopeParams<Io>& p) {
+  const int64_t H = p.num_heads, D = p.head_dim, half = p.rotary_dim / 2;
+  std::vector<double> frequency(half);
+  for (int64_t i = 0; i < half; ++i) {
+    frequency[i] = std::pow(p.theta, -2.0 * static_cast<double>(i) / p.rotary_dim);
+  }
+#pragma omp parallel if (p.num_tokens * H * D > 16384)
+  {
+    std::vector<Io> cosine(half), sine(half);
+#pragma omp for schedule(static)
+    for (int64_t t = 0; t < p.num_tokens; ++t) {
+      for (int64_t i = 0; i < half; ++i) {
+        const double angle = p.positions[t] * frequency[i];
+        cosine[i] = static_cast<Io>(std::cos(angle));
+        sine[i] = static_cast<Io>(p.inverse ? -std::sin(angle) : std::sin(angle));
+      }
+      for (int64_t h = 0; h < H; ++h) {
+        const Io* x = p.x + (t * H + h) * D;
+        Io* y = p.y + (t * H + h) * D;
+        for (int64_t i = 0; i < half; ++i) {
+          const Io a = x[i], b = x[i + half];
+          y[i] = a * cosine[i] - b * sine[i];
+          y[i + half] = b * cosine[i] + a * sine[i];
+        }
+        for (int64_t i = 2 * half; i < D; ++i) y[i] = x[i];
+      }
+    }
+  }
+}
+
+template void RopeRotate(CpuTag, const RopeParams<float>&);
+template void RopeRotate(CpuTag, const RopeParams<double>&);
+
+}  // namespace wyvern
