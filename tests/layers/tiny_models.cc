@@ -1,0 +1,100 @@
+#include "tests/layers/tiny_models.h"
+
+#include "absl/strings/str_cat.h"
+#include "kernels/runtime/random.h"
+
+namespace wyvern {
+
+ModelConfig TinyModel(std::vector<MixerConfig> mixers) {
+  ModelConfig m{.vocab_size = 13,
+                .hidden_size = 8,
+                .num_layers = static_cast<int64_t>(mixers.size()),
+                .intermediate_size = 12,
+                .norm_eps = 1e-3,  // heads whose output is almost zero would defeat differences
+                .initializer_range = 0.4};
+  for (size_t i = 0; i < mixers.size(); ++i) {
+    m.pattern.push_back(absl::StrCat("mixer_", i));
+    m.mixers[m.pattern.back()] = std::move(mixers[i]);
+  }
+  return m;
+}
+
+std::map<std::string, ModelConfig> TinyModels() {
+  const DeltaMixerConfig delta_net{.num_heads = 2, .key_dim = 4, .value_dim = 3};
+  const DeltaMixerConfig delta_net_gated{.num_heads = 2,
+                                         .key_dim = 3,
+                                         .value_dim = 4,
+                                         .conv_width = 0,
+                                         .negative_eigenvalues = true,
+                                         .output_gate = OutputGate::kSilu};
+  const DeltaMixerConfig delta_net_beta_one{
+      .num_heads = 1, .key_dim = 4, .value_dim = 4, .conv_width = 1, .learned_beta = false};
+  const DeltaMixerConfig gated{.decay = DeltaDecay::kPerHead,
+                               .num_heads = 2,
+                               .num_value_heads = 4,
+                               .key_dim = 3,
+                               .value_dim = 5,
+                               .conv_width = 3,
+                               .output_gate = OutputGate::kSilu};
+  const DeltaMixerConfig kda{.decay = DeltaDecay::kPerChannel,
+                             .num_heads = 2,
+                             .key_dim = 4,
+                             .value_dim = 4,
+                             .output_gate = OutputGate::kSigmoid,
+                             .output_gate_rank = 4};
+  DeltaMixerConfig kda_bounded = kda;
+  kda_bounded.gate_lower_bound = -2.5;
+  kda_bounded.num_value_heads = 4;
+  kda_bounded.decay_rank = 3;
+  const AttentionMixerConfig global{.num_heads = 2};
+  const AttentionMixerConfig window{.num_heads = 4, .num_kv_heads = 2, .window = 5};
+  const AttentionMixerConfig full{.num_heads = 2,
+                                  .num_kv_heads = 1,
+                                  .head_dim = 6,
+                                  .rope_theta = 100,
+                                  .qkv_bias = true,
+                                  .output_bias = true,
+                                  .qk_norm = true,
+                                  .output_gate = OutputGate::kSigmoid};
+  AttentionMixerConfig no_rope = global;
+  no_rope.rope = false;
+  std::map<std::string, ModelConfig> all = {
+      {"delta_net", TinyModel({delta_net})},
+      {"delta_net_gated", TinyModel({delta_net_gated})},
+      {"delta_net_beta_one", TinyModel({delta_net_beta_one})},
+      {"gated_delta_net", TinyModel({gated})},
+      {"kda", TinyModel({kda})},
+      {"kda_bounded", TinyModel({kda_bounded})},
+      {"attention", TinyModel({global})},
+      {"window", TinyModel({window})},
+      {"attention_with_everything", TinyModel({full})},
+      {"hybrid", TinyModel({delta_net, window, gated, no_rope, kda_bounded})}};
+  all["gated_delta_net"].tie_embeddings = true;
+  all["gated_delta_net"].padding_id = 2;
+  all["kda"].padding_id = 2;
+  all["attention_with_everything"].mlp_bias = true;
+  return all;
+}
+
+std::vector<std::string> TinyModelNames() {
+  std::vector<std::string> names;
+  for (const auto& [name, model] : TinyModels()) names.push_back(name);
+  return names;
+}
+
+ModelConfig TinyModelNamed(const std::string& name) { return TinyModels().at(name); }
+
+std::vector<int32_t> TinyIds(int64_t count, int64_t vocab_size, uint64_t seed) {
+  const Random random(seed, "ids");
+  std::vector<int32_t> ids(count);
+  for (int64_t i = 0; i < count; ++i) {
+    ids[i] = static_cast<int32_t>(random.Below(i, vocab_size));
+  }
+  return ids;
+}
+
+Tensor IdTensor(const std::vector<int32_t>& ids) {
+  return Tensor::FromVector(ids, {static_cast<int64_t>(ids.size())});
+}
+
+}  // namespace wyvern
