@@ -14,6 +14,10 @@ struct Place {
   Device device;
 };
 
+void PrintTo(const Place& place, std::ostream* out) {
+  *out << place.row.name << " on " << Name(place.device);
+}
+
 class OpTest : public testing::TestWithParam<Place> {};
 
 TEST_P(OpTest, EachOutputAndGradientIsWithinItsLimit) {
