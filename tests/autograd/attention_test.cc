@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "autograd/op_check.h"
+#include "kernels/ops/attention_config.h"
 
 namespace wyvern {
 namespace {
@@ -125,6 +126,81 @@ TEST(Attention, EveryShortLengthOnTheGpuEqualsTheCpu) {
                               << " is off by " << r.error << ", the limit is " << r.limit;
     }
   }
+}
+
+// A document without tokens beside equal ones keeps cuDNN away and changes nothing else.
+TEST(Attention, CudnnAgreesWithTheTiledKernels) {
+  std::string why;
+  if (!CudaAvailable(&why)) GTEST_SKIP() << why;
+  for (const int64_t window : {0, 100}) {
+    for (const int64_t kv_heads : {1, 4}) {
+      SCOPED_TRACE(absl::StrCat("window ", window, ", key heads ", kv_heads));
+      OpCase<Attention> c = MakeCase({0, 256, 512}, 4, kv_heads, 128, 128, window);
+      const Tensor d_o = CaseRandom("cotangent").Normal({512, 4, 128});
+      const auto run = [&] {
+        return RunOp<Attention>(c, {.o = d_o}, Device::kCuda, DType::kBf16, false);
+      };
+      const OpRun<Attention> cudnn = run();
+      c.params = Packed({0, 256, 512, 512}, window);
+      const OpRun<Attention> tiled = run();
+      const auto error = [](const Tensor& a, const Tensor& b) {
+        return RelativeRmsError(a.To(Device::kCpu).To(DType::kFloat64),
+                                b.To(Device::kCpu).To(DType::kFloat64));
+      };
+      EXPECT_LE(error(cudnn.out.o, tiled.out.o), 5e-3);
+      EXPECT_LE(error(cudnn.grad.q, tiled.grad.q), 8e-3);
+      EXPECT_LE(error(cudnn.grad.k, tiled.grad.k), 8e-3);
+      EXPECT_LE(error(cudnn.grad.v, tiled.grad.v), 8e-3);
+      // Two engines never round alike: equal bits would mean that cuDNN did not run.
+      if (CurrentGpu().major == 9) {
+        EXPECT_FALSE(BitwiseEqual(cudnn.out.o, tiled.out.o));
+      }
+    }
+  }
+}
+
+AttentionShape ShapeOf(const std::vector<int32_t>& cu_q, const std::vector<int32_t>& cu_k,
+                       int64_t key_dim, int64_t value_dim) {
+  AttentionShape s;
+  s.num_docs = static_cast<int64_t>(cu_q.size()) - 1;
+  s.num_queries = cu_q.back();
+  s.num_keys = cu_k.back();
+  s.num_heads = s.num_kv_heads = 16;
+  s.key_dim = key_dim;
+  s.value_dim = value_dim;
+  s.cu_seqlens_q = cu_q.data();
+  s.cu_seqlens_k = cu_k.data();
+  return s;
+}
+
+TEST(AttentionConfig, CudnnServesEqualDocumentsInBf16) {
+  const auto choose = [](const std::vector<int32_t>& cu_q, const std::vector<int32_t>& cu_k,
+                         int64_t key_dim, int64_t value_dim, DType io) {
+    return ChooseAttention(ShapeOf(cu_q, cu_k, key_dim, value_dim), io).ToString();
+  };
+  const std::vector<int32_t> equal = {0, 128, 256}, ragged = {0, 128, 320}, odd = {0, 100, 200};
+  const DType bf16 = DType::kBf16, fp32 = DType::kFloat32;
+  EXPECT_EQ(choose(equal, equal, 128, 128, bf16),
+            "forward cudnn, backward cudnn, dim 128, held 64, streamed 64/32");
+  EXPECT_EQ(choose(equal, equal, 64, 128, bf16),
+            "forward cudnn, backward cudnn, dim 128, held 64, streamed 64/32");
+  EXPECT_EQ(choose(equal, equal, 64, 64, fp32),
+            "forward tiled, backward tiled, dim 64, held 32, streamed 32/32");
+  EXPECT_EQ(choose(equal, equal, 192, 128, bf16),
+            "forward tiled, backward tiled, dim 256, held 64, streamed 32/32");
+  EXPECT_EQ(choose(equal, equal, 60, 64, bf16),
+            "forward tiled, backward tiled, dim 64, held 64, streamed 64/32");
+  for (const auto& cu_q : {ragged, odd}) {
+    EXPECT_EQ(choose(cu_q, cu_q, 64, 64, bf16),
+              "forward tiled, backward tiled, dim 64, held 64, streamed 64/32");
+  }
+  EXPECT_EQ(choose({0, 1, 2}, equal, 64, 64, bf16),
+            "forward tiled, backward tiled, dim 64, held 64, streamed 64/32");
+  // 8 documents of 8192 tokens: dP of 16 heads would take 16 GiB.
+  std::vector<int32_t> longer(9);
+  for (int32_t n = 0; n <= 8; ++n) longer[n] = 8192 * n;
+  EXPECT_EQ(choose(longer, longer, 128, 128, bf16),
+            "forward cudnn, backward tiled, dim 128, held 64, streamed 64/32");
 }
 
 }  // namespace

@@ -1,0 +1,103 @@
+// Entry of attention on the GPU: chooses an engine and hands over.
+#include <algorithm>
+#include <initializer_list>
+#include <type_traits>
+
+#include "kernels/cuda/attention_tiled.h"
+#include "kernels/cuda/common.cuh"
+#include "kernels/cuda/cudnn_attention.h"
+#include "kernels/runtime/allocator.h"
+
+namespace wyvern {
+namespace {
+
+constexpr int kRowsPerBlock = 4;
+
+// delta[row] = do . o, one warp per row of DV elements.
+template <typename Io>
+__global__ void __launch_bounds__(kRowsPerBlock* kWarpSize)
+    DeltaKernel(const Io* d_o, const Io* o, int64_t num_rows, int dim, float* delta) {
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * kRowsPerBlock + threadIdx.x / kWarpSize;
+  if (row >= num_rows) return;
+  float sum = 0;
+  for (int i = static_cast<int>(threadIdx.x) % kWarpSize; i < dim; i += kWarpSize) {
+    sum += ToFloatDevice(d_o[row * dim + i]) * ToFloatDevice(o[row * dim + i]);
+  }
+  sum = WarpSum(sum);
+  if (threadIdx.x % kWarpSize == 0) delta[row] = sum;
+}
+
+template <typename Io>
+bool FitsVectors(const AttentionShape& s, std::initializer_list<const void*> pointers) {
+  constexpr int64_t kPer = 16 / sizeof(Io);
+  if (s.key_dim % kPer != 0 || s.value_dim % kPer != 0) return false;
+  for (const void* p : pointers) {
+    if (reinterpret_cast<uintptr_t>(p) % 16 != 0) return false;
+  }
+  return true;
+}
+
+attention::Launch MakeLaunch(const AttentionConfig& config, bool vectors, AttentionShape* s) {
+  attention::Launch launch;
+  launch.padded_dim = config.tiles.padded_dim;
+  launch.vectors = vectors;
+  launch.lse = {1, s->num_heads};
+  if (config.forward == AttentionEngine::kCudnn) launch.lse = {EqualLength(*s), 1};
+  for (int64_t n = 0; n < s->num_docs; ++n) {
+    launch.max_queries = std::max(launch.max_queries, s->cu_seqlens_q[n + 1] - s->cu_seqlens_q[n]);
+    launch.max_keys = std::max(launch.max_keys, s->cu_seqlens_k[n + 1] - s->cu_seqlens_k[n]);
+  }
+  if (s->window >= launch.max_keys) s->window = 0;
+  return launch;
+}
+
+// The choice, after asking cuDNN whether it supports the shape. The answer never changes, so that
+// the backward knows what the forward ran.
+AttentionConfig Choose(const AttentionShape& s, DType io) {
+  const AttentionConfig config = ChooseAttention(s, io);
+  if (config.forward == AttentionEngine::kCudnn && !CudnnAttentionForwardSupports(s)) {
+    return TiledAttention(s, io);
+  }
+  return config;
+}
+
+}  // namespace
+
+template <typename Io>
+void AttentionFwd(CudaTag, const AttentionFwdParams<Io>& params) {
+  AttentionFwdParams<Io> p = params;
+  const AttentionConfig config = Choose(p.shape, kDTypeOf<Io>);
+  if constexpr (std::is_same_v<Io, Bf16>) {
+    if (config.forward == AttentionEngine::kCudnn) return CudnnAttentionForward(p);
+  }
+  const bool vectors = FitsVectors<Io>(p.shape, {p.q, p.k, p.v});
+  const attention::Launch launch = MakeLaunch(config, vectors, &p.shape);
+  attention::TiledForward(p, launch);
+}
+
+template <typename Io>
+void AttentionBwd(CudaTag, const AttentionBwdParams<Io>& params) {
+  AttentionBwdParams<Io> p = params;
+  const AttentionConfig config = Choose(p.shape, kDTypeOf<Io>);
+  if constexpr (std::is_same_v<Io, Bf16>) {
+    if (config.backward == AttentionEngine::kCudnn && CudnnAttentionBackwardSupports(p.shape)) {
+      return CudnnAttentionBackward(p);
+    }
+  }
+  const int64_t num_rows = p.shape.num_queries * p.shape.num_heads;
+  const Buffer delta(Device::kCuda, num_rows * sizeof(float));
+  DeltaKernel<<<static_cast<unsigned>(CeilDiv<int64_t>(num_rows, kRowsPerBlock)),
+                kRowsPerBlock * kWarpSize, 0, ToStream(p.stream)>>>(
+      p.d_o, p.o, num_rows, static_cast<int>(p.shape.value_dim), delta.as<float>());
+  CUDA_CHECK_LAUNCH();
+  const bool vectors = FitsVectors<Io>(p.shape, {p.q, p.k, p.v, p.d_o});
+  const attention::Launch launch = MakeLaunch(config, vectors, &p.shape);
+  attention::TiledBackward(p, delta.as<float>(), launch);
+}
+
+template void AttentionFwd(CudaTag, const AttentionFwdParams<float>&);
+template void AttentionFwd(CudaTag, const AttentionFwdParams<Bf16>&);
+template void AttentionBwd(CudaTag, const AttentionBwdParams<float>&);
+template void AttentionBwd(CudaTag, const AttentionBwdParams<Bf16>&);
+
+}  // namespace wyvern

@@ -1,0 +1,243 @@
+#include "kernels/cuda/cudnn_attention.h"
+
+#define CUDNN_FRONTEND_SKIP_JSON_LIB
+#include <cudnn_frontend.h>
+
+#include <cstdio>
+#include <exception>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <tuple>
+#include <unordered_map>
+#include <vector>
+
+#include "kernels/ops/attention_config.h"
+#include "kernels/runtime/allocator.h"
+#include "kernels/runtime/check.h"
+
+namespace wyvern {
+namespace {
+
+namespace fe = cudnn_frontend;
+using TensorRef = std::shared_ptr<fe::graph::Tensor_attributes>;
+
+enum Uid : int64_t { kQ = 1, kK, kV, kO, kStats, kDo, kDq, kDk, kDv };
+
+struct Key {
+  int64_t docs, length, heads, kv_heads, key_dim, value_dim, window;
+  float scale;
+  bool operator<(const Key& other) const { return Tie() < other.Tie(); }
+
+ private:
+  std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, float> Tie() const {
+    return {docs, length, heads, kv_heads, key_dim, value_dim, window, scale};
+  }
+};
+
+Key KeyOf(const AttentionShape& s) {
+  const int64_t length = EqualLength(s);
+  return {.docs = s.num_docs,
+          .length = length,
+          .heads = s.num_heads,
+          .kv_heads = s.num_kv_heads,
+          .key_dim = s.key_dim,
+          .value_dim = s.value_dim,
+          .window = s.window >= length ? 0 : s.window,
+          .scale = static_cast<float>(s.scale)};
+}
+
+struct Plan {
+  fe::graph::Graph graph;
+  int64_t workspace_bytes = 0;
+};
+
+std::unique_ptr<Plan> NewPlan() {
+  auto plan = std::make_unique<Plan>();
+  plan->graph.set_io_data_type(fe::DataType_t::BFLOAT16)
+      .set_intermediate_data_type(fe::DataType_t::FLOAT)
+      .set_compute_data_type(fe::DataType_t::FLOAT);
+  return plan;
+}
+
+// Packed tokens [N S, heads, dim] seen as [N, heads, S, dim].
+fe::graph::Tensor_attributes Packed(const Key& key, Uid uid, int64_t heads, int64_t dim) {
+  return fe::graph::Tensor_attributes()
+      .set_uid(uid)
+      .set_dim({key.docs, heads, key.length, dim})
+      .set_stride({key.length * heads * dim, dim, heads * dim, 1});
+}
+
+fe::graph::Tensor_attributes Stats(const Key& key) {
+  return fe::graph::Tensor_attributes()
+      .set_uid(kStats)
+      .set_dim({key.docs, key.heads, key.length, 1})
+      .set_stride({key.heads * key.length, key.length, 1, 1})
+      .set_data_type(fe::DataType_t::FLOAT);
+}
+
+void SetOutput(const TensorRef& tensor, const fe::graph::Tensor_attributes& like) {
+  tensor->set_output(true)
+      .set_uid(like.get_uid())
+      .set_dim(like.get_dim())
+      .set_stride(like.get_stride())
+      .set_data_type(like.get_data_type());
+}
+
+// Keys with row >= column are seen and, under a window, those with column + window > row.
+template <typename Attributes>
+void SetMask(const Key& key, Attributes* attributes) {
+  attributes->set_attn_scale(key.scale)
+      .set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT)
+      .set_diagonal_band_right_bound(0);
+  if (key.window > 0) attributes->set_diagonal_band_left_bound(static_cast<int>(key.window));
+}
+
+fe::error_t Build(cudnnHandle_t handle, Plan* plan) {
+  fe::error_t status = plan->graph.build(handle, {fe::HeurMode_t::A});
+  if (status.is_bad()) return status;
+  return plan->graph.get_workspace_size(plan->workspace_bytes);
+}
+
+std::unique_ptr<Plan> ForwardPlan(cudnnHandle_t handle, const Key& key, std::string* why) {
+  auto plan = NewPlan();
+  fe::graph::Graph& graph = plan->graph;
+  const TensorRef q = graph.tensor(Packed(key, kQ, key.heads, key.key_dim));
+  const TensorRef k = graph.tensor(Packed(key, kK, key.kv_heads, key.key_dim));
+  const TensorRef v = graph.tensor(Packed(key, kV, key.kv_heads, key.value_dim));
+  auto attributes = fe::graph::SDPA_attributes().set_name("attention").set_generate_stats(true);
+  SetMask(key, &attributes);
+  const auto [o, stats] = graph.sdpa(q, k, v, attributes);
+  SetOutput(o, Packed(key, kO, key.heads, key.value_dim).set_data_type(fe::DataType_t::BFLOAT16));
+  SetOutput(stats, Stats(key));
+  fe::error_t status = Build(handle, plan.get());
+  if (status.is_good()) return plan;
+  *why = absl::StrCat("forward: ", status.get_message());
+  return nullptr;
+}
+
+std::unique_ptr<Plan> BackwardPlan(cudnnHandle_t handle, const Key& key, std::string* why) {
+  auto plan = NewPlan();
+  fe::graph::Graph& graph = plan->graph;
+  const TensorRef q = graph.tensor(Packed(key, kQ, key.heads, key.key_dim));
+  const TensorRef k = graph.tensor(Packed(key, kK, key.kv_heads, key.key_dim));
+  const TensorRef v = graph.tensor(Packed(key, kV, key.kv_heads, key.value_dim));
+  const TensorRef o = graph.tensor(Packed(key, kO, key.heads, key.value_dim));
+  const TensorRef d_o = graph.tensor(Packed(key, kDo, key.heads, key.value_dim));
+  const TensorRef stats = graph.tensor(Stats(key));
+  auto attributes = fe::graph::SDPA_backward_attributes()
+                        .set_name("attention_backward")
+                        .set_deterministic_algorithm(true);
+  SetMask(key, &attributes);
+  const auto [dq, dk, dv] = graph.sdpa_backward(q, k, v, o, d_o, stats, attributes);
+  const auto bf16 = fe::DataType_t::BFLOAT16;
+  SetOutput(dq, Packed(key, kDq, key.heads, key.key_dim).set_data_type(bf16));
+  SetOutput(dk, Packed(key, kDk, key.kv_heads, key.key_dim).set_data_type(bf16));
+  SetOutput(dv, Packed(key, kDv, key.kv_heads, key.value_dim).set_data_type(bf16));
+  fe::error_t status = Build(handle, plan.get());
+  // Beside dP, some megabytes of partial sums.
+  if (status.is_good() && plan->workspace_bytes <= 2 * kMaxCudnnBackwardBytes) return plan;
+  *why = status.is_bad()
+             ? absl::StrCat("backward: ", status.get_message())
+             : absl::StrCat("backward: needs ", plan->workspace_bytes >> 20, " MiB of workspace");
+  return nullptr;
+}
+
+class PlanCache {
+ public:
+  // Lives as long as the process: cuDNN's own teardown order is not ours to rely on.
+  static PlanCache& Get() {
+    static PlanCache* const cache = new PlanCache;
+    return *cache;
+  }
+
+  // Null: cuDNN does not serve the shape.
+  const Plan* Find(const Key& key, bool backward) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    auto& plans = backward ? backward_ : forward_;
+    auto found = plans.find(key);
+    if (found == plans.end()) found = plans.emplace(key, Make(key, backward)).first;
+    return found->second.get();
+  }
+
+  void Execute(const Plan& plan, std::unordered_map<int64_t, void*> pointers, StreamHandle stream) {
+    const Buffer workspace(Device::kCuda, plan.workspace_bytes);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    CHECK(cudnnSetStream(handle_, static_cast<cudaStream_t>(stream)) == CUDNN_STATUS_SUCCESS);
+    fe::error_t status = plan.graph.execute(handle_, pointers, workspace.data());
+    CHECK(status.is_good(), "cuDNN attention: ", status.get_message());
+  }
+
+ private:
+  std::unique_ptr<Plan> Make(const Key& key, bool backward) {
+    std::unique_ptr<Plan> plan;
+    std::string why;
+    try {
+      if (handle_ == nullptr) {
+        const cudnnStatus_t status = cudnnCreate(&handle_);
+        if (status != CUDNN_STATUS_SUCCESS) {
+          handle_ = nullptr;
+          why = absl::StrCat("cudnnCreate: ", cudnnGetErrorString(status));
+        }
+      }
+      if (handle_ != nullptr) {
+        plan = backward ? BackwardPlan(handle_, key, &why) : ForwardPlan(handle_, key, &why);
+      }
+    } catch (const std::exception& e) {
+      why = e.what();
+    }
+    if (plan == nullptr) {
+      const std::string message =
+          absl::StrCat("attention of ", key.docs, " x ", key.length, " tokens, heads ", key.heads,
+                       "/", key.kv_heads, ", dims ", key.key_dim, "/", key.value_dim, ", window ",
+                       key.window, " runs without cuDNN (", why, ")\n");
+      std::fputs(message.c_str(), stderr);
+    }
+    return plan;
+  }
+
+  std::mutex mutex_;
+  cudnnHandle_t handle_ = nullptr;
+  std::map<Key, std::unique_ptr<Plan>> forward_, backward_;
+};
+
+template <typename T>
+void* Pointer(const T* p) {
+  return const_cast<T*>(p);
+}
+
+}  // namespace
+
+bool CudnnAttentionForwardSupports(const AttentionShape& shape) {
+  return PlanCache::Get().Find(KeyOf(shape), false) != nullptr;
+}
+
+bool CudnnAttentionBackwardSupports(const AttentionShape& shape) {
+  return PlanCache::Get().Find(KeyOf(shape), true) != nullptr;
+}
+
+void CudnnAttentionForward(const AttentionFwdParams<Bf16>& p) {
+  PlanCache& cache = PlanCache::Get();
+  cache.Execute(
+      *cache.Find(KeyOf(p.shape), false),
+      {{kQ, Pointer(p.q)}, {kK, Pointer(p.k)}, {kV, Pointer(p.v)}, {kO, p.o}, {kStats, p.lse}},
+      p.stream);
+}
+
+void CudnnAttentionBackward(const AttentionBwdParams<Bf16>& p) {
+  PlanCache& cache = PlanCache::Get();
+  cache.Execute(*cache.Find(KeyOf(p.shape), true),
+                {{kQ, Pointer(p.q)},
+                 {kK, Pointer(p.k)},
+                 {kV, Pointer(p.v)},
+                 {kO, Pointer(p.o)},
+                 {kStats, Pointer(p.lse)},
+                 {kDo, Pointer(p.d_o)},
+                 {kDq, p.dq},
+                 {kDk, p.dk},
+                 {kDv, p.dv}},
+                p.stream);
+}
+
+}  // namespace wyvern

@@ -1,0 +1,21 @@
+// cuDNN's fused attention in bf16, for documents of one length; chosen in
+// kernels/ops/attention_config.h. Plans are built once per shape, at first use, and kept.
+#ifndef WYVERN_KERNELS_CUDA_CUDNN_ATTENTION_H_
+#define WYVERN_KERNELS_CUDA_CUDNN_ATTENTION_H_
+
+#include "kernels/ops/attention.h"
+
+namespace wyvern {
+
+// Whether cuDNN has a forward, and a deterministic backward, for the shape on this GPU. The first
+// call builds the plan; the reason of a refusal is printed once.
+bool CudnnAttentionForwardSupports(const AttentionShape& shape);
+bool CudnnAttentionBackwardSupports(const AttentionShape& shape);
+
+// For supported shapes. lse is [N, H, S].
+void CudnnAttentionForward(const AttentionFwdParams<Bf16>& p);
+void CudnnAttentionBackward(const AttentionBwdParams<Bf16>& p);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_KERNELS_CUDA_CUDNN_ATTENTION_H_

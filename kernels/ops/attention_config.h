@@ -1,0 +1,86 @@
+// Which CUDA implementation serves an attention, as a value that can be printed and tested without
+// a GPU.
+#ifndef WYVERN_KERNELS_OPS_ATTENTION_CONFIG_H_
+#define WYVERN_KERNELS_OPS_ATTENTION_CONFIG_H_
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/ops/attention.h"
+
+namespace wyvern {
+
+enum class AttentionEngine { kTiled, kCudnn };
+
+// Tile sizes of Wyvern's own kernels. The forward and dq hold `held` queries and stream tiles of
+// keys; dk and dv hold `held` keys and stream tiles of queries.
+struct AttentionTiles {
+  int padded_dim = 0;  // D and DV are padded with zeros to this
+  int held = 0, streamed_forward = 0, streamed_backward = 0;
+};
+
+constexpr AttentionTiles AttentionTilesFor(bool bf16, int padded_dim) {
+  if (!bf16) return {padded_dim, 32, 32, 32};
+  return {padded_dim, 64, padded_dim == 256 ? 32 : 64, 32};
+}
+
+constexpr const char* Name(AttentionEngine engine) {
+  return engine == AttentionEngine::kTiled ? "tiled" : "cudnn";
+}
+
+struct AttentionConfig {
+  // lse is [N, H, S] when cuDNN runs the forward, else [Tq, H]; the tiled backward reads either.
+  AttentionEngine forward = AttentionEngine::kTiled, backward = AttentionEngine::kTiled;
+  AttentionTiles tiles;  // of the tiled engine
+
+  std::string ToString() const {
+    return absl::StrCat("forward ", Name(forward), ", backward ", Name(backward), ", dim ",
+                        tiles.padded_dim, ", held ", tiles.held, ", streamed ",
+                        tiles.streamed_forward, "/", tiles.streamed_backward);
+  }
+};
+
+// The tiled engine serves every shape with D, DV <= 256.
+inline AttentionConfig TiledAttention(const AttentionShape& s, DType io) {
+  const int64_t dim = std::max(s.key_dim, s.value_dim);
+  AttentionConfig config;
+  config.tiles = AttentionTilesFor(io == DType::kBf16, dim <= 64 ? 64 : (dim <= 128 ? 128 : 256));
+  return config;
+}
+
+// The length that all documents share, queries and keys alike; 0 if they do not.
+inline int64_t EqualLength(const AttentionShape& s) {
+  if (s.num_docs == 0 || s.num_queries != s.num_keys) return 0;
+  const int64_t length = s.num_queries / s.num_docs;
+  for (int64_t n = 0; n <= s.num_docs; ++n) {
+    if (s.cu_seqlens_q[n] != n * length || s.cu_seqlens_k[n] != n * length) return 0;
+  }
+  return length;
+}
+
+// cuDNN's deterministic backward on Hopper keeps dP of all pairs; beyond this size the tiled
+// backward, which needs no such memory, takes its place.
+inline constexpr int64_t kMaxCudnnBackwardBytes = int64_t{1} << 30;
+
+// cuDNN is wanted for bf16 where documents have one length, a multiple of 64 (its plans take long
+// to build, so they pay only for lengths that come again, as in training), and head dims are
+// multiples of 8 up to 128. Whether the installed cuDNN supports the shape is asked afterwards
+// (kernels/cuda/cudnn_attention.h); if not, the tiled engine takes over before anything has run.
+inline AttentionConfig ChooseAttention(const AttentionShape& s, DType io) {
+  const auto fits = [](int64_t dim) { return dim % 8 == 0 && dim <= 128; };
+  const int64_t length = EqualLength(s);
+  AttentionConfig config = TiledAttention(s, io);
+  if (io == DType::kBf16 && length > 0 && length % 64 == 0 && fits(s.key_dim) &&
+      fits(s.value_dim)) {
+    config.forward = AttentionEngine::kCudnn;
+    if (2 * s.num_queries * s.num_heads * length <= kMaxCudnnBackwardBytes) {
+      config.backward = AttentionEngine::kCudnn;
+    }
+  }
+  return config;
+}
+
+}  // namespace wyvern
+
+#endif  // WYVERN_KERNELS_OPS_ATTENTION_CONFIG_H_
