@@ -1,0 +1,74 @@
+#include "trainer/eval.h"
+
+#include <bit>
+#include <cmath>
+#include <limits>
+
+namespace wyvern {
+namespace {
+
+// Bucket 0 is position 0, bucket b is [2^(b-1), 2^b).
+size_t BucketOf(int64_t position) { return std::bit_width(static_cast<uint64_t>(position)); }
+
+}  // namespace
+
+void Evaluator::Add(const Batch& batch) {
+  Tape tape(/*recording=*/false);
+  const Device device = model_->device();
+  const Tensor ids = Tensor::FromVector(batch.tokens, {batch.num_tokens}).To(device);
+  const Tensor targets = Tensor::FromVector(batch.targets, {batch.num_tokens}).To(device);
+  const Packing packing = Packing::FromDocuments(batch.cu_seqlens, device);
+  const auto loss = model_->Loss(tape, ids, targets, packing, /*denominator=*/1);
+  const std::vector<double> token_loss =
+      loss.token_loss.value().To(DType::kFloat64).ToVector<double>();
+  for (int64_t t = 0; t < batch.num_tokens; ++t) {
+    if (batch.targets[t] < 0) continue;
+    const size_t bucket = BucketOf(batch.positions[t]);
+    if (bucket >= buckets_.size()) buckets_.resize(bucket + 1);
+    buckets_[bucket].loss += token_loss[t];
+    ++buckets_[bucket].count;
+  }
+  num_tokens_ += batch.num_tokens;
+}
+
+EvalResult Evaluator::Result() const {
+  EvalResult result;
+  result.num_tokens = num_tokens_;
+  double sum = 0;
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    if (buckets_[b].count == 0) continue;
+    sum += buckets_[b].loss;
+    result.num_targets += buckets_[b].count;
+    result.positions.push_back({.begin = b == 0 ? 0 : int64_t{1} << (b - 1),
+                                .end = int64_t{1} << b,
+                                .num_targets = buckets_[b].count,
+                                .loss = buckets_[b].loss / buckets_[b].count});
+  }
+  result.loss =
+      result.num_targets == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / result.num_targets;
+  result.perplexity = std::exp(result.loss);
+  return result;
+}
+
+EvalResult Evaluate(Model* model, absl::Span<const Batch> batches) {
+  Evaluator evaluator(model);
+  for (const Batch& batch : batches) evaluator.Add(batch);
+  return evaluator.Result();
+}
+
+nlohmann::json EvalResult::ToJson() const {
+  nlohmann::json json = {{"loss", loss},
+                         {"perplexity", perplexity},
+                         {"num_tokens", num_tokens},
+                         {"num_targets", num_targets},
+                         {"positions", nlohmann::json::array()}};
+  for (const Bucket& bucket : positions) {
+    json["positions"].push_back({{"begin", bucket.begin},
+                                 {"end", bucket.end},
+                                 {"num_targets", bucket.num_targets},
+                                 {"loss", bucket.loss}});
+  }
+  return json;
+}
+
+}  // namespace wyvern
