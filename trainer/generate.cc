@@ -56,7 +56,7 @@ int32_t SampleToken(absl::Span<const float> logits, const SamplingOptions& optio
   };
   const int32_t best = *std::min_element(order.begin(), order.end(), likelier);
   // Infinite logits have no probabilities; the largest one wins.
-  if (options.greedy || std::isinf(logits[best])) return best;
+  if (options.greedy || options.temperature == 0 || std::isinf(logits[best])) return best;
 
   const int64_t count = static_cast<int64_t>(order.size());
   const int64_t kept = options.top_k == 0 ? count : std::min(options.top_k, count);

@@ -18,7 +18,7 @@ namespace wyvern {
 
 struct SamplingOptions {
   bool greedy = false;  // the most likely token; temperature, top_k, top_p and seed do not matter
-  double temperature = 1;  // > 0; logits are divided by it
+  double temperature = 1;  // logits are divided by it; 0: greedy
   int64_t top_k = 0;       // only the k most likely tokens; 0 or more than there are: all
   double top_p = 1;        // of these, the fewest that reach this probability together; in (0, 1]
   uint64_t seed = 1;

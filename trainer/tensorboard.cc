@@ -155,10 +155,12 @@ absl::Status TensorBoardWriter::WriteRecord(absl::string_view event) {
     const ssize_t written = write(fd_, record.data() + done, record.size() - done);
     if (written < 0) {
       if (errno == EINTR) continue;
-      const absl::Status status = ErrnoStatus(errno, "cannot write", path_);
+      const int reason = errno;
       // A torn record in the middle would hide all that follows it.
-      if (start >= 0 && ftruncate(fd_, start) != 0) return status;
-      return status;
+      if (start < 0 || ftruncate(fd_, start) != 0) {
+        return ErrnoStatus(errno, "cannot take back a torn record of", path_);
+      }
+      return ErrnoStatus(reason, "cannot write", path_);
     }
     done += written;
   }

@@ -1,0 +1,125 @@
+#include "trainer/checkpoint_model.h"
+
+#include "absl/strings/str_cat.h"
+#include "kernels/runtime/status.h"
+#include "trainer/model_json.h"
+
+namespace wyvern {
+namespace {
+
+constexpr char kTokenizerTensor[] = "tokenizer/model";
+
+std::vector<NamedTensor> ModelTensors(Model* model) {
+  std::vector<NamedTensor> tensors;
+  for (const Parameter* p : model->parameters()) {
+    tensors.push_back(
+        {absl::StrCat("model/", p->name), p->master.defined() ? p->master : p->value});
+  }
+  return tensors;
+}
+
+std::vector<NamedTensor> AllTensors(const TrainingState& state, nlohmann::json* meta) {
+  std::vector<NamedTensor> tensors = ModelTensors(state.model);
+  tensors.insert(tensors.end(), state.optimizer.begin(), state.optimizer.end());
+  if (meta->is_null()) *meta = nlohmann::json::object();
+  (*meta)["model"] = ModelConfigToJson(state.model->config());
+  if (state.tokenizer != nullptr) {
+    const std::string& bytes = state.tokenizer->model();
+    tensors.push_back(
+        {kTokenizerTensor, Tensor::FromVector(std::vector<uint8_t>(bytes.begin(), bytes.end()),
+                                              {static_cast<int64_t>(bytes.size())})});
+    (*meta)["tokenizer"] = {{"kind", state.tokenizer->kind()},
+                            {"hash", state.tokenizer->hash()},
+                            {"vocab_size", state.tokenizer->vocab_size()}};
+  }
+  return tensors;
+}
+
+absl::StatusOr<ModelConfig> ConfigOf(const CheckpointInfo& checkpoint) {
+  if (!checkpoint.meta.is_object() || !checkpoint.meta.contains("model")) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("checkpoint ", checkpoint.path, ": it does not describe a model"));
+  }
+  absl::StatusOr<ModelConfig> config = ModelConfigFromJson(checkpoint.meta["model"]);
+  if (!config.ok()) {
+    return absl::Status(config.status().code(),
+                        absl::StrCat("checkpoint ", checkpoint.path, ": ",
+                                     absl::string_view(config.status().message())));
+  }
+  return config;
+}
+
+// The string meta["tokenizer"][key]; empty if there is none.
+std::string TokenizerMember(const CheckpointInfo& checkpoint, const char* key) {
+  const auto& meta = checkpoint.meta;
+  if (!meta.is_object() || !meta.contains("tokenizer")) return "";
+  const auto& tokenizer = meta["tokenizer"];
+  if (!tokenizer.is_object() || !tokenizer.contains(key) || !tokenizer[key].is_string()) return "";
+  return tokenizer[key].get<std::string>();
+}
+
+}  // namespace
+
+absl::Status SaveModel(const std::string& run_dir, int64_t step, const TrainingState& state,
+                       nlohmann::json meta, int keep_last) {
+  const std::vector<NamedTensor> tensors = AllTensors(state, &meta);
+  return WriteCheckpoint(run_dir, step, tensors, meta, keep_last);
+}
+
+absl::Status SaveModelFolder(const std::string& path, int64_t step, const TrainingState& state,
+                             nlohmann::json meta) {
+  const std::vector<NamedTensor> tensors = AllTensors(state, &meta);
+  return WriteCheckpointFolder(path, step, tensors, meta);
+}
+
+absl::Status RestoreModel(const CheckpointInfo& checkpoint, const TrainingState& state) {
+  ASSIGN_OR_RETURN(const ModelConfig config, ConfigOf(checkpoint));
+  const std::string difference =
+      FirstDifference(ModelConfigToJson(state.model->config()), ModelConfigToJson(config), "model");
+  if (!difference.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("checkpoint ", checkpoint.path, " is of another model: ", difference,
+                     "; change the configuration back, or train into another run folder"));
+  }
+  const std::string hash = TokenizerMember(checkpoint, "hash");
+  if (state.tokenizer != nullptr && !hash.empty() && hash != state.tokenizer->hash()) {
+    return absl::FailedPreconditionError(absl::StrCat("checkpoint ", checkpoint.path,
+                                                      " is of another tokenizer: expected hash ",
+                                                      state.tokenizer->hash(), ", found ", hash));
+  }
+  std::vector<NamedTensor> tensors = ModelTensors(state.model);
+  tensors.insert(tensors.end(), state.optimizer.begin(), state.optimizer.end());
+  RETURN_IF_ERROR(ReadCheckpoint(checkpoint.path, tensors));
+  for (const Parameter* p : state.model->parameters()) p->SyncValue();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, Device device,
+                                                 DType compute, bool trainable) {
+  ASSIGN_OR_RETURN(const CheckpointInfo checkpoint, OpenCheckpoint(path));
+  ASSIGN_OR_RETURN(const ModelConfig config, ConfigOf(checkpoint));
+  std::unique_ptr<Model> model = Model::Create(config, device, compute, trainable);
+  RETURN_IF_ERROR(
+      ReadCheckpoint(checkpoint.path, ModelTensors(model.get()), {.convert_floats = true}));
+  for (const Parameter* p : model->parameters()) p->SyncValue();
+  return model;
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadCheckpointTokenizer(const std::string& path) {
+  ASSIGN_OR_RETURN(const CheckpointInfo checkpoint, OpenCheckpoint(path));
+  const std::string kind = TokenizerMember(checkpoint, "kind");
+  const CheckpointTensor* stored = nullptr;
+  for (const CheckpointTensor& tensor : checkpoint.tensors) {
+    if (tensor.name == kTokenizerTensor) stored = &tensor;
+  }
+  if (kind.empty() || stored == nullptr) {
+    return absl::NotFoundError(
+        absl::StrCat("checkpoint ", checkpoint.path, ": it holds no tokenizer"));
+  }
+  const Tensor bytes = Tensor::Empty(stored->shape, DType::kUint8, Device::kCpu);
+  RETURN_IF_ERROR(ReadCheckpoint(checkpoint.path, {{kTokenizerTensor, bytes}}));
+  const std::vector<uint8_t> values = bytes.ToVector<uint8_t>();
+  return MakeTokenizer(kind, std::string(values.begin(), values.end()), checkpoint.path);
+}
+
+}  // namespace wyvern
