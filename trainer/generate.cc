@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
@@ -11,10 +12,19 @@
 namespace wyvern {
 namespace {
 
-// How much of the text ends on a whole UTF-8 character. Bytes that can belong to none are whole by
-// themselves.
+// Tokens whose text is held back at most, waiting for the rest of a character.
+constexpr size_t kMaxHeldTokens = 8;
+
+// How much of the text ends on a whole UTF-8 character. A tokenizer gives either the bytes of the
+// unfinished character or a replacement character for each of them. Bytes that can belong to no
+// character are whole by themselves.
 size_t WholeCharacters(absl::string_view text) {
-  const size_t size = text.size();
+  constexpr absl::string_view kReplacement = "\xEF\xBF\xBD";
+  size_t size = text.size();
+  if (absl::EndsWith(text, kReplacement)) {
+    while (absl::EndsWith(text.substr(0, size), kReplacement)) size -= kReplacement.size();
+    return size;
+  }
   for (size_t back = 1; back <= std::min<size_t>(3, size); ++back) {
     const auto byte = static_cast<uint8_t>(text[size - back]);
     if ((byte & 0xC0) == 0x80) continue;  // in the middle of a character
@@ -168,7 +178,8 @@ absl::StatusOr<std::string> GenerateText(Model* model, const Tokenizer& tokenize
   const auto on_token = [&](int32_t token) {
     context.push_back(token);
     const std::string decoded = tokenizer.Decode(context);
-    const size_t whole = WholeCharacters(decoded);
+    const size_t whole =
+        context.size() > kMaxHeldTokens ? decoded.size() : WholeCharacters(decoded);
     if (whole > shown) {
       const std::string piece = decoded.substr(shown, whole - shown);
       text += piece;
