@@ -154,9 +154,26 @@ absl::StatusOr<std::vector<int32_t>> Generate(Model* model, absl::Span<const int
   }
 }
 
-absl::StatusOr<std::string> GenerateText(Model* model, const Tokenizer& tokenizer,
-                                         const std::string& prompt, GenerateOptions options,
-                                         const std::function<void(const std::string&)>& on_text) {
+TextStream::TextStream(const Tokenizer& tokenizer, int32_t previous)
+    : tokenizer_(tokenizer), context_({previous}), shown_(tokenizer.Decode(context_).size()) {}
+
+std::string TextStream::Add(int32_t token) {
+  context_.push_back(token);
+  const std::string decoded = tokenizer_.Decode(context_);
+  const size_t whole = context_.size() > kMaxHeldTokens ? decoded.size() : WholeCharacters(decoded);
+  std::string piece;
+  if (whole > shown_) piece = decoded.substr(shown_, whole - shown_);
+  shown_ = std::max(shown_, whole);
+  if (whole == decoded.size()) {
+    context_ = {token};
+    shown_ = tokenizer_.Decode(context_).size();
+  }
+  return piece;
+}
+
+absl::StatusOr<GeneratedText> GenerateText(Model* model, const Tokenizer& tokenizer,
+                                           const std::string& prompt, GenerateOptions options,
+                                           const std::function<void(const std::string&)>& on_text) {
   std::vector<int32_t> ids = tokenizer.Encode(prompt);
   if (ids.empty()) {
     const std::optional<int32_t> start =
@@ -169,31 +186,17 @@ absl::StatusOr<std::string> GenerateText(Model* model, const Tokenizer& tokenize
   }
   options.eos_id = tokenizer.eos_id();
 
-  // A token's text may depend on those before it (a leading space) and may end inside a character:
-  // decode with context, and give out what has become whole. The context is cut at whole
-  // characters so that the work per token stays constant.
-  std::string text;
-  std::vector<int32_t> context = {ids.back()};
-  size_t shown = tokenizer.Decode(context).size();
+  GeneratedText result;
+  TextStream stream(tokenizer, ids.back());
   const auto on_token = [&](int32_t token) {
-    context.push_back(token);
-    const std::string decoded = tokenizer.Decode(context);
-    const size_t whole =
-        context.size() > kMaxHeldTokens ? decoded.size() : WholeCharacters(decoded);
-    if (whole > shown) {
-      const std::string piece = decoded.substr(shown, whole - shown);
-      text += piece;
-      if (on_text) on_text(piece);
-      shown = whole;
-    }
-    if (whole == decoded.size()) {
-      context = {token};
-      shown = tokenizer.Decode(context).size();
-    }
+    const std::string piece = stream.Add(token);
+    result.text += piece;
+    if (on_text && !piece.empty()) on_text(piece);
     return true;
   };
-  RETURN_IF_ERROR(Generate(model, ids, options, on_token).status());
-  return text;
+  ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, Generate(model, ids, options, on_token));
+  result.num_tokens = static_cast<int64_t>(tokens.size());
+  return result;
 }
 
 }  // namespace wyvern

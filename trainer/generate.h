@@ -48,9 +48,31 @@ absl::StatusOr<std::vector<int32_t>> Generate(Model* model, absl::Span<const int
                                               const GenerateOptions& options,
                                               const std::function<bool(int32_t)>& on_token = {});
 
-// Generate on text. An empty prompt starts from bos, else eos. `on_text` gets the new text piece by
-// piece, each of whole UTF-8 characters. Returns the new text.
-absl::StatusOr<std::string> GenerateText(
+// Text of tokens that arrive one by one, in whole UTF-8 characters. A token's text may depend on
+// the one before it (SentencePiece's leading space) and may end inside a character; the work per
+// token is constant.
+class TextStream {
+ public:
+  // `previous` is the token before the first one.
+  TextStream(const Tokenizer& tokenizer, int32_t previous);
+
+  // What has become whole with this token; may be empty.
+  std::string Add(int32_t token);
+
+ private:
+  const Tokenizer& tokenizer_;
+  std::vector<int32_t> context_;  // a token already shown, and those held back
+  size_t shown_;                  // bytes of the context's text that are out
+};
+
+struct GeneratedText {
+  std::string text;        // without the prompt
+  int64_t num_tokens = 0;  // that it was decoded from
+};
+
+// Generate on text, up to the tokenizer's eos. An empty prompt starts from bos, else eos. `on_text`
+// gets the new text piece by piece, each of whole UTF-8 characters.
+absl::StatusOr<GeneratedText> GenerateText(
     Model* model, const Tokenizer& tokenizer, const std::string& prompt, GenerateOptions options,
     const std::function<void(const std::string&)>& on_text = {});
 

@@ -1,9 +1,17 @@
 #include "trainer/commands/all.h"
 
+#include "trainer/commands/checkpoint.h"
+#include "trainer/commands/eval.h"
+#include "trainer/commands/generate.h"
 #include "trainer/commands/selftest.h"
 
 namespace wyvern {
 
-void AddAllCommands(CLI::App& app, int* exit_code) { AddSelftestCommand(app, exit_code); }
+void AddAllCommands(CLI::App& app, int* exit_code) {
+  AddEvalCommand(app, exit_code);
+  AddGenerateCommand(app, exit_code);
+  AddCheckpointCommand(app, exit_code);
+  AddSelftestCommand(app, exit_code);
+}
 
 }  // namespace wyvern

@@ -1,7 +1,7 @@
 #ifndef WYVERN_TRAINER_COMMANDS_EVAL_H_
 #define WYVERN_TRAINER_COMMANDS_EVAL_H_
 
-#include <CLI/CLI.hpp>
+#include "CLI/CLI.hpp"
 
 namespace wyvern {
 

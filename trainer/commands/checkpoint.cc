@@ -1,0 +1,87 @@
+#include "trainer/commands/checkpoint.h"
+
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "kernels/runtime/status.h"
+#include "trainer/checkpoint.h"
+#include "trainer/commands/command.h"
+
+namespace wyvern {
+namespace {
+
+std::string Megabytes(double bytes) { return absl::StrFormat("%.1f MB", bytes * 1e-6); }
+
+absl::Status ShowInfo(const std::string& path, bool list_tensors) {
+  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpoint(path));
+  // By the first part of the names: model, optimizer, tokenizer.
+  struct Group {
+    int64_t tensors = 0, elements = 0, bytes = 0;
+  };
+  std::map<std::string, Group> groups;
+  for (const CheckpointTensor& tensor : info.tensors) {
+    Group& group = groups[tensor.name.substr(0, tensor.name.find('/'))];
+    ++group.tensors;
+    group.elements += NumElements(tensor.shape);
+    group.bytes += NumElements(tensor.shape) * SizeOf(tensor.dtype);
+  }
+  std::printf("checkpoint  %s\nstep        %lld\nsize        %s\n", info.path.c_str(),
+              static_cast<long long>(info.step), Megabytes(info.num_bytes).c_str());
+  for (const auto& [name, group] : groups) {
+    std::printf("%-11s %lld tensors, %lld elements, %s\n", name.c_str(),
+                static_cast<long long>(group.tensors), static_cast<long long>(group.elements),
+                Megabytes(group.bytes).c_str());
+  }
+  if (info.meta.is_object()) {
+    for (const auto& [key, value] : info.meta.items()) {
+      if (value.is_string()) {
+        const std::string text = value.get<std::string>();
+        const bool lines = text.find('\n') != std::string::npos;
+        std::printf("%s:%s%s\n", key.c_str(), lines ? "\n" : " ", text.c_str());
+      } else {
+        std::printf("%s: %s\n", key.c_str(), value.dump(2).c_str());
+      }
+    }
+  }
+  if (list_tensors) {
+    for (const CheckpointTensor& tensor : info.tensors) {
+      std::printf("%-6s %-20s %s\n", Name(tensor.dtype), ToString(tensor.shape).c_str(),
+                  tensor.name.c_str());
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Verify(const std::string& path) {
+  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpoint(path));
+  RETURN_IF_ERROR(VerifyCheckpoint(info.path));
+  std::printf("%s: complete and intact: step %lld, %lld tensors, %s\n", info.path.c_str(),
+              static_cast<long long>(info.step), static_cast<long long>(info.tensors.size()),
+              Megabytes(info.num_bytes).c_str());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddCheckpointCommand(CLI::App& app, int* exit_code) {
+  struct Options {
+    std::string path;
+    bool tensors = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("checkpoint", "Describe or verify a checkpoint");
+  command->require_subcommand(1);
+  const char* what = "Checkpoint folder, or a run folder, of which the newest is taken";
+  CLI::App* info = command->add_subcommand("info", "Step, sizes, counters and configuration");
+  info->add_option("PATH", options->path, what)->required();
+  info->add_flag("--tensors", options->tensors, "List every tensor");
+  info->callback([=] { *exit_code = ExitCode(ShowInfo(options->path, options->tensors)); });
+  CLI::App* verify = command->add_subcommand("verify", "Read everything and compare checksums");
+  verify->add_option("PATH", options->path, what)->required();
+  verify->callback([=] { *exit_code = ExitCode(Verify(options->path)); });
+}
+
+}  // namespace wyvern

@@ -1,0 +1,121 @@
+#include "trainer/commands/eval.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "data/sampler.h"
+#include "kernels/runtime/status.h"
+#include "trainer/checkpoint_model.h"
+#include "trainer/commands/command.h"
+#include "trainer/commands/place.h"
+#include "trainer/eval.h"
+
+namespace wyvern {
+namespace {
+
+struct Options {
+  std::string checkpoint, data;
+  PlaceOptions place;
+  int64_t batches = 0;
+  int64_t batch = 8;
+  int64_t seq_len = 2048;
+  std::string boundary = "reset";
+  bool json = false;
+};
+
+void Print(const EvalResult& result, double seconds) {
+  std::printf("loss        %.6f nats per token\nperplexity  %.4f\n", result.loss,
+              result.perplexity);
+  std::printf("tokens      %lld, of which %lld predicted; %.0f tokens/s\n",
+              static_cast<long long>(result.num_tokens), static_cast<long long>(result.num_targets),
+              static_cast<double>(result.num_tokens) / seconds);
+  std::printf("\n%-17s %12s %10s\n", "position", "predictions", "loss");
+  for (const EvalResult::Bucket& bucket : result.positions) {
+    const std::string range = bucket.end - bucket.begin == 1
+                                  ? absl::StrCat(bucket.begin)
+                                  : absl::StrCat(bucket.begin, " to ", bucket.end - 1);
+    std::printf("%-17s %12lld %10.6f\n", range.c_str(), static_cast<long long>(bucket.num_targets),
+                bucket.loss);
+  }
+}
+
+absl::Status CheckData(const Options& options, const Model& model, const TokenStore& store) {
+  const absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
+      LoadCheckpointTokenizer(options.checkpoint);
+  if (tokenizer.ok()) {
+    RETURN_IF_ERROR(store.CheckTokenizer(**tokenizer));
+  } else if (!absl::IsNotFound(tokenizer.status())) {
+    return tokenizer.status();
+  }
+  if (store.info().vocab_size > model.config().vocab_size) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(options.data, ": its tokenizer has ", store.info().vocab_size,
+                     " tokens, the model's vocabulary only ", model.config().vocab_size));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunEval(const Options& options) {
+  ASSIGN_OR_RETURN(const Place place, ChoosePlace(options.place));
+  ASSIGN_OR_RETURN(const std::shared_ptr<TokenStore> store, TokenStore::Open(options.data));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                   LoadModel(options.checkpoint, place.device, place.compute));
+  RETURN_IF_ERROR(CheckData(options, *model, *store));
+  const SequentialSampler sampler(
+      store, options.seq_len,
+      options.boundary == "none" ? DocumentBoundary::kNone : DocumentBoundary::kReset);
+  const int64_t all = sampler.num_windows();
+  if (all == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(options.data, ": nothing to predict, it holds ",
+                                                   store->num_tokens(), " tokens"));
+  }
+  const int64_t num_windows =
+      options.batches == 0 ? all : std::min(all, options.batches * options.batch);
+  const auto start = std::chrono::steady_clock::now();
+  Evaluator evaluator(model.get());
+  for (int64_t first = 0; first < num_windows; first += options.batch) {
+    ASSIGN_OR_RETURN(const Batch batch,
+                     sampler.Sample(first, std::min(options.batch, num_windows - first)));
+    evaluator.Add(batch);
+  }
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  const EvalResult result = evaluator.Result();
+  if (options.json) {
+    std::printf("%s\n", result.ToJson().dump(2).c_str());
+  } else {
+    Print(result, seconds.count());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddEvalCommand(CLI::App& app, int* exit_code) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("eval", "Loss, perplexity and loss by position on a token store");
+  command
+      ->add_option("CHECKPOINT", options->checkpoint,
+                   "Checkpoint folder, or a run folder, of which the newest is taken")
+      ->required();
+  command->add_option("--data", options->data, "Token store, such as data/text/val.h5")->required();
+  command->add_option("--batches", options->batches, "Stop after so many batches (0: the store)")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--batch", options->batch, "Windows per batch (8)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--seq-len", options->seq_len, "Tokens per window (2048)")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--document-boundary", options->boundary,
+                   "reset (state starts anew at each document) or none")
+      ->check(CLI::IsMember({"reset", "none"}));
+  command->add_flag("--json", options->json, "Print one JSON object instead of a table");
+  options->place.AddTo(command);
+  command->callback([=] { *exit_code = ExitCode(RunEval(*options)); });
+}
+
+}  // namespace wyvern
