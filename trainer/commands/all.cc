@@ -3,6 +3,7 @@
 #include "trainer/commands/checkpoint.h"
 #include "trainer/commands/eval.h"
 #include "trainer/commands/generate.h"
+#include "trainer/commands/parity.h"
 #include "trainer/commands/selftest.h"
 
 namespace wyvern {
@@ -11,6 +12,7 @@ void AddAllCommands(CLI::App& app, int* exit_code) {
   AddEvalCommand(app, exit_code);
   AddGenerateCommand(app, exit_code);
   AddCheckpointCommand(app, exit_code);
+  AddParityCommand(app, exit_code);
   AddSelftestCommand(app, exit_code);
 }
 

@@ -1,0 +1,86 @@
+#include "trainer/commands/parity.h"
+
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/runtime/status.h"
+#include "trainer/commands/command.h"
+#include "trainer/hf/parity.h"
+
+namespace wyvern {
+namespace {
+
+struct Options {
+  std::string dir, device = "cpu", dtype = "fp32";
+  std::optional<double> logits, gradients, loss, first_steps, later_steps;
+};
+
+absl::Status Run(const Options& options) {
+  const Device device = options.device == "cuda" ? Device::kCuda : Device::kCpu;
+  std::string why;
+  if (device == Device::kCuda && !CudaAvailable(&why)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("parity: --device cuda: ", why, "; use --device cpu"));
+  }
+  const DType dtype = options.dtype == "bf16"   ? DType::kBf16
+                      : options.dtype == "fp64" ? DType::kFloat64
+                                                : DType::kFloat32;
+  if (dtype == (device == Device::kCpu ? DType::kBf16 : DType::kFloat64)) {
+    return absl::InvalidArgumentError(absl::StrCat("parity: --dtype ", options.dtype,
+                                                   " does not run on ", options.device,
+                                                   "; the CPU has fp32 and fp64, CUDA bf16 and "
+                                                   "fp32"));
+  }
+  ParityLimits limits = DefaultParityLimits(dtype);
+  limits.logits = options.logits.value_or(limits.logits);
+  limits.gradients = options.gradients.value_or(limits.gradients);
+  limits.loss = options.loss.value_or(limits.loss);
+  limits.first_steps = options.first_steps.value_or(limits.first_steps);
+  if (options.later_steps.has_value()) limits.later_steps = options.later_steps;
+  ASSIGN_OR_RETURN(const ParityReport report, RunParity(options.dir, device, dtype, limits));
+  for (const std::string& warning : report.warnings) {
+    std::fprintf(stderr, "wyvern: warning: %s\n", warning.c_str());
+  }
+  std::printf("%s (%s) on %s in %s\n", options.dir.c_str(), report.model_type.c_str(), Name(device),
+              Name(dtype));
+  std::printf("%-56s %9s %9s\n", "quantity", "error", "limit");
+  int num_failed = 0;
+  for (const ParityRow& row : report.rows) {
+    num_failed += row.passed() ? 0 : 1;
+    std::printf("%-56s %9.2e %9.2e  %s\n", row.quantity.c_str(), row.error, row.limit,
+                row.passed() ? "ok" : "FAIL");
+  }
+  if (num_failed > 0) {
+    return absl::InternalError(absl::StrCat("parity: ", num_failed, " of ", report.rows.size(),
+                                            " quantities of ", options.dir,
+                                            " are beyond their limits"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddParityCommand(CLI::App& app, int* exit_code) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand(
+      "parity", "Compare with the reference.safetensors of a Hugging Face folder, as a table");
+  command->add_option("hf_dir", options->dir, "Folder with config.json, weights and reference")
+      ->required();
+  command->add_option("--device", options->device, "cpu or cuda (default cpu)")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+  command->add_option("--dtype", options->dtype, "fp32 (default), bf16 (cuda) or fp64 (cpu)")
+      ->check(CLI::IsMember({"fp32", "bf16", "fp64"}));
+  command->add_option("--logits", options->logits, "Largest relative RMS error of the logits");
+  command->add_option("--gradients", options->gradients, "... of each parameter's gradient");
+  command->add_option("--loss", options->loss, "Largest relative error of the loss");
+  command->add_option("--first-steps", options->first_steps,
+                      "... of loss and gradient norm before the first two AdamW steps");
+  command->add_option("--later-steps", options->later_steps,
+                      "... before the others (default: ten times the measured drift)");
+  command->callback([=] { *exit_code = ExitCode(Run(*options)); });
+}
+
+}  // namespace wyvern

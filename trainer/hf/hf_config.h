@@ -1,0 +1,52 @@
+// config.json of the model families that Wyvern exchanges with flash-linear-attention ("FLA") and
+// Hugging Face transformers. trainer/hf/README.md lists what of each key is honoured.
+#ifndef WYVERN_TRAINER_HF_HF_CONFIG_H_
+#define WYVERN_TRAINER_HF_HF_CONFIG_H_
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "layers/model_config.h"
+
+namespace wyvern {
+
+// The first four are FLA's; their hybrids hold attention layers too.
+enum class HfFamily { kDeltaNet, kGatedDeltaNet, kKda, kTransformer, kLlama };
+
+// config.json's model_type, "delta_net", "gated_deltanet", "kda", "transformer" or "llama".
+const char* ModelType(HfFamily family);
+std::optional<HfFamily> FamilyOfModelType(absl::string_view model_type);
+
+struct HfConfig {
+  HfFamily family = HfFamily::kDeltaNet;
+  ModelConfig model;
+  std::vector<std::string> warnings;  // keys that Wyvern does not know, one sentence each
+};
+
+// Reads a parsed config.json. InvalidArgument lists every fault by its key: what is mistyped or
+// impossible, and what would change the mathematics in a way that Wyvern does not serve.
+absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config);
+
+struct HfWriteOptions {
+  std::optional<HfFamily> family;  // of a model of attention layers alone; else it is determined
+  std::string dtype = "float32";   // of the weights beside it: "float32" or "bfloat16"
+  int64_t max_position_embeddings = 2048;  // size of the readers' RoPE tables, no limit of Wyvern
+  std::optional<int64_t> bos_token_id, eos_token_id;
+};
+
+struct HfConfigFile {
+  HfFamily family = HfFamily::kDeltaNet;
+  nlohmann::json config;
+};
+
+// The inverse. FailedPrecondition says what of the model no family can express.
+absl::StatusOr<HfConfigFile> WriteHfConfig(const ModelConfig& model, const HfWriteOptions& options);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_HF_HF_CONFIG_H_

@@ -1,0 +1,109 @@
+#include "trainer/hf/key_reader.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace wyvern {
+namespace {
+
+// JSON as it stands in the file; invalid UTF-8 in a string is replaced, not thrown.
+std::string Show(const nlohmann::json& value) {
+  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace
+
+KeyReader::KeyReader(const nlohmann::json& object, std::string prefix,
+                     std::vector<std::string>* faults)
+    : object_(object), prefix_(std::move(prefix)), faults_(faults) {}
+
+const nlohmann::json* KeyReader::Find(const char* key) {
+  asked_.insert(key);
+  const auto it = object_.find(key);
+  return it == object_.end() || it->is_null() ? nullptr : &*it;
+}
+
+bool KeyReader::Has(const char* key) { return Find(key) != nullptr; }
+
+void KeyReader::Int(const char* key, int64_t* value) {
+  const nlohmann::json* found = Find(key);
+  if (found == nullptr) return;
+  if (!found->is_number_integer()) {
+    Fault(key, absl::StrCat("expected an integer, got ", Show(*found)));
+    return;
+  }
+  *value = found->get<int64_t>();
+}
+
+void KeyReader::Int(const char* key, std::optional<int64_t>* value) {
+  if (!Has(key)) return;
+  int64_t read = 0;
+  Int(key, &read);
+  *value = read;
+}
+
+void KeyReader::Real(const char* key, double* value) {
+  const nlohmann::json* found = Find(key);
+  if (found == nullptr) return;
+  if (!found->is_number()) {
+    Fault(key, absl::StrCat("expected a number, got ", Show(*found)));
+    return;
+  }
+  *value = found->get<double>();
+}
+
+void KeyReader::Real(const char* key, std::optional<double>* value) {
+  if (!Has(key)) return;
+  double read = 0;
+  Real(key, &read);
+  *value = read;
+}
+
+void KeyReader::Bool(const char* key, bool* value) {
+  const nlohmann::json* found = Find(key);
+  if (found == nullptr) return;
+  if (!found->is_boolean()) {
+    Fault(key, absl::StrCat("expected true or false, got ", Show(*found)));
+    return;
+  }
+  *value = found->get<bool>();
+}
+
+void KeyReader::String(const char* key, std::string* value) {
+  const nlohmann::json* found = Find(key);
+  if (found == nullptr) return;
+  if (!found->is_string()) {
+    Fault(key, absl::StrCat("expected a string, got ", Show(*found)));
+    return;
+  }
+  *value = found->get<std::string>();
+}
+
+const nlohmann::json& KeyReader::Json(const char* key) {
+  static const nlohmann::json null;
+  const nlohmann::json* found = Find(key);
+  return found == nullptr ? null : *found;
+}
+
+void KeyReader::Ignore(std::initializer_list<const char*> keys) {
+  asked_.insert(keys.begin(), keys.end());
+}
+
+void KeyReader::Only(const char* key, const nlohmann::json& only, const char* reason) {
+  const nlohmann::json* found = Find(key);
+  if (found == nullptr || *found == only) return;
+  Fault(key, absl::StrCat(Show(*found), " is not supported: ", reason));
+}
+
+void KeyReader::Fault(const char* key, const std::string& what) {
+  faults_->push_back(absl::StrCat(prefix_, key, ": ", what));
+}
+
+std::vector<std::string> KeyReader::Unread() const {
+  std::vector<std::string> unread;
+  for (const auto& [key, value] : object_.items()) {
+    if (asked_.count(key) == 0) unread.push_back(absl::StrCat(prefix_, key));
+  }
+  return unread;
+}
+
+}  // namespace wyvern

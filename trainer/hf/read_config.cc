@@ -1,0 +1,415 @@
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "trainer/hf/hf_config.h"
+#include "trainer/hf/key_reader.h"
+
+namespace wyvern {
+
+const char* ModelType(HfFamily family) {
+  switch (family) {
+    case HfFamily::kDeltaNet:
+      return "delta_net";
+    case HfFamily::kGatedDeltaNet:
+      return "gated_deltanet";
+    case HfFamily::kKda:
+      return "kda";
+    case HfFamily::kTransformer:
+      return "transformer";
+    case HfFamily::kLlama:
+      return "llama";
+  }
+  return "?";
+}
+
+std::optional<HfFamily> FamilyOfModelType(absl::string_view model_type) {
+  for (const HfFamily family : {HfFamily::kDeltaNet, HfFamily::kGatedDeltaNet, HfFamily::kKda,
+                                HfFamily::kTransformer, HfFamily::kLlama}) {
+    if (model_type == ModelType(family)) return family;
+  }
+  return std::nullopt;
+}
+
+namespace {
+
+// What every configuration may carry without any bearing on a decoder's mathematics: provenance,
+// generation defaults, classification heads, storage.
+void IgnoreCommonKeys(KeyReader* r) {
+  r->Ignore({"architectures", "model_type", "transformers_version", "torch_dtype", "dtype",
+             "auto_map", "_name_or_path", "use_cache", "bos_token_id", "eos_token_id",
+             "sep_token_id", "cls_token_id", "decoder_start_token_id", "max_position_embeddings"});
+  r->Ignore({"return_dict", "output_hidden_states", "output_attentions", "torchscript",
+             "use_bfloat16", "tf_legacy_loss", "pruned_heads", "chunk_size_feed_forward",
+             "is_encoder_decoder", "is_decoder", "cross_attention_hidden_size",
+             "add_cross_attention", "tie_encoder_decoder", "_attn_implementation_autoset"});
+  r->Ignore({"finetuning_task",
+             "id2label",
+             "label2id",
+             "problem_type",
+             "task_specific_params",
+             "prefix",
+             "tokenizer_class",
+             "max_length",
+             "min_length",
+             "do_sample",
+             "early_stopping",
+             "num_beams",
+             "num_beam_groups",
+             "diversity_penalty",
+             "temperature",
+             "top_k",
+             "top_p",
+             "typical_p",
+             "repetition_penalty",
+             "length_penalty",
+             "no_repeat_ngram_size",
+             "encoder_no_repeat_ngram_size",
+             "bad_words_ids",
+             "num_return_sequences",
+             "output_scores",
+             "return_dict_in_generate",
+             "forced_bos_token_id",
+             "forced_eos_token_id",
+             "remove_invalid_values",
+             "exponential_decay_length_penalty",
+             "suppress_tokens",
+             "begin_suppress_tokens"});
+}
+
+void ReadVocabulary(KeyReader* r, ModelConfig* m) {
+  r->Int("vocab_size", &m->vocab_size);
+  r->Bool("tie_word_embeddings", &m->tie_embeddings);
+  r->Real("initializer_range", &m->initializer_range);
+  std::optional<int64_t> pad;
+  r->Int("pad_token_id", &pad);
+  if (!pad.has_value()) return;
+  // PyTorch counts a negative padding index from the end of the table.
+  m->padding_id = *pad < 0 ? m->vocab_size + *pad : *pad;
+  if (m->padding_id < 0 || m->padding_id >= m->vocab_size) {
+    r->Fault("pad_token_id",
+             absl::StrCat(*pad, " is outside of the vocabulary of ", m->vocab_size));
+    m->padding_id = -1;
+  }
+}
+
+// A layout of one mixer everywhere.
+void UseEverywhere(const std::string& name, MixerConfig mixer, ModelConfig* m) {
+  m->mixers[name] = std::move(mixer);
+  m->pattern = {name};
+}
+
+// A name for the mixer that is not taken.
+std::string FreeName(const ModelConfig& m, const std::string& wanted) {
+  std::string name = wanted;
+  for (int i = 2; m.mixers.count(name) > 0; ++i) name = absl::StrCat(wanted, "_", i);
+  return name;
+}
+
+// ---- FLA --------------------------------------------------------------------------------------
+
+// What the four families share; the attention specs of hybrids apart.
+void ReadFlaCommon(KeyReader* r, ModelConfig* m) {
+  m->hidden_size = 2048;
+  m->num_layers = 24;
+  r->Int("hidden_size", &m->hidden_size);
+  r->Int("num_hidden_layers", &m->num_layers);
+  r->Real("norm_eps", &m->norm_eps);
+  double ratio = 4;
+  r->Real("hidden_ratio", &ratio);
+  r->Int("intermediate_size", &m->intermediate_size);
+  if (!r->Has("intermediate_size")) {
+    const double wide = std::floor(static_cast<double>(m->hidden_size) * ratio * 2 / 3);
+    if (!(wide >= 1 && wide < 1e9)) {
+      r->Fault("hidden_ratio", absl::StrCat(ratio, " gives no MLP width"));
+    } else {
+      m->intermediate_size = 256 * ((static_cast<int64_t>(wide) + 255) / 256);
+    }
+  } else if (m->intermediate_size < 1) {
+    r->Fault("intermediate_size",
+             absl::StrCat("expected a positive number, got ", m->intermediate_size));
+  }
+  std::string act = "swish";
+  r->String("hidden_act", &act);
+  if (act != "swish" && act != "silu") {
+    r->Fault("hidden_act", absl::StrCat("\"", act, "\" is not supported: the MLP is SwiGLU"));
+  }
+  r->Only("use_l2warp", false, "it changes the gradient of the loss");
+  r->Only("attnres_block_size", nullptr, "it changes the residual path");
+  r->Ignore(
+      {"attn_mode", "fuse_norm", "fuse_swiglu", "fuse_cross_entropy", "fuse_linear_cross_entropy"});
+}
+
+void ReadDeltaCommon(KeyReader* r, DeltaMixerConfig* d) {
+  r->Int("num_heads", &d->num_heads);
+  bool conv = true;
+  r->Bool("use_short_conv", &conv);
+  r->Int("conv_size", &d->conv_width);
+  if (conv && d->conv_width < 1) {
+    r->Fault("conv_size", absl::StrCat("expected a positive number, got ", d->conv_width));
+  }
+  if (!conv) d->conv_width = 0;
+  r->Bool("allow_neg_eigval", &d->negative_eigenvalues);
+}
+
+// int(total * expand), as the library computes widths; 0 with a fault if it is none.
+int64_t ExpandedWidth(KeyReader* r, const char* key, int64_t total, double expand) {
+  const double width = static_cast<double>(total) * expand;
+  if (!(width >= 1 && width < 1e9)) {
+    r->Fault(key, absl::StrCat(expand, " gives no width"));
+    return 0;
+  }
+  return static_cast<int64_t>(width);
+}
+
+DeltaMixerConfig ReadDeltaNet(KeyReader* r, const ModelConfig& m) {
+  DeltaMixerConfig d{.decay = DeltaDecay::kNone, .num_heads = 16};
+  ReadDeltaCommon(r, &d);
+  const auto head_dim = [&](const char* key, int64_t* dim) {
+    double expand = 1;
+    r->Real(key, &expand);
+    const int64_t width = ExpandedWidth(r, key, m.hidden_size, expand);
+    if (width == 0 || d.num_heads < 1) return;
+    if (width % d.num_heads != 0) {
+      r->Fault(key,
+               absl::StrCat("a width of ", width, " does not divide into num_heads ", d.num_heads));
+    }
+    *dim = width / d.num_heads;
+  };
+  head_dim("expand_k", &d.key_dim);
+  head_dim("expand_v", &d.value_dim);
+  bool gate = false;
+  r->Bool("use_gate", &gate);
+  d.output_gate = gate ? OutputGate::kSilu : OutputGate::kNone;
+  r->Bool("use_beta", &d.learned_beta);
+  if (!d.learned_beta && d.negative_eigenvalues) {
+    r->Fault("allow_neg_eigval", "true with use_beta false (beta = 2 everywhere) is not supported");
+  }
+  r->Only("qk_activation", "silu", "q and k pass through SiLU");
+  r->Only("qk_norm", "l2", "q and k are normalised by their L2 norm");
+  r->Ignore({"use_output_norm"});  // the library's layer ignores it: the norm always exists
+  return d;
+}
+
+DeltaMixerConfig ReadGated(KeyReader* r, HfFamily family) {
+  const bool kda = family == HfFamily::kKda;
+  DeltaMixerConfig d{.decay = kda ? DeltaDecay::kPerChannel : DeltaDecay::kPerHead,
+                     .num_heads = kda ? 16 : 6,
+                     .key_dim = kda ? 128 : 256};
+  ReadDeltaCommon(r, &d);
+  r->Int("num_v_heads", &d.num_value_heads);
+  r->Int("head_dim", &d.key_dim);
+  double expand_v = kda ? 1 : 2;
+  r->Real("expand_v", &expand_v);
+  d.value_dim = ExpandedWidth(r, "expand_v", d.key_dim, expand_v);
+  if (!kda) {
+    bool gate = true;
+    r->Bool("use_gate", &gate);
+    d.output_gate = gate ? OutputGate::kSilu : OutputGate::kNone;
+    return d;
+  }
+  d.output_gate = OutputGate::kSigmoid;
+  d.output_gate_rank = d.decay_rank = d.value_dim;
+  bool safe_gate = false;
+  r->Bool("safe_gate", &safe_gate);
+  r->Real("lower_bound", &d.gate_lower_bound);
+  if (safe_gate && !d.gate_lower_bound.has_value()) {
+    r->Fault("safe_gate", "true needs a lower_bound");
+  }
+  return d;
+}
+
+// One attention spec of a hybrid: its mixer, and the layers that it takes.
+void ReadAttentionSpec(const nlohmann::json& spec, const std::string& prefix, ModelConfig* m,
+                       std::vector<std::string>* faults, std::vector<std::string>* unread) {
+  if (!spec.is_object()) {
+    faults->push_back(absl::StrCat(prefix, " expected an object"));
+    return;
+  }
+  KeyReader r(spec, prefix, faults);
+  AttentionMixerConfig a;
+  if (!r.Has("num_heads")) r.Fault("num_heads", "is missing");
+  r.Int("num_heads", &a.num_heads);
+  r.Int("num_kv_heads", &a.num_kv_heads);
+  r.Bool("qkv_bias", &a.qkv_bias);
+  r.Real("rope_theta", &a.rope_theta);
+  std::optional<int64_t> window;
+  r.Int("window_size", &window);
+  if (window.has_value() && *window < 1) {
+    r.Fault("window_size", absl::StrCat("expected a positive number or null, got ", *window));
+  }
+  a.window = std::max<int64_t>(window.value_or(0), 0);
+  const std::string name = FreeName(*m, a.window > 0 ? "sliding" : "attention");
+  std::vector<int64_t> layers;
+  const nlohmann::json& listed = r.Json("layers");
+  if (!listed.is_array()) {
+    r.Fault("layers", "expected a list of layer numbers");
+  } else {
+    for (const nlohmann::json& layer : listed) {
+      if (!layer.is_number_integer() || layer.get<int64_t>() < 0 ||
+          layer.get<int64_t>() >= m->num_layers) {
+        r.Fault("layers",
+                absl::StrCat(layer.dump(), " is not a layer from 0 to ", m->num_layers - 1));
+      } else {
+        layers.push_back(layer.get<int64_t>() + 1);
+      }
+    }
+  }
+  for (const std::string& key : r.Unread()) unread->push_back(key);
+  if (layers.empty()) return;  // a spec for no layer
+  m->mixers[name] = a;
+  m->at[name] = layers;
+}
+
+void ReadHybrid(const nlohmann::json& attn, ModelConfig* m, std::vector<std::string>* faults,
+                std::vector<std::string>* unread) {
+  if (attn.is_null()) return;
+  if (!attn.is_array()) {
+    ReadAttentionSpec(attn, "attn.", m, faults, unread);
+  } else {
+    for (size_t i = 0; i < attn.size(); ++i) {
+      ReadAttentionSpec(attn[i], absl::StrCat("attn[", i, "]."), m, faults, unread);
+    }
+  }
+  size_t num_attention = 0;
+  for (const auto& [name, layers] : m->at) num_attention += layers.size();
+  if (num_attention == static_cast<size_t>(m->num_layers)) {  // no layer is left to the others
+    m->mixers.erase(m->pattern.front());
+    m->pattern.clear();
+  }
+}
+
+AttentionMixerConfig ReadTransformer(KeyReader* r) {
+  AttentionMixerConfig a{.num_heads = 32};
+  r->Int("num_heads", &a.num_heads);
+  r->Int("num_kv_heads", &a.num_kv_heads);
+  r->Bool("qkv_bias", &a.qkv_bias);
+  r->Bool("qk_norm", &a.qk_norm);  // of eps 1e-5, our default, whatever norm_eps says
+  std::optional<int64_t> window;
+  r->Int("window_size", &window);
+  if (window.has_value() && *window < 1) {
+    r->Fault("window_size", absl::StrCat("expected a positive number or null, got ", *window));
+  }
+  a.window = std::max<int64_t>(window.value_or(0), 0);
+  r->Real("rope_theta", &a.rope_theta);
+  r->Only("elementwise_affine", true, "norms have gains");
+  return a;
+}
+
+// ---- Hugging Face -----------------------------------------------------------------------------
+
+// transformers 5 writes rope_parameters {rope_type, rope_theta}; version 4 wrote rope_theta and
+// rope_scaling {rope_type or type, ...}.
+double ReadRopeTheta(KeyReader* r, std::vector<std::string>* faults,
+                     std::vector<std::string>* unread) {
+  std::optional<double> outer, inner;
+  r->Real("rope_theta", &outer);
+  for (const char* key : {"rope_parameters", "rope_scaling"}) {
+    const nlohmann::json& value = r->Json(key);
+    if (value.is_null()) continue;
+    if (!value.is_object()) {
+      r->Fault(key, "expected an object");
+      continue;
+    }
+    KeyReader rope(value, absl::StrCat(key, "."), faults);
+    for (const char* type_key : {"rope_type", "type"}) {
+      rope.Only(type_key, "default", "rotary embeddings are not scaled");
+    }
+    rope.Only("partial_rotary_factor", 1.0, "the whole head rotates");
+    rope.Real("rope_theta", &inner);
+    for (const std::string& unknown : rope.Unread()) unread->push_back(unknown);
+  }
+  if (outer.has_value() && inner.has_value() && *outer != *inner) {
+    r->Fault("rope_theta",
+             absl::StrCat(*outer, " contradicts rope_parameters.rope_theta ", *inner));
+  }
+  return inner.value_or(outer.value_or(10000));
+}
+
+AttentionMixerConfig ReadLlama(KeyReader* r, ModelConfig* m, std::vector<std::string>* faults,
+                               std::vector<std::string>* unread) {
+  m->hidden_size = 4096;
+  m->num_layers = 32;
+  m->intermediate_size = 11008;
+  r->Int("hidden_size", &m->hidden_size);
+  r->Int("num_hidden_layers", &m->num_layers);
+  r->Int("intermediate_size", &m->intermediate_size);
+  if (m->intermediate_size < 1) {
+    r->Fault("intermediate_size",
+             absl::StrCat("expected a positive number, got ", m->intermediate_size));
+  }
+  r->Real("rms_norm_eps", &m->norm_eps);
+  r->Bool("mlp_bias", &m->mlp_bias);
+  AttentionMixerConfig a{.num_heads = 32};
+  r->Int("num_attention_heads", &a.num_heads);
+  r->Int("num_key_value_heads", &a.num_kv_heads);
+  r->Int("head_dim", &a.head_dim);
+  r->Bool("attention_bias", &a.qkv_bias);
+  a.output_bias = a.qkv_bias;
+  a.rope_theta = ReadRopeTheta(r, faults, unread);
+  std::string act = "silu";
+  r->String("hidden_act", &act);
+  if (act != "silu" && act != "swish") {
+    r->Fault("hidden_act", absl::StrCat("\"", act, "\" is not supported: the MLP is SwiGLU"));
+  }
+  r->Only("attention_dropout", 0.0, "there is no dropout");
+  r->Only("partial_rotary_factor", 1.0, "the whole head rotates");
+  r->Ignore({"pretraining_tp"});  // splits products, changes no result
+  return a;
+}
+
+}  // namespace
+
+absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config) {
+  if (!config.is_object()) return absl::InvalidArgumentError("config.json: expected an object");
+  std::vector<std::string> faults, unread;
+  KeyReader r(config, "", &faults);
+  std::string model_type;
+  r.String("model_type", &model_type);
+  const std::optional<HfFamily> family = FamilyOfModelType(model_type);
+  if (!family.has_value()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("config.json: model_type: \"", model_type,
+                     "\" is not supported; expected delta_net, gated_deltanet, kda, transformer or "
+                     "llama"));
+  }
+  HfConfig result{.family = *family};
+  ModelConfig& m = result.model;
+  IgnoreCommonKeys(&r);
+  ReadVocabulary(&r, &m);
+  if (*family != HfFamily::kLlama) ReadFlaCommon(&r, &m);
+  switch (*family) {
+    case HfFamily::kDeltaNet:
+      UseEverywhere("delta_net", ReadDeltaNet(&r, m), &m);
+      break;
+    case HfFamily::kGatedDeltaNet:
+      UseEverywhere("gated_delta_net", ReadGated(&r, *family), &m);
+      break;
+    case HfFamily::kKda:
+      UseEverywhere("kda", ReadGated(&r, *family), &m);
+      break;
+    case HfFamily::kTransformer:
+      UseEverywhere("attention", ReadTransformer(&r), &m);
+      break;
+    case HfFamily::kLlama:
+      UseEverywhere("attention", ReadLlama(&r, &m, &faults, &unread), &m);
+      break;
+  }
+  if (*family != HfFamily::kTransformer && *family != HfFamily::kLlama) {
+    ReadHybrid(r.Json("attn"), &m, &faults, &unread);
+  }
+  if (faults.empty()) faults = m.Validate();
+  if (!faults.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("config.json: ", absl::StrJoin(faults, "\nconfig.json: ")));
+  }
+  for (const std::string& key : r.Unread()) unread.push_back(key);
+  for (const std::string& key : unread) {
+    result.warnings.push_back(
+        absl::StrCat("config.json: ", key, ": unknown to Wyvern and left out of account"));
+  }
+  return result;
+}
+
+}  // namespace wyvern

@@ -1,0 +1,108 @@
+#include <cstdio>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "data/file.h"
+#include "kernels/runtime/status.h"
+#include "trainer/hf/hf_folder.h"
+#include "trainer/hf/tensor_names.h"
+
+namespace wyvern {
+namespace {
+
+struct Stored {
+  const Parameter* parameter;
+  HfTensor tensor;
+  DType dtype;
+
+  int64_t num_bytes() const { return NumElements(tensor.shape) * SizeOf(dtype); }
+};
+
+// The parameters in files of at most `max_bytes`, a larger tensor in one of its own.
+std::vector<std::vector<Stored>> DivideIntoShards(Model* model, HfFamily family, bool bf16,
+                                                  int64_t max_bytes) {
+  std::vector<std::vector<Stored>> shards(1);
+  int64_t bytes = 0;
+  for (const Parameter* p : model->parameters()) {
+    const bool keep = p->kind == ParameterKind::kALog || p->kind == ParameterKind::kDtBias;
+    const Stored stored{.parameter = p,
+                        .tensor = HfTensorOf(*p, family),
+                        .dtype = bf16 && !keep ? DType::kBf16 : DType::kFloat32};
+    if (!shards.back().empty() && bytes + stored.num_bytes() > max_bytes) {
+      shards.emplace_back();
+      bytes = 0;
+    }
+    bytes += stored.num_bytes();
+    shards.back().push_back(stored);
+  }
+  return shards;
+}
+
+absl::Status WriteShard(const std::string& path, const std::vector<Stored>& shard) {
+  std::vector<SafetensorsSpec> specs;
+  for (const Stored& stored : shard) {
+    specs.push_back({.name = stored.tensor.name,
+                     .dtype = stored.dtype == DType::kBf16 ? "BF16" : "F32",
+                     .shape = stored.tensor.shape});
+  }
+  ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::Create(path, specs));
+  for (const Stored& stored : shard) {
+    const Parameter& p = *stored.parameter;
+    const Tensor values =
+        (p.master.defined() ? p.master : p.value).To(Device::kCpu).To(stored.dtype);
+    RETURN_IF_ERROR(writer.Write(stored.tensor.name, values.raw(), values.nbytes()));
+  }
+  return writer.Finish();
+}
+
+absl::Status WriteFolder(Model* model, const std::string& dir, const HfConfigFile& config,
+                         const HfExportOptions& options) {
+  const bool bf16 = options.config.dtype == "bfloat16";
+  const auto shards = DivideIntoShards(model, config.family, bf16, options.max_shard_bytes);
+  nlohmann::json weight_map = nlohmann::json::object();
+  int64_t total_bytes = 0;
+  for (size_t i = 0; i < shards.size(); ++i) {
+    const std::string name = shards.size() == 1 ? "model.safetensors"
+                                                : absl::StrFormat("model-%05d-of-%05d.safetensors",
+                                                                  i + 1, shards.size());
+    RETURN_IF_ERROR(WriteShard(absl::StrCat(dir, "/", name), shards[i]));
+    for (const Stored& stored : shards[i]) {
+      weight_map[stored.tensor.name] = name;
+      total_bytes += stored.num_bytes();
+    }
+  }
+  if (shards.size() > 1) {
+    const nlohmann::json index = {{"metadata", {{"total_size", total_bytes}}},
+                                  {"weight_map", weight_map}};
+    RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(dir, "/model.safetensors.index.json"),
+                                        index.dump(2) + "\n"));
+  }
+  return WriteFileAtomically(absl::StrCat(dir, "/config.json"), config.config.dump(2) + "\n");
+}
+
+}  // namespace
+
+absl::Status SaveHfFolder(Model* model, const std::string& dir, const HfExportOptions& options) {
+  ASSIGN_OR_RETURN(const HfConfigFile config, WriteHfConfig(model->config(), options.config));
+  namespace fs = std::filesystem;
+  std::error_code error;
+  fs::path target = fs::path(dir).lexically_normal();
+  if (!target.has_filename()) target = target.parent_path();  // "out/"
+  if (fs::exists(target, error) &&
+      !(fs::is_directory(target, error) && fs::is_empty(target, error))) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(dir, ": exists and is not an empty folder; choose another or remove it"));
+  }
+  const std::string temporary = TemporaryPath(target.string());
+  fs::remove_all(temporary, error);
+  absl::Status status = MakeFolders(temporary);
+  if (status.ok()) status = WriteFolder(model, temporary, config, options);
+  if (status.ok() && std::rename(temporary.c_str(), target.c_str()) != 0) {
+    status = ErrnoStatus(errno, "rename to", target.string());
+  }
+  if (!status.ok()) fs::remove_all(temporary, error);
+  return status;
+}
+
+}  // namespace wyvern
