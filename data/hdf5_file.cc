@@ -72,6 +72,13 @@ hid_t MakeFileAccess() {
   return access;
 }
 
+// Equal content gives equal files: nothing in them tells when they were written.
+hid_t WithoutTimes(hid_t property_class) {
+  const hid_t properties = H5Pcreate(property_class);
+  H5Pset_obj_track_times(properties, false);
+  return properties;
+}
+
 // The innermost message of the library's error stack, which names the cause.
 std::string LibraryReason() {
   std::string reason;
@@ -118,7 +125,8 @@ absl::StatusOr<Hdf5File> Hdf5File::Create(const std::string& path) {
   LibraryLock lock;
   Handle access(MakeFileAccess(), H5Pclose);
   H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110);
-  Hdf5File file(path, H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()));
+  Handle creation(WithoutTimes(H5P_FILE_CREATE), H5Pclose);
+  Hdf5File file(path, H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()));
   if (file.id_ < 0) return file.Fail("cannot create the file");
   file.writable_ = true;
   return file;
@@ -194,18 +202,24 @@ absl::Status Hdf5File::Close() {
 
 absl::Status Hdf5File::CreateGroup(const std::string& name) {
   LibraryLock lock;
-  Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
-  H5Pset_create_intermediate_group(links.get(), 1);
-  Handle group(H5Gcreate2(id_, name.c_str(), links.get(), H5P_DEFAULT, H5P_DEFAULT), H5Gclose);
-  return group.ok() ? absl::OkStatus() : Fail(absl::StrCat("cannot create the group ", name));
+  Handle creation(WithoutTimes(H5P_GROUP_CREATE), H5Pclose);
+  for (size_t end = 0; end < name.size();) {
+    end = std::min(name.find('/', end + 1), name.size());
+    const std::string prefix = name.substr(0, end);
+    if (prefix == "/" || H5Lexists(id_, prefix.c_str(), H5P_DEFAULT) > 0) continue;
+    Handle group(H5Gcreate2(id_, prefix.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+                 H5Gclose);
+    if (!group.ok()) return Fail(absl::StrCat("cannot create the group ", prefix));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Hdf5File::Create(const std::string& name, Hdf5Type type,
                               absl::Span<const int64_t> shape, int64_t chunk) {
   LibraryLock lock;
-  Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
-  H5Pset_create_intermediate_group(links.get(), 1);
-  Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  const size_t parent = name.rfind('/');
+  if (parent != std::string::npos) RETURN_IF_ERROR(CreateGroup(name.substr(0, parent)));
+  Handle layout(WithoutTimes(H5P_DATASET_CREATE), H5Pclose);
   std::vector<hsize_t> sizes(shape.begin(), shape.end());
   std::vector<hsize_t> limits = sizes;
   if (chunk > 0) {
@@ -217,7 +231,7 @@ absl::Status Hdf5File::Create(const std::string& name, Hdf5Type type,
                    ? H5Screate(H5S_SCALAR)
                    : H5Screate_simple(static_cast<int>(sizes.size()), sizes.data(), limits.data()),
                H5Sclose);
-  const hid_t id = H5Dcreate2(id_, name.c_str(), FileType(type), space.get(), links.get(),
+  const hid_t id = H5Dcreate2(id_, name.c_str(), FileType(type), space.get(), H5P_DEFAULT,
                               layout.get(), H5P_DEFAULT);
   if (id < 0) return Fail(absl::StrCat("cannot create the dataset ", name));
   datasets_[name] = id;

@@ -59,6 +59,7 @@ class Hdf5File {
   const std::string& path() const { return path_; }
 
   // Names of groups and datasets are paths ("/model/embedding"); missing parent groups are created.
+  // A group that exists is no error.
   absl::Status CreateGroup(const std::string& name);
   // Contiguous, of fixed shape; filled by WriteSlice.
   absl::Status CreateDataset(const std::string& name, Hdf5Type type,

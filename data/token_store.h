@@ -27,7 +27,11 @@ class TokenStoreWriter {
   virtual absl::Status Append(absl::Span<const int32_t> tokens) = 0;
   // Ends the current document, which came from source_files[source]. Adds no token.
   virtual absl::Status EndDocument(int32_t source) = 0;
-  virtual absl::Status Finish(const std::vector<std::string>& source_files) = 0;
+  // Complete writes and closes all of the file under its temporary name; Commit gives it its own
+  // name. Finish does both. Several stores that belong together are all completed, then committed.
+  virtual absl::Status Complete(const std::vector<std::string>& source_files) = 0;
+  virtual absl::Status Commit() = 0;
+  absl::Status Finish(const std::vector<std::string>& source_files);
 
   virtual int64_t num_tokens() const = 0;
   virtual int64_t num_documents() const = 0;

@@ -68,7 +68,7 @@ class Writer final : public TokenStoreWriter {
     return sources_->Append(&source, 1);
   }
 
-  absl::Status Finish(const std::vector<std::string>& source_files) override {
+  absl::Status Complete(const std::vector<std::string>& source_files) override {
     CHECK(ended_tokens_ == num_tokens_, "tokens follow the last EndDocument");
     CHECK(max_source_ < static_cast<int64_t>(source_files.size()));
     std::string names;
@@ -79,7 +79,10 @@ class Writer final : public TokenStoreWriter {
     RETURN_IF_ERROR(sources_->Finish());
     RETURN_IF_ERROR(file_.SetAttribute("/", "num_tokens", num_tokens_));
     RETURN_IF_ERROR(file_.SetAttribute("/", "num_documents", num_documents_));
-    RETURN_IF_ERROR(file_.Close());
+    return file_.Close();
+  }
+
+  absl::Status Commit() override {
     RETURN_IF_ERROR(CommitFile(file_.path(), path_));
     finished_ = true;
     return absl::OkStatus();
@@ -116,6 +119,11 @@ class Writer final : public TokenStoreWriter {
 };
 
 }  // namespace
+
+absl::Status TokenStoreWriter::Finish(const std::vector<std::string>& source_files) {
+  RETURN_IF_ERROR(Complete(source_files));
+  return Commit();
+}
 
 absl::StatusOr<std::unique_ptr<TokenStoreWriter>> TokenStoreWriter::Create(
     const std::string& path, const Tokenizer& tokenizer) {

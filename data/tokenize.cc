@@ -1,0 +1,144 @@
+#include "data/tokenize.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+namespace wyvern {
+namespace {
+
+constexpr int64_t kJobBytes = int64_t{1} << 18;
+
+// A run of pieces that one thread encodes.
+struct Job {
+  std::vector<TextPiece> pieces;
+  std::vector<TokenizedPiece> results;
+  int64_t file_bytes_read = 0;
+  bool done = false;
+};
+
+class Pipeline {
+ public:
+  Pipeline(TextSource* source, const Tokenizer& tokenizer, int num_threads)
+      : source_(source), tokenizer_(tokenizer), max_jobs_(4 * static_cast<size_t>(num_threads)) {
+    threads_.emplace_back([this] { ReadAll(); });
+    for (int i = 0; i < num_threads; ++i) threads_.emplace_back([this] { EncodeAll(); });
+  }
+
+  ~Pipeline() {
+    {
+      std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    changed_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  // The next job in order, encoded; nullptr at the end or after an error.
+  std::shared_ptr<Job> Next() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return jobs_.empty() ? read_all_ : jobs_.front()->done; });
+    if (jobs_.empty()) return nullptr;
+    std::shared_ptr<Job> job = std::move(jobs_.front());
+    jobs_.pop_front();
+    changed_.notify_all();
+    return job;
+  }
+
+  absl::Status read_status() {
+    std::lock_guard lock(mutex_);
+    return read_status_;
+  }
+
+ private:
+  void ReadAll() {
+    absl::Status status;
+    bool more = true;
+    while (more) {
+      auto job = std::make_shared<Job>();
+      int64_t bytes = 0;
+      while (more && bytes < kJobBytes) {
+        TextPiece piece;
+        const absl::StatusOr<bool> found = source_->Next(&piece);
+        if (!found.ok()) status = found.status();
+        more = found.ok() && *found;
+        if (!more) break;
+        bytes += static_cast<int64_t>(piece.text.size());
+        job->pieces.push_back(std::move(piece));
+      }
+      job->file_bytes_read = source_->file_bytes_read();
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return stop_ || jobs_.size() < max_jobs_; });
+      if (stop_) return;
+      if (!job->pieces.empty()) {
+        jobs_.push_back(job);
+        waiting_.push_back(job);
+      }
+      if (!more) {
+        read_all_ = true;
+        read_status_ = status;
+      }
+      changed_.notify_all();
+    }
+  }
+
+  void EncodeAll() {
+    while (true) {
+      std::shared_ptr<Job> job;
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return stop_ || !waiting_.empty() || read_all_; });
+        if (stop_ || waiting_.empty()) return;
+        job = std::move(waiting_.front());
+        waiting_.pop_front();
+      }
+      for (const TextPiece& piece : job->pieces) {
+        job->results.push_back({tokenizer_.Encode(piece.text),
+                                static_cast<int64_t>(piece.text.size()), piece.source,
+                                piece.ends_document});
+      }
+      job->pieces = {};
+      {
+        std::lock_guard lock(mutex_);
+        job->done = true;
+      }
+      changed_.notify_all();
+    }
+  }
+
+  TextSource* const source_;
+  const Tokenizer& tokenizer_;
+  const size_t max_jobs_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::shared_ptr<Job>> jobs_;     // in order; read and not yet handed out
+  std::deque<std::shared_ptr<Job>> waiting_;  // of these, not yet taken by a thread
+  bool read_all_ = false, stop_ = false;
+  absl::Status read_status_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace
+
+absl::Status Tokenize(TextSource* source, const Tokenizer& tokenizer, int num_threads,
+                      const std::function<absl::Status(const TokenizedPiece&, int64_t)>& consume) {
+  Pipeline pipeline(source, tokenizer, ThreadCount(num_threads));
+  while (const std::shared_ptr<Job> job = pipeline.Next()) {
+    for (const TokenizedPiece& piece : job->results) {
+      const absl::Status status = consume(piece, job->file_bytes_read);
+      if (!status.ok()) return status;
+    }
+  }
+  return pipeline.read_status();
+}
+
+int ThreadCount(int requested) {
+  if (requested > 0) return requested;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+}  // namespace wyvern
