@@ -33,6 +33,8 @@ function(wyvern_tests PREFIX)
   target_link_libraries(${NAME} PRIVATE ${ARGN} wyvern_test_support GTest::gtest)
   wyvern_warnings(${NAME})
   include(GoogleTest)
+  # Threads that spin while they wait starve each other when several tests share the cores.
   gtest_discover_tests(${NAME} TEST_PREFIX ${PREFIX}/ DISCOVERY_TIMEOUT 60
-    WORKING_DIRECTORY ${CMAKE_SOURCE_DIR} PROPERTIES TIMEOUT 300)
+    WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
+    PROPERTIES TIMEOUT 300 ENVIRONMENT "OMP_WAIT_POLICY=passive;OPENBLAS_NUM_THREADS=1")
 endfunction()
