@@ -1,0 +1,237 @@
+#include "autograd/tape.h"
+
+#include <gtest/gtest.h>
+
+#include "autograd/op_check.h"
+#include "autograd/ops/rms_norm.h"
+#include "kernels/runtime/dispatch.h"
+
+namespace wyvern {
+namespace {
+
+// y = a b element by element, on the CPU. The flaws are what a checker has to see.
+enum class Flaw { kNone, kGradient, kUnwritten, kRounding };
+
+template <Flaw kFlaw>
+struct Product {
+  static constexpr const char* kName = "product";
+  template <class T>
+  struct Inputs {
+    T a, b;
+    FIELDS(a, b)
+  };
+  static constexpr Role kInputRoles[] = {Role::kIo, Role::kIo};
+  template <class T>
+  struct Outputs {
+    T y;
+    FIELDS(y)
+  };
+  static constexpr Role kOutputRoles[] = {Role::kIo};
+  struct Params {};
+  struct Saved {
+    Tensor a, b;
+  };
+
+  static inline int num_saved = 0, num_forward = 0;
+
+  static Tensor Multiply(const Tensor& a, const Tensor& b, double factor = 1) {
+    Tensor y = Tensor::EmptyLike(a);
+    Dispatch(a.device(), a.dtype(), [&](auto, auto io) {
+      using Io = typename decltype(io)::type;
+      if constexpr (!std::is_same_v<Io, Bf16>) {
+        for (int64_t i = 0; i < a.numel(); ++i) {
+          y.data<Io>()[i] =
+              static_cast<Io>(factor) * a.template data<Io>()[i] * b.template data<Io>()[i];
+        }
+      }
+    });
+    return y;
+  }
+  static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params&, Saved* saved) {
+    ++num_forward;
+    if (saved != nullptr) {
+      ++num_saved;
+      *saved = {in.a, in.b};
+    }
+    // In fp32 only: fp64, which is the reference, stays right.
+    const bool fp32 = in.a.dtype() == DType::kFloat32;
+    Outputs<Tensor> out = {Multiply(in.a, in.b, kFlaw == Flaw::kRounding && fp32 ? 1.0001 : 1)};
+    if (kFlaw == Flaw::kUnwritten && fp32) out.y = Tensor::EmptyLike(in.a);
+    return out;
+  }
+  static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
+                                 const Inputs<GradRequest>&) {
+    return {Multiply(d_out.y, saved.b),
+            Multiply(d_out.y, saved.a, kFlaw == Flaw::kGradient ? 1.00001 : 1)};
+  }
+  static Cost EstimateCost(const Inputs<Tensor>& in, const Params&) {
+    return {.forward_flops = static_cast<double>(in.a.numel())};
+  }
+  static std::vector<OpCase<Product>> Cases() {
+    CaseRandom random(kName);
+    OpCase<Product> c;
+    c.name = "three by five";
+    c.in = {random.Normal({3, 5}), random.Normal({3, 5})};
+    return {c};
+  }
+};
+using RightProduct = Product<Flaw::kNone>;
+
+Tensor Of(const std::vector<double>& values) {
+  return Tensor::FromVector(values, {static_cast<int64_t>(values.size())});
+}
+
+Var Multiply(Tape& tape, const Var& a, const Var& b) {
+  return tape.Apply<RightProduct>({.a = a, .b = b}, {}).y;
+}
+
+TEST(Tape, AddsUpWhatTwoConsumersSend) {
+  const Var x = Var::Leaf(Of({2, 3})), a = Var(Of({5, 7})), b = Var(Of({11, 13}));
+  Tape tape;
+  const Var xa = Multiply(tape, x, a), xab = Multiply(tape, xa, b), xax = Multiply(tape, xa, x);
+  tape.Backward({{xab, Of({1, 1})}, {xax, Of({1, 1})}});
+  // a b + 2 a x
+  EXPECT_EQ(x.grad().ToVector<double>(), (std::vector<double>{55 + 20, 91 + 42}));
+  EXPECT_FALSE(a.requires_grad());
+}
+
+TEST(Tape, AVarOnBothSidesOfAnOpGetsBothGradients) {
+  const Var x = Var::Leaf(Of({2, -3}));
+  Tape tape;
+  tape.Backward({{Multiply(tape, x, x), Of({1, 10})}});
+  EXPECT_EQ(x.grad().ToVector<double>(), (std::vector<double>{4, -60}));
+}
+
+TEST(Tape, AddsIntoTheBufferOfAParameter) {
+  Tensor buffer = Of({100, 200});
+  const Var weight = Var::Parameter(Of({2, 3}), buffer);
+  const Var x = Var(Of({5, 7}));
+  for (int step = 1; step <= 2; ++step) {
+    Tape tape;
+    const Var y = Multiply(tape, weight, x);
+    tape.Backward({{Multiply(tape, y, x), Of({1, 1})}, {y, Of({1, 1})}});
+    EXPECT_EQ(buffer.ToVector<double>(),
+              (std::vector<double>{100 + step * (25. + 5), 200 + step * (49. + 7)}));
+  }
+}
+
+TEST(Tape, AViewSendsItsGradientToTheWhole) {
+  const Var x = Var::Leaf(Of({1, 2, 3, 4}));
+  const Tensor two = Tensor::FromVector<double>({2, 2, 2, 2}, {2, 2});
+  Tape tape;
+  const Var y = Multiply(tape, x.Reshape({2, 2}), Var(two));
+  tape.Backward({{y.Reshape({4}), Of({1, 10, 100, 1000})}});
+  EXPECT_EQ(x.grad().shape(), (Shape{4}));
+  EXPECT_EQ(x.grad().ToVector<double>(), (std::vector<double>{2, 20, 200, 2000}));
+}
+
+TEST(Tape, SavesNothingWhenNoGradientWillBeAskedFor) {
+  RightProduct::num_saved = 0;
+  const Var x = Var::Leaf(Of({2, 3})), constant = Var(Of({5, 7}));
+  Tape quiet(/*recording=*/false), tape;
+  EXPECT_FALSE(Multiply(quiet, x, x).requires_grad());
+  EXPECT_FALSE(Multiply(tape, constant, constant).requires_grad());
+  EXPECT_EQ(RightProduct::num_saved, 0);
+  EXPECT_TRUE(Multiply(tape, x, constant).requires_grad());
+  EXPECT_EQ(RightProduct::num_saved, 1);
+}
+
+TEST(Tape, SumsTheCostOnceWithRecomputation) {
+  const Var x = Var::Leaf(Of({2, 3}));
+  Tape tape;
+  const auto square = [](Tape& t, const std::vector<Var>& v) {
+    return std::vector<Var>{Multiply(t, v[0], v[0])};
+  };
+  const Var y = tape.Recompute(square, {x})[0];
+  Multiply(tape, y, y);
+  EXPECT_EQ(tape.cost().forward_flops, 4);
+}
+
+// A chain with norms, a residual, a parameter inside and two outputs.
+struct Chain {
+  Var x, weight, scale;
+  Tensor weight_grad, scale_grad;
+
+  Chain() {
+    CaseRandom random("chain");
+    x = Var::Leaf(random.Normal({7, 5}).To(DType::kFloat32));
+    weight_grad = Tensor::Zeros({5}, DType::kFloat32, Device::kCpu);
+    weight = Var::Parameter(random.Normal({5}, 1, 0.1).To(DType::kFloat32), weight_grad);
+    scale_grad = Tensor::Zeros({7, 5}, DType::kFloat32, Device::kCpu);
+    scale = Var::Parameter(random.Normal({7, 5}).To(DType::kFloat32), scale_grad);
+  }
+  std::vector<Var> Segment(Tape& tape, const std::vector<Var>& in) const {
+    const auto norm = tape.Apply<RmsNorm>({.x = in[0], .residual = in[1], .weight = weight}, {});
+    return {Multiply(tape, norm.y, scale), norm.sum};
+  }
+  void Run(bool recompute) const {
+    Tape tape;
+    const auto segment = [this](Tape& t, const std::vector<Var>& in) { return Segment(t, in); };
+    std::vector<Var> h = {Multiply(tape, x, scale), x};
+    for (int layer = 0; layer < 3; ++layer) {
+      h = recompute ? tape.Recompute(segment, h) : segment(tape, h);
+    }
+    CaseRandom random("chain seeds");
+    tape.Backward({{h[0], random.Normal({7, 5}).To(DType::kFloat32)},
+                   {h[1], random.Normal({7, 5}).To(DType::kFloat32)}});
+  }
+};
+
+TEST(Tape, RecomputationChangesNoBit) {
+  const Chain plain, recomputed;
+  plain.Run(false);
+  RightProduct::num_forward = 0;
+  recomputed.Run(true);
+  EXPECT_EQ(RightProduct::num_forward, 1 + 2 * 3);
+  EXPECT_TRUE(BitwiseEqual(plain.x.grad(), recomputed.x.grad()));
+  EXPECT_TRUE(BitwiseEqual(plain.weight_grad, recomputed.weight_grad));
+  EXPECT_TRUE(BitwiseEqual(plain.scale_grad, recomputed.scale_grad));
+  double square = 0;
+  for (const float g : plain.weight_grad.ToVector<float>()) square += g * g;
+  EXPECT_GT(square, 0);
+}
+
+TEST(Tape, ReleasesActivationsAsTheyAreUsed) {
+  Tape tape;
+  const Var x = Var::Leaf(Tensor::Zeros({1000}, DType::kFloat64, Device::kCpu));
+  const int64_t before = GetMemoryStats(Device::kCpu).current_bytes;
+  {
+    Var y = x;
+    for (int i = 0; i < 5; ++i) y = Multiply(tape, y, y);
+    EXPECT_GT(GetMemoryStats(Device::kCpu).current_bytes, before);
+    tape.Backward({{y, Tensor::Zeros({1000}, DType::kFloat64, Device::kCpu)}});
+  }
+  EXPECT_EQ(GetMemoryStats(Device::kCpu).current_bytes, before + x.grad().nbytes());
+}
+
+TEST(TapeDeath, RefusesSeedsThatCannotBeRight) {
+  Tape tape;
+  const Var x = Var::Leaf(Of({2, 3}));
+  const Var y = Multiply(tape, x, x);
+  EXPECT_DEATH(tape.Backward(y), "a loss has one element, not \\[2\\]");
+  EXPECT_DEATH(tape.Backward({{y, Of({1})}}), "seed \\[1\\] for a value \\[2\\]");
+  EXPECT_DEATH(tape.Backward({{Var(Of({1})), Of({1})}}), "depends on no parameter");
+}
+
+// "check: quantity" of every comparison that failed.
+template <Flaw kFlaw>
+std::vector<std::string> Failures() {
+  std::vector<std::string> failures;
+  const auto results = CheckOp<Product<kFlaw>>(Device::kCpu);
+  EXPECT_FALSE(results.empty());
+  for (const CheckResult& r : results) {
+    if (!r.passed()) failures.push_back(r.check + ": " + r.quantity);
+  }
+  return failures;
+}
+
+TEST(OpCheck, PassesARightOpAndNamesWhatIsWrongInOthers) {
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(Failures<Flaw::kNone>(), Names{});
+  EXPECT_EQ(Failures<Flaw::kGradient>(), Names{"finite differences: d_b"});
+  EXPECT_EQ(Failures<Flaw::kRounding>(), Names{"cpu fp32: y"});
+  EXPECT_EQ(Failures<Flaw::kUnwritten>(), Names{"cpu fp32: y"}) << "poison was not seen";
+}
+
+}  // namespace
+}  // namespace wyvern
