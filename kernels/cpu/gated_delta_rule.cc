@@ -19,7 +19,7 @@ void RunDeltaForward(const GatedDeltaRuleFwdParams<Acc>& p, const DeltaCore<Acc>
   const int64_t G = core.gate_dim;
   const Acc scale = static_cast<Acc>(in.scale);
   Acc* checkpoints = static_cast<Acc*>(p.workspace);
-#pragma omp parallel
+#pragma omp parallel if (DeltaInParallel(in))
   {
     std::vector<Acc> state(K * V), r(V), sum(V);
     Acc* S = state.data();

@@ -100,7 +100,7 @@ void GatedDeltaRuleBwd(CpuTag, const GatedDeltaRuleBwdParams<Io>& p) {
   std::vector<Acc> unwanted_dv(p.dv == nullptr ? T * HV * V : 0);
   const std::vector<Acc> zero_d_o(p.d_o == nullptr ? V : 0);
   Acc* d_v = p.dv == nullptr ? unwanted_dv.data() : p.dv;
-#pragma omp parallel
+#pragma omp parallel if (DeltaInParallel(in))
   {
     // States around each token of a chunk, recomputed from the checkpoint before it.
     std::vector<Acc> states((C + 1) * KV), r(C * V), d_state(KV), e(V), de(V);

@@ -15,6 +15,12 @@ namespace wyvern {
 // The backward starts again from a stored state every so many tokens.
 inline constexpr int64_t kDeltaCheckpointTokens = 32;
 
+// Whether the work is worth waking other threads.
+template <typename Acc>
+bool DeltaInParallel(const GatedDeltaRuleInputs<Acc>& in) {
+  return in.num_tokens * in.num_value_heads * in.key_dim * in.value_dim > int64_t{1} << 20;
+}
+
 // Where the states of document n start in the array of checkpoints, in states per head. Each
 // document has a slot for its every 32nd token; rounding leaves at most one slot unused.
 inline int64_t DeltaCheckpointSlot(const int32_t* cu_seqlens, int64_t n) {

@@ -20,12 +20,13 @@ Acc Softplus(Acc x) {
   return (x > 0 ? x : 0) + std::log1p(std::exp(-std::abs(x)));
 }
 
-// y = x r, r = (sum x^2 + eps)^-1/2 over rows of `dim`.
+// y = x r, r = (sum x^2 + eps)^-1/2 over the rows of q or k.
 template <typename Acc>
-void Normalise(const Acc* x, int64_t num_rows, int64_t dim, std::vector<Acc>* y,
+void Normalise(const GatedDeltaRuleInputs<Acc>& in, const Acc* x, std::vector<Acc>* y,
                std::vector<Acc>* rnorm) {
+  const int64_t num_rows = in.num_tokens * in.num_heads, dim = in.key_dim;
   rnorm->resize(num_rows);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (DeltaInParallel(in))
   for (int64_t row = 0; row < num_rows; ++row) {
     const Acc* from = x + row * dim;
     Acc square = 0;
@@ -42,7 +43,7 @@ template <typename Acc>
 void SumGroupAndUnnormalise(const GatedDeltaRuleInputs<Acc>& in, const std::vector<Acc>& dy,
                             const std::vector<Acc>& y, const std::vector<Acc>& rnorm, Acc* dx) {
   const int64_t K = in.key_dim, H = in.num_heads, group = in.num_value_heads / H;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (DeltaInParallel(in))
   for (int64_t row = 0; row < in.num_tokens * H; ++row) {
     // Value head j = h group + m of token t stands at row (t H + h) group + m.
     const Acc* parts = dy.data() + row * group * K;
@@ -77,7 +78,7 @@ void GateBackward(const GatedDeltaRuleBwdParams<Acc>& p, const DeltaCore<Acc>& c
   const GatedDeltaRuleInputs<Acc>& in = p.in;
   const int64_t T = in.num_tokens, HV = in.num_value_heads, G = core.gate_dim;
   const Acc L = static_cast<Acc>(in.lower_bound);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (DeltaInParallel(in))
   for (int64_t h = 0; h < HV; ++h) {
     const Acc a = std::exp(in.a_log[h]);
     std::vector<double> dt_bias(G, 0.0);
@@ -115,8 +116,8 @@ DeltaCore<Acc> MakeDeltaCore(const GatedDeltaRuleInputs<Acc>& in) {
   core.q.assign(in.q, in.q + T * H * K);
   core.k.assign(in.k, in.k + T * H * K);
   if (in.l2_norm) {
-    Normalise(in.q, T * H, K, &core.q, &core.q_rnorm);
-    Normalise(in.k, T * H, K, &core.k, &core.k_rnorm);
+    Normalise(in, in.q, &core.q, &core.q_rnorm);
+    Normalise(in, in.k, &core.k, &core.k_rnorm);
   }
   core.beta.assign(T * HV, 1);
   for (int64_t i = 0; i < T * HV && in.beta != nullptr; ++i) {
@@ -127,7 +128,7 @@ DeltaCore<Acc> MakeDeltaCore(const GatedDeltaRuleInputs<Acc>& in) {
   if (in.decay == DeltaDecay::kNone) return core;
   const int64_t G = core.gate_dim = in.decay == DeltaDecay::kPerHead ? 1 : K;
   core.g.resize(T * HV * G);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (DeltaInParallel(in))
   for (int64_t t = 0; t < T; ++t) {
     for (int64_t h = 0; h < HV; ++h) {
       const Acc* gate = in.gate + (t * HV + h) * G;
