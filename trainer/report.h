@@ -20,9 +20,9 @@ struct ReportInput {
 };
 
 // Reads RUN/metrics.jsonl (one object a line: step, tokens, loss, val_loss, grad_norm, lr,
-// tokens_per_s, mfu, step_ms, peak_bytes; every key but step may be missing or null) and writes
-// RUN/report.html. Of lines with the same step the last one counts; an incomplete last line is
-// skipped. Errors: no metrics file, a damaged line, a failed write.
+// tokens_per_s, mfu, step_ms, peak_bytes, skipped; every key but step may be missing or null) and
+// writes RUN/report.html. Of lines with the same step the last one counts; lines that cannot be
+// read are left out and counted. Errors: no metrics file, no step in it, a failed write.
 absl::Status WriteReport(const std::string& run_dir, const ReportInput& input);
 
 // The page for the text of a metrics file.

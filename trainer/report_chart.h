@@ -1,0 +1,55 @@
+// Line charts as inline SVG.
+#ifndef WYVERN_TRAINER_REPORT_CHART_H_
+#define WYVERN_TRAINER_REPORT_CHART_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace wyvern {
+
+struct ChartSeries {
+  enum class Style { kLine, kFaint, kMarked };  // kMarked: a line with a dot at each point
+
+  std::string label;
+  Style style = Style::kLine;
+  int color = 1;                                  // 1 or 2: the style sheet's --line-1, --line-2
+  std::vector<std::pair<double, double>> points;  // (x, y) by x; finite
+};
+
+struct Chart {
+  enum class Format { kPlain, kScientific, kCount };  // 3.25; 3e-4; 25k
+
+  std::string title;
+  std::string note;  // beside the title: the unit, or how it was measured
+  std::string x_label;
+  Format format = Format::kPlain;
+  bool from_zero = false;  // the vertical axis starts at 0
+  bool allow_log = false;  // a logarithmic vertical axis where the values span much
+  int width = 960, height = 330;
+  std::vector<ChartSeries> series;  // those that are kFaint do not set the range
+};
+
+// An HTML figure with title, axes and curves, and with a legend that holds each series' last
+// value where there is more than one; the data of
+// the pointer's read-out is in its data-chart attribute. Empty if no series has a point.
+std::string RenderChart(const Chart& chart);
+
+// & < > " ' as entities.
+std::string EscapeHtml(absl::string_view text);
+
+// "1,234,567", and "1.23M".
+std::string GroupedNumber(int64_t value);
+std::string ShortNumber(double value);
+
+// Round values in [low, high], about `count` of them; low < high.
+std::vector<double> LinearTicks(double low, double high, int count);
+// Powers of ten, with 2 and 5 between them where these are few; 0 < low < high.
+std::vector<double> LogTicks(double low, double high);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_REPORT_CHART_H_
