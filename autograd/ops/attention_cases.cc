@@ -85,9 +85,10 @@ std::vector<OpCase<Attention>> Attention::Cases() {
     c.name = absl::StrCat(Join(config.queries), own_keys ? " of " + Join(config.keys) : "",
                           " tokens, heads ", config.heads, "/", config.kv_heads, ", dims ",
                           config.key_dim, "/", config.value_dim, ", window ", config.window);
-    // Probabilities and their gradients are rounded to bf16 before the second product, o before
-    // the backward reads it.
-    c.bf16_tolerances = {{"o", 5e-3}, {"d_q", 8e-3}, {"d_k", 8e-3}, {"d_v", 8e-3}};
+    // Each rounding to bf16 adds 1.7e-3 of relative RMS error: those of the probabilities or of
+    // their gradients, of o before the backward reads it, and of the result. With a handful of
+    // tokens the errors do not average out.
+    c.bf16_tolerances = {{"o", 5e-3}, {"d_q", 6e-3}, {"d_k", 6e-3}, {"d_v", 6e-3}};
     c.finite_differences = config.finite_differences;
     cases.push_back(std::move(c));
   }
