@@ -62,7 +62,7 @@ std::vector<OpCase<Attention>> Attention::Cases() {
       {{30, 99}, {}, 2, 2, 192, 256, 0, false},
       {{257}, {}, 2, 1, 256, 256, 40, false},
       {{65, 40}, {129, 200}, 4, 2, 128, 96, 50, false},
-      {{512, 512}, {}, 4, 4, 128, 128, 0, false},
+      {{512, 512}, {}, 2, 1, 128, 128, 0, false},
       {{256, 256}, {}, 4, 2, 128, 128, 100, false},
   };
   for (const Config& config : configs) {
