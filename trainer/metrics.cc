@@ -1,0 +1,93 @@
+#include "trainer/metrics.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "data/file.h"
+#include "kernels/runtime/status.h"
+
+namespace wyvern {
+
+std::string StepMetrics::ToJson() const {
+  nlohmann::ordered_json json;
+  json["step"] = step;
+  json["tokens"] = tokens;
+  const auto put = [&](const char* key, const auto& value) {
+    if (value.has_value()) json[key] = *value;
+  };
+  put("loss", loss);
+  put("val_loss", val_loss);
+  put("grad_norm", grad_norm);
+  put("lr", lr);
+  put("tokens_per_s", tokens_per_s);
+  put("mfu", mfu);
+  put("step_ms", step_ms);
+  put("peak_bytes", peak_bytes);
+  if (skipped) json["skipped"] = true;
+  return json.dump();
+}
+
+std::vector<std::pair<std::string, double>> StepMetrics::Scalars() const {
+  std::vector<std::pair<std::string, double>> scalars;
+  const auto put = [&](const char* name, const auto& value) {
+    if (value.has_value()) scalars.emplace_back(name, static_cast<double>(*value));
+  };
+  put("train/loss", loss);
+  put("validation/loss", val_loss);
+  put("train/grad_norm", grad_norm);
+  put("train/learning_rate", lr);
+  put("speed/tokens_per_s", tokens_per_s);
+  put("speed/mfu", mfu);
+  put("speed/step_ms", step_ms);
+  put("memory/peak_bytes", peak_bytes);
+  return scalars;
+}
+
+absl::StatusOr<std::unique_ptr<MetricsLog>> MetricsLog::Open(const std::string& run_dir,
+                                                             int64_t last_step) {
+  const std::string path = run_dir + "/metrics.jsonl";
+  std::string kept;
+  std::error_code error;
+  if (std::filesystem::exists(path, error)) {
+    ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+    for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+      // A line that a killed process left half-written is no JSON and belongs to a later step.
+      const auto json = nlohmann::json::parse(line.begin(), line.end(), nullptr, false);
+      if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) break;
+      if (json["step"].get<int64_t>() > last_step) break;
+      absl::StrAppend(&kept, line, "\n");
+    }
+  }
+  RETURN_IF_ERROR(WriteFileAtomically(path, kept));
+  const int fd = open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (fd < 0) return ErrnoStatus(errno, "cannot open", path);
+  return std::unique_ptr<MetricsLog>(new MetricsLog(path, fd));
+}
+
+MetricsLog::~MetricsLog() { close(fd_); }
+
+absl::Status MetricsLog::Append(const StepMetrics& metrics) {
+  const std::string line = metrics.ToJson() + "\n";
+  size_t done = 0;
+  while (done < line.size()) {
+    const ssize_t written = write(fd_, line.data() + done, line.size() - done);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return ErrnoStatus(errno, "cannot write", path_);
+    done += static_cast<size_t>(written);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MetricsLog::Sync() {
+  if (fsync(fd_) != 0) return ErrnoStatus(errno, "cannot sync", path_);
+  return absl::OkStatus();
+}
+
+}  // namespace wyvern

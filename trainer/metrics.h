@@ -1,0 +1,61 @@
+#ifndef WYVERN_TRAINER_METRICS_H_
+#define WYVERN_TRAINER_METRICS_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace wyvern {
+
+// One line of metrics.jsonl. Step 0 is the model before training and has a validation loss alone.
+struct StepMetrics {
+  int64_t step = 0;
+  int64_t tokens = 0;  // consumed so far
+  std::optional<double> loss;
+  std::optional<double> val_loss;   // when measured
+  std::optional<double> grad_norm;  // before clipping
+  std::optional<double> lr;
+  std::optional<double> tokens_per_s;
+  std::optional<double> mfu;  // share of the GPU's peak in bf16; absent where the peak is unknown
+  std::optional<double> step_ms;
+  std::optional<int64_t> peak_bytes;
+  bool skipped = false;  // loss or gradient was not finite and the update was left out
+
+  // A JSON object with the keys that are set. Doubles read back as the same numbers; what is not
+  // finite is null.
+  std::string ToJson() const;
+  // The values for TensorBoard: "train/loss", "validation/loss", ...
+  std::vector<std::pair<std::string, double>> Scalars() const;
+};
+
+// Appends to RUN/metrics.jsonl, one write per line.
+class MetricsLog {
+ public:
+  // Keeps the lines of the steps up to last_step, as a run that resumes from there wrote them, and
+  // drops all later ones; last_step < 0 drops everything.
+  static absl::StatusOr<std::unique_ptr<MetricsLog>> Open(const std::string& run_dir,
+                                                          int64_t last_step);
+  ~MetricsLog();
+  MetricsLog(const MetricsLog&) = delete;
+  MetricsLog& operator=(const MetricsLog&) = delete;
+
+  absl::Status Append(const StepMetrics& metrics);
+  // Waits until all lines are on disk.
+  absl::Status Sync();
+
+ private:
+  MetricsLog(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+
+  std::string path_;
+  int fd_;
+};
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_METRICS_H_

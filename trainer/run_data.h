@@ -1,0 +1,33 @@
+#ifndef WYVERN_TRAINER_RUN_DATA_H_
+#define WYVERN_TRAINER_RUN_DATA_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "data/batch.h"
+#include "data/sampler.h"
+#include "data/tokenizer.h"
+#include "trainer/run_config.h"
+
+namespace wyvern {
+
+// The data of a run, ready to be read.
+struct RunData {
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<Sampler> sampler;
+  std::vector<std::shared_ptr<TokenStore>> validation;  // one per source that holds some out
+};
+
+// Trains the tokenizer and makes the token stores where the configuration gives text and they are
+// not there yet, says on stdout what it does, and opens them. Errors: missing or empty data, stores
+// that were made with other options or another tokenizer, a vocabulary larger than the model's.
+absl::StatusOr<RunData> PrepareRunData(const RunConfig& config);
+
+// `batches` micro batches of each validation store, spread evenly over it; all of a smaller one.
+absl::StatusOr<std::vector<Batch>> ValidationBatches(const RunConfig& config, const RunData& data);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_RUN_DATA_H_

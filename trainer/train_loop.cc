@@ -1,0 +1,295 @@
+#include "trainer/train_loop.h"
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "data/file.h"
+#include "data/prefetcher.h"
+#include "kernels/runtime/allocator.h"
+#include "kernels/runtime/status.h"
+#include "trainer/checkpoint_model.h"
+#include "trainer/config/load.h"
+#include "trainer/eval.h"
+#include "trainer/model_cost.h"
+#include "trainer/model_json.h"
+#include "trainer/stop_signal.h"
+
+namespace wyvern {
+namespace {
+
+// A run whose every step is skipped learns nothing and would go on doing so.
+constexpr int64_t kMaxSkippedInARow = 50;
+
+double Seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+nlohmann::json ToJson(const std::optional<double>& value) {
+  return value.has_value() ? nlohmann::json(*value) : nlohmann::json();
+}
+
+std::optional<double> OptionalDouble(const nlohmann::json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_number()) return std::nullopt;
+  return found->get<double>();
+}
+
+}  // namespace
+
+TrainingRun::TrainingRun(const RunConfig& config)
+    : config_(config),
+      schedule_(config),
+      total_steps_(config.TotalSteps()),
+      run_dir_(config.RunDir()) {}
+
+absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Open(const RunConfig& config,
+                                                               const std::string& resume) {
+  std::unique_ptr<TrainingRun> run(new TrainingRun(config));
+  RETURN_IF_ERROR(run->Prepare());
+  RETURN_IF_ERROR(run->Resume(resume));
+  return run;
+}
+
+absl::Status TrainingRun::Prepare() {
+  const Device device = config_.run.device == DeviceChoice::kCuda ? Device::kCuda : Device::kCpu;
+  std::string why;
+  if (device == Device::kCuda && !CudaAvailable(&why)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("run.device: cuda: ", why, "; set run.device: cpu or auto"));
+  }
+  RETURN_IF_ERROR(MakeFolders(run_dir_));
+  ASSIGN_OR_RETURN(lock_, RunLock::Take(run_dir_));
+  ASSIGN_OR_RETURN(data_, PrepareRunData(config_));
+  ASSIGN_OR_RETURN(validation_, ValidationBatches(config_, data_));
+  SetOutOfMemoryAdvice(absl::StrCat(
+      "lower train.micro_batch (now ", config_.train.micro_batch, ") or data.seq_len (now ",
+      config_.data.seq_len, "), raise train.recompute_blocks (now ", config_.train.recompute_blocks,
+      " of ", config_.model.num_layers,
+      "), or take a smaller model; `wyvern config show` estimates the memory beforehand"));
+  const DType compute =
+      config_.run.precision == PrecisionChoice::kBf16 ? DType::kBf16 : DType::kFloat32;
+  model_ = Model::Create(config_.model, device, compute);
+  model_->RecomputeBlocks(config_.train.recompute_blocks);
+  optimizer_ = std::make_unique<Optimizer>(model_.get(), config_.optimizer);
+  if (device == Device::kCuda) peak_flops_ = CurrentGpu().peak_bf16_flops;
+  return absl::OkStatus();
+}
+
+nlohmann::json TrainingRun::DataManifest() const {
+  return {{"stores", data_.sampler->Manifest()},
+          {"seed", config_.run.seed},
+          {"seq_len", config_.data.seq_len},
+          {"batch_windows", config_.train.batch_tokens / config_.data.seq_len},
+          {"document_boundary",
+           config_.data.document_boundary == BoundaryChoice::kReset ? "reset" : "none"}};
+}
+
+absl::Status TrainingRun::Resume(const std::string& resume) {
+  ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> own, ListCheckpoints(run_dir_));
+  std::string path;
+  if (resume == "none") {
+    if (!own.empty()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("--resume none: ", run_dir_, " already holds a run, saved up to step ",
+                       own.back().step, "; set another run.dir, or remove the folder"));
+    }
+  } else if (resume != "auto") {
+    path = resume;
+  } else if (!own.empty()) {
+    path = own.back().path;
+  }
+  if (path.empty()) {
+    model_->Initialize(config_.run.seed);
+  } else {
+    RETURN_IF_ERROR(Restore(path));
+    if (!own.empty() && own.back().step > counters_.step) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("--resume ", resume, ": it is at step ", counters_.step, ", but ", run_dir_,
+                       " holds a later checkpoint (", own.back().path,
+                       "); remove the later ones, or set another run.dir to branch off"));
+    }
+  }
+  first_step_ = counters_.step;
+  return absl::OkStatus();
+}
+
+absl::Status TrainingRun::Restore(const std::string& path) {
+  ASSIGN_OR_RETURN(const CheckpointInfo checkpoint, OpenCheckpoint(path));
+  const nlohmann::json& meta = checkpoint.meta;
+  if (!meta.contains("training")) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        checkpoint.path, ": holds a model but no training run, so there is nothing to resume"));
+  }
+  RETURN_IF_ERROR(RestoreModel(checkpoint, {.model = model_.get(),
+                                            .optimizer = optimizer_->State(),
+                                            .tokenizer = data_.tokenizer.get()}));
+  const std::string difference =
+      FirstDifference(DataManifest(), meta.value("data", nlohmann::json()), "data");
+  if (!difference.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        checkpoint.path, ": the run read other data, so its place in them means nothing here: ",
+        difference, "; resume with the same data, or start a new run in another run.dir"));
+  }
+  const nlohmann::json& training = meta["training"];
+  counters_.step = training.value("step", checkpoint.step);
+  counters_.updates = training.value("updates", checkpoint.step);
+  counters_.skipped_in_a_row = training.value("skipped_in_a_row", int64_t{0});
+  counters_.first_val_loss = OptionalDouble(training, "first_val_loss");
+  counters_.last_val_loss = OptionalDouble(training, "last_val_loss");
+  if (std::filesystem::path(checkpoint.path).lexically_normal().parent_path().parent_path() ==
+      std::filesystem::path(run_dir_).lexically_normal()) {
+    saved_step_ = counters_.step;
+  }
+  std::printf("resuming from %s\n", checkpoint.path.c_str());
+  const auto before = ParseRunConfig(meta.value("config", ""), "the checkpoint's configuration");
+  if (before.ok()) {
+    for (const std::string& change : Differences(*before, config_)) {
+      std::printf("  changed since then: %s\n", change.c_str());
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TrainingRun::Start() {
+  RETURN_IF_ERROR(WriteFileAtomically(run_dir_ + "/config.yaml", ToYaml(config_)));
+  ASSIGN_OR_RETURN(metrics_, MetricsLog::Open(run_dir_, first_step_ > 0 ? first_step_ : -1));
+  ASSIGN_OR_RETURN(events_, TensorBoardWriter::Create(run_dir_ + "/tensorboard", first_step_ + 1));
+  console_ = std::make_unique<Console>(total_steps_, config_.logging.every);
+  if (first_step_ == 0 && !validation_.empty()) {
+    counters_.first_val_loss = Validate();
+    counters_.last_val_loss = counters_.first_val_loss;
+    RETURN_IF_ERROR(Log({.step = 0, .val_loss = counters_.first_val_loss}));
+    console_->Line(
+        absl::StrFormat("validation loss before training: %.4f", *counters_.first_val_loss));
+  }
+  return absl::OkStatus();
+}
+
+std::optional<double> TrainingRun::Validate() { return Evaluate(model_.get(), validation_).loss; }
+
+absl::Status TrainingRun::Log(const StepMetrics& metrics) {
+  RETURN_IF_ERROR(metrics_->Append(metrics));
+  return events_->AddScalars(metrics.step, metrics.Scalars());
+}
+
+absl::Status TrainingRun::Save() {
+  if (counters_.step == 0 || saved_step_ == counters_.step) return absl::OkStatus();
+  // The lines up to this step must be there when the checkpoint is.
+  RETURN_IF_ERROR(metrics_->Sync());
+  const nlohmann::json meta = {{"config", ToYaml(config_)},
+                               {"config_hash", ConfigHash(config_)},
+                               {"data", DataManifest()},
+                               {"training",
+                                {{"step", counters_.step},
+                                 {"updates", counters_.updates},
+                                 {"skipped_in_a_row", counters_.skipped_in_a_row},
+                                 {"first_val_loss", ToJson(counters_.first_val_loss)},
+                                 {"last_val_loss", ToJson(counters_.last_val_loss)}}}};
+  RETURN_IF_ERROR(SaveModel(
+      run_dir_, counters_.step,
+      {.model = model_.get(), .optimizer = optimizer_->State(), .tokenizer = data_.tokenizer.get()},
+      meta, static_cast<int>(config_.checkpoint.keep)));
+  saved_step_ = counters_.step;
+  return absl::OkStatus();
+}
+
+absl::Status TrainingRun::OneStep(absl::Span<const Batch> batches) {
+  const double begin = Seconds();
+  const double lr = schedule_.RateAt(counters_.updates);
+  const StepResult result = TrainStep(model_.get(), optimizer_.get(), batches, lr,
+                                      config_.train.grad_clip, counters_.updates + 1);
+  const double seconds = Seconds() - begin;
+  if (!result.updated) {
+    const std::string what =
+        absl::StrCat("step ", counters_.step + 1, ": ", DescribeNonFinite(model_.get(), result),
+                     " is not finite");
+    ++counters_.skipped_in_a_row;
+    if (config_.train.nonfinite == NonFinitePolicy::kStop) {
+      return absl::AbortedError(
+          absl::StrCat(what, " (train.nonfinite: stop); the model is as it was before that step"));
+    }
+    if (counters_.skipped_in_a_row > kMaxSkippedInARow) {
+      return absl::AbortedError(absl::StrCat(what, ", like the ", kMaxSkippedInARow,
+                                             " steps before it; lower schedule.peak"));
+    }
+    console_->Line(absl::StrCat(what, "; this update is skipped"));
+  } else {
+    ++counters_.updates;
+    counters_.skipped_in_a_row = 0;
+  }
+  ++counters_.step;
+
+  StepMetrics metrics{.step = counters_.step,
+                      .tokens = counters_.step * config_.train.batch_tokens,
+                      .loss = result.loss,
+                      .grad_norm = result.grad_norm,
+                      .lr = lr,
+                      .tokens_per_s = static_cast<double>(config_.train.batch_tokens) / seconds,
+                      .step_ms = seconds * 1e3,
+                      .peak_bytes = GetMemoryStats(model_->device()).peak_bytes,
+                      .skipped = !result.updated};
+  if (peak_flops_ > 0) metrics.mfu = result.flops / seconds / peak_flops_;
+  const bool last = counters_.step == total_steps_;
+  if (!validation_.empty() && (last || counters_.step % config_.validation.every == 0)) {
+    counters_.last_val_loss = metrics.val_loss = Validate();
+  }
+  RETURN_IF_ERROR(Log(metrics));
+  // The first step also fills caches and pools, so it counts only until the second.
+  const bool settled = counters_.step > first_step_ + 2;
+  seconds_per_step_ = settled ? 0.9 * seconds_per_step_ + 0.1 * seconds : seconds;
+  console_->Step(metrics, seconds_per_step_ * static_cast<double>(total_steps_ - counters_.step),
+                 result.flops / seconds);
+  return absl::OkStatus();
+}
+
+absl::Status TrainingRun::Run() {
+  if (finished()) return absl::OkStatus();
+  const StopSignal signal;
+  RETURN_IF_ERROR(Start());
+  const int64_t micro_batches = config_.MicroBatchesPerStep();
+  const int64_t windows = config_.train.micro_batch;
+  Prefetcher prefetcher(
+      [this, windows](int64_t consumed) { return data_.sampler->Sample(consumed, windows); },
+      counters_.step * micro_batches * windows, windows,
+      static_cast<int>(std::clamp<int64_t>(2 * micro_batches, 4, 64)));
+  while (!finished()) {
+    std::vector<Batch> batches;
+    absl::Status status;
+    for (int64_t i = 0; i < micro_batches && status.ok(); ++i) {
+      absl::StatusOr<Batch> batch = prefetcher.Next();
+      status = batch.status();
+      if (status.ok()) batches.push_back(*std::move(batch));
+    }
+    if (status.ok()) status = OneStep(batches);
+    if (!status.ok()) {
+      const absl::Status saved = Save();
+      return saved.ok() ? status
+                        : absl::Status(status.code(),
+                                       absl::StrCat(status.message(),
+                                                    "; saving failed too: ", saved.message()));
+    }
+    const int signal_number = StopSignal::Received();
+    const bool due = config_.checkpoint.every > 0 && counters_.step % config_.checkpoint.every == 0;
+    if (due || finished() || signal_number != 0) RETURN_IF_ERROR(Save());
+    if (signal_number != 0) {
+      if (!finished()) {
+        console_->Line(absl::StrFormat(
+            "stopped by %s after step %d of %d, saved; the same command "
+            "goes on from here",
+            signal_number == SIGINT ? "SIGINT" : "SIGTERM", counters_.step, total_steps_));
+      }
+      break;
+    }
+  }
+  console_.reset();
+  return absl::OkStatus();
+}
+
+}  // namespace wyvern

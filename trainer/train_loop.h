@@ -1,0 +1,89 @@
+#ifndef WYVERN_TRAINER_TRAIN_LOOP_H_
+#define WYVERN_TRAINER_TRAIN_LOOP_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "layers/model.h"
+#include "trainer/console.h"
+#include "trainer/metrics.h"
+#include "trainer/optimizer.h"
+#include "trainer/run_data.h"
+#include "trainer/run_lock.h"
+#include "trainer/schedule.h"
+#include "trainer/tensorboard.h"
+#include "trainer/train_step.h"
+
+namespace wyvern {
+
+// All of a run's state besides the tensors. Batches and rates are functions of it.
+struct RunCounters {
+  int64_t step = 0;     // batches consumed
+  int64_t updates = 0;  // of the optimizer: steps that were not skipped
+  int64_t skipped_in_a_row = 0;
+  std::optional<double> first_val_loss;  // of the model before training
+  std::optional<double> last_val_loss;
+};
+
+// One run: Open makes or resumes it, Run trains to the end or until a signal.
+//
+// The run folder holds config.yaml (resolved), metrics.jsonl, tensorboard/, checkpoints/ and, at
+// the end, report.html.
+class TrainingRun {
+ public:
+  // `resume`: "auto" (the newest complete checkpoint of the run folder, if there is one), "none"
+  // (the folder must hold no run) or the path of a checkpoint or run folder. Errors: no GPU where
+  // one is asked for; data that is missing or does not fit; a checkpoint of another model, naming
+  // the first difference, or of other data; a run folder in use.
+  static absl::StatusOr<std::unique_ptr<TrainingRun>> Open(const RunConfig& config,
+                                                           const std::string& resume);
+
+  // Errors: data that cannot be read, a failed save, a step that is not finite under the policy
+  // `stop`. Whatever was learned until then is saved first where that is possible.
+  absl::Status Run();
+
+  bool finished() const { return counters_.step >= total_steps_; }
+  const RunCounters& counters() const { return counters_; }
+  int64_t first_step() const { return first_step_; }  // where this process began
+  Model* model() { return model_.get(); }
+  const RunData& data() const { return data_; }
+  const RunConfig& config() const { return config_; }
+
+ private:
+  explicit TrainingRun(const RunConfig& config);
+  absl::Status Prepare();
+  absl::Status Resume(const std::string& resume);
+  absl::Status Restore(const std::string& checkpoint);
+  absl::Status Start();
+  absl::Status OneStep(absl::Span<const Batch> batches);
+  absl::Status Log(const StepMetrics& metrics);
+  absl::Status Save();
+  std::optional<double> Validate();
+  nlohmann::json DataManifest() const;
+
+  const RunConfig config_;
+  const Schedule schedule_;
+  const int64_t total_steps_;
+  const std::string run_dir_;
+  std::unique_ptr<RunLock> lock_;
+  RunData data_;
+  std::vector<Batch> validation_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<MetricsLog> metrics_;
+  std::unique_ptr<TensorBoardWriter> events_;
+  std::unique_ptr<Console> console_;
+  RunCounters counters_;
+  int64_t first_step_ = 0, saved_step_ = -1;
+  double peak_flops_ = 0;        // of the GPU; 0: unknown
+  double seconds_per_step_ = 0;  // smoothed
+};
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_TRAIN_LOOP_H_

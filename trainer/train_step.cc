@@ -1,0 +1,80 @@
+#include "trainer/train_step.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/ops/elementwise.h"
+#include "kernels/ops/grad_norm.h"
+
+namespace wyvern {
+namespace {
+
+struct DeviceBatch {
+  Tensor ids, targets;
+  Packing packing;
+};
+
+DeviceBatch Upload(const Batch& batch, Device device) {
+  return {Tensor::FromVector(batch.tokens, {batch.num_tokens}).To(device),
+          Tensor::FromVector(batch.targets, {batch.num_tokens}).To(device),
+          Packing::FromDocuments(batch.cu_seqlens, device)};
+}
+
+double ReadScalar(const Tensor& t) {
+  return t.To(Device::kCpu).To(DType::kFloat64).ToVector<double>()[0];
+}
+
+}  // namespace
+
+StepResult TrainStep(Model* model, Optimizer* optimizer, absl::Span<const Batch> micro_batches,
+                     double lr, double max_norm, int64_t update) {
+  const Device device = model->device();
+  int64_t num_targets = 0;
+  // All uploads come first, while the stream is idle: a copy queued behind kernels may block.
+  std::vector<DeviceBatch> uploaded;
+  for (const Batch& batch : micro_batches) {
+    num_targets += batch.num_targets;
+    uploaded.push_back(Upload(batch, device));
+  }
+  const double denominator = static_cast<double>(std::max<int64_t>(num_targets, 1));
+  const DType acc = AccDType(model->compute());
+  const Tensor loss = Tensor::Zeros({1}, acc, device);
+  StepResult result;
+  model->ZeroGradients();
+  for (const DeviceBatch& batch : uploaded) {
+    Tape tape;
+    const Var part = model->Loss(tape, batch.ids, batch.targets, batch.packing, denominator).loss;
+    AddInto(device, loss.raw(), acc, part.value().raw(), part.value().dtype(), 1, ComputeStream());
+    tape.Backward(part);
+    result.flops += tape.cost().forward_flops + tape.cost().backward_flops;
+  }
+  const Optimizer::Results step = optimizer->Step(lr, max_norm, loss, update);
+  result.loss = ReadScalar(loss);
+  result.grad_norm = ReadScalar(step.norm);
+  result.updated = step.finite.ToVector<int32_t>()[0] != 0;
+  return result;
+}
+
+std::string DescribeNonFinite(Model* model, const StepResult& result) {
+  if (!std::isfinite(result.loss)) return absl::StrCat("the loss (", result.loss, ")");
+  const Device device = model->device();
+  const DType acc = AccDType(model->compute());
+  const Tensor norm = Tensor::Empty({1}, acc, device), clip = Tensor::Empty({1}, acc, device);
+  const Tensor finite = Tensor::Empty({1}, DType::kInt32, device);
+  for (const Parameter* p : model->parameters()) {
+    Dispatch(device, model->compute(), [&](auto tag, auto io) {
+      using Acc = AccOf<typename decltype(io)::type>;
+      GradNorm(tag, GradNormParams<Acc>{.tensors = {{p->grad.numel(), p->grad.data<Acc>()}},
+                                        .norm = norm.data<Acc>(),
+                                        .clip = clip.data<Acc>(),
+                                        .finite = finite.data<int32_t>(),
+                                        .stream = ComputeStream()});
+    });
+    if (finite.ToVector<int32_t>()[0] == 0) return absl::StrCat("the gradient of ", p->name);
+  }
+  return absl::StrCat("the norm of the whole gradient (", result.grad_norm, ")");
+}
+
+}  // namespace wyvern

@@ -1,0 +1,32 @@
+#ifndef WYVERN_TRAINER_TRAIN_STEP_H_
+#define WYVERN_TRAINER_TRAIN_STEP_H_
+
+#include <string>
+
+#include "absl/types/span.h"
+#include "data/batch.h"
+#include "layers/model.h"
+#include "trainer/optimizer.h"
+
+namespace wyvern {
+
+struct StepResult {
+  double loss = 0;  // mean over all counted targets of the step
+  double grad_norm = 0;
+  bool updated = false;  // false: loss or gradient was not finite, and nothing changed
+  double flops = 0;      // necessary products of forward and backward
+};
+
+// One optimizer step over the micro batches of one batch: their losses are divided by the number of
+// targets of all of them, so the result is that of one large batch. `lr` and `update` as in
+// Optimizer::Step. The host waits for the device once, at the end.
+StepResult TrainStep(Model* model, Optimizer* optimizer, absl::Span<const Batch> micro_batches,
+                     double lr, double max_norm, int64_t update);
+
+// After a step that was not finite: what was not, "the loss (nan)" or "the gradient of
+// blocks.0.mlp.up_proj.weight".
+std::string DescribeNonFinite(Model* model, const StepResult& result);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_TRAIN_STEP_H_
