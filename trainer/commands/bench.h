@@ -1,0 +1,14 @@
+#ifndef WYVERN_TRAINER_COMMANDS_BENCH_H_
+#define WYVERN_TRAINER_COMMANDS_BENCH_H_
+
+#include "CLI/CLI.hpp"
+
+namespace wyvern {
+
+// wyvern bench ops [--device cpu|cuda] [--op NAME]: every op's time, beside what the bytes it must
+// move and the products it must compute would take at the device's rates.
+void AddBenchCommand(CLI::App& app, int* exit_code);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_COMMANDS_BENCH_H_

@@ -1,0 +1,40 @@
+#include "trainer/commands/config.h"
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/runtime/status.h"
+#include "trainer/commands/command.h"
+#include "trainer/config/load.h"
+#include "trainer/model_cost.h"
+
+namespace wyvern {
+namespace {
+
+absl::Status Show(const std::string& path, const std::vector<std::string>& sets) {
+  ASSIGN_OR_RETURN(const RunConfig config, LoadRunConfig(path, sets));
+  std::printf("%s# hash              %s\n%s", DescribeCost(config, "# ").c_str(),
+              ConfigHash(config).c_str(), ToYaml(config).c_str());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddConfigCommand(CLI::App& app, int* exit_code) {
+  struct Options {
+    std::string path;
+    std::vector<std::string> sets;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* config = app.add_subcommand("config", "Inspect configurations");
+  config->require_subcommand(1);
+  CLI::App* show = config->add_subcommand(
+      "show", "Print a configuration with every key, its parameter count, FLOPs and memory");
+  show->add_option("CONFIG", options->path, "YAML file")->required();
+  show->add_option("--set", options->sets, "key=value: overrides a key of the file");
+  show->callback([=] { *exit_code = ExitCode(Show(options->path, options->sets)); });
+}
+
+}  // namespace wyvern

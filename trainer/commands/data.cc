@@ -1,0 +1,110 @@
+#include "trainer/commands/data.h"
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/file.h"
+#include "data/prepare.h"
+#include "data/token_store.h"
+#include "kernels/runtime/status.h"
+#include "trainer/commands/command.h"
+
+namespace wyvern {
+namespace {
+
+template <typename Result>
+absl::Status Print(const absl::StatusOr<Result>& result) {
+  if (result.ok()) std::printf("%s\n", result->ToString().c_str());
+  return result.status();
+}
+
+absl::Status Prepare(PrepareOptions options, const std::string& separator) {
+  ASSIGN_OR_RETURN(options.source.document_separator, UnescapeSeparator(separator));
+  RETURN_IF_ERROR(MakeFolders(options.output_dir));
+  return Print(PrepareStore(options));
+}
+
+absl::Status Info(const std::string& path, bool verify) {
+  ASSIGN_OR_RETURN(const std::string text, DescribeStore(path, verify));
+  std::printf("%s", text.c_str());
+  if (text.empty() || text.back() != '\n') std::printf("\n");
+  return absl::OkStatus();
+}
+
+void AddSource(CLI::App* command, TextSourceOptions* source) {
+  command
+      ->add_option("--input", source->paths,
+                   "Text or JSONL files (.gz, .zst too) and folders of them")
+      ->required();
+  command->add_option("--field", source->field, "JSONL: the member that holds the text")
+      ->capture_default_str();
+}
+
+void AddTokenizer(CLI::App* data, int* exit_code) {
+  auto options = std::make_shared<TokenizerTrainOptions>();
+  CLI::App* command =
+      data->add_subcommand("tokenizer", "Train a SentencePiece tokenizer that falls back to bytes");
+  AddSource(command, &options->source);
+  command->add_option("--output", options->output, "Path of the .model file")->required();
+  command->add_option("--type", options->type, "bpe or unigram")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"bpe", "unigram"}));
+  command->add_option("--vocab-size", options->vocab_size, "Number of tokens")
+      ->capture_default_str();
+  command
+      ->add_option("--character-coverage", options->character_coverage,
+                   "Share of the text's characters that get a token of their own")
+      ->capture_default_str();
+  command
+      ->add_option("--sample-bytes", options->max_sample_bytes,
+                   "Text used at most; a uniform sample of the lines")
+      ->capture_default_str();
+  command->add_option("--seed", options->seed, "Of the sample")->capture_default_str();
+  command->add_option("--threads", options->num_threads, "0: every core")->capture_default_str();
+  command->callback([=] { *exit_code = ExitCode(Print(TrainTokenizer(*options))); });
+}
+
+void AddPrepare(CLI::App* data, int* exit_code) {
+  auto options = std::make_shared<PrepareOptions>();
+  auto separator = std::make_shared<std::string>();
+  CLI::App* command = data->add_subcommand(
+      "prepare", "Turn text into token stores: train.h5 and, held out by document, val.h5");
+  AddSource(command, &options->source);
+  command->add_option("--output", options->output_dir, "Folder of the stores")->required();
+  command->add_option("--tokenizer", options->tokenizer, "byte, or a SentencePiece model")
+      ->capture_default_str();
+  command->add_option("--document-separator", *separator,
+                      "Text files: what stands between two documents, as in \"\\n\\n\"; without "
+                      "it a file is one document");
+  auto* share = command->add_option("--val-fraction", options->val_fraction, "Share held out")
+                    ->capture_default_str();
+  command->add_option("--val-documents", options->val_documents, "Number held out")
+      ->excludes(share);
+  command->add_option("--seed", options->seed, "Of the choice of held-out documents")
+      ->capture_default_str();
+  command->add_option("--threads", options->num_threads, "0: every core")->capture_default_str();
+  command->callback([=] { *exit_code = ExitCode(Prepare(*options, *separator)); });
+}
+
+}  // namespace
+
+void AddDataCommand(CLI::App& app, int* exit_code) {
+  CLI::App* data = app.add_subcommand("data", "Tokenizers and token stores");
+  data->require_subcommand(1);
+  AddTokenizer(data, exit_code);
+  AddPrepare(data, exit_code);
+
+  struct InfoOptions {
+    std::string path;
+    bool verify = false;
+  };
+  auto options = std::make_shared<InfoOptions>();
+  CLI::App* info = data->add_subcommand("info", "Describe a token store");
+  info->add_option("STORE", options->path, "An .h5 file")->required();
+  info->add_flag("--verify", options->verify, "Read everything and compare every checksum");
+  info->callback([=] { *exit_code = ExitCode(Info(options->path, options->verify)); });
+}
+
+}  // namespace wyvern

@@ -1,0 +1,107 @@
+#include "trainer/commands/train.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "kernels/runtime/status.h"
+#include "trainer/commands/command.h"
+#include "trainer/config/load.h"
+#include "trainer/generate.h"
+#include "trainer/model_cost.h"
+#include "trainer/report.h"
+#include "trainer/train_loop.h"
+
+namespace wyvern {
+namespace {
+
+std::string DeviceText(const RunConfig& config) {
+  const bool cuda = config.run.device == DeviceChoice::kCuda;
+  return absl::StrCat(cuda && CudaAvailable() ? CurrentGpu().name
+                      : cuda                  ? "cuda"
+                                              : "cpu",
+                      ", ", config.run.precision == PrecisionChoice::kBf16 ? "bf16" : "fp32");
+}
+
+absl::StatusOr<std::string> Sample(TrainingRun* run) {
+  const GenerateSection& section = run->config().generate;
+  if (section.prompt.empty()) return std::string();
+  GenerateOptions options;
+  options.max_tokens = section.tokens;
+  options.sampling.greedy = section.temperature == 0;
+  if (!options.sampling.greedy) options.sampling.temperature = section.temperature;
+  options.sampling.top_k = section.top_k;
+  options.sampling.top_p = section.top_p;
+  options.sampling.seed = section.seed;
+  ASSIGN_OR_RETURN(const GeneratedText generated,
+                   GenerateText(run->model(), *run->data().tokenizer, section.prompt, options));
+  return section.prompt + generated.text;
+}
+
+absl::Status Finish(TrainingRun* run) {
+  const RunConfig& config = run->config();
+  ASSIGN_OR_RETURN(const std::string sample, Sample(run));
+  ReportInput input;
+  input.title = config.run.name;
+  input.facts = {{"parameters", absl::StrCat(run->model()->num_parameters())},
+                 {"device", DeviceText(config)},
+                 {"steps", absl::StrCat(run->counters().step)},
+                 {"skipped steps", absl::StrCat(run->counters().step - run->counters().updates)},
+                 {"configuration", ConfigHash(config)}};
+  input.config = ToYaml(config);
+  input.sample = sample;
+  RETURN_IF_ERROR(WriteReport(config.RunDir(), input));
+  if (!sample.empty()) std::printf("\nsample: %s\n\n", sample.c_str());
+  const std::string dir = std::filesystem::absolute(config.RunDir()).lexically_normal().string();
+  std::printf("run folder: %s\nreport:     %s/report.html\n", dir.c_str(), dir.c_str());
+  const auto& first = run->counters().first_val_loss;
+  const auto& last = run->counters().last_val_loss;
+  if (first.has_value() && last.has_value()) {
+    const double percent = 100 * (*first - *last) / *first;
+    std::printf("validation loss: %.4f at the start, %.4f after step %lld: %s by %.1f%%\n", *first,
+                *last, static_cast<long long>(run->counters().step), percent >= 0 ? "fell" : "rose",
+                percent >= 0 ? percent : -percent);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Train(const std::string& path, const std::vector<std::string>& sets,
+                   const std::string& resume) {
+  ASSIGN_OR_RETURN(const RunConfig config, LoadRunConfig(path, sets));
+  std::printf("%s on %s\n%s", config.run.name.c_str(), DeviceText(config).c_str(),
+              DescribeCost(config, "  ").c_str());
+  std::fflush(stdout);
+  ASSIGN_OR_RETURN(const std::unique_ptr<TrainingRun> run, TrainingRun::Open(config, resume));
+  if (run->finished()) {
+    std::printf("this run is finished: all %lld steps are done (%s)\n",
+                static_cast<long long>(run->counters().step), config.RunDir().c_str());
+  } else {
+    RETURN_IF_ERROR(run->Run());
+    if (!run->finished()) return absl::OkStatus();  // a signal; the run is saved
+  }
+  return Finish(run.get());
+}
+
+}  // namespace
+
+void AddTrainCommand(CLI::App& app, int* exit_code) {
+  struct Options {
+    std::string path, resume = "auto";
+    std::vector<std::string> sets;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("train", "Prepare the data, train or go on training, evaluate, report");
+  command->add_option("CONFIG", options->path, "YAML file")->required();
+  command->add_option("--set", options->sets, "key=value: overrides a key of the file");
+  command->add_option("--resume", options->resume,
+                      "auto (the newest checkpoint of the run folder), none, or a path");
+  command->callback(
+      [=] { *exit_code = ExitCode(Train(options->path, options->sets, options->resume)); });
+}
+
+}  // namespace wyvern
