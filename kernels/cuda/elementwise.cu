@@ -1,10 +1,10 @@
-#include "kernels/cuda/common.cuh"
+#include <type_traits>
+
+#include "kernels/cuda/vector.cuh"
 #include "kernels/ops/elementwise.h"
 
 namespace wyvern {
 namespace {
-
-constexpr int kThreads = 256;
 
 template <typename T>
 __device__ double ToDoubleDevice(T x) {
@@ -20,30 +20,61 @@ __device__ double FromDoubleDevice<double>(double x) {
   return x;
 }
 
+template <typename T>
+constexpr bool kIsDouble = std::is_same_v<T, double>;
+
+// Between fp32 and bf16.
 template <typename To, typename From>
-__global__ void CastKernel(To* to, const From* from, int64_t n) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i < n) to[i] = FromDoubleDevice<To>(ToDoubleDevice(from[i]));
-}
-template <>
-__global__ void CastKernel<Bf16, float>(Bf16* to, const float* from, int64_t n) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i < n) to[i] = FromFloatDevice<Bf16>(from[i]);
-}
+struct CastMap {
+  To* to;
+  const From* from;
+  template <int N>
+  __device__ void At(int64_t i) const {
+    float x[N];
+    LoadFloats(from + i, x);
+    StoreFloats(to + i, x);
+  }
+};
+
+// Where either side is fp64: one element at a time.
+template <typename To, typename From>
+struct DoubleCastMap {
+  To* to;
+  const From* from;
+  template <int N>
+  __device__ void At(int64_t i) const {
+#pragma unroll
+    for (int j = 0; j < N; ++j) to[i + j] = FromDoubleDevice<To>(ToDoubleDevice(from[i + j]));
+  }
+};
 
 template <typename Y, typename X>
-__global__ void AddIntoKernel(Y* y, const X* x, int64_t n) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i < n) y[i] = FromFloatDevice<Y>(ToFloatDevice(y[i]) + ToFloatDevice(x[i]));
-}
+struct AddIntoMap {
+  Y* y;
+  const X* x;
+  template <int N>
+  __device__ void At(int64_t i) const {
+    float sum[N], term[N];
+    LoadFloats(y + i, sum);
+    LoadFloats(x + i, term);
+#pragma unroll
+    for (int j = 0; j < N; ++j) sum[j] += term[j];
+    StoreFloats(y + i, sum);
+  }
+};
 
 template <typename T>
-__global__ void FillKernel(T* y, T value, int64_t n) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i < n) y[i] = value;
-}
-
-unsigned Blocks(int64_t n) { return static_cast<unsigned>(CeilDiv<int64_t>(n, kThreads)); }
+struct FillMap {
+  T* y;
+  float value;
+  template <int N>
+  __device__ void At(int64_t i) const {
+    float values[N];
+#pragma unroll
+    for (int j = 0; j < N; ++j) values[j] = value;
+    StoreFloats(y + i, values);
+  }
+};
 
 template <typename F>
 void VisitFloat(DType dtype, F&& fn) {
@@ -56,13 +87,17 @@ void VisitFloat(DType dtype, F&& fn) {
 
 void CastCuda(void* to, DType to_dtype, const void* from, DType from_dtype, int64_t num_elements,
               StreamHandle stream) {
-  if (num_elements == 0) return;
   const auto launch = [&](auto to_tag, auto from_tag) {
     using To = typename decltype(to_tag)::type;
     using From = typename decltype(from_tag)::type;
-    CastKernel<<<Blocks(num_elements), kThreads, 0, ToStream(stream)>>>(
-        static_cast<To*>(to), static_cast<const From*>(from), num_elements);
-    CUDA_CHECK_LAUNCH();
+    To* y = static_cast<To*>(to);
+    const From* x = static_cast<const From*>(from);
+    if constexpr (kIsDouble<To> || kIsDouble<From>) {
+      LaunchMap<double>(DoubleCastMap<To, From>{y, x}, num_elements, false, stream);
+    } else {
+      using Narrow = std::conditional_t<sizeof(To) < sizeof(From), To, From>;
+      LaunchMap<Narrow>(CastMap<To, From>{y, x}, num_elements, Aligned16(y, x), stream);
+    }
   };
   const auto with_from = [&](auto to_tag) {
     if (from_dtype == DType::kFloat64) return launch(to_tag, TypeTag<double>{});
@@ -74,31 +109,22 @@ void CastCuda(void* to, DType to_dtype, const void* from, DType from_dtype, int6
 
 void AddIntoCuda(void* y, DType y_dtype, const void* x, DType x_dtype, int64_t num_elements,
                  StreamHandle stream) {
-  if (num_elements == 0) return;
   VisitFloat(y_dtype, [&](auto y_tag) {
     VisitFloat(x_dtype, [&](auto x_tag) {
       using Y = typename decltype(y_tag)::type;
       using X = typename decltype(x_tag)::type;
-      AddIntoKernel<<<Blocks(num_elements), kThreads, 0, ToStream(stream)>>>(
-          static_cast<Y*>(y), static_cast<const X*>(x), num_elements);
-      CUDA_CHECK_LAUNCH();
+      using Narrow = std::conditional_t<sizeof(Y) < sizeof(X), Y, X>;
+      LaunchMap<Narrow>(AddIntoMap<Y, X>{static_cast<Y*>(y), static_cast<const X*>(x)},
+                        num_elements, Aligned16(y, x), stream);
     });
   });
 }
 
 void FillCuda(void* y, DType dtype, double value, int64_t num_elements, StreamHandle stream) {
-  if (num_elements == 0) return;
   VisitFloat(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    T converted;
-    if constexpr (std::is_same_v<T, Bf16>) {
-      converted = ToBf16(static_cast<float>(value));
-    } else {
-      converted = static_cast<T>(value);
-    }
-    FillKernel<<<Blocks(num_elements), kThreads, 0, ToStream(stream)>>>(static_cast<T*>(y),
-                                                                        converted, num_elements);
-    CUDA_CHECK_LAUNCH();
+    LaunchMap<T>(FillMap<T>{static_cast<T*>(y), static_cast<float>(value)}, num_elements,
+                 Aligned16(y), stream);
   });
 }
 

@@ -1,74 +1,216 @@
 #include <algorithm>
 
-#include "kernels/cuda/common.cuh"
+#include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/vector.cuh"
 #include "kernels/ops/rms_norm.h"
 #include "kernels/runtime/allocator.h"
 
 namespace wyvern {
 namespace {
 
+// kRowThreads threads share a row: a warp where rows are short, the block where they are long.
+// Thread j holds elements [(c kRowThreads + j) N, + N) of it in registers for c < kChunks, or, for
+// kChunks = 0, reads any number of them twice.
 constexpr int kThreads = 256;
-constexpr int kMaxPartials = 256;  // blocks that share the sum over rows of d_weight
+// Groups of threads that share the sum over rows of d_weight.
+constexpr int64_t MaxGroups(int row_threads) { return row_threads == kWarpSize ? 2048 : 528; }
 
-template <typename Io>
+template <int kRowThreads>
+__device__ __forceinline__ float RowSum(float x, float* scratch) {
+  if constexpr (kRowThreads == kWarpSize) {
+    return WarpSum(x);
+  } else {
+    return BlockSum<kThreads>(x, scratch);
+  }
+}
+
+// x + residual, rounded to Io, at N elements from `at`; also writes it to `sum`.
+template <int N, typename Io>
+__device__ __forceinline__ void LoadSum(const RmsNormFwdParams<Io>& p, int64_t at, float (&s)[N]) {
+  LoadFloats(p.x + at, s);
+  if (p.residual == nullptr) return;
+  float residual[N];
+  LoadFloats(p.residual + at, residual);
+#pragma unroll
+  for (int j = 0; j < N; ++j) s[j] = ToFloatDevice(FromFloatDevice<Io>(s[j] + residual[j]));
+  StoreFloats(p.sum + at, s);
+}
+
+template <int N, typename Io>
+__device__ __forceinline__ void StoreNormed(const RmsNormFwdParams<Io>& p, int64_t row, int64_t i,
+                                            float r, float (&s)[N]) {
+  float w[N];
+  LoadFloats(p.weight + i, w);
+#pragma unroll
+  for (int j = 0; j < N; ++j) s[j] *= r * w[j];
+  StoreFloats(p.y + row * p.dim + i, s);
+}
+
+template <int N>
+__device__ __forceinline__ float SquareSum(const float (&s)[N]) {
+  float sum = 0;
+#pragma unroll
+  for (int j = 0; j < N; ++j) sum += s[j] * s[j];
+  return sum;
+}
+
+template <int N, int kRowThreads, int kChunks, typename Io>
 __global__ void __launch_bounds__(kThreads) FwdKernel(RmsNormFwdParams<Io> p) {
   __shared__ float scratch[kThreads / kWarpSize];
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * p.dim;
-  const Io* s = p.x + row;
+  constexpr int kRows = kThreads / kRowThreads;
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * kRows + threadIdx.x / kRowThreads;
+  if (row >= p.num_rows) return;
+  const int lane = threadIdx.x % kRowThreads;
+  const auto rstd = [&](float square) {
+    square = RowSum<kRowThreads>(square, scratch) / static_cast<float>(p.dim);
+    const float r = rsqrtf(square + static_cast<float>(p.eps));
+    if (lane == 0) p.rstd[row] = r;
+    return r;
+  };
   float square = 0;
-  if (p.residual != nullptr) {
-    for (int64_t i = threadIdx.x; i < p.dim; i += kThreads) {
-      const Io sum =
-          FromFloatDevice<Io>(ToFloatDevice(p.x[row + i]) + ToFloatDevice(p.residual[row + i]));
-      p.sum[row + i] = sum;
-      square += ToFloatDevice(sum) * ToFloatDevice(sum);
+  if constexpr (kChunks > 0) {
+    float s[kChunks][N];
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) {
+      const int64_t i = (c * kRowThreads + lane) * N;
+      if (i >= p.dim) break;
+      LoadSum(p, row * p.dim + i, s[c]);
+      square += SquareSum(s[c]);
     }
-    s = p.sum + row;
+    const float r = rstd(square);
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) {
+      const int64_t i = (c * kRowThreads + lane) * N;
+      if (i >= p.dim) break;
+      StoreNormed(p, row, i, r, s[c]);
+    }
   } else {
-    for (int64_t i = threadIdx.x; i < p.dim; i += kThreads) {
-      square += ToFloatDevice(s[i]) * ToFloatDevice(s[i]);
+    for (int64_t i = lane * N; i < p.dim; i += kRowThreads * N) {
+      float s[N];
+      LoadSum(p, row * p.dim + i, s);
+      square += SquareSum(s);
+    }
+    const float r = rstd(square);
+    const Io* source = p.residual == nullptr ? p.x : p.sum;  // a thread's own writes
+    for (int64_t i = lane * N; i < p.dim; i += kRowThreads * N) {
+      float s[N];
+      LoadFloats(source + row * p.dim + i, s);
+      StoreNormed(p, row, i, r, s);
     }
   }
-  square = BlockSum<kThreads>(square, scratch);
-  const float r = rsqrtf(square / static_cast<float>(p.dim) + static_cast<float>(p.eps));
-  // Each thread reads back only elements that it wrote itself.
-  for (int64_t i = threadIdx.x; i < p.dim; i += kThreads) {
-    p.y[row + i] = FromFloatDevice<Io>(ToFloatDevice(s[i]) * r * p.weight[i]);
-  }
-  if (threadIdx.x == 0) p.rstd[blockIdx.x] = r;
 }
 
-// Each block walks rows blockIdx.x, blockIdx.x + gridDim.x, ... and leaves its part of d_weight in
-// partials[blockIdx.x]. Thread j owns columns j, j + kThreads, ...
-template <typename Io>
+template <int N>
+__device__ __forceinline__ float WeightedDot(const float (&dy)[N], const float (&w)[N],
+                                             const float (&s)[N]) {
+  float sum = 0;
+#pragma unroll
+  for (int j = 0; j < N; ++j) sum += dy[j] * w[j] * s[j];
+  return sum;
+}
+
+// Writes ds and adds dy n to d_weight; s and dy are used up.
+template <int N, typename Io>
+__device__ __forceinline__ void StoreGradient(const RmsNormBwdParams<Io>& p, int64_t at, float r,
+                                              float c, const float (&w)[N], float (&s)[N],
+                                              float (&dy)[N], float (&d_weight)[N]) {
+  float d_sum[N] = {};
+  if (p.d_sum != nullptr) LoadFloats(p.d_sum + at, d_sum);
+#pragma unroll
+  for (int j = 0; j < N; ++j) {
+    const float n = s[j] * r;
+    d_weight[j] += dy[j] * n;
+    s[j] = r * (dy[j] * w[j] - n * c) + d_sum[j];
+  }
+  StoreFloats(p.ds + at, s);
+}
+
+// Each group of kRowThreads walks rows group, group + number of groups, ... and leaves its part of
+// d_weight in partials[group].
+template <int N, int kRowThreads, int kChunks, typename Io>
 __global__ void __launch_bounds__(kThreads) BwdKernel(RmsNormBwdParams<Io> p, float* partials) {
   __shared__ float scratch[kThreads / kWarpSize];
-  float* partial = partials + static_cast<int64_t>(blockIdx.x) * p.dim;
-  for (int64_t i = threadIdx.x; i < p.dim; i += kThreads) partial[i] = 0;
-  for (int64_t t = blockIdx.x; t < p.num_rows; t += gridDim.x) {
-    const int64_t row = t * p.dim;
-    const float r = p.rstd[t];
-    float c = 0;
-    for (int64_t i = threadIdx.x; i < p.dim; i += kThreads) {
-      c += ToFloatDevice(p.dy[row + i]) * p.weight[i] * ToFloatDevice(p.s[row + i]);
+  constexpr int kGroups = kThreads / kRowThreads;
+  const int64_t group = static_cast<int64_t>(blockIdx.x) * kGroups + threadIdx.x / kRowThreads;
+  const int64_t num_groups = static_cast<int64_t>(gridDim.x) * kGroups;
+  const int lane = threadIdx.x % kRowThreads;
+  float* partial = partials + group * p.dim;
+  if constexpr (kChunks > 0) {
+    float w[kChunks][N], d_weight[kChunks][N] = {};
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) {
+      const int64_t i = (c * kRowThreads + lane) * N;
+      if (i < p.dim) LoadFloats(p.weight + i, w[c]);
     }
-    c = BlockSum<kThreads>(c, scratch) * r / static_cast<float>(p.dim);
-    for (int64_t i = threadIdx.x; i < p.dim; i += kThreads) {
-      const float dy = ToFloatDevice(p.dy[row + i]), n = ToFloatDevice(p.s[row + i]) * r;
-      const float d_sum = p.d_sum == nullptr ? 0.f : ToFloatDevice(p.d_sum[row + i]);
-      p.ds[row + i] = FromFloatDevice<Io>(r * (dy * p.weight[i] - n * c) + d_sum);
-      partial[i] += dy * n;
+    for (int64_t row = group; row < p.num_rows; row += num_groups) {
+      const float r = p.rstd[row];
+      float s[kChunks][N], dy[kChunks][N], dot = 0;
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) {
+        const int64_t i = (c * kRowThreads + lane) * N;
+        if (i >= p.dim) break;
+        LoadFloats(p.s + row * p.dim + i, s[c]);
+        LoadFloats(p.dy + row * p.dim + i, dy[c]);
+        dot += WeightedDot(dy[c], w[c], s[c]);
+      }
+      dot = RowSum<kRowThreads>(dot, scratch) * r / static_cast<float>(p.dim);
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) {
+        const int64_t i = (c * kRowThreads + lane) * N;
+        if (i >= p.dim) break;
+        StoreGradient(p, row * p.dim + i, r, dot, w[c], s[c], dy[c], d_weight[c]);
+      }
+    }
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) {
+      const int64_t i = (c * kRowThreads + lane) * N;
+      if (i < p.dim) StoreFloats(partial + i, d_weight[c]);
+    }
+  } else {
+    for (int64_t i = lane * N; i < p.dim; i += kRowThreads * N) {
+      const float zeros[N] = {};
+      StoreFloats(partial + i, zeros);
+    }
+    for (int64_t row = group; row < p.num_rows; row += num_groups) {
+      const float r = p.rstd[row];
+      float dot = 0;
+      for (int64_t i = lane * N; i < p.dim; i += kRowThreads * N) {
+        float s[N], dy[N], w[N];
+        LoadFloats(p.s + row * p.dim + i, s);
+        LoadFloats(p.dy + row * p.dim + i, dy);
+        LoadFloats(p.weight + i, w);
+        dot += WeightedDot(dy, w, s);
+      }
+      dot = RowSum<kRowThreads>(dot, scratch) * r / static_cast<float>(p.dim);
+      for (int64_t i = lane * N; i < p.dim; i += kRowThreads * N) {
+        float s[N], dy[N], w[N], d_weight[N];
+        LoadFloats(p.s + row * p.dim + i, s);
+        LoadFloats(p.dy + row * p.dim + i, dy);
+        LoadFloats(p.weight + i, w);
+        LoadFloats(partial + i, d_weight);
+        StoreGradient(p, row * p.dim + i, r, dot, w, s, dy, d_weight);
+        StoreFloats(partial + i, d_weight);
+      }
     }
   }
 }
 
-__global__ void __launch_bounds__(kThreads)
-    SumPartialsKernel(const float* partials, int num_partials, int64_t dim, float* d_weight) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i >= dim) return;
-  float sum = 0;
-  for (int j = 0; j < num_partials; ++j) sum += partials[j * dim + i];
-  d_weight[i] = sum;
+// fn takes N, kRowThreads and kChunks as integral_constants.
+template <typename Io, typename F>
+void VisitShape(int64_t dim, bool aligned, F&& fn) {
+  constexpr int kWide = kVecSize<Io>;
+  using Wide = std::integral_constant<int, kWide>;
+  using Warp = std::integral_constant<int, kWarpSize>;
+  using Block = std::integral_constant<int, kThreads>;
+  const auto one = std::integral_constant<int, 1>();
+  if (!aligned || dim % kWide != 0 || dim > 4 * kThreads * kWide) {
+    return fn(one, Block(), std::integral_constant<int, 0>());
+  }
+  if (dim <= kWarpSize * kWide) return fn(Wide(), Warp(), one);
+  if (dim <= 2 * kWarpSize * kWide) return fn(Wide(), Warp(), std::integral_constant<int, 2>());
+  if (dim <= kThreads * kWide) return fn(Wide(), Block(), one);
+  if (dim <= 2 * kThreads * kWide) return fn(Wide(), Block(), std::integral_constant<int, 2>());
+  fn(Wide(), Block(), std::integral_constant<int, 4>());
 }
 
 }  // namespace
@@ -76,20 +218,32 @@ __global__ void __launch_bounds__(kThreads)
 template <typename Io>
 void RmsNormFwd(CudaTag, const RmsNormFwdParams<Io>& p) {
   if (p.num_rows == 0) return;
-  FwdKernel<<<static_cast<unsigned>(p.num_rows), kThreads, 0, ToStream(p.stream)>>>(p);
+  const bool aligned = Aligned16(p.x, p.residual, p.weight, p.y, p.sum);
+  VisitShape<Io>(p.dim, aligned, [&](auto n, auto row_threads, auto chunks) {
+    constexpr int kRowThreads = decltype(row_threads)::value;
+    const int64_t blocks = CeilDiv<int64_t>(p.num_rows, kThreads / kRowThreads);
+    FwdKernel<decltype(n)::value, kRowThreads, decltype(chunks)::value>
+        <<<static_cast<unsigned>(blocks), kThreads, 0, ToStream(p.stream)>>>(p);
+  });
   CUDA_CHECK_LAUNCH();
 }
 
 template <typename Io>
 void RmsNormBwd(CudaTag, const RmsNormBwdParams<Io>& p) {
-  const int num_partials =
-      static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(kMaxPartials, p.num_rows)));
-  const Buffer partials(Device::kCuda, num_partials * p.dim * sizeof(float));
-  BwdKernel<<<num_partials, kThreads, 0, ToStream(p.stream)>>>(p, partials.as<float>());
-  CUDA_CHECK_LAUNCH();
-  SumPartialsKernel<<<static_cast<unsigned>(CeilDiv<int64_t>(p.dim, kThreads)), kThreads, 0,
-                      ToStream(p.stream)>>>(partials.as<float>(), num_partials, p.dim, p.d_weight);
-  CUDA_CHECK_LAUNCH();
+  const bool aligned = Aligned16(p.s, p.weight, p.dy, p.d_sum, p.ds);
+  VisitShape<Io>(p.dim, aligned, [&](auto n, auto row_threads, auto chunks) {
+    constexpr int kRowThreads = decltype(row_threads)::value;
+    constexpr int64_t kGroups = kThreads / kRowThreads;
+    const int64_t blocks = CeilDiv(std::min(MaxGroups(kRowThreads), p.num_rows), kGroups);
+    const Buffer partials(Device::kCuda, blocks * kGroups * p.dim * sizeof(float));
+    if (blocks > 0) {
+      BwdKernel<decltype(n)::value, kRowThreads, decltype(chunks)::value>
+          <<<static_cast<unsigned>(blocks), kThreads, 0, ToStream(p.stream)>>>(
+              p, partials.as<float>());
+      CUDA_CHECK_LAUNCH();
+    }
+    SumPartials(partials.as<float>(), blocks * kGroups, p.dim, p.d_weight, p.stream);
+  });
 }
 
 template void RmsNormFwd(CudaTag, const RmsNormFwdParams<float>&);
