@@ -4,6 +4,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "data/token_store.h"
 #include "kernels/runtime/status.h"
 
@@ -74,7 +75,8 @@ absl::StatusOr<std::string> DescribeStore(const std::string& path, bool verify) 
   std::vector<int32_t> tokens(std::min(info.num_tokens, kShownTokens));
   RETURN_IF_ERROR(store->Read(0, static_cast<int64_t>(tokens.size()), tokens.data()));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, store->MakeStoreTokenizer());
-  absl::StrAppend(&text, "  begins           \"", absl::Utf8SafeCEscape(tokenizer->Decode(tokens)),
+  const std::string begin = absl::Utf8SafeCEscape(tokenizer->Decode(tokens));
+  absl::StrAppend(&text, "  begins           \"", absl::StrReplaceAll(begin, {{"\\'", "'"}}),
                   "\"\n");
   absl::StrAppend(&text, verify ? "  verified         every checksum is right\n"
                                 : "  not verified     (the tokens' checksums were not compared)\n");
