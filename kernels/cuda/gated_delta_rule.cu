@@ -1,0 +1,185 @@
+// Entry points: choose the launch geometry, give every pass its buffers, run the passes.
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/cuda/gated_delta_rule.cuh"
+#include "kernels/runtime/allocator.h"
+
+namespace wyvern {
+namespace delta {
+namespace {
+
+constexpr int64_t kMaxDim = 256;
+constexpr int64_t kMaxStepTokens = 8;  // beyond, chunks are faster than steps
+
+template <typename T>
+int64_t CountChunks(const GatedDeltaRuleInputs<T>& in) {
+  int64_t chunks = 0;
+  for (int64_t n = 0; n < in.num_docs; ++n) {
+    chunks += CeilDiv<int64_t>(in.cu_seqlens_host[n + 1] - in.cu_seqlens_host[n], kChunk);
+  }
+  return chunks;
+}
+
+template <typename T>
+int64_t LongestDocument(const GatedDeltaRuleInputs<T>& in) {
+  int64_t longest = 0;
+  for (int64_t n = 0; n < in.num_docs; ++n) {
+    longest = std::max<int64_t>(longest, in.cu_seqlens_host[n + 1] - in.cu_seqlens_host[n]);
+  }
+  return longest;
+}
+
+// The buffers of one call.
+class Arena {
+ public:
+  template <typename U>
+  void Allocate(U*& pointer, int64_t count) {
+    buffers_.emplace_back(Device::kCuda, static_cast<size_t>(count) * sizeof(U));
+    pointer = buffers_.back().template as<U>();
+  }
+
+ private:
+  std::vector<Buffer> buffers_;
+};
+
+template <typename T>
+int64_t SquareElements(const Args<T>& a) {
+  return static_cast<int64_t>(a.num_chunks) * a.value_heads * kChunk * kChunk;
+}
+
+// A, P and M, in the workspace if there is one.
+template <typename T>
+void PlaceSquares(Args<T>& a, T* workspace, Arena& arena) {
+  if (workspace == nullptr) arena.Allocate(workspace, 3 * SquareElements(a));
+  a.a_inv = workspace;
+  a.p = workspace + SquareElements(a);
+  a.m = workspace + 2 * SquareElements(a);
+}
+
+template <typename T>
+Args<T> MakeArgs(const GatedDeltaRuleInputs<T>& in, const Config& config, Arena& arena) {
+  CHECK(in.key_dim >= 1 && in.key_dim <= kMaxDim && in.value_dim >= 1 && in.value_dim <= kMaxDim,
+        "gated_delta_rule: head dims 1 .. 256 on CUDA, got K ", in.key_dim, ", V ", in.value_dim);
+  CHECK(in.num_value_heads % in.num_heads == 0, "gated_delta_rule: value heads ",
+        in.num_value_heads, " are no multiple of heads ", in.num_heads);
+  Args<T> a;
+  a.num_docs = static_cast<int>(in.num_docs);
+  a.num_chunks = static_cast<int>(CountChunks(in));
+  a.num_tokens = in.num_tokens;
+  a.heads = static_cast<int>(in.num_heads);
+  a.value_heads = static_cast<int>(in.num_value_heads);
+  a.group = a.value_heads / a.heads;
+  a.key_dim = static_cast<int>(in.key_dim);
+  a.value_dim = static_cast<int>(in.value_dim);
+  a.key_blocks = config.key_blocks;
+  a.value_blocks = static_cast<int>(CeilDiv<int64_t>(in.value_dim, kTile));
+  a.decay = in.decay;
+  a.scale = static_cast<float>(in.scale);
+  const int64_t token_heads = a.num_tokens * a.value_heads, Kp = a.key_pad(), Vp = a.value_pad();
+  const int64_t chunk_heads = static_cast<int64_t>(a.num_chunks) * a.value_heads;
+  arena.Allocate(a.doc_chunks, a.num_docs + 1);
+  arena.Allocate(a.chunks, a.num_chunks);
+  arena.Allocate(a.qn, a.num_tokens * a.heads * Kp);
+  arena.Allocate(a.kn, a.num_tokens * a.heads * Kp);
+  arena.Allocate(a.beta, token_heads);
+  a.q_decayed = a.qn;
+  a.k_decayed = a.k_bar = a.kn;
+  a.operand_heads = a.heads;
+  if (a.decay != DeltaDecay::kNone) {
+    arena.Allocate(a.g_sum, token_heads * (a.decay == DeltaDecay::kPerHead ? 1 : Kp));
+    arena.Allocate(a.q_decayed, token_heads * Kp);
+    arena.Allocate(a.k_decayed, token_heads * Kp);
+    arena.Allocate(a.k_bar, token_heads * Kp);
+    arena.Allocate(a.chunk_decay, chunk_heads * Kp);
+    a.operand_heads = a.value_heads;
+  }
+  arena.Allocate(a.states, chunk_heads * Kp * Vp);
+  arena.Allocate(a.e, token_heads * Vp);
+  return a;
+}
+
+}  // namespace
+
+Config ChooseConfig(int64_t key_dim, int64_t longest_document, bool has_gradient, DType io) {
+  Config config;
+  config.steps = !has_gradient && longest_document <= kMaxStepTokens;
+  config.key_blocks = key_dim <= 64 ? 1 : key_dim <= 128 ? 2 : 4;
+  config.resident = io == DType::kBf16 && key_dim <= 128;
+  return config;
+}
+
+std::string ToString(const Config& config) {
+  if (config.steps) return "token by token, value tile 32";
+  return absl::StrCat("chunks of ", config.chunk, ", ", config.key_blocks,
+                      " blocks of 64 key channels, value tile ", config.value_tile,
+                      config.resident ? ", operands resident" : ", operands in turns");
+}
+
+}  // namespace delta
+
+template <typename Io>
+size_t GatedDeltaRuleWorkspaceBytes(CudaTag, const GatedDeltaRuleInputs<Io>& in) {
+  return static_cast<size_t>(delta::CountChunks(in) * in.num_value_heads) * 3 * delta::kChunk *
+         delta::kChunk * sizeof(Io);
+}
+
+template <typename Io>
+void GatedDeltaRuleFwd(CudaTag, const GatedDeltaRuleFwdParams<Io>& p) {
+  const cudaStream_t stream = ToStream(p.stream);
+  const delta::Config config = delta::ChooseConfig(p.in.key_dim, delta::LongestDocument(p.in),
+                                                   p.workspace != nullptr, kDTypeOf<Io>);
+  if (config.steps) return delta::Steps(p, stream);
+  delta::Arena arena;
+  delta::Args<Io> a = delta::MakeArgs(p.in, config, arena);
+  delta::PlaceSquares(a, static_cast<Io*>(p.workspace), arena);
+  delta::Prologue(a, p.in, stream);
+  delta::Intra(a, stream);
+  delta::State(a, p.in.v, p.in.h0, p.ht, stream);
+  delta::Output(a, p.o, stream);
+}
+
+template <typename Io>
+void GatedDeltaRuleBwd(CudaTag, const GatedDeltaRuleBwdParams<Io>& p) {
+  const cudaStream_t stream = ToStream(p.stream);
+  const delta::Config config =
+      delta::ChooseConfig(p.in.key_dim, delta::LongestDocument(p.in), true, kDTypeOf<Io>);
+  delta::Arena arena;
+  delta::Args<Io> a = delta::MakeArgs(p.in, config, arena);
+  // The workspace is only read; passes take it as they take their own buffers.
+  delta::PlaceSquares(a, static_cast<Io*>(const_cast<void*>(p.workspace)), arena);
+  delta::Prologue(a, p.in, stream);
+  if (p.workspace == nullptr) delta::Intra(a, stream);
+  delta::State<Io>(a, p.in.v, p.in.h0, nullptr, stream);
+
+  const int64_t token_heads = a.num_tokens * a.value_heads;
+  const int64_t chunk_heads = static_cast<int64_t>(a.num_chunks) * a.value_heads;
+  const Io* d_o = p.d_o;
+  if (d_o == nullptr) {
+    Io* zeros = nullptr;
+    arena.Allocate(zeros, token_heads * a.value_dim);
+    CUDA_CHECK(cudaMemsetAsync(zeros, 0, token_heads * a.value_dim * sizeof(Io), stream));
+    d_o = zeros;
+  }
+  arena.Allocate(a.d_states, chunk_heads * a.key_pad() * a.value_pad());
+  arena.Allocate(a.y, token_heads * a.value_pad());
+  delta::StateBwd(a, d_o, p.d_ht, p.dv, p.d_h0, stream);
+  const bool per_channel = a.decay == DeltaDecay::kPerChannel;
+  arena.Allocate(a.dq, token_heads * a.key_pad());
+  arena.Allocate(a.dk, token_heads * a.key_pad());
+  arena.Allocate(a.d_beta, token_heads);
+  if (a.decay != DeltaDecay::kNone) {
+    arena.Allocate(a.dg, token_heads * (per_channel ? a.key_pad() : 1));
+  }
+  delta::Grad(a, p.in.v, d_o, stream);
+  delta::Epilogue(a, p, stream);
+}
+
+template size_t GatedDeltaRuleWorkspaceBytes(CudaTag, const GatedDeltaRuleInputs<float>&);
+template size_t GatedDeltaRuleWorkspaceBytes(CudaTag, const GatedDeltaRuleInputs<Bf16>&);
+template void GatedDeltaRuleFwd(CudaTag, const GatedDeltaRuleFwdParams<float>&);
+template void GatedDeltaRuleFwd(CudaTag, const GatedDeltaRuleFwdParams<Bf16>&);
+template void GatedDeltaRuleBwd(CudaTag, const GatedDeltaRuleBwdParams<float>&);
+template void GatedDeltaRuleBwd(CudaTag, const GatedDeltaRuleBwdParams<Bf16>&);
+
+}  // namespace wyvern

@@ -1,0 +1,132 @@
+// What the passes of the chunkwise gated delta rule share. Internal to kernels/cuda.
+//
+// Within a chunk of up to 64 rows, with G the running sum of log decays over its rows (clamped to
+// -20 per step), G_C its last row, S the state entering and s the scale:
+//
+//   M_ij = sum_d k_id k_jd exp(G_id - G_jd), i > j     P_ij = s sum_d q_id k_jd exp(..), i >= j
+//   A = (I + Diag(beta) M)^-1                          r = v - (e^G k) S
+//   e = A (beta r)                                     o = s (e^G q) S + P e
+//   kbar_j = e^{G_C - G_j} k_j                         S+ = Diag(e^{G_C}) S + kbar^T e
+//
+// and backward, with dS+ the gradient of the state that leaves the chunk:
+//
+//   de = P^T dO + kbar dS+      y = A^T de      dv = beta y
+//   dS = Diag(e^{G_C}) dS+ + s (e^G q)^T dO - (e^G k)^T dv
+//   dP = tril(dO e^T)           dM = -tril(y e^T, -1)
+//
+// (arXiv 2406.06484 section 3, 2412.06464, 2510.26692). Passes, each one kernel:
+//   prologue   unit-length q and k; beta; G; operands e^G q, e^G k, kbar     (per token)
+//   intra      A, P, M                                                       (per chunk and head)
+//   state      S entering each chunk, e                                      (serial over chunks)
+//   output     o                                                             (per chunk and head)
+//   state_bwd  dS+ of each chunk, y, dv                                      (serial, in reverse)
+//   grad       dq, dk, dbeta, dg of each value head                          (per chunk and head)
+//   epilogue   sums over value heads; norm, beta and gate backward           (per token)
+#pragma once
+
+#include <algorithm>
+#include <string>
+
+#include "kernels/cuda/tile_mma.cuh"
+#include "kernels/ops/gated_delta_rule.h"
+
+namespace wyvern::delta {
+
+constexpr int kChunk = kTile;
+constexpr float kMinLogDecay = -20.f;  // exp(-20) is below fp32 resolution of a unit key product
+
+struct Chunk {
+  int first, rows, doc, unused;  // first token, 1 .. 64 rows
+};
+
+// Sizes and buffers of one application. Key and value dims are padded with zeros to multiples of 64
+// in every buffer that is not the caller's: Kp = 64 key_blocks, Vp = 64 value_blocks.
+template <typename T>
+struct Args {
+  int num_docs = 0, num_chunks = 0;
+  int64_t num_tokens = 0;
+  int heads = 0, value_heads = 0, group = 0;  // group = value_heads / heads
+  int key_dim = 0, value_dim = 0;
+  int key_blocks = 0, value_blocks = 0;  // key_blocks is 1, 2 or 4
+  DeltaDecay decay = DeltaDecay::kNone;
+  float scale = 1;
+
+  int* doc_chunks = nullptr;                       // [N + 1] first chunk of each document
+  Chunk* chunks = nullptr;                         // [NC]
+  T *qn = nullptr, *kn = nullptr;                  // [T, H, Kp]
+  float* beta = nullptr;                           // [T, HV]
+  float* g_sum = nullptr;                          // [T, HV] or [T, HV, Kp]: G; null without decay
+  T *q_decayed = nullptr, *k_decayed = nullptr;    // e^G q, e^G k: [T, OH, Kp]
+  T* k_bar = nullptr;                              // [T, OH, Kp]
+  int operand_heads = 0;                           // OH: HV; without decay H, and these are qn, kn
+  float* chunk_decay = nullptr;                    // [NC, HV, Kp] e^{G_C}; null without decay
+  T *a_inv = nullptr, *p = nullptr, *m = nullptr;  // [NC, HV, 64, 64]
+  T* states = nullptr;                             // [NC, HV, Kp, Vp] S entering the chunk
+  T* e = nullptr;                                  // [T, HV, Vp]
+
+  T* d_states = nullptr;               // [NC, HV, Kp, Vp] dS+
+  T* y = nullptr;                      // [T, HV, Vp]
+  float *dq = nullptr, *dk = nullptr;  // [T, HV, Kp] before the sum over a group
+  float* d_beta = nullptr;             // [T, HV] of beta itself
+  float* dg = nullptr;                 // like g_sum, of each step's log decay
+
+  __host__ __device__ int key_pad() const { return key_blocks * kTile; }
+  __host__ __device__ int value_pad() const { return value_blocks * kTile; }
+};
+
+// The launch geometry: a value that can be printed and tested.
+struct Config {
+  bool steps = false;      // token by token (short documents without gradient), else by chunks
+  int chunk = kChunk;      // rows per chunk
+  int key_blocks = 0;      // of 64 key channels: a template parameter of the serial passes
+  int value_tile = kTile;  // value columns per block in the serial passes
+  bool resident =
+      false;  // all operands of a chunk in shared memory at once, else one after another
+};
+Config ChooseConfig(int64_t key_dim, int64_t longest_document, bool has_gradient, DType io);
+std::string ToString(const Config& config);
+
+// exp on operands: accurate for fp32, fast for what is then rounded to bf16.
+template <typename T>
+__device__ __forceinline__ float Exp(float x) {
+  if constexpr (kIsBf16<T>) {
+    return __expf(x);
+  } else {
+    return expf(x);
+  }
+}
+
+// One pass each; all asynchronous on `stream`.
+template <typename T>
+void Prologue(const Args<T>& args, const GatedDeltaRuleInputs<T>& in, cudaStream_t stream);
+template <typename T>
+void Intra(const Args<T>& args, cudaStream_t stream);
+template <typename T>
+void State(const Args<T>& args, const T* v, const float* h0, float* ht, cudaStream_t stream);
+template <typename T>
+void Output(const Args<T>& args, T* o, cudaStream_t stream);
+template <typename T>
+void StateBwd(const Args<T>& args, const T* d_o, const float* d_ht, T* dv, float* d_h0,
+              cudaStream_t stream);
+template <typename T>
+void Grad(const Args<T>& args, const T* v, const T* d_o, cudaStream_t stream);
+template <typename T>
+void Epilogue(const Args<T>& args, const GatedDeltaRuleBwdParams<T>& p, cudaStream_t stream);
+// The whole forward, one token after another.
+template <typename T>
+void Steps(const GatedDeltaRuleFwdParams<T>& p, cudaStream_t stream);
+
+// A kernel may use `bytes` of dynamic shared memory.
+template <class Kernel>
+void AllowSharedMemory(Kernel* kernel, size_t bytes) {
+  CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(bytes)));
+}
+
+// Whether rows of the caller's [.., dim] tensor can be moved in 16-byte pieces.
+template <typename T>
+bool MovesInVectors(const T* data, int64_t dim) {
+  return RowsMoveInVectors<T>(dim) && reinterpret_cast<uintptr_t>(data) % 16 == 0;
+}
+
+}  // namespace wyvern::delta

@@ -1,0 +1,407 @@
+// dq, dk, dbeta and dg of every chunk and value head, one block each. With Z = e dS+^T:
+//
+//   dq_i = s e^{G_i} (dO S^T)_i + sum_j dP'_ij k_j                              (rows)
+//   a_i  = -beta_i e^{G_i} (y S^T)_i + sum_j dM'_ij k_j                         (rows of dk)
+//   b_j  = e^{G_C - G_j} Z_j + sum_i dP'_ij q_i + sum_i dM'_ij k_i              (columns of dk)
+//   dk   = a + b        dbeta_i = y_i v_i - (e^G k)_i (y S^T)_i + sum_j dM_ij M_ij
+//   dg_t = sum_{i >= t} [q_i dq_i + k_i a_i - k_i b_i without Z]_i + sum_{j < t} kbar_j Z_j
+//          + e^{G_C} sum_v S dS+
+//
+// where dP' = s dP exp(G_i - G_j), dM' = beta dM exp(G_i - G_j). In dg rows and columns cancel, and
+// the gate's gradient is that small rest times large factors: both sides must see the same rounded
+// numbers. So with a decay per head dP', dM' are rounded after the product with exp(..), and with a
+// decay per channel both sides use the rounded operands q exp(G_i - a), k exp(G_i - a),
+// k exp(a - G_j) around the anchors a of gated_delta_rule_intra.cu.
+#include "kernels/cuda/gated_delta_rule.cuh"
+#include "kernels/cuda/gated_delta_rule_anchor.cuh"
+
+namespace wyvern::delta {
+namespace {
+
+// c (16 x 8) += a[row0 .. + 15][inner0 .. + 7] b[inner0 .. + 7][column0 .. + 7], tiles in shared
+// memory.
+template <typename T>
+__device__ __forceinline__ void ProductOf8(float (&c)[4], const T* a, const T* b, int row0,
+                                           int inner0, int column0) {
+  constexpr int kLd = kTileLd<T>;
+  const int g = LaneId() / 4, t = LaneId() % 4;
+  if constexpr (kIsBf16<T>) {
+    const T* rows = a + (row0 + g) * kLd + inner0 + 2 * t;
+    const T* columns = b + (inner0 + 2 * t) * kLd + column0 + g;
+    const uint32_t a0 = *reinterpret_cast<const uint32_t*>(rows);
+    const uint32_t a1 = *reinterpret_cast<const uint32_t*>(rows + 8 * kLd);
+    const uint32_t b0 = PackBf16(columns[0], columns[kLd]);
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+        "{%0,%1,%2,%3};\n"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a0), "r"(a1), "r"(b0));
+  } else {
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      const float a0 = a[(row0 + g) * kLd + inner0 + k], a1 = a[(row0 + g + 8) * kLd + inner0 + k];
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const float y = b[(inner0 + k) * kLd + column0 + 2 * t + j];
+        c[j] = fmaf(a0, y, c[j]);
+        c[2 + j] = fmaf(a1, y, c[2 + j]);
+      }
+    }
+  }
+}
+
+// The part of one thread's 16 elements in a row's dot product of two tiles; four neighbouring
+// threads share a row.
+template <typename T>
+__device__ __forceinline__ float QuarterRowDot(const T* x, const T* y) {
+  const int at = static_cast<int>(threadIdx.x) / 4 * kTileLd<T> + threadIdx.x % 4 * 16;
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < 16; ++i) {
+    sum = fmaf(ToFloatDevice(x[at + i]), ToFloatDevice(y[at + i]), sum);
+  }
+  return sum;
+}
+
+__device__ __forceinline__ float SumOfFourLanes(float x) {
+  x += __shfl_xor_sync(0xffffffffu, x, 1);
+  return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+
+template <typename T, DeltaDecay kDecay>
+constexpr size_t GradSharedBytes() {
+  return 7 * kTileBytes<T> + (kDecay == DeltaDecay::kPerChannel ? 2 * kTileBytes<float> : 0);
+}
+
+template <typename T, DeltaDecay kDecay>
+__global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
+    GradKernel(Args<T> a, const T* v, const T* d_o, bool v_vectors, bool d_o_vectors) {
+  constexpr bool kPerHead = kDecay == DeltaDecay::kPerHead;
+  constexpr bool kPerChannel = kDecay == DeltaDecay::kPerChannel;
+  constexpr int kLd = kTileLd<T>, kLdF = kTileLd<float>;
+  extern __shared__ __align__(16) unsigned char shared[];
+  T* const s_dp = reinterpret_cast<T*>(shared);
+  T* const s_dm = s_dp + kTileSize<T>;
+  T* const s_t0 = s_dm + kTileSize<T>;
+  T* const s_t1 = s_t0 + kTileSize<T>;
+  T* const s_t2 = s_t1 + kTileSize<T>;
+  T* const s_t3 = s_t2 + kTileSize<T>;
+  T* const s_t4 = s_t3 + kTileSize<T>;
+  float* const s_sums = reinterpret_cast<float*>(s_t4 + kTileSize<T>);  // G
+  float* const s_u = s_sums + kTileSize<float>;
+  float* const s_b = reinterpret_cast<float*>(s_t3);  // over s_t3 and s_t4
+  __shared__ float s_beta[kChunk], s_g[kChunk], s_y_v[kChunk];
+  __shared__ float s_rows[3][2][kChunk];    // sums over rows: dbeta, u, z; by half of the columns
+  __shared__ float s_state_dot[4 * kTile];  // sum_v S dS+ of each key channel
+
+  const int64_t chunk_head = blockIdx.x;
+  const int hv = static_cast<int>(blockIdx.x % a.value_heads);
+  const Chunk chunk = a.chunks[blockIdx.x / a.value_heads];
+  const int Kp = a.key_pad(), Vp = a.value_pad(), tid = static_cast<int>(threadIdx.x);
+  const int64_t token_head = static_cast<int64_t>(chunk.first) * a.value_heads + hv;
+  const int64_t value_ld = static_cast<int64_t>(a.value_heads) * a.value_dim;
+  const int64_t padded_ld = static_cast<int64_t>(a.value_heads) * Vp;
+  const int64_t key_ld = static_cast<int64_t>(a.heads) * Kp;
+  const int64_t key_row = (static_cast<int64_t>(chunk.first) * a.heads + hv / a.group) * Kp;
+  const int row0 = 16 * (WarpId() % 4) + LaneId() / 4;
+  const int column0 = 32 * (WarpId() / 4) + 2 * (LaneId() % 4);
+
+  if (tid < kChunk) {
+    const int64_t at = token_head + static_cast<int64_t>(min(tid, chunk.rows - 1)) * a.value_heads;
+    s_beta[tid] = a.beta[at];
+    if constexpr (kPerHead) s_g[tid] = a.g_sum[at];
+  }
+
+  // dP and dM.
+  float row_beta[2] = {0.f, 0.f}, row_u[2] = {0.f, 0.f}, row_z[2] = {0.f, 0.f};
+  {
+    TileAcc dp, dm;
+    Clear(dp);
+    Clear(dm);
+    float y_v = 0;
+    for (int vt = 0; vt < a.value_blocks; ++vt) {
+      const int columns = min(kTile, a.value_dim - vt * kTile);
+      LoadTile(s_t0, d_o + token_head * a.value_dim + vt * kTile, value_ld, chunk.rows, columns,
+               d_o_vectors);
+      LoadTile(s_t1, a.y + token_head * Vp + vt * kTile, padded_ld, chunk.rows, kTile, true);
+      LoadTile(s_t2, a.e + token_head * Vp + vt * kTile, padded_ld, chunk.rows, kTile, true);
+      LoadTile(s_t3, v + token_head * a.value_dim + vt * kTile, value_ld, chunk.rows, columns,
+               v_vectors);
+      CommitCopies();
+      WaitCopies<0>();
+      __syncthreads();
+      TileMma<false, true>(dp, s_t0, s_t2);
+      TileMma<false, true>(dm, s_t1, s_t2);
+      y_v += QuarterRowDot(s_t1, s_t3);
+      __syncthreads();
+    }
+    y_v = SumOfFourLanes(y_v);
+    if (tid % 4 == 0) s_y_v[tid / 4] = y_v;
+    const T* m = a.m + chunk_head * kChunk * kChunk;
+#pragma unroll
+    for (int part = 0; part < 4; ++part) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int i = row0 + 8 * half, j0 = column0 + 8 * part;
+        const auto m_pair = *reinterpret_cast<const Vec<T, 2>*>(m + i * kChunk + j0);
+#pragma unroll
+        for (int n = 0; n < 2; ++n) {
+          const int j = j0 + n;
+          float& p_ij = dp.c[part][2 * half + n];
+          float& m_ij = dm.c[part][2 * half + n];
+          const float dM = i > j ? -m_ij : 0.f;
+          row_beta[half] = fmaf(dM, ToFloatDevice(m_pair.v[n]), row_beta[half]);
+          float decay = 1.f;
+          if constexpr (kPerHead) decay = i >= j ? Exp<T>(s_g[i] - s_g[j]) : 0.f;
+          p_ij = i >= j ? a.scale * p_ij * decay : 0.f;
+          m_ij = s_beta[i] * dM * decay;
+        }
+      }
+    }
+    StoreAcc(s_dp, dp);
+    StoreAcc(s_dm, dm);
+  }
+
+  for (int kb = 0; kb < a.key_blocks; ++kb) {
+    // dO S^T, y S^T and Z.
+    TileAcc dq, dk_row, dk_column;
+    Clear(dq);
+    Clear(dk_row);
+    Clear(dk_column);
+    float state_dot = 0;
+    for (int vt = 0; vt < a.value_blocks; ++vt) {
+      const int64_t state = (chunk_head * Kp + kb * kTile) * Vp + vt * kTile;
+      LoadTile(s_t0, d_o + token_head * a.value_dim + vt * kTile, value_ld, chunk.rows,
+               min(kTile, a.value_dim - vt * kTile), d_o_vectors);
+      LoadTile(s_t1, a.y + token_head * Vp + vt * kTile, padded_ld, chunk.rows, kTile, true);
+      LoadTile(s_t2, a.e + token_head * Vp + vt * kTile, padded_ld, chunk.rows, kTile, true);
+      LoadTile(s_t3, a.states + state, Vp, kTile, kTile, true);
+      LoadTile(s_t4, a.d_states + state, Vp, kTile, kTile, true);
+      CommitCopies();
+      WaitCopies<0>();
+      __syncthreads();
+      TileMma<false, true>(dq, s_t0, s_t3);
+      TileMma<false, true>(dk_row, s_t1, s_t3);
+      TileMma<false, true>(dk_column, s_t2, s_t4);
+      if constexpr (kPerHead || kPerChannel) state_dot += QuarterRowDot(s_t3, s_t4);
+      __syncthreads();
+    }
+    if constexpr (kPerHead || kPerChannel) {
+      state_dot = SumOfFourLanes(state_dot);
+      if (tid % 4 == 0) {
+        const int d = kb * kTile + tid / 4;
+        s_state_dot[d] = a.chunk_decay[chunk_head * Kp + d] * state_dot;
+      }
+    }
+    T* const s_k = s_t0;
+    T* const s_q = s_t1;
+    T* const s_columns = s_t2;
+    LoadTile(s_k, a.kn + key_row + kb * kTile, key_ld, chunk.rows, kTile, true);
+    LoadTile(s_q, a.qn + key_row + kb * kTile, key_ld, chunk.rows, kTile, true);
+    if constexpr (kPerChannel) {
+      LoadGateTile(s_sums, a.g_sum + token_head * Kp + kb * kTile,
+                   static_cast<int64_t>(a.value_heads) * Kp, chunk.rows);
+    }
+    CommitCopies();
+    WaitCopies<0>();
+    __syncthreads();
+
+    TileAcc u;  // with a decay per channel: the row part of dg
+#pragma unroll
+    for (int part = 0; part < 4; ++part) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int half = e / 2, i = row0 + 8 * half, d = column0 + 8 * part + e % 2;
+        const float q = ToFloatDevice(s_q[i * kLd + d]), k = ToFloatDevice(s_k[i * kLd + d]);
+        float decay = 1.f, rest = 1.f;
+        if constexpr (kPerHead) {
+          decay = Exp<T>(s_g[i]);
+          rest = Exp<T>(s_g[kChunk - 1] - s_g[i]);
+        } else if constexpr (kPerChannel) {
+          decay = Exp<T>(s_sums[i * kLdF + d]);
+          rest = Exp<T>(s_sums[(kChunk - 1) * kLdF + d] - s_sums[i * kLdF + d]);
+        }
+        const float y_s = decay * dk_row.c[part][e];
+        row_beta[half] = fmaf(-k, y_s, row_beta[half]);
+        dq.c[part][e] *= a.scale * decay;
+        dk_row.c[part][e] = -s_beta[i] * y_s;
+        dk_column.c[part][e] *= rest;
+        if constexpr (kPerHead) row_z[half] = fmaf(k, dk_column.c[part][e], row_z[half]);
+        if constexpr (kPerChannel) u.c[part][e] = q * dq.c[part][e] + k * dk_row.c[part][e];
+      }
+    }
+
+    if constexpr (kPerChannel) {
+      AnchorColumns(s_columns, s_k, s_sums);
+      __syncthreads();
+      const int warp_row = 16 * (WarpId() % 4), warp_column = 32 * (WarpId() / 4);
+      for (int block = 0; block <= warp_row + 8; block += 8) {
+#pragma unroll
+        for (int part = 0; part < 4; ++part) {
+          float from_p[4] = {}, from_m[4] = {};
+          ProductOf8(from_p, s_dp, s_columns, warp_row, block, warp_column + 8 * part);
+          ProductOf8(from_m, s_dm, s_columns, warp_row, block, warp_column + 8 * part);
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            const int i = row0 + 8 * (e / 2), d = column0 + 8 * part + e % 2;
+            const float factor = RowFactor<T>(s_sums, i, block, d);
+            const T q = FromFloatDevice<T>(ToFloatDevice(s_q[i * kLd + d]) * factor);
+            const T k = FromFloatDevice<T>(ToFloatDevice(s_k[i * kLd + d]) * factor);
+            dq.c[part][e] = fmaf(factor, from_p[e], dq.c[part][e]);
+            dk_row.c[part][e] = fmaf(factor, from_m[e], dk_row.c[part][e]);
+            u.c[part][e] += ToFloatDevice(q) * from_p[e] + ToFloatDevice(k) * from_m[e];
+          }
+        }
+      }
+      // Columns, transposed: 16 channels by the 8 columns of a block; a warp takes every other
+      // block.
+      const int channel0 = 16 * (WarpId() % 4);
+      for (int block = 8 * (WarpId() / 4); block < kChunk; block += 16) {
+        float c[4] = {};
+        for (int i0 = block / 16 * 16; i0 < kChunk; i0 += 16) {
+          FragmentA<T> q_rows, k_rows;
+          MakeFragmentsA<T>(q_rows, k_rows, [&](int r, int k, T& x, T& y) {
+            const int d = channel0 + r, i = i0 + k;
+            const float factor = RowFactor<T>(s_sums, i, block, d);
+            x = FromFloatDevice<T>(ToFloatDevice(s_q[i * kLd + d]) * factor);
+            y = FromFloatDevice<T>(ToFloatDevice(s_k[i * kLd + d]) * factor);
+          });
+          FragmentB<T> columns;
+          MakeFragmentB<T>(columns, [&](int k, int j) { return s_dp[(i0 + k) * kLd + block + j]; });
+          FragmentMma<T>(c, q_rows, columns);
+          MakeFragmentB<T>(columns, [&](int k, int j) { return s_dm[(i0 + k) * kLd + block + j]; });
+          FragmentMma<T>(c, k_rows, columns);
+        }
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          const int d = channel0 + LaneId() / 4 + 8 * (e / 2);
+          const int j = block + 2 * (LaneId() % 4) + e % 2;
+          s_b[j * kLdF + d] = ColumnFactor<T>(s_sums, j, d) * c[e];
+          s_u[j * kLdF + d] = -ToFloatDevice(s_columns[j * kLd + d]) * c[e];
+        }
+      }
+      __syncthreads();
+      // From here s_b holds kbar Z.
+#pragma unroll
+      for (int part = 0; part < 4; ++part) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          const int i = row0 + 8 * (e / 2), d = column0 + 8 * part + e % 2;
+          const float z = ToFloatDevice(s_k[i * kLd + d]) * dk_column.c[part][e];
+          dk_column.c[part][e] += s_b[i * kLdF + d];
+          s_b[i * kLdF + d] = z;
+          s_u[i * kLdF + d] += u.c[part][e];
+        }
+      }
+      __syncthreads();
+      if (tid < kTile) {
+        float sum = 0;
+        for (int i = kChunk - 1; i >= 0; --i) {
+          sum += s_u[i * kLdF + tid];
+          s_u[i * kLdF + tid] = sum;
+        }
+      } else if (tid < 2 * kTile) {
+        const int d = tid - kTile;
+        float sum = 0;
+        for (int i = 0; i < kChunk; ++i) {
+          const float own = s_b[i * kLdF + d];
+          s_b[i * kLdF + d] = sum;
+          sum += own;
+        }
+      }
+      __syncthreads();
+      float* dg = a.dg + token_head * Kp + kb * kTile;
+      for (int i = tid; i < chunk.rows * kTile; i += kTileThreads) {
+        const int row = i / kTile, d = i % kTile;
+        dg[static_cast<int64_t>(row) * a.value_heads * Kp + d] =
+            s_u[row * kLdF + d] + s_b[row * kLdF + d] + s_state_dot[kb * kTile + d];
+      }
+    } else {
+      TileMma<false, false>(dq, s_dp, s_k);
+      TileMma<false, false>(dk_row, s_dm, s_k);
+      TileAcc within;
+      Clear(within);
+      TileMma<true, false>(within, s_dp, s_q);
+      TileMma<true, false>(within, s_dm, s_k);
+#pragma unroll
+      for (int part = 0; part < 4; ++part) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          if constexpr (kPerHead) {
+            const int i = row0 + 8 * (e / 2), d = column0 + 8 * part + e % 2;
+            const float q = ToFloatDevice(s_q[i * kLd + d]), k = ToFloatDevice(s_k[i * kLd + d]);
+            row_u[e / 2] += q * dq.c[part][e] + k * dk_row.c[part][e] - k * within.c[part][e];
+          }
+          dk_column.c[part][e] += within.c[part][e];
+        }
+      }
+    }
+#pragma unroll
+    for (int part = 0; part < 4; ++part) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int i = row0 + 8 * half;
+        if (i >= chunk.rows) continue;
+        const int64_t at = (token_head + static_cast<int64_t>(i) * a.value_heads) * Kp +
+                           kb * kTile + column0 + 8 * part;
+        const int e = 2 * half;
+        *reinterpret_cast<float2*>(a.dq + at) = make_float2(dq.c[part][e], dq.c[part][e + 1]);
+        *reinterpret_cast<float2*>(a.dk + at) =
+            make_float2(dk_row.c[part][e] + dk_column.c[part][e],
+                        dk_row.c[part][e + 1] + dk_column.c[part][e + 1]);
+      }
+    }
+    __syncthreads();
+  }
+
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float sums[3] = {SumOfFourLanes(row_beta[half]), SumOfFourLanes(row_u[half]),
+                           SumOfFourLanes(row_z[half])};
+    if (LaneId() % 4 == 0) {
+#pragma unroll
+      for (int n = 0; n < 3; ++n) s_rows[n][WarpId() / 4][row0 + 8 * half] = sums[n];
+    }
+  }
+  __syncthreads();
+  if (tid < chunk.rows) {
+    const int64_t at = token_head + static_cast<int64_t>(tid) * a.value_heads;
+    a.d_beta[at] = s_y_v[tid] + s_rows[0][0][tid] + s_rows[0][1][tid];
+    if constexpr (kPerHead) {
+      float suffix = 0, prefix = 0, state_dot = 0;
+      for (int i = kChunk - 1; i >= tid; --i) suffix += s_rows[1][0][i] + s_rows[1][1][i];
+      for (int i = 0; i < tid; ++i) prefix += s_rows[2][0][i] + s_rows[2][1][i];
+      for (int d = 0; d < Kp; ++d) state_dot += s_state_dot[d];
+      a.dg[at] = suffix + prefix + state_dot;
+    }
+  }
+}
+
+template <typename T, DeltaDecay kDecay>
+void Launch(const Args<T>& a, const T* v, const T* d_o, cudaStream_t stream) {
+  constexpr size_t kBytes = GradSharedBytes<T, kDecay>();
+  AllowSharedMemory(GradKernel<T, kDecay>, kBytes);
+  const unsigned blocks = static_cast<unsigned>(a.num_chunks * a.value_heads);
+  GradKernel<T, kDecay><<<blocks, kTileThreads, kBytes, stream>>>(
+      a, v, d_o, MovesInVectors(v, a.value_dim), MovesInVectors(d_o, a.value_dim));
+  CUDA_CHECK_LAUNCH();
+}
+
+}  // namespace
+
+template <typename T>
+void Grad(const Args<T>& a, const T* v, const T* d_o, cudaStream_t stream) {
+  if (a.num_chunks == 0) return;
+  switch (a.decay) {
+    case DeltaDecay::kNone:
+      return Launch<T, DeltaDecay::kNone>(a, v, d_o, stream);
+    case DeltaDecay::kPerHead:
+      return Launch<T, DeltaDecay::kPerHead>(a, v, d_o, stream);
+    case DeltaDecay::kPerChannel:
+      return Launch<T, DeltaDecay::kPerChannel>(a, v, d_o, stream);
+  }
+}
+
+template void Grad(const Args<float>&, const float*, const float*, cudaStream_t);
+template void Grad(const Args<Bf16>&, const Bf16*, const Bf16*, cudaStream_t);
+
+}  // namespace wyvern::delta
