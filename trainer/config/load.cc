@@ -19,14 +19,17 @@ namespace {
 
 constexpr char kOverlay[] = "cuda";
 
-// Whether the reader already complained about this key, a part of it or a section around it.
-bool AlreadyFaulty(const std::vector<ConfigFault>& faults, const std::string& key) {
+// Whether a fault of Validate may only follow from what the reader already complained about: the
+// same key, a part of it or a section around it, or a key that the message compares with.
+bool Follows(const std::vector<ConfigFault>& faults, const std::string& key,
+             const std::string& message) {
   const auto covers = [](const std::string& a, const std::string& b) {
     return b.compare(0, a.size(), a) == 0 &&
            (b.size() == a.size() || b[a.size()] == '.' || b[a.size()] == '[');
   };
   return std::any_of(faults.begin(), faults.end(), [&](const ConfigFault& fault) {
-    return covers(fault.key, key) || covers(key, fault.key);
+    return covers(fault.key, key) || covers(key, fault.key) ||
+           message.find(fault.key) != std::string::npos;
   });
 }
 
@@ -53,7 +56,7 @@ RunConfig ReadTree(const ConfigNode& tree, DeviceChoice device,
   config.run.dir = config.RunDir();
   for (const std::string& fault : config.Validate()) {
     const std::string key = fault.substr(0, fault.find(": "));
-    if (AlreadyFaulty(faults, key)) continue;
+    if (Follows(faults, key, fault)) continue;
     messages->push_back(absl::StrCat(WhereIs(tree, key), ": ", fault));
   }
   return config;

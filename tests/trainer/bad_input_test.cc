@@ -1,0 +1,100 @@
+// What users get wrong, and what machines do: one message on stderr, exit code 1 (2 for wrong
+// usage), nothing half-written.
+#include "kernels/runtime/device.h"
+#include "tests/trainer/run_fixture.h"
+
+namespace wyvern {
+namespace {
+
+class BadInputTest : public RunTest {
+ protected:
+  void ExpectFailure(const ProcessResult& result, const std::vector<std::string>& parts) {
+    EXPECT_EQ(result.exit_code, 1) << result.out;
+    for (const std::string& part : parts) {
+      EXPECT_NE(result.err.find(part), std::string::npos)
+          << "'" << part << "' is not in: " << result.err;
+    }
+    EXPECT_FALSE(std::filesystem::exists(Path("run/checkpoints")));
+  }
+};
+
+TEST_F(BadInputTest, ConfigurationFaultsAreReportedTogether) {
+  ExpectFailure(Train({"train.stepz=5", "model.mixers.local.window=-3", "data.seq_len=many"}),
+                {"3 errors in the configuration",
+                 "--set train.stepz=5: train.stepz: unknown key; did you mean 'steps'?",
+                 "model.mixers.local.window: expected a positive number or 0 (all tokens), got -3",
+                 "data.seq_len: expected an integer, got 'many'"});
+  ExpectFailure(Train({"model.mixers.kda.key_dim=300"}),
+                {"model.mixers.kda.key_dim: expected 1 to 256"});
+  EXPECT_FALSE(std::filesystem::exists(Path("run")));
+  ExpectFailure(Wyvern({"train", Path("nothing.yaml")}), {"nothing.yaml", "No such file"});
+}
+
+TEST_F(BadInputTest, UsageErrorsExitWithTwo) {
+  EXPECT_EQ(Wyvern({"train"}).exit_code, 2);
+  EXPECT_EQ(Wyvern({"trian"}).exit_code, 2);
+  EXPECT_EQ(Wyvern({"selftest", "--device", "tpu"}).exit_code, 2);
+  EXPECT_EQ(Wyvern({"--help"}).exit_code, 0);
+}
+
+TEST_F(BadInputTest, MissingAndEmptyData) {
+  ExpectFailure(Train({"data.sources.0.text=[" + Path("gone.txt") + "]"}), {"gone.txt"});
+  EXPECT_FALSE(std::filesystem::exists(Path("store_a/train.h5")));
+  WriteText("a.txt", "");
+  ExpectFailure(Train(), {"a.txt"});
+  EXPECT_FALSE(std::filesystem::exists(Path("store_a/train.h5")));
+}
+
+TEST_F(BadInputTest, DamagedStores) {
+  ASSERT_EQ(
+      Train({"train.steps=1", "schedule.warmup_steps=0", "run.dir=" + Path("other")}).exit_code, 0);
+  const std::string store = Path("store_b/train.h5");
+  const std::string good = Read(store);
+  WriteText("store_b/train.h5", good.substr(0, good.size() / 2));
+  ExpectFailure(Train(), {store});
+  WriteText("store_b/train.h5", good);
+  // A bit of a token: the word "delta" stands in the store as bytes of two.
+  size_t offset = good.find(std::string("d\0e\0l\0t\0a\0", 10));
+  ASSERT_NE(offset, std::string::npos);
+  FlipByte(store, offset);
+  ExpectFailure(Train(), {store, "checksum"});
+}
+
+TEST_F(BadInputTest, TokenizersThatDoNotFit) {
+  ASSERT_EQ(
+      Train({"train.steps=1", "schedule.warmup_steps=0", "run.dir=" + Path("other")}).exit_code, 0);
+  const ProcessResult made = Wyvern({"data", "tokenizer", "--input", Path("a.txt"), "--output",
+                                     Path("t.model"), "--vocab-size", "275"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const std::string by_file = "tokenizer={type: file, path: " + Path("t.model") + "}";
+  ExpectFailure(Train({by_file, "model.vocab_size=300"}),
+                {"was made in another way than this configuration says"});
+  const std::string stores = absl::StrCat("data.sources=[{dir: ", Path("store_a"), "}]");
+  ExpectFailure(Train({by_file, stores, "model.vocab_size=300"}),
+                {"store_a/train.h5", "tokenizer"});
+  ExpectFailure(Train({"tokenizer={type: store}", stores, "model.vocab_size=200"}),
+                {"its tokens go up to 257, but model.vocab_size is 200"});
+  WriteText("bad.model", Read(Path("t.model")).substr(0, 300));
+  ExpectFailure(Train({"tokenizer={type: file, path: " + Path("bad.model") + "}", stores}),
+                {"bad.model"});
+}
+
+TEST_F(BadInputTest, AGpuThatIsNotThere) {
+  if (CudaAvailable()) GTEST_SKIP() << "this machine has a GPU";
+  ExpectFailure(Train({"run.device=cuda"}), {"run.device: cuda: ", "set run.device: cpu or auto"});
+  EXPECT_EQ(Wyvern({"selftest", "--device", "cuda"}).exit_code, 1);
+}
+
+TEST_F(BadInputTest, ARunFolderInUse) {
+  const Process first = Start(TrainArgs(Path("config.yaml"), {"train.steps=1000000"}));
+  ASSERT_TRUE(WaitUntil(first, [&] { return Read(Path("run/metrics.jsonl")).size() > 100; }));
+  const ProcessResult second = Train();
+  kill(first.pid, SIGKILL);
+  Wait(first);
+  EXPECT_EQ(second.exit_code, 1);
+  EXPECT_NE(second.err.find("another process is training in this run folder"), std::string::npos)
+      << second.err;
+}
+
+}  // namespace
+}  // namespace wyvern

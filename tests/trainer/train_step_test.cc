@@ -1,0 +1,114 @@
+#include "trainer/train_step.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "tests/trainer/tiny_model.h"
+#include "trainer/model_cost.h"
+
+namespace wyvern {
+namespace {
+
+Batch MakeBatch(int64_t sequences, int64_t length, int64_t vocab) {
+  Batch batch;
+  batch.num_tokens = sequences * length;
+  for (int64_t t = 0; t < batch.num_tokens; ++t) {
+    batch.tokens.push_back(static_cast<int32_t>(t * 7 % vocab));
+    batch.targets.push_back(static_cast<int32_t>((t + 1) * 7 % vocab));
+    batch.positions.push_back(static_cast<int32_t>(t % length));
+  }
+  for (int64_t n = 0; n <= sequences; ++n) {
+    batch.cu_seqlens.push_back(static_cast<int32_t>(n * length));
+  }
+  batch.num_targets = batch.num_tokens;
+  return batch;
+}
+
+std::unique_ptr<Model> MakeModel() {
+  auto model = Model::Create(TinyConfig(50), Device::kCpu, DType::kFloat32);
+  model->Initialize(1);
+  return model;
+}
+
+std::vector<std::vector<float>> Copy(Model* model, const Optimizer& optimizer) {
+  std::vector<std::vector<float>> values;
+  for (const Parameter* p : model->parameters()) values.push_back(p->master.ToVector<float>());
+  for (const NamedTensor& t : optimizer.State()) values.push_back(t.tensor.ToVector<float>());
+  return values;
+}
+
+TEST(Optimizer, DecaysMatricesAndByKeyConvolutionsAndEmbeddings) {
+  OptimizerSection options;
+  options.weight_decay = 0.5;
+  options.decay_convolutions = false;
+  auto model = MakeModel();
+  Optimizer optimizer(model.get(), options);
+  model->ZeroGradients();
+  std::map<std::string, std::vector<float>> before;
+  for (const Parameter* p : model->parameters()) before[p->name] = p->master.ToVector<float>();
+  optimizer.Step(0.1, 0, Tensor(), 1);  // no gradient: only decay moves anything
+  std::map<ParameterKind, int> kinds;
+  for (const Parameter* p : model->parameters()) {
+    ++kinds[p->kind];
+    const bool decayed = p->kind == ParameterKind::kMatrix || p->kind == ParameterKind::kEmbedding;
+    const std::vector<float> after = p->master.ToVector<float>();
+    for (size_t i = 0; i < after.size(); ++i) {
+      const float expected = before[p->name][i] * (decayed ? 0.95f : 1.0f);
+      ASSERT_FLOAT_EQ(after[i], expected) << p->name;
+    }
+  }
+  EXPECT_EQ(kinds.size(), 7u) << "the model should have every kind of parameter";
+  options.decay_embeddings = false;
+  options.decay_convolutions = true;
+  EXPECT_FALSE(IsDecayed(ParameterKind::kEmbedding, options));
+  EXPECT_TRUE(IsDecayed(ParameterKind::kConvolution, options));
+}
+
+TEST(TrainStep, LowersTheLossOfItsBatch) {
+  auto model = MakeModel();
+  Optimizer optimizer(model.get(), {});
+  const Batch batch = MakeBatch(2, 16, 50);
+  const StepResult first = TrainStep(model.get(), &optimizer, {&batch, 1}, 1e-2, 1.0, 1);
+  EXPECT_TRUE(first.updated);
+  EXPECT_GT(first.grad_norm, 0);
+  StepResult last;
+  for (int64_t update = 2; update <= 8; ++update) {
+    last = TrainStep(model.get(), &optimizer, {&batch, 1}, 1e-2, 1.0, update);
+  }
+  EXPECT_LT(last.loss, 0.8 * first.loss);
+}
+
+TEST(TrainStep, ANonFiniteStepChangesNothing) {
+  auto model = MakeModel();
+  Optimizer optimizer(model.get(), {});
+  const Batch batch = MakeBatch(2, 16, 50);
+  TrainStep(model.get(), &optimizer, {&batch, 1}, 1e-2, 1.0, 1);
+  Parameter* broken = model->parameters()[3];
+  const float good = broken->master.data<float>()[0];
+  broken->master.data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+  const auto before = Copy(model.get(), optimizer);
+  const StepResult result = TrainStep(model.get(), &optimizer, {&batch, 1}, 1e-2, 1.0, 2);
+  EXPECT_FALSE(result.updated);
+  EXPECT_EQ(DescribeNonFinite(model.get(), result), "the loss (nan)");
+  const auto after = Copy(model.get(), optimizer);
+  for (size_t i = 0; i < before.size(); ++i) {
+    EXPECT_EQ(std::memcmp(before[i].data(), after[i].data(), before[i].size() * sizeof(float)), 0);
+  }
+  broken->master.data<float>()[0] = good;
+  EXPECT_TRUE(TrainStep(model.get(), &optimizer, {&batch, 1}, 1e-2, 1.0, 2).updated);
+}
+
+TEST(ModelCost, AgreesWithWhatTheTapeCounts) {
+  auto model = MakeModel();
+  Optimizer optimizer(model.get(), {});
+  const Batch batch = MakeBatch(2, 64, 50);
+  const StepResult result = TrainStep(model.get(), &optimizer, {&batch, 1}, 1e-3, 1.0, 1);
+  const double estimate = 3 * ForwardFlopsPerToken(TinyConfig(50), 64) * 128;
+  EXPECT_NEAR(result.flops / estimate, 1, 0.01);
+}
+
+}  // namespace
+}  // namespace wyvern
