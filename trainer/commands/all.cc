@@ -5,7 +5,9 @@
 #include "trainer/commands/config.h"
 #include "trainer/commands/data.h"
 #include "trainer/commands/eval.h"
+#include "trainer/commands/export.h"
 #include "trainer/commands/generate.h"
+#include "trainer/commands/import.h"
 #include "trainer/commands/parity.h"
 #include "trainer/commands/selftest.h"
 #include "trainer/commands/train.h"
@@ -19,6 +21,8 @@ void AddAllCommands(CLI::App& app, int* exit_code) {
   AddEvalCommand(app, exit_code);
   AddGenerateCommand(app, exit_code);
   AddCheckpointCommand(app, exit_code);
+  AddImportCommand(app, exit_code);
+  AddExportCommand(app, exit_code);
   AddParityCommand(app, exit_code);
   AddSelftestCommand(app, exit_code);
   AddBenchCommand(app, exit_code);

@@ -67,7 +67,7 @@ void AddParityCommand(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
       "parity", "Compare with the reference.safetensors of a Hugging Face folder, as a table");
-  command->add_option("hf_dir", options->dir, "Folder with config.json, weights and reference")
+  command->add_option("HF_DIR", options->dir, "Folder with config.json, weights and reference")
       ->required();
   command->add_option("--device", options->device, "cpu or cuda (default cpu)")
       ->check(CLI::IsMember({"cpu", "cuda"}));

@@ -26,6 +26,8 @@ struct HfConfig {
   HfFamily family = HfFamily::kDeltaNet;
   ModelConfig model;
   std::vector<std::string> warnings;  // keys that Wyvern does not know, one sentence each
+  // What a later export writes again: unknown keys, token ids, max_position_embeddings, model_type.
+  nlohmann::json kept;
 };
 
 // Reads a parsed config.json. InvalidArgument lists every fault by its key: what is mistyped or
@@ -33,10 +35,12 @@ struct HfConfig {
 absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config);
 
 struct HfWriteOptions {
-  std::optional<HfFamily> family;  // of a model of attention layers alone; else it is determined
-  std::string dtype = "float32";   // of the weights beside it: "float32" or "bfloat16"
-  int64_t max_position_embeddings = 2048;  // size of the readers' RoPE tables, no limit of Wyvern
-  std::optional<int64_t> bos_token_id, eos_token_id;
+  // Unset: that of the delta-rule layers; without any, llama if it can hold the model, else
+  // transformer.
+  std::optional<HfFamily> family;
+  std::string dtype = "float32";  // of the weights beside it: "float32" or "bfloat16"
+  // Further keys, such as HfConfig::kept; they never replace one that describes the model.
+  nlohmann::json keep;
 };
 
 struct HfConfigFile {

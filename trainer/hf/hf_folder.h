@@ -47,6 +47,7 @@ struct HfModel {
   HfFamily family = HfFamily::kDeltaNet;
   std::unique_ptr<Model> model;
   std::vector<std::string> warnings;
+  nlohmann::json kept;  // HfConfig::kept
 };
 absl::StatusOr<HfModel> LoadHfFolder(const std::string& dir, Device device, DType compute,
                                      bool trainable);
@@ -54,6 +55,7 @@ absl::StatusOr<HfModel> LoadHfFolder(const std::string& dir, Device device, DTyp
 struct HfExportOptions {
   HfWriteOptions config;
   int64_t max_shard_bytes = int64_t{5} << 30;
+  std::map<std::string, std::string> more_files;  // name -> content: a tokenizer
 };
 
 // Writes a folder that flash-linear-attention or transformers load. The weights are the masters,

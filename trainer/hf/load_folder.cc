@@ -175,7 +175,8 @@ absl::StatusOr<HfModel> LoadHfFolder(const std::string& dir, Device device, DTyp
   RETURN_IF_ERROR(HfWeights::Open(dir).status());
   HfModel result{.family = config.family,
                  .model = Model::Create(config.model, device, compute, trainable),
-                 .warnings = config.warnings};
+                 .warnings = config.warnings,
+                 .kept = config.kept};
   RETURN_IF_ERROR(LoadHfWeights(dir, config.family, result.model.get()));
   return result;
 }

@@ -5,6 +5,7 @@
 #include "absl/strings/str_join.h"
 #include "trainer/hf/hf_config.h"
 #include "trainer/hf/key_reader.h"
+#include "trainer/hf/read_attention.h"
 
 namespace wyvern {
 
@@ -98,13 +99,6 @@ void ReadVocabulary(KeyReader* r, ModelConfig* m) {
 void UseEverywhere(const std::string& name, MixerConfig mixer, ModelConfig* m) {
   m->mixers[name] = std::move(mixer);
   m->pattern = {name};
-}
-
-// A name for the mixer that is not taken.
-std::string FreeName(const ModelConfig& m, const std::string& wanted) {
-  std::string name = wanted;
-  for (int i = 2; m.mixers.count(name) > 0; ++i) name = absl::StrCat(wanted, "_", i);
-  return name;
 }
 
 // ---- FLA --------------------------------------------------------------------------------------
@@ -220,112 +214,7 @@ DeltaMixerConfig ReadGated(KeyReader* r, HfFamily family) {
   return d;
 }
 
-// One attention spec of a hybrid: its mixer, and the layers that it takes.
-void ReadAttentionSpec(const nlohmann::json& spec, const std::string& prefix, ModelConfig* m,
-                       std::vector<std::string>* faults, std::vector<std::string>* unread) {
-  if (!spec.is_object()) {
-    faults->push_back(absl::StrCat(prefix, " expected an object"));
-    return;
-  }
-  KeyReader r(spec, prefix, faults);
-  AttentionMixerConfig a;
-  if (!r.Has("num_heads")) r.Fault("num_heads", "is missing");
-  r.Int("num_heads", &a.num_heads);
-  r.Int("num_kv_heads", &a.num_kv_heads);
-  r.Bool("qkv_bias", &a.qkv_bias);
-  r.Real("rope_theta", &a.rope_theta);
-  std::optional<int64_t> window;
-  r.Int("window_size", &window);
-  if (window.has_value() && *window < 1) {
-    r.Fault("window_size", absl::StrCat("expected a positive number or null, got ", *window));
-  }
-  a.window = std::max<int64_t>(window.value_or(0), 0);
-  const std::string name = FreeName(*m, a.window > 0 ? "sliding" : "attention");
-  std::vector<int64_t> layers;
-  const nlohmann::json& listed = r.Json("layers");
-  if (!listed.is_array()) {
-    r.Fault("layers", "expected a list of layer numbers");
-  } else {
-    for (const nlohmann::json& layer : listed) {
-      if (!layer.is_number_integer() || layer.get<int64_t>() < 0 ||
-          layer.get<int64_t>() >= m->num_layers) {
-        r.Fault("layers",
-                absl::StrCat(layer.dump(), " is not a layer from 0 to ", m->num_layers - 1));
-      } else {
-        layers.push_back(layer.get<int64_t>() + 1);
-      }
-    }
-  }
-  for (const std::string& key : r.Unread()) unread->push_back(key);
-  if (layers.empty()) return;  // a spec for no layer
-  m->mixers[name] = a;
-  m->at[name] = layers;
-}
-
-void ReadHybrid(const nlohmann::json& attn, ModelConfig* m, std::vector<std::string>* faults,
-                std::vector<std::string>* unread) {
-  if (attn.is_null()) return;
-  if (!attn.is_array()) {
-    ReadAttentionSpec(attn, "attn.", m, faults, unread);
-  } else {
-    for (size_t i = 0; i < attn.size(); ++i) {
-      ReadAttentionSpec(attn[i], absl::StrCat("attn[", i, "]."), m, faults, unread);
-    }
-  }
-  size_t num_attention = 0;
-  for (const auto& [name, layers] : m->at) num_attention += layers.size();
-  if (num_attention == static_cast<size_t>(m->num_layers)) {  // no layer is left to the others
-    m->mixers.erase(m->pattern.front());
-    m->pattern.clear();
-  }
-}
-
-AttentionMixerConfig ReadTransformer(KeyReader* r) {
-  AttentionMixerConfig a{.num_heads = 32};
-  r->Int("num_heads", &a.num_heads);
-  r->Int("num_kv_heads", &a.num_kv_heads);
-  r->Bool("qkv_bias", &a.qkv_bias);
-  r->Bool("qk_norm", &a.qk_norm);  // of eps 1e-5, our default, whatever norm_eps says
-  std::optional<int64_t> window;
-  r->Int("window_size", &window);
-  if (window.has_value() && *window < 1) {
-    r->Fault("window_size", absl::StrCat("expected a positive number or null, got ", *window));
-  }
-  a.window = std::max<int64_t>(window.value_or(0), 0);
-  r->Real("rope_theta", &a.rope_theta);
-  r->Only("elementwise_affine", true, "norms have gains");
-  return a;
-}
-
 // ---- Hugging Face -----------------------------------------------------------------------------
-
-// transformers 5 writes rope_parameters {rope_type, rope_theta}; version 4 wrote rope_theta and
-// rope_scaling {rope_type or type, ...}.
-double ReadRopeTheta(KeyReader* r, std::vector<std::string>* faults,
-                     std::vector<std::string>* unread) {
-  std::optional<double> outer, inner;
-  r->Real("rope_theta", &outer);
-  for (const char* key : {"rope_parameters", "rope_scaling"}) {
-    const nlohmann::json& value = r->Json(key);
-    if (value.is_null()) continue;
-    if (!value.is_object()) {
-      r->Fault(key, "expected an object");
-      continue;
-    }
-    KeyReader rope(value, absl::StrCat(key, "."), faults);
-    for (const char* type_key : {"rope_type", "type"}) {
-      rope.Only(type_key, "default", "rotary embeddings are not scaled");
-    }
-    rope.Only("partial_rotary_factor", 1.0, "the whole head rotates");
-    rope.Real("rope_theta", &inner);
-    for (const std::string& unknown : rope.Unread()) unread->push_back(unknown);
-  }
-  if (outer.has_value() && inner.has_value() && *outer != *inner) {
-    r->Fault("rope_theta",
-             absl::StrCat(*outer, " contradicts rope_parameters.rope_theta ", *inner));
-  }
-  return inner.value_or(outer.value_or(10000));
-}
 
 AttentionMixerConfig ReadLlama(KeyReader* r, ModelConfig* m, std::vector<std::string>* faults,
                                std::vector<std::string>* unread) {
@@ -341,20 +230,12 @@ AttentionMixerConfig ReadLlama(KeyReader* r, ModelConfig* m, std::vector<std::st
   }
   r->Real("rms_norm_eps", &m->norm_eps);
   r->Bool("mlp_bias", &m->mlp_bias);
-  AttentionMixerConfig a{.num_heads = 32};
-  r->Int("num_attention_heads", &a.num_heads);
-  r->Int("num_key_value_heads", &a.num_kv_heads);
-  r->Int("head_dim", &a.head_dim);
-  r->Bool("attention_bias", &a.qkv_bias);
-  a.output_bias = a.qkv_bias;
-  a.rope_theta = ReadRopeTheta(r, faults, unread);
+  const AttentionMixerConfig a = ReadLlamaAttention(r, faults, unread);
   std::string act = "silu";
   r->String("hidden_act", &act);
   if (act != "silu" && act != "swish") {
     r->Fault("hidden_act", absl::StrCat("\"", act, "\" is not supported: the MLP is SwiGLU"));
   }
-  r->Only("attention_dropout", 0.0, "there is no dropout");
-  r->Only("partial_rotary_factor", 1.0, "the whole head rotates");
   r->Ignore({"pretraining_tp"});  // splits products, changes no result
   return a;
 }
@@ -390,7 +271,7 @@ absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config) {
       UseEverywhere("kda", ReadGated(&r, *family), &m);
       break;
     case HfFamily::kTransformer:
-      UseEverywhere("attention", ReadTransformer(&r), &m);
+      UseEverywhere("attention", ReadTransformerAttention(&r), &m);
       break;
     case HfFamily::kLlama:
       UseEverywhere("attention", ReadLlama(&r, &m, &faults, &unread), &m);
@@ -404,7 +285,15 @@ absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config) {
     return absl::InvalidArgumentError(
         absl::StrCat("config.json: ", absl::StrJoin(faults, "\nconfig.json: ")));
   }
-  for (const std::string& key : r.Unread()) unread.push_back(key);
+  result.kept = nlohmann::json::object();
+  for (const char* key :
+       {"model_type", "bos_token_id", "eos_token_id", "max_position_embeddings"}) {
+    if (r.Has(key)) result.kept[key] = config[key];
+  }
+  for (const std::string& key : r.Unread()) {
+    result.kept[key] = config[key];
+    unread.push_back(key);
+  }
   for (const std::string& key : unread) {
     result.warnings.push_back(
         absl::StrCat("config.json: ", key, ": unknown to Wyvern and left out of account"));

@@ -78,6 +78,9 @@ absl::Status WriteFolder(Model* model, const std::string& dir, const HfConfigFil
     RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(dir, "/model.safetensors.index.json"),
                                         index.dump(2) + "\n"));
   }
+  for (const auto& [name, content] : options.more_files) {
+    RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(dir, "/", name), content));
+  }
   return WriteFileAtomically(absl::StrCat(dir, "/config.json"), config.config.dump(2) + "\n");
 }
 

@@ -109,7 +109,10 @@ Reasons WhyNot(const ModelConfig& m, const std::vector<MixerConfig>& layers, HfF
       break;
     }
   }
-  if (first == nullptr) return {"it has no layer of that kind"};
+  if (first == nullptr) {
+    if (why.empty()) why.push_back("it has no layer of that kind");
+    return why;
+  }
   if (!attention_only) {
     CheckDelta(std::get<DeltaMixerConfig>(*first), family, &why);
   }
@@ -280,9 +283,6 @@ absl::StatusOr<HfConfigFile> WriteHfConfig(const ModelConfig& model,
   ASSIGN_OR_RETURN(const HfFamily family, ChooseFamily(model, layers, options.family));
   HfConfigFile file{.family = family};
   nlohmann::json& c = file.config;
-  const auto token = [](std::optional<int64_t> id) {
-    return id.has_value() ? nlohmann::json(*id) : nlohmann::json(nullptr);
-  };
   c["architectures"] = nlohmann::json::array({Architecture(family)});
   c["model_type"] = ModelType(family);
   c["dtype"] = options.dtype;
@@ -293,11 +293,11 @@ absl::StatusOr<HfConfigFile> WriteHfConfig(const ModelConfig& model,
   c["intermediate_size"] = model.IntermediateSize();
   c["initializer_range"] = model.initializer_range;
   c["tie_word_embeddings"] = model.tie_embeddings;
-  c["max_position_embeddings"] = options.max_position_embeddings;
+  c["max_position_embeddings"] = 2048;  // size of the readers' RoPE tables, no limit of ours
   c["pad_token_id"] =
       model.padding_id < 0 ? nlohmann::json(nullptr) : nlohmann::json(model.padding_id);
-  c["bos_token_id"] = token(options.bos_token_id);
-  c["eos_token_id"] = token(options.eos_token_id);
+  c["bos_token_id"] = nullptr;
+  c["eos_token_id"] = nullptr;
   c["use_cache"] = true;
   if (family == HfFamily::kLlama) {
     c["rms_norm_eps"] = model.norm_eps;
@@ -310,15 +310,20 @@ absl::StatusOr<HfConfigFile> WriteHfConfig(const ModelConfig& model,
   }
   if (family == HfFamily::kLlama || family == HfFamily::kTransformer) {
     WriteAttention(std::get<AttentionMixerConfig>(layers[0]), family, &c);
-    return file;
+  } else {
+    for (const MixerConfig& layer : layers) {
+      const auto* d = std::get_if<DeltaMixerConfig>(&layer);
+      if (d == nullptr) continue;
+      RETURN_IF_ERROR(WriteDelta(model, *d, family, &c));
+      break;
+    }
+    c["attn"] = HybridJson(layers);
   }
-  for (const MixerConfig& layer : layers) {
-    const auto* d = std::get_if<DeltaMixerConfig>(&layer);
-    if (d == nullptr) continue;
-    RETURN_IF_ERROR(WriteDelta(model, *d, family, &c));
-    break;
+  const std::set<std::string> free_keys = {"bos_token_id", "eos_token_id",
+                                           "max_position_embeddings"};
+  for (const auto& [key, value] : options.keep.items()) {
+    if (!c.contains(key) || free_keys.count(key) > 0) c[key] = value;
   }
-  c["attn"] = HybridJson(layers);
   return file;
 }
 

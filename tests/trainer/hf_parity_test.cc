@@ -1,0 +1,91 @@
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "absl/strings/match.h"
+#include "data/file.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/golden.h"
+#include "tests/trainer/hf_models.h"
+#include "trainer/hf/parity.h"
+
+namespace wyvern {
+namespace {
+
+std::string Folder(const std::string& name) {
+  const std::string golden = GoldenFolder();
+  const std::string folder = golden + "/hf/" + name;
+  return !golden.empty() && std::filesystem::is_directory(folder) ? folder : "";
+}
+
+class HfParity : public testing::TestWithParam<const char*> {};
+
+TEST_P(HfParity, HoldsInFp32) {
+  const std::string folder = Folder(GetParam());
+  if (folder.empty()) GTEST_SKIP() << "no golden folder hf/" << GetParam();
+  const auto report =
+      RunParity(folder, Device::kCpu, DType::kFloat32, DefaultParityLimits(DType::kFloat32));
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_TRUE(report->warnings.empty()) << report->warnings.front();
+  for (const ParityRow& row : report->rows) {
+    EXPECT_TRUE(row.passed()) << row.quantity << ": " << row.error << " > " << row.limit;
+  }
+  EXPECT_GT(report->rows.size(), 30u);
+}
+
+std::string Identifier(std::string name) {
+  for (char& c : name) c = c == '-' ? '_' : c;
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, HfParity,
+                         testing::Values("fla-delta_net", "fla-delta_net-gate-neg-eigval",
+                                         "fla-delta_net-swa", "fla-gated_deltanet", "fla-kda",
+                                         "fla-transformer", "hf-llama"),
+                         [](const auto& info) { return Identifier(info.param); });
+
+// Parity must see what it is for: the same weights under slightly other mathematics.
+TEST(HfParity, FailsWhenTheMathematicsDiffers) {
+  const std::string source = Folder("fla-delta_net-swa");
+  if (source.empty()) GTEST_SKIP() << "no golden folder hf/fla-delta_net-swa";
+  const auto text = ReadFile(source + "/config.json");
+  ASSERT_TRUE(text.ok());
+  const auto failures = [&](const std::string& pointer, const nlohmann::json& value) {
+    const TemporaryFolder folder;
+    for (const char* name : {"model.safetensors", "reference.safetensors"}) {
+      std::filesystem::copy_file(source + "/" + name, folder / name);
+    }
+    nlohmann::json config = nlohmann::json::parse(*text);
+    config[nlohmann::json::json_pointer(pointer)] = value;
+    EXPECT_TRUE(WriteFileAtomically(folder / "config.json", config.dump()).ok());
+    ParityLimits limits;
+    limits.later_steps = 1e-5;
+    const auto report = RunParity(folder / ".", Device::kCpu, DType::kFloat32, limits);
+    EXPECT_TRUE(report.ok()) << report.status();
+    EXPECT_FALSE(report->rows[0].passed()) << pointer << " does not change the logits";
+    EXPECT_FALSE(report->passed());
+  };
+  failures("/norm_eps", 2e-6);
+  failures("/attn/window_size", 33);
+  failures("/attn/rope_theta", 10100.0);
+  failures("/allow_neg_eigval", true);
+}
+
+TEST(HfParity, AReferenceThatDoesNotFitIsAnError) {
+  const std::string source = Folder("hf-llama"), other = Folder("fla-kda");
+  if (source.empty() || other.empty()) GTEST_SKIP() << "no golden folders";
+  const TemporaryFolder folder;
+  for (const char* name : {"model.safetensors", "config.json"}) {
+    std::filesystem::copy_file(source + "/" + name, folder / name);
+  }
+  const auto run = [&] {
+    return RunParity(folder / ".", Device::kCpu, DType::kFloat32, ParityLimits()).status();
+  };
+  EXPECT_TRUE(absl::StrContains(run().message(), "reference.safetensors")) << run();
+  std::filesystem::copy_file(other + "/reference.safetensors", folder / "reference.safetensors");
+  EXPECT_TRUE(absl::StrContains(run().message(), "gradients")) << run();
+}
+
+}  // namespace
+}  // namespace wyvern

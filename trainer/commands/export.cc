@@ -1,0 +1,89 @@
+#include "trainer/commands/export.h"
+
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/runtime/status.h"
+#include "trainer/checkpoint_model.h"
+#include "trainer/commands/command.h"
+#include "trainer/hf/hf_folder.h"
+
+namespace wyvern {
+namespace {
+
+struct Options {
+  std::string checkpoint, dir, dtype = "fp32", family = "auto";
+  double max_shard_gb = 5;
+  int64_t max_positions = 0;
+};
+
+// Token ids and the SentencePiece model, where the checkpoint has a tokenizer.
+absl::Status AddTokenizer(const std::string& checkpoint, HfExportOptions* options) {
+  const auto tokenizer = LoadCheckpointTokenizer(checkpoint);
+  if (absl::IsNotFound(tokenizer.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(tokenizer.status());
+  nlohmann::json& keep = options->config.keep;
+  if ((*tokenizer)->bos_id().has_value()) keep["bos_token_id"] = *(*tokenizer)->bos_id();
+  if ((*tokenizer)->eos_id().has_value()) keep["eos_token_id"] = *(*tokenizer)->eos_id();
+  if ((*tokenizer)->kind() == "sentencepiece") {
+    options->more_files["tokenizer.model"] = (*tokenizer)->model();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Run(const Options& options) {
+  HfExportOptions out;
+  out.config.dtype = options.dtype == "bf16" ? "bfloat16" : "float32";
+  out.max_shard_bytes = static_cast<int64_t>(options.max_shard_gb * 1e9);
+  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpoint(options.checkpoint));
+  if (info.meta.is_object() && info.meta.contains("huggingface") &&
+      info.meta["huggingface"].is_object()) {
+    out.config.keep = info.meta["huggingface"];
+  }
+  RETURN_IF_ERROR(AddTokenizer(info.path, &out));
+  if (options.max_positions > 0) out.config.keep["max_position_embeddings"] = options.max_positions;
+  if (options.family != "auto") {
+    out.config.family = FamilyOfModelType(options.family);
+  } else if (out.config.keep.contains("model_type") && out.config.keep["model_type"].is_string()) {
+    out.config.family = FamilyOfModelType(out.config.keep["model_type"].get<std::string>());
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                   LoadModel(info.path, Device::kCpu, DType::kFloat32, /*trainable=*/false));
+  RETURN_IF_ERROR(SaveHfFolder(model.get(), options.dir, out));
+  std::printf("%s: %lld parameters in %s -> %s\n", info.path.c_str(),
+              static_cast<long long>(model->num_parameters()), options.dtype.c_str(),
+              options.dir.c_str());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddExportCommand(CLI::App& app, int* exit_code) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand(
+      "export", "Write a Hugging Face folder that flash-linear-attention or transformers load");
+  command
+      ->add_option("CHECKPOINT", options->checkpoint,
+                   "Checkpoint folder, or a run folder, of which the newest is taken")
+      ->required();
+  command->add_option("HF_DIR", options->dir, "Folder to write; must not exist, or be empty")
+      ->required();
+  command->add_option("--dtype", options->dtype, "fp32 (default) or bf16")
+      ->check(CLI::IsMember({"fp32", "bf16"}));
+  command
+      ->add_option("--family", options->family,
+                   "auto (default), or of a model of attention layers alone llama or transformer")
+      ->check(
+          CLI::IsMember({"auto", "delta_net", "gated_deltanet", "kda", "transformer", "llama"}));
+  command->add_option("--max-shard-gb", options->max_shard_gb, "Largest file in 10^9 bytes (5)")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--max-positions", options->max_positions,
+                   "max_position_embeddings of config.json (2048, or as imported)")
+      ->check(CLI::PositiveNumber);
+  command->callback([=] { *exit_code = ExitCode(Run(*options)); });
+}
+
+}  // namespace wyvern
