@@ -4,6 +4,7 @@
 //   meta["model"]      the configuration (trainer/model_json.h)
 //   meta["tokenizer"]  {"kind", "hash", "vocab_size"}; the serialized model is the uint8 tensor
 //                      "tokenizer/model". Absent when no tokenizer was given.
+//   meta["config"]     the run's configuration as YAML, where a run wrote the checkpoint
 //   "model/<parameter>"              fp32 masters (fp64 in an fp64 model)
 //   "optimizer/<parameter>/<state>"  whatever the optimizer keeps
 #ifndef WYVERN_TRAINER_CHECKPOINT_MODEL_H_

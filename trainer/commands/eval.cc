@@ -12,6 +12,7 @@
 #include "trainer/checkpoint_model.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/place.h"
+#include "trainer/config/load.h"
 #include "trainer/eval.h"
 
 namespace wyvern {
@@ -22,14 +23,16 @@ struct Options {
   PlaceOptions place;
   int64_t batches = 0;
   int64_t batch = 8;
-  int64_t seq_len = 2048;
-  std::string boundary = "reset";
+  int64_t seq_len = 0;  // 0, "": as the checkpoint's run was trained
+  std::string boundary;
   bool json = false;
 };
 
-void Print(const EvalResult& result, double seconds) {
+void Print(const Options& options, const EvalResult& result, double seconds) {
   std::printf("loss        %.6f nats per token\nperplexity  %.4f\n", result.loss,
               result.perplexity);
+  std::printf("windows     %lld tokens, document boundary %s\n",
+              static_cast<long long>(options.seq_len), options.boundary.c_str());
   std::printf("tokens      %lld, of which %lld predicted; %.0f tokens/s\n",
               static_cast<long long>(result.num_tokens), static_cast<long long>(result.num_targets),
               static_cast<double>(result.num_tokens) / seconds);
@@ -59,7 +62,25 @@ absl::Status CheckData(const Options& options, const Model& model, const TokenSt
   return absl::OkStatus();
 }
 
-absl::Status RunEval(const Options& options) {
+// Fills in what the user left open from the run that wrote the checkpoint; an imported model has
+// none.
+absl::Status ResolveWindows(Options* options) {
+  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpoint(options->checkpoint));
+  DataSection data;
+  if (info.meta.is_object() && info.meta.contains("config") && info.meta["config"].is_string()) {
+    ASSIGN_OR_RETURN(const RunConfig config,
+                     ParseRunConfig(info.meta["config"].get<std::string>(), info.path));
+    data = config.data;
+  }
+  if (options->seq_len == 0) options->seq_len = data.seq_len;
+  if (options->boundary.empty()) {
+    options->boundary = data.document_boundary == BoundaryChoice::kNone ? "none" : "reset";
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunEval(Options options) {
+  RETURN_IF_ERROR(ResolveWindows(&options));
   ASSIGN_OR_RETURN(const Place place, ChoosePlace(options.place));
   ASSIGN_OR_RETURN(const std::shared_ptr<TokenStore> store, TokenStore::Open(options.data));
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
@@ -87,7 +108,7 @@ absl::Status RunEval(const Options& options) {
   if (options.json) {
     std::printf("%s\n", result.ToJson().dump(2).c_str());
   } else {
-    Print(result, seconds.count());
+    Print(options, result, seconds.count());
   }
   return absl::OkStatus();
 }
@@ -107,11 +128,13 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
       ->check(CLI::NonNegativeNumber);
   command->add_option("--batch", options->batch, "Windows per batch (8)")
       ->check(CLI::PositiveNumber);
-  command->add_option("--seq-len", options->seq_len, "Tokens per window (2048)")
+  command
+      ->add_option("--seq-len", options->seq_len, "Tokens per window (as in training, else 2048)")
       ->check(CLI::PositiveNumber);
   command
-      ->add_option("--document-boundary", options->boundary,
-                   "reset (state starts anew at each document) or none")
+      ->add_option(
+          "--document-boundary", options->boundary,
+          "reset (state starts anew at each document) or none (as in training, else reset)")
       ->check(CLI::IsMember({"reset", "none"}));
   command->add_flag("--json", options->json, "Print one JSON object instead of a table");
   options->place.AddTo(command);
