@@ -33,6 +33,22 @@ struct OpCase {
   bool finite_differences = true;
 };
 
+// How an input of a bench case is drawn. An empty shape: the optional input is absent.
+struct BenchInput {
+  Shape shape;
+  double mean = 0, stddev = 1;
+  bool parameter = false;  // its gradient is added into a buffer, as in training
+};
+
+// An application of an op at the size of real work, for timing.
+template <class Op>
+struct BenchCase {
+  std::string name;
+  typename Op::template Inputs<BenchInput> in;
+  typename Op::Params params;               // index tensors on the CPU
+  std::vector<std::string> unused_outputs;  // those that send no gradient back
+};
+
 // Draws for cases: normal or uniform fp64 CPU tensors. Each call advances the stream.
 class CaseRandom {
  public:

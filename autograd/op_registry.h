@@ -23,7 +23,7 @@ struct CheckResult {
 
 struct BenchResult {
   std::string op, case_name, direction;  // "forward" or "backward"
-  double ms = 0;                         // median of device-event times after warm-up
+  double ms = 0;                         // median after warm-up; of device events on CUDA
   double flops = 0, bytes = 0;           // necessary work, from EstimateCost
 };
 
@@ -32,6 +32,7 @@ struct OpRow {
   // Runs every case on `device`. On the CPU: finite differences in fp64 and fp32 against fp64. On
   // CUDA: bf16 and fp32 against the CPU's fp64, poisoned outputs and bitwise repetition.
   std::function<std::vector<CheckResult>(Device device)> check;
+  // Times every bench case in bf16 on CUDA, in fp32 on the CPU with smaller shapes.
   std::function<std::vector<BenchResult>(Device device)> bench;
 };
 

@@ -49,6 +49,7 @@ struct Attention {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<Attention>> Cases();
+  static std::vector<BenchCase<Attention>> BenchCases(Device device);
 };
 
 }  // namespace wyvern

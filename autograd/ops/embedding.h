@@ -37,6 +37,7 @@ struct Embedding {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<Embedding>> Cases();
+  static std::vector<BenchCase<Embedding>> BenchCases(Device device);
 };
 
 }  // namespace wyvern

@@ -60,6 +60,7 @@ struct GatedDeltaRule {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<GatedDeltaRule>> Cases();
+  static std::vector<BenchCase<GatedDeltaRule>> BenchCases(Device device);
 };
 
 }  // namespace wyvern

@@ -40,6 +40,7 @@ struct GatedRmsNorm {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<GatedRmsNorm>> Cases();
+  static std::vector<BenchCase<GatedRmsNorm>> BenchCases(Device device);
 };
 
 }  // namespace wyvern

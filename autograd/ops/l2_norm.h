@@ -33,6 +33,7 @@ struct L2Norm {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<L2Norm>> Cases();
+  static std::vector<BenchCase<L2Norm>> BenchCases(Device device);
 };
 
 }  // namespace wyvern

@@ -46,6 +46,7 @@ struct LinearCrossEntropy {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<LinearCrossEntropy>> Cases();
+  static std::vector<BenchCase<LinearCrossEntropy>> BenchCases(Device device);
 };
 
 }  // namespace wyvern

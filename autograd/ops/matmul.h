@@ -33,6 +33,7 @@ struct MatMul {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<MatMul>> Cases();
+  static std::vector<BenchCase<MatMul>> BenchCases(Device device);
 };
 
 }  // namespace wyvern

@@ -1,3 +1,4 @@
+#include "autograd/op_bench.h"
 #include "autograd/op_check.h"
 #include "autograd/op_registry.h"
 #include "autograd/ops/attention.h"
@@ -19,7 +20,7 @@ namespace {
 
 template <class Op>
 OpRow Row() {
-  return {.name = Op::kName, .check = CheckOp<Op>};
+  return {.name = Op::kName, .check = CheckOp<Op>, .bench = BenchOp<Op>};
 }
 
 }  // namespace

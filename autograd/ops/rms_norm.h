@@ -37,6 +37,7 @@ struct RmsNorm {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<RmsNorm>> Cases();
+  static std::vector<BenchCase<RmsNorm>> BenchCases(Device device);
 };
 
 }  // namespace wyvern

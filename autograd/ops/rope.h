@@ -37,6 +37,7 @@ struct Rope {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<Rope>> Cases();
+  static std::vector<BenchCase<Rope>> BenchCases(Device device);
 };
 
 }  // namespace wyvern

@@ -42,6 +42,7 @@ struct ShortConv {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<ShortConv>> Cases();
+  static std::vector<BenchCase<ShortConv>> BenchCases(Device device);
 };
 
 }  // namespace wyvern

@@ -32,6 +32,7 @@ struct SigmoidGate {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<SigmoidGate>> Cases();
+  static std::vector<BenchCase<SigmoidGate>> BenchCases(Device device);
 };
 
 }  // namespace wyvern

@@ -31,6 +31,7 @@ struct Silu {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<Silu>> Cases();
+  static std::vector<BenchCase<Silu>> BenchCases(Device device);
 };
 
 }  // namespace wyvern

@@ -32,6 +32,7 @@ struct SwiGlu {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<SwiGlu>> Cases();
+  static std::vector<BenchCase<SwiGlu>> BenchCases(Device device);
 };
 
 }  // namespace wyvern

@@ -20,6 +20,13 @@ double PeakBf16Flops(const cudaDeviceProp& properties) {
   return 0;
 }
 
+double PeakBandwidth() {
+  int clock_khz = 0, bus_bits = 0;
+  CUDA_CHECK(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrMemoryClockRate, 0));
+  CUDA_CHECK(cudaDeviceGetAttribute(&bus_bits, cudaDevAttrGlobalMemoryBusWidth, 0));
+  return 2 * 1e3 * clock_khz * bus_bits / 8;  // two transfers a clock
+}
+
 cudaStream_t MakeComputeStream() {
   CUDA_CHECK(cudaSetDevice(0));
   // Freed memory stays in the pool: the next step asks for the same sizes again.
@@ -63,6 +70,7 @@ GpuInfo CurrentGpu() {
   info.num_sms = properties.multiProcessorCount;
   info.total_bytes = static_cast<int64_t>(properties.totalGlobalMem);
   info.peak_bf16_flops = PeakBf16Flops(properties);
+  info.peak_bandwidth = PeakBandwidth();
   return info;
 }
 

@@ -1,0 +1,70 @@
+// How a registry row times an op; see op_registry.h.
+#ifndef WYVERN_AUTOGRAD_OP_BENCH_H_
+#define WYVERN_AUTOGRAD_OP_BENCH_H_
+
+#include <algorithm>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "autograd/op_check.h"
+
+namespace wyvern {
+
+// A tensor of normal numbers: a million are drawn and repeated, as drawing billions on the host
+// would take longer than the timing.
+Tensor BenchTensor(const BenchInput& input, DType dtype, Device device);
+
+// Median milliseconds of one call, after warm-up. On CUDA several calls are queued between two
+// events, so that the time to launch them is hidden as it is in training.
+double MedianMilliseconds(Device device, const std::function<void()>& call);
+
+// Bytes per second, read plus written, of a large copy inside the device's memory.
+double MeasureCopyBandwidth(Device device);
+
+template <class Op>
+std::vector<BenchResult> BenchOp(Device device) {
+  const DType io = device == Device::kCuda ? DType::kBf16 : DType::kFloat32;
+  std::vector<BenchResult> results;
+  for (const BenchCase<Op>& c : Op::BenchCases(device)) {
+    typename Op::template Inputs<Tensor> in;
+    typename Op::template Inputs<GradRequest> want;
+    size_t i = 0;
+    ForEachField(
+        [&](const char*, Tensor& x, const BenchInput& input, GradRequest& request) {
+          const DType dtype = DTypeOfRole(Op::kInputRoles[i++], io);
+          if (input.shape.empty()) return;
+          x = BenchTensor(input, dtype, device);
+          request.wanted = true;
+          if (input.parameter) request.into = Tensor::Zeros(input.shape, AccDType(io), device);
+        },
+        in, c.in, want);
+    const auto params = ParamsOn<Op>(c.params, device);
+    typename Op::Saved saved;
+    typename Op::template Outputs<Tensor> d_out;
+    i = 0;
+    ForEachField(
+        [&](const char* name, Tensor& d, const Tensor& y) {
+          const DType dtype = DTypeOfRole(Op::kOutputRoles[i++], io);
+          const auto& unused = c.unused_outputs;
+          if (!y.defined() || std::find(unused.begin(), unused.end(), name) != unused.end()) return;
+          d = BenchTensor({.shape = y.shape()}, dtype, device);
+        },
+        d_out, Op::Forward(in, params, &saved));
+    const Cost cost = Op::EstimateCost(in, params);
+    const double forward = MedianMilliseconds(device, [&] {
+      typename Op::Saved unread;
+      Op::Forward(in, params, &unread);
+    });
+    const double backward = MedianMilliseconds(device, [&] { Op::Backward(saved, d_out, want); });
+    results.push_back(
+        {Op::kName, c.name, "forward", forward, cost.forward_flops, cost.forward_bytes});
+    results.push_back(
+        {Op::kName, c.name, "backward", backward, cost.backward_flops, cost.backward_bytes});
+  }
+  return results;
+}
+
+}  // namespace wyvern
+
+#endif  // WYVERN_AUTOGRAD_OP_BENCH_H_

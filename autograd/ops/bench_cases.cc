@@ -1,0 +1,215 @@
+// What `wyvern bench ops` times: each op at the size it has in a model of 1.3 billion parameters on
+// 32,768 packed tokens; on the CPU at the size of a small model.
+#include <cmath>
+
+#include "autograd/ops/attention.h"
+#include "autograd/ops/embedding.h"
+#include "autograd/ops/gated_delta_rule.h"
+#include "autograd/ops/gated_rms_norm.h"
+#include "autograd/ops/l2_norm.h"
+#include "autograd/ops/linear_cross_entropy.h"
+#include "autograd/ops/matmul.h"
+#include "autograd/ops/rms_norm.h"
+#include "autograd/ops/rope.h"
+#include "autograd/ops/short_conv.h"
+#include "autograd/ops/sigmoid_gate.h"
+#include "autograd/ops/silu.h"
+#include "autograd/ops/swiglu.h"
+
+namespace wyvern {
+namespace {
+
+struct Size {
+  int32_t num_docs, doc_length;  // tokens in short documents; T in all
+  int64_t T, width, hidden, heads, head_dim, vocab;
+};
+
+Size SizeOn(Device device) {
+  if (device == Device::kCuda) return {16, 2048, 32768, 2048, 5632, 16, 128, 32000};
+  return {2, 128, 256, 128, 352, 2, 64, 512};
+}
+
+std::vector<int32_t> Offsets(int32_t num_docs, int32_t length) {
+  std::vector<int32_t> offsets;
+  for (int32_t n = 0; n <= num_docs; ++n) offsets.push_back(n * length);
+  return offsets;
+}
+
+Tensor ToTensor(const std::vector<int32_t>& values) {
+  return Tensor::FromVector(values, {static_cast<int64_t>(values.size())});
+}
+
+Tensor RandomIds(int64_t count, int64_t bound) {
+  CaseRandom random("bench ids");
+  std::vector<int32_t> ids(count);
+  for (int32_t& id : ids) id = static_cast<int32_t>(random.Below(bound));
+  return ToTensor(ids);
+}
+
+// "16 x 2048"
+std::string DocsName(const std::vector<int32_t>& offsets) {
+  return absl::StrCat(offsets.size() - 1, " x ", offsets[1]);
+}
+
+// The same tokens as short documents and as one.
+std::vector<std::vector<int32_t>> Packings(const Size& s) {
+  return {Offsets(s.num_docs, s.doc_length), Offsets(1, static_cast<int32_t>(s.T))};
+}
+
+BenchInput Weight(Shape shape, double mean = 0, double stddev = 0.02) {
+  return {.shape = std::move(shape), .mean = mean, .stddev = stddev, .parameter = true};
+}
+
+}  // namespace
+
+std::vector<BenchCase<Attention>> Attention::BenchCases(Device device) {
+  const Size s = SizeOn(device);
+  const BenchInput heads = {.shape = {s.T, s.heads, s.head_dim}};
+  std::vector<BenchCase<Attention>> cases;
+  for (const std::vector<int32_t>& offsets : Packings(s)) {
+    for (const int64_t window : {int64_t{0}, s.T / 32}) {
+      BenchCase<Attention> c;
+      c.name = DocsName(offsets);
+      if (window > 0) absl::StrAppend(&c.name, ", window ", window);
+      c.in = {.q = heads, .k = heads, .v = heads};
+      c.params.cu_seqlens_q_host = offsets;
+      c.params.cu_seqlens_q = ToTensor(offsets);
+      c.params.window = window;
+      cases.push_back(std::move(c));
+    }
+  }
+  return cases;
+}
+
+std::vector<BenchCase<Embedding>> Embedding::BenchCases(Device device) {
+  const Size s = SizeOn(device);
+  return {{.name = absl::StrCat(s.T, " of ", s.vocab, " x ", s.width),
+           .in = {.weight = Weight({s.vocab, s.width})},
+           .params = {.ids = RandomIds(s.T, s.vocab)}}};
+}
+
+std::vector<BenchCase<GatedDeltaRule>> GatedDeltaRule::BenchCases(Device device) {
+  struct Kind {
+    const char* name;
+    DeltaDecay decay;
+    DeltaGate gate;
+  };
+  const Kind kinds[] = {
+      {"delta", DeltaDecay::kNone, DeltaGate::kLogDecay},
+      {"gdn", DeltaDecay::kPerHead, DeltaGate::kSoftplus},
+      {"kda", DeltaDecay::kPerChannel, DeltaGate::kSoftplus},
+      {"kda, bounded", DeltaDecay::kPerChannel, DeltaGate::kBounded},
+  };
+  const Size s = SizeOn(device);
+  const BenchInput heads = {.shape = {s.T, s.heads, s.head_dim}};
+  std::vector<BenchCase<GatedDeltaRule>> cases;
+  for (const std::vector<int32_t>& offsets : Packings(s)) {
+    for (const Kind& kind : kinds) {
+      BenchCase<GatedDeltaRule> c;
+      c.name = absl::StrCat(kind.name, ", ", DocsName(offsets), " x ", s.heads, " x ", s.head_dim);
+      c.in.q = c.in.k = c.in.v = heads;
+      c.in.beta.shape = {s.T, s.heads};
+      c.params.cu_seqlens_host = offsets;
+      c.params.cu_seqlens = ToTensor(offsets);
+      c.params.decay = kind.decay;
+      c.params.gate = kind.gate;
+      if (kind.decay != DeltaDecay::kNone) {
+        const bool per_channel = kind.decay == DeltaDecay::kPerChannel;
+        c.in.gate.shape = per_channel ? heads.shape : Shape{s.T, s.heads};
+        c.in.a_log = Weight({s.heads}, std::log(8.0), 0.5);
+        c.in.dt_bias = Weight(per_channel ? Shape{s.heads, s.head_dim} : Shape{s.heads}, -4.6, 1);
+      }
+      cases.push_back(std::move(c));
+    }
+  }
+  return cases;
+}
+
+std::vector<BenchCase<GatedRmsNorm>> GatedRmsNorm::BenchCases(Device device) {
+  const Size s = SizeOn(device);
+  const BenchInput x = {.shape = {s.T, s.heads, s.head_dim}};
+  return {{.name = ToString(x.shape),
+           .in = {.x = x, .gate = x, .weight = Weight({s.head_dim}, 1, 0.1)}}};
+}
+
+std::vector<BenchCase<L2Norm>> L2Norm::BenchCases(Device device) {
+  const Size s = SizeOn(device);
+  const BenchInput x = {.shape = {s.T, s.heads, s.head_dim}};
+  return {{.name = ToString(x.shape), .in = {.x = x}}};
+}
+
+std::vector<BenchCase<LinearCrossEntropy>> LinearCrossEntropy::BenchCases(Device device) {
+  const Size s = SizeOn(device);
+  BenchCase<LinearCrossEntropy> c;
+  c.name = absl::StrCat(s.T, " x ", s.width, ", ", s.vocab, " classes");
+  c.in.x.shape = {s.T, s.width};
+  c.in.weight = Weight({s.vocab, s.width});
+  c.params.targets = RandomIds(s.T, s.vocab);
+  c.params.denominator = static_cast<double>(s.T);
+  c.unused_outputs = {"token_loss"};
+  return {c};
+}
+
+std::vector<BenchCase<MatMul>> MatMul::BenchCases(Device device) {
+  const Size s = SizeOn(device);
+  std::vector<BenchCase<MatMul>> cases;
+  for (const auto& [from, to] :
+       {std::pair(s.width, s.width), std::pair(s.width, s.hidden), std::pair(s.hidden, s.width)}) {
+    BenchCase<MatMul> c;
+    c.name = absl::StrCat(s.T, " x ", from, " to ", to);
+    c.in.x.shape = {s.T, from};
+    c.in.weight = Weight({to, from});
+    cases.push_back(std::move(c));
+  }
+  return cases;
+}
+
+std::vector<BenchCase<RmsNorm>> RmsNorm::BenchCases(Device device) {
+  const Size s = SizeOn(device);
+  const BenchInput x = {.shape = {s.T, s.width}};
+  const BenchInput weight = Weight({s.width}, 1, 0.1);
+  return {
+      {.name = ToString(x.shape), .in = {.x = x, .weight = weight}},
+      {.name = absl::StrCat(ToString(x.shape), ", residual"),
+       .in = {.x = x, .residual = x, .weight = weight}},
+  };
+}
+
+std::vector<BenchCase<Rope>> Rope::BenchCases(Device device) {
+  const Size s = SizeOn(device);
+  std::vector<int32_t> positions(s.T);
+  for (int64_t t = 0; t < s.T; ++t) positions[t] = static_cast<int32_t>(t % s.doc_length);
+  const BenchInput x = {.shape = {s.T, s.heads, s.head_dim}};
+  return {
+      {.name = ToString(x.shape), .in = {.x = x}, .params = {.positions = ToTensor(positions)}}};
+}
+
+std::vector<BenchCase<ShortConv>> ShortConv::BenchCases(Device device) {
+  const Size s = SizeOn(device);
+  BenchCase<ShortConv> c;
+  c.name = absl::StrCat("[", s.T, ", ", s.width, "], width 4");
+  c.in.x.shape = {s.T, s.width};
+  c.in.weight = Weight({s.width, 4}, 0, 0.5);
+  c.params.cu_seqlens = ToTensor(Offsets(s.num_docs, s.doc_length));
+  return {c};
+}
+
+std::vector<BenchCase<SigmoidGate>> SigmoidGate::BenchCases(Device device) {
+  const Size s = SizeOn(device);
+  const BenchInput x = {.shape = {s.T, s.width}};
+  return {{.name = ToString(x.shape), .in = {.x = x, .gate = x}}};
+}
+
+std::vector<BenchCase<Silu>> Silu::BenchCases(Device device) {
+  const Size s = SizeOn(device);
+  const BenchInput x = {.shape = {s.T, s.width}};
+  return {{.name = ToString(x.shape), .in = {.x = x}}};
+}
+
+std::vector<BenchCase<SwiGlu>> SwiGlu::BenchCases(Device device) {
+  const Size s = SizeOn(device);
+  const BenchInput x = {.shape = {s.T, s.hidden}};
+  return {{.name = ToString(x.shape), .in = {.gate = x, .up = x}}};
+}
+
+}  // namespace wyvern
