@@ -7,47 +7,17 @@
 //   dg_t = sum_{i >= t} [q_i dq_i + k_i a_i - k_i b_i without Z]_i + sum_{j < t} kbar_j Z_j
 //          + e^{G_C} sum_v S dS+
 //
-// where dP' = s dP exp(G_i - G_j), dM' = beta dM exp(G_i - G_j). In dg rows and columns cancel, and
-// the gate's gradient is that small rest times large factors: both sides must see the same rounded
-// numbers. So with a decay per head dP', dM' are rounded after the product with exp(..), and with a
-// decay per channel both sides use the rounded operands q exp(G_i - a), k exp(G_i - a),
-// k exp(a - G_j) around the anchors a of gated_delta_rule_intra.cu.
+// where dP' = s dP exp(G_i - G_j), dM' = beta dM exp(G_i - G_j). Pairs (i, j) of which both are >=
+// t cancel in dg, and the gate's gradient is the small rest times large factors. With a decay per
+// head, only pairs with i >= t > j are summed, from dP_ij P_ij + beta_i dM_ij M_ij. With one per
+// channel, rows and columns see the same rounded numbers, so that they cancel exactly: both use the
+// operands q exp(G_i - a), k exp(G_i - a), k exp(a - G_j) around the anchors a of
+// gated_delta_rule_intra.cu.
 #include "kernels/cuda/gated_delta_rule.cuh"
 #include "kernels/cuda/gated_delta_rule_anchor.cuh"
 
 namespace wyvern::delta {
 namespace {
-
-// c (16 x 8) += a[row0 .. + 15][inner0 .. + 7] b[inner0 .. + 7][column0 .. + 7], tiles in shared
-// memory.
-template <typename T>
-__device__ __forceinline__ void ProductOf8(float (&c)[4], const T* a, const T* b, int row0,
-                                           int inner0, int column0) {
-  constexpr int kLd = kTileLd<T>;
-  const int g = LaneId() / 4, t = LaneId() % 4;
-  if constexpr (kIsBf16<T>) {
-    const T* rows = a + (row0 + g) * kLd + inner0 + 2 * t;
-    const T* columns = b + (inner0 + 2 * t) * kLd + column0 + g;
-    const uint32_t a0 = *reinterpret_cast<const uint32_t*>(rows);
-    const uint32_t a1 = *reinterpret_cast<const uint32_t*>(rows + 8 * kLd);
-    const uint32_t b0 = PackBf16(columns[0], columns[kLd]);
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
-        "{%0,%1,%2,%3};\n"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a0), "r"(a1), "r"(b0));
-  } else {
-#pragma unroll
-    for (int k = 0; k < 8; ++k) {
-      const float a0 = a[(row0 + g) * kLd + inner0 + k], a1 = a[(row0 + g + 8) * kLd + inner0 + k];
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        const float y = b[(inner0 + k) * kLd + column0 + 2 * t + j];
-        c[j] = fmaf(a0, y, c[j]);
-        c[2 + j] = fmaf(a1, y, c[2 + j]);
-      }
-    }
-  }
-}
 
 // The part of one thread's 16 elements in a row's dot product of two tiles; four neighbouring
 // threads share a row.
@@ -90,7 +60,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
   float* const s_u = s_sums + kTileSize<float>;
   float* const s_b = reinterpret_cast<float*>(s_t3);  // over s_t3 and s_t4
   __shared__ float s_beta[kChunk], s_g[kChunk], s_y_v[kChunk];
-  __shared__ float s_rows[3][2][kChunk];    // sums over rows: dbeta, u, z; by half of the columns
+  __shared__ float s_rows[3][2][kChunk];    // row sums: dbeta, u, z; by half of the columns
   __shared__ float s_state_dot[4 * kTile];  // sum_v S dS+ of each key channel
 
   const int64_t chunk_head = blockIdx.x;
@@ -137,21 +107,28 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
     y_v = SumOfFourLanes(y_v);
     if (tid % 4 == 0) s_y_v[tid / 4] = y_v;
     const T* m = a.m + chunk_head * kChunk * kChunk;
+    const T* p = a.p + chunk_head * kChunk * kChunk;
 #pragma unroll
     for (int part = 0; part < 4; ++part) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int i = row0 + 8 * half, j0 = column0 + 8 * part;
         const auto m_pair = *reinterpret_cast<const Vec<T, 2>*>(m + i * kChunk + j0);
+        Vec<T, 2> p_pair;
+        if constexpr (kPerHead) p_pair = *reinterpret_cast<const Vec<T, 2>*>(p + i * kChunk + j0);
 #pragma unroll
         for (int n = 0; n < 2; ++n) {
           const int j = j0 + n;
           float& p_ij = dp.c[part][2 * half + n];
           float& m_ij = dm.c[part][2 * half + n];
           const float dM = i > j ? -m_ij : 0.f;
-          row_beta[half] = fmaf(dM, ToFloatDevice(m_pair.v[n]), row_beta[half]);
+          const float dM_M = dM * ToFloatDevice(m_pair.v[n]);
+          row_beta[half] += dM_M;
           float decay = 1.f;
-          if constexpr (kPerHead) decay = i >= j ? Exp<T>(s_g[i] - s_g[j]) : 0.f;
+          if constexpr (kPerHead) {
+            s_b[i * kLdF + j] = i > j ? p_ij * ToFloatDevice(p_pair.v[n]) + s_beta[i] * dM_M : 0.f;
+            decay = i >= j ? Exp<T>(s_g[i] - s_g[j]) : 0.f;
+          }
           p_ij = i >= j ? a.scale * p_ij * decay : 0.f;
           m_ij = s_beta[i] * dM * decay;
         }
@@ -159,6 +136,24 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
     }
     StoreAcc(s_dp, dp);
     StoreAcc(s_dm, dm);
+  }
+  float dg_within = 0;  // of row tid: the sum over pairs i >= tid > j
+  if constexpr (kPerHead) {
+    __syncthreads();
+    if (tid < kChunk) {
+      float* row = s_b + tid * kLdF;
+      float before = 0;
+      for (int j = 0; j <= tid; ++j) {
+        const float own = row[j];
+        row[j] = before;
+        before += own;
+      }
+    }
+    __syncthreads();
+    if (tid < kChunk) {
+      for (int i = tid; i < kChunk; ++i) dg_within += s_b[i * kLdF + tid];
+    }
+    __syncthreads();
   }
 
   for (int kb = 0; kb < a.key_blocks; ++kb) {
@@ -225,7 +220,10 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
         dq.c[part][e] *= a.scale * decay;
         dk_row.c[part][e] = -s_beta[i] * y_s;
         dk_column.c[part][e] *= rest;
-        if constexpr (kPerHead) row_z[half] = fmaf(k, dk_column.c[part][e], row_z[half]);
+        if constexpr (kPerHead) {
+          row_u[half] += q * dq.c[part][e] + k * dk_row.c[part][e];
+          row_z[half] = fmaf(k, dk_column.c[part][e], row_z[half]);
+        }
         if constexpr (kPerChannel) u.c[part][e] = q * dq.c[part][e] + k * dk_row.c[part][e];
       }
     }
@@ -318,22 +316,8 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
     } else {
       TileMma<false, false>(dq, s_dp, s_k);
       TileMma<false, false>(dk_row, s_dm, s_k);
-      TileAcc within;
-      Clear(within);
-      TileMma<true, false>(within, s_dp, s_q);
-      TileMma<true, false>(within, s_dm, s_k);
-#pragma unroll
-      for (int part = 0; part < 4; ++part) {
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          if constexpr (kPerHead) {
-            const int i = row0 + 8 * (e / 2), d = column0 + 8 * part + e % 2;
-            const float q = ToFloatDevice(s_q[i * kLd + d]), k = ToFloatDevice(s_k[i * kLd + d]);
-            row_u[e / 2] += q * dq.c[part][e] + k * dk_row.c[part][e] - k * within.c[part][e];
-          }
-          dk_column.c[part][e] += within.c[part][e];
-        }
-      }
+      TileMma<true, false>(dk_column, s_dp, s_q);
+      TileMma<true, false>(dk_column, s_dm, s_k);
     }
 #pragma unroll
     for (int part = 0; part < 4; ++part) {
@@ -371,7 +355,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
       for (int i = kChunk - 1; i >= tid; --i) suffix += s_rows[1][0][i] + s_rows[1][1][i];
       for (int i = 0; i < tid; ++i) prefix += s_rows[2][0][i] + s_rows[2][1][i];
       for (int d = 0; d < Kp; ++d) state_dot += s_state_dot[d];
-      a.dg[at] = suffix + prefix + state_dot;
+      a.dg[at] = dg_within + suffix + prefix + state_dot;
     }
   }
 }

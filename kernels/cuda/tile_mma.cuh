@@ -245,6 +245,37 @@ __device__ __forceinline__ void FragmentMma(float (&c)[4], const FragmentA<T>& a
   }
 }
 
+// c (16 x 8) += a[row0 .. + 15][inner0 .. + 7] b[inner0 .. + 7][column0 .. + 7], tiles in shared
+// memory.
+template <typename T>
+__device__ __forceinline__ void ProductOf8(float (&c)[4], const T* a, const T* b, int row0,
+                                           int inner0, int column0) {
+  constexpr int kLd = kTileLd<T>;
+  const int g = LaneId() / 4, t = LaneId() % 4;
+  if constexpr (kIsBf16<T>) {
+    const T* rows = a + (row0 + g) * kLd + inner0 + 2 * t;
+    const T* columns = b + (inner0 + 2 * t) * kLd + column0 + g;
+    const uint32_t a0 = *reinterpret_cast<const uint32_t*>(rows);
+    const uint32_t a1 = *reinterpret_cast<const uint32_t*>(rows + 8 * kLd);
+    const uint32_t b0 = PackBf16(columns[0], columns[kLd]);
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+        "{%0,%1,%2,%3};\n"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a0), "r"(a1), "r"(b0));
+  } else {
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      const float a0 = a[(row0 + g) * kLd + inner0 + k], a1 = a[(row0 + g + 8) * kLd + inner0 + k];
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const float y = b[(inner0 + k) * kLd + column0 + 2 * t + j];
+        c[j] = fmaf(a0, y, c[j]);
+        c[2 + j] = fmaf(a1, y, c[2 + j]);
+      }
+    }
+  }
+}
+
 // ---- Moving tiles ----
 
 // acc, rounded, into a tile.
