@@ -1,9 +1,14 @@
 #include "kernels/cuda/cudnn_attention.h"
 
+// cuDNN, and the NVRTC that the headers also call, are opened when the first plan is built: a
+// machine without them runs the tiled kernels.
+#define NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING
 #define CUDNN_FRONTEND_SKIP_JSON_LIB
 #include <cudnn_frontend.h>
+#include <dlfcn.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <map>
 #include <memory>
@@ -16,6 +21,9 @@
 #include "kernels/ops/attention_config.h"
 #include "kernels/runtime/allocator.h"
 #include "kernels/runtime/check.h"
+
+// Declared by the headers; the user of dynamic loading defines it.
+void* cudnn_frontend::cudnn_dlhandle = nullptr;
 
 namespace wyvern {
 namespace {
@@ -164,23 +172,30 @@ class PlanCache {
   void Execute(const Plan& plan, std::unordered_map<int64_t, void*> pointers, StreamHandle stream) {
     const Buffer workspace(Device::kCuda, plan.workspace_bytes);
     const std::lock_guard<std::mutex> lock(mutex_);
-    CHECK(cudnnSetStream(handle_, static_cast<cudaStream_t>(stream)) == CUDNN_STATUS_SUCCESS);
+    CHECK(fe::detail::set_stream(handle_, static_cast<cudaStream_t>(stream)) ==
+          CUDNN_STATUS_SUCCESS);
     fe::error_t status = plan.graph.execute(handle_, pointers, workspace.data());
     CHECK(status.is_good(), "cuDNN attention: ", status.get_message());
   }
 
  private:
+  // Why it failed; empty on success.
+  std::string Open() {
+    // The headers prefer an older CUDA runtime over the one this program runs on.
+    setenv("CUDNN_FRONTEND_CUDART_LIB_NAME", "libcudart.so.13", /*overwrite=*/0);
+    fe::cudnn_dlhandle = dlopen("libcudnn.so.9", RTLD_NOW);
+    if (fe::cudnn_dlhandle == nullptr) return dlerror();
+    const cudnnStatus_t status = fe::detail::create_handle(&handle_);
+    if (status == CUDNN_STATUS_SUCCESS) return "";
+    handle_ = nullptr;
+    return absl::StrCat("cudnnCreate: ", fe::detail::get_error_string(status));
+  }
+
   std::unique_ptr<Plan> Make(const Key& key, bool backward) {
     std::unique_ptr<Plan> plan;
     std::string why;
     try {
-      if (handle_ == nullptr) {
-        const cudnnStatus_t status = cudnnCreate(&handle_);
-        if (status != CUDNN_STATUS_SUCCESS) {
-          handle_ = nullptr;
-          why = absl::StrCat("cudnnCreate: ", cudnnGetErrorString(status));
-        }
-      }
+      if (handle_ == nullptr) why = Open();
       if (handle_ != nullptr) {
         plan = backward ? BackwardPlan(handle_, key, &why) : ForwardPlan(handle_, key, &why);
       }
