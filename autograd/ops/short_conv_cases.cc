@@ -36,6 +36,7 @@ std::vector<OpCase<ShortConv>> ShortConv::Cases() {
   add({3, 0, 5}, 16, 5, false, true, true);
   add({33, 64, 1, 200}, 72, 4, true, true, true);
   add({129, 130}, 40, 2, true, false, true);
+  add({4001, 0, 4250}, 4, 4, true, true, true);
   std::vector<int64_t> many;
   for (int64_t n = 0; n < 150; ++n) many.push_back(n % 7);
   add(many, 24, 4, true, true, true);
