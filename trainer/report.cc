@@ -222,6 +222,10 @@ std::string Charts(const Metrics& metrics) {
        .note = "tokens/s",
        .format = Chart::Format::kCount,
        .from_zero = true});
+  // Where there is no MFU, on the CPU, its place shows the time.
+  if (metrics.Column("mfu").empty()) {
+    add("step_ms", "step time", {.title = "Step time", .note = "ms", .from_zero = true});
+  }
   add("mfu", "MFU", {.title = "MFU", .note = "share of the GPU's peak", .from_zero = true});
   return html;
 }

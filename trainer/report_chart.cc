@@ -144,9 +144,10 @@ std::string ShortNumber(double value) {
 std::vector<double> LinearTicks(double low, double high, int count) {
   const double rough = (high - low) / count;
   const double power = std::pow(10, std::floor(std::log10(rough)));
-  double step = 10 * power;
-  for (const double factor : {5.0, 2.0, 1.0}) {
-    if (factor * power >= rough) step = factor * power;
+  double step = power;
+  for (const double factor : {2.0, 5.0, 10.0}) {
+    // The nearest of them by ratio.
+    if (rough * rough > step * factor * power) step = factor * power;
   }
   std::vector<double> ticks;
   for (double i = std::ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; ++i) {

@@ -66,6 +66,7 @@ table { border-collapse: collapse; width: 100%; margin-top: 6px; }
 td { padding: 5px 0; border-top: 1px solid var(--grid); vertical-align: top; overflow-wrap: anywhere; }
 tr:first-child td { border-top: 0; }
 td:first-child { color: var(--muted); width: 32%; padding-right: 16px; }
+td:first-child::first-letter { text-transform: uppercase; }
 pre { margin: 8px 0 0; white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
 summary { cursor: pointer; font-weight: 600; }
 @media (max-width: 720px) {

@@ -80,7 +80,8 @@ TEST_F(ReportTest, ALongRunStaysSmall) {
 
 TEST(ReportChart, TicksAreRoundAndInside) {
   EXPECT_EQ(LinearTicks(0, 10, 5), (std::vector<double>{0, 2, 4, 6, 8, 10}));
-  EXPECT_EQ(LinearTicks(2.9, 4.3, 5), (std::vector<double>{3, 3.5, 4}));
+  EXPECT_EQ(LinearTicks(2.9, 4.6, 4), (std::vector<double>{3, 3.5, 4, 4.5}));
+  EXPECT_EQ(LinearTicks(0, 8.5, 4), (std::vector<double>{0, 2, 4, 6, 8}));
   EXPECT_EQ(LinearTicks(-3, 3, 4), (std::vector<double>{-2, 0, 2}));
   EXPECT_EQ(LogTicks(0.3, 12), (std::vector<double>{0.5, 1, 2, 5, 10}));
   EXPECT_EQ(LogTicks(1, 100000), (std::vector<double>{1, 10, 100, 1000, 10000, 100000}));
