@@ -1,5 +1,6 @@
 #include "trainer/console.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -9,6 +10,15 @@
 #include "absl/strings/str_format.h"
 
 namespace wyvern {
+namespace {
+
+// Columns of the terminal: a longer live line would wrap and could not be rewritten.
+size_t TerminalWidth() {
+  winsize size = {};
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+}  // namespace
 
 std::string DurationText(double seconds) {
   const int64_t s = std::llround(seconds);
@@ -37,7 +47,7 @@ void Console::Step(const StepMetrics& m, double seconds_left, double flops_per_s
   if (m.val_loss.has_value()) absl::StrAppendFormat(&text, "  validation %.4f", *m.val_loss);
   if (seconds_left >= 0) absl::StrAppend(&text, "  ", DurationText(seconds_left), " left");
   if (live_) {
-    std::printf("\r\033[K%s", text.c_str());
+    std::printf("\r\033[K%s", text.substr(0, TerminalWidth() - 1).c_str());
     line_open_ = true;
   } else {
     std::printf("%s\n", text.c_str());

@@ -61,7 +61,11 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TrainOrLoad(const RunConfig& config) 
 // What the stores depend on; written beside them, so that a changed configuration is noticed.
 absl::StatusOr<nlohmann::json> PreparationOf(const DataSource& source, const Tokenizer& tokenizer) {
   ASSIGN_OR_RETURN(const std::unique_ptr<TextSource> text, TextSource::Open(TextOf(source)));
-  return nlohmann::json{{"text", source.text},
+  std::vector<std::string> names;  // without folders: the repository may move
+  for (const std::string& file : text->files()) {
+    names.push_back(std::filesystem::path(file).filename().string());
+  }
+  return nlohmann::json{{"files", names},
                         {"text_bytes", text->file_bytes()},
                         {"field", source.field},
                         {"document_separator", source.document_separator},

@@ -74,6 +74,11 @@ absl::Status Train(const std::string& path, const std::vector<std::string>& sets
   ASSIGN_OR_RETURN(const RunConfig config, LoadRunConfig(path, sets));
   std::printf("%s on %s\n%s", config.run.name.c_str(), DeviceText(config).c_str(),
               DescribeCost(config, "  ").c_str());
+  if (config.run.device == DeviceChoice::kCuda && CudaAvailable() &&
+      CurrentGpu().peak_bf16_flops > 0) {
+    std::printf("  MFU               train FLOPs per second over %.0f TFLOP/s (%s, dense bf16)\n",
+                CurrentGpu().peak_bf16_flops / 1e12, CurrentGpu().name.c_str());
+  }
   std::fflush(stdout);
   ASSIGN_OR_RETURN(const std::unique_ptr<TrainingRun> run, TrainingRun::Open(config, resume));
   if (run->finished()) {
