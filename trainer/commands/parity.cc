@@ -15,7 +15,7 @@ namespace {
 
 struct Options {
   std::string dir, device = "cpu", dtype = "fp32";
-  std::optional<double> logits, gradients, loss, first_steps, later_steps;
+  std::optional<double> logits, gradients, loss, step_loss, step_norm;
 };
 
 absl::Status Run(const Options& options) {
@@ -38,8 +38,8 @@ absl::Status Run(const Options& options) {
   limits.logits = options.logits.value_or(limits.logits);
   limits.gradients = options.gradients.value_or(limits.gradients);
   limits.loss = options.loss.value_or(limits.loss);
-  limits.first_steps = options.first_steps.value_or(limits.first_steps);
-  if (options.later_steps.has_value()) limits.later_steps = options.later_steps;
+  if (options.step_loss.has_value()) limits.step_loss = options.step_loss;
+  if (options.step_norm.has_value()) limits.step_norm = options.step_norm;
   ASSIGN_OR_RETURN(const ParityReport report, RunParity(options.dir, device, dtype, limits));
   for (const std::string& warning : report.warnings) {
     std::fprintf(stderr, "wyvern: warning: %s\n", warning.c_str());
@@ -76,10 +76,10 @@ void AddParityCommand(CLI::App& app, int* exit_code) {
   command->add_option("--logits", options->logits, "Largest relative RMS error of the logits");
   command->add_option("--gradients", options->gradients, "... of each parameter's gradient");
   command->add_option("--loss", options->loss, "Largest relative error of the loss");
-  command->add_option("--first-steps", options->first_steps,
-                      "... of loss and gradient norm before the first two AdamW steps");
-  command->add_option("--later-steps", options->later_steps,
-                      "... before the others (default: ten times the measured drift)");
+  command->add_option("--step-loss", options->step_loss,
+                      "... before each AdamW step (default: 1e-4 before the first two, then ten "
+                      "times the measured drift)");
+  command->add_option("--step-norm", options->step_norm, "... of the gradient norm, likewise");
   command->callback([=] { *exit_code = ExitCode(Run(*options)); });
 }
 

@@ -186,12 +186,7 @@ absl::StatusOr<Trajectory> PerturbedDrift(const std::string& dir, HfFamily famil
 
 ParityLimits DefaultParityLimits(DType compute) {
   if (compute != DType::kBf16) return ParityLimits();
-  return {.logits = 3e-2,
-          .gradients = 1e-1,
-          .loss = 2e-3,
-          .first_steps = 5e-2,
-          .later_steps = 1e-1,
-          .perturbation = 0};
+  return {.logits = 5e-2, .gradients = 2e-1, .loss = 2e-3, .step_loss = 5e-3, .step_norm = 0.15};
 }
 
 bool ParityReport::passed() const {
@@ -238,19 +233,19 @@ absl::StatusOr<ParityReport> RunParity(const std::string& dir, Device device, DT
   ASSIGN_OR_RETURN(const auto norms, reference.Values("train.grad_norm", kSteps));
   const Trajectory trained = Train(model, reference);
   Trajectory drift{.loss = std::vector<double>(kSteps), .norm = std::vector<double>(kSteps)};
-  if (!limits.later_steps.has_value()) {
+  if (!limits.step_loss.has_value() || !limits.step_norm.has_value()) {
     ASSIGN_OR_RETURN(
         drift, PerturbedDrift(dir, loaded.family, reference, trained, limits.perturbation, model));
   }
   for (int step = 0; step < kSteps; ++step) {
-    const auto limit = [&](double spread) {
-      if (step < 2) return limits.first_steps;
-      return limits.later_steps.value_or(std::max(limits.least_drift, 10 * spread));
+    const auto limit = [&](const std::optional<double>& fixed, double spread) {
+      if (fixed.has_value()) return *fixed;
+      return step < 2 ? limits.first_steps : std::max(limits.least_drift, 10 * spread);
     };
     add(absl::StrCat("step ", step, " loss"), Relative(trained.loss[step], losses[step]),
-        limit(drift.loss[step]));
+        limit(limits.step_loss, drift.loss[step]));
     add(absl::StrCat("step ", step, " gradient norm"), Relative(trained.norm[step], norms[step]),
-        limit(drift.norm[step]));
+        limit(limits.step_norm, drift.norm[step]));
   }
   return report;
 }
