@@ -3,16 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "kernels/ops/adamw.h"
-#include "kernels/ops/grad_norm.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
 #include "trainer/hf/hf_folder.h"
 #include "trainer/hf/tensor_names.h"
+#include "trainer/optimizer.h"
 
 namespace wyvern {
 namespace {
@@ -100,55 +98,22 @@ struct Trajectory {
   std::vector<double> loss, norm;  // before each step; the norm before clipping
 };
 
-// AdamW at a constant rate of 1e-3, gradients clipped to a norm of 1. Decayed by 0.1: parameters of
-// two or more dimensions in the library's own module, hence convolutions [D, 1, W] too.
+// By the optimizer of training: a constant rate of 1e-3, gradients clipped to a norm of 1. Decayed
+// by 0.1: parameters of two or more dimensions in the library's own module, hence convolutions [D,
+// 1, W] too.
 Trajectory Train(Model* model, const Reference& reference) {
-  const std::vector<Parameter*> parameters = model->parameters();
-  std::map<const Parameter*, std::pair<Tensor, Tensor>> moments;
-  for (const Parameter* p : parameters) {
-    moments[p] = {Tensor::ZerosLike(p->grad), Tensor::ZerosLike(p->grad)};
-  }
-  const Device device = model->device();
-  const DType acc = AccDType(model->compute());
-  const Tensor norm = Tensor::Empty({1}, acc, device), clip = Tensor::Empty({1}, acc, device);
-  const Tensor finite = Tensor::Empty({1}, DType::kInt32, device);
+  Optimizer optimizer(model, {.beta1 = 0.9,
+                              .beta2 = 0.95,
+                              .epsilon = 1e-8,
+                              .weight_decay = 0.1,
+                              .decay_convolutions = true,
+                              .decay_embeddings = true});
   Trajectory trajectory;
-  for (int step = 0; step < kSteps; ++step) {
+  for (int step = 1; step <= kSteps; ++step) {
     trajectory.loss.push_back(LossAndGradients(model, reference));
-    Dispatch(device, model->compute(), [&](auto tag, auto io) {
-      using Io = typename decltype(io)::type;
-      using Acc = AccOf<Io>;
-      GradNormParams<Acc> norm_params{.max_norm = 1,
-                                      .norm = norm.data<Acc>(),
-                                      .clip = clip.data<Acc>(),
-                                      .finite = finite.data<int32_t>(),
-                                      .stream = ComputeStream()};
-      AdamWParams<Io> adamw{.lr = 1e-3,
-                            .beta1 = 0.9,
-                            .beta2 = 0.95,
-                            .eps = 1e-8,
-                            .step = step + 1,
-                            .grad_scale = clip.data<Acc>(),
-                            .stream = ComputeStream()};
-      for (const Parameter* p : parameters) {
-        norm_params.tensors.push_back(
-            {.num_elements = p->grad.numel(), .grad = p->grad.data<Acc>()});
-        const bool decayed = p->kind == ParameterKind::kMatrix ||
-                             p->kind == ParameterKind::kEmbedding ||
-                             p->kind == ParameterKind::kConvolution;
-        const bool has_copy = p->value.dtype() != p->master.dtype();
-        adamw.tensors.push_back({.num_elements = p->grad.numel(),
-                                 .master = p->master.data<Acc>(),
-                                 .grad = p->grad.data<Acc>(),
-                                 .m = moments[p].first.data<Acc>(),
-                                 .v = moments[p].second.data<Acc>(),
-                                 .copy = has_copy ? p->value.data<Io>() : nullptr,
-                                 .weight_decay = decayed ? 0.1 : 0});
-      }
-      GradNorm(tag, norm_params);
-      AdamW(tag, adamw);
-    });
-    trajectory.norm.push_back(OnHost(norm)[0]);
+    const Optimizer::Results results =
+        optimizer.Step(/*lr=*/1e-3, /*max_norm=*/1, /*loss=*/Tensor(), step);
+    trajectory.norm.push_back(OnHost(results.norm)[0]);
   }
   return trajectory;
 }
