@@ -80,17 +80,29 @@ Args<T> MakeArgs(const GatedDeltaRuleInputs<T>& in, const Config& config, Arena&
   const int64_t chunk_heads = static_cast<int64_t>(a.num_chunks) * a.value_heads;
   arena.Allocate(a.doc_chunks, a.num_docs + 1);
   arena.Allocate(a.chunks, a.num_chunks);
-  arena.Allocate(a.qn, a.num_tokens * a.heads * Kp);
-  arena.Allocate(a.kn, a.num_tokens * a.heads * Kp);
+  const auto padded = [&](const T* x) {
+    if (in.key_dim == Kp && MovesInVectors(x, Kp)) return x;
+    T* copy = nullptr;
+    arena.Allocate(copy, a.num_tokens * a.heads * Kp);
+    return static_cast<const T*>(copy);
+  };
+  a.q = padded(in.q);
+  a.k = padded(in.k);
+  arena.Allocate(a.q_norm, a.num_tokens * a.heads);
+  arena.Allocate(a.k_norm, a.num_tokens * a.heads);
   arena.Allocate(a.beta, token_heads);
-  a.q_decayed = a.qn;
-  a.k_decayed = a.k_bar = a.kn;
+  a.q_operand = a.q;
+  a.k_operand = a.k_bar = a.k;
   a.operand_heads = a.heads;
   if (a.decay != DeltaDecay::kNone) {
     arena.Allocate(a.g_sum, token_heads * (a.decay == DeltaDecay::kPerHead ? 1 : Kp));
-    arena.Allocate(a.q_decayed, token_heads * Kp);
-    arena.Allocate(a.k_decayed, token_heads * Kp);
-    arena.Allocate(a.k_bar, token_heads * Kp);
+  }
+  if (a.decay == DeltaDecay::kPerChannel) {
+    for (const T** operand : {&a.q_operand, &a.k_operand, &a.k_bar}) {
+      T* buffer = nullptr;
+      arena.Allocate(buffer, token_heads * Kp);
+      *operand = buffer;
+    }
     arena.Allocate(a.chunk_decay, chunk_heads * Kp);
     a.operand_heads = a.value_heads;
   }

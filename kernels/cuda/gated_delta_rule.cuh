@@ -14,8 +14,11 @@
 //   dS = Diag(e^{G_C}) dS+ + s (e^G q)^T dO - (e^G k)^T dv
 //   dP = tril(dO e^T)           dM = -tril(y e^T, -1)
 //
-// (arXiv 2406.06484 section 3, 2412.06464, 2510.26692). Passes, each one kernel:
-//   prologue   unit-length q and k; beta; G; operands e^G q, e^G k, kbar     (per token)
+// (arXiv 2406.06484 section 3, 2412.06464, 2510.26692). q and k above have unit length: n = r x.
+// Tensor cores are fed with the caller's exact x, and the factors r_i, e^{G_i} and e^{G_C - G_j} of
+// a row are applied in fp32 on the other side; only a decay per channel has to be multiplied into
+// operands of its own. Passes, each one kernel:
+//   prologue   r of q and k; beta; G; operands e^G q, e^G k, kbar per channel  (per token)
 //   intra      A, P, M                                                       (per chunk and head)
 //   state      S entering each chunk, e                                      (serial over chunks)
 //   output     o                                                             (per chunk and head)
@@ -51,22 +54,24 @@ struct Args {
   DeltaDecay decay = DeltaDecay::kNone;
   float scale = 1;
 
-  int* doc_chunks = nullptr;                       // [N + 1] first chunk of each document
-  Chunk* chunks = nullptr;                         // [NC]
-  T *qn = nullptr, *kn = nullptr;                  // [T, H, Kp]
-  float* beta = nullptr;                           // [T, HV]
-  float* g_sum = nullptr;                          // [T, HV] or [T, HV, Kp]: G; null without decay
-  T *q_decayed = nullptr, *k_decayed = nullptr;    // e^G q, e^G k: [T, OH, Kp]
-  T* k_bar = nullptr;                              // [T, OH, Kp]
-  int operand_heads = 0;                           // OH: HV; without decay H, and these are qn, kn
-  float* chunk_decay = nullptr;                    // [NC, HV, Kp] e^{G_C}; null without decay
+  int* doc_chunks = nullptr;                   // [N + 1] first chunk of each document
+  Chunk* chunks = nullptr;                     // [NC]
+  const T *q = nullptr, *k = nullptr;          // [T, H, Kp] the caller's x, or a padded copy
+  float *q_norm = nullptr, *k_norm = nullptr;  // [T, H] r, 1 without norm
+  float* beta = nullptr;                       // [T, HV]
+  float* g_sum = nullptr;                      // [T, HV] or [T, HV, Kp]: G; null without decay
+  // What multiplies states: with a decay per channel r e^G q, r e^G k and r kbar, [T, HV, Kp]; else
+  // q, k and k themselves, [T, H, Kp], and RowScales is for the rest.
+  const T *q_operand = nullptr, *k_operand = nullptr, *k_bar = nullptr;
+  int operand_heads = 0;         // HV or H
+  float* chunk_decay = nullptr;  // [NC, HV, Kp] e^{G_C}; null unless the decay is per channel
   T *a_inv = nullptr, *p = nullptr, *m = nullptr;  // [NC, HV, 64, 64]
   T* states = nullptr;                             // [NC, HV, Kp, Vp] S entering the chunk
   T* e = nullptr;                                  // [T, HV, Vp]
 
   T* d_states = nullptr;               // [NC, HV, Kp, Vp] dS+
   T* y = nullptr;                      // [T, HV, Vp]
-  float *dq = nullptr, *dk = nullptr;  // [T, HV, Kp] before the sum over a group
+  float *dq = nullptr, *dk = nullptr;  // [T, HV, Kp] r times the gradient of r x
   float* d_beta = nullptr;             // [T, HV] of beta itself
   float* dg = nullptr;                 // like g_sum, of each step's log decay
 
@@ -94,6 +99,39 @@ __device__ __forceinline__ float Exp(float x) {
   } else {
     return expf(x);
   }
+}
+
+// The fp32 factors that a row's operands still lack.
+struct RowScales {
+  float q, k, k_bar;  // r e^{G_i}, r e^{G_i}, r e^{G_C - G_i}
+};
+template <typename T>
+__device__ __forceinline__ RowScales RowScalesOf(const Args<T>& a, const Chunk& chunk, int hv,
+                                                 int row) {
+  if (a.decay == DeltaDecay::kPerChannel || row >= chunk.rows) return {1.f, 1.f, 1.f};
+  const int64_t t = chunk.first + row, at = t * a.heads + hv / a.group;
+  RowScales scales = {a.q_norm[at], a.k_norm[at], a.k_norm[at]};
+  if (a.decay == DeltaDecay::kPerHead) {
+    const float g = a.g_sum[t * a.value_heads + hv];
+    const float last =
+        a.g_sum[static_cast<int64_t>(chunk.first + chunk.rows - 1) * a.value_heads + hv];
+    const float decay = Exp<T>(g);
+    scales.q *= decay;
+    scales.k *= decay;
+    scales.k_bar *= Exp<T>(last - g);
+  }
+  return scales;
+}
+
+// e^{G_C} of a key channel.
+template <typename T>
+__device__ __forceinline__ float ChunkDecayOf(const Args<T>& a, const Chunk& chunk, int64_t c,
+                                              int hv, int channel) {
+  if (a.decay == DeltaDecay::kNone) return 1.f;
+  if (a.decay == DeltaDecay::kPerChannel) {
+    return a.chunk_decay[(c * a.value_heads + hv) * a.key_pad() + channel];
+  }
+  return expf(a.g_sum[static_cast<int64_t>(chunk.first + chunk.rows - 1) * a.value_heads + hv]);
 }
 
 // One pass each; all asynchronous on `stream`.

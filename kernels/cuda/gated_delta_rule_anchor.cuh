@@ -34,13 +34,14 @@ __device__ __forceinline__ float ColumnFactor(const float* sums, int j, int chan
                 sums[j * kTileLd<float> + channel]);
 }
 
-// columns = rounded k_j exp(a - G_j), the column operand of every product within the chunk.
+// columns = rounded r_j k_j exp(a - G_j), the column operand of every product within the chunk.
 template <typename T>
-__device__ __forceinline__ void AnchorColumns(T* columns, const T* k, const float* sums) {
+__device__ __forceinline__ void AnchorColumns(T* columns, const T* k, const float* norm,
+                                              const float* sums) {
   for (int i = threadIdx.x; i < kTile * kTile; i += kTileThreads) {
     const int j = i / kTile, d = i % kTile;
-    columns[j * kTileLd<T> + d] =
-        FromFloatDevice<T>(ToFloatDevice(k[j * kTileLd<T> + d]) * ColumnFactor<T>(sums, j, d));
+    columns[j * kTileLd<T> + d] = FromFloatDevice<T>(ToFloatDevice(k[j * kTileLd<T> + d]) *
+                                                     (norm[j] * ColumnFactor<T>(sums, j, d)));
   }
 }
 

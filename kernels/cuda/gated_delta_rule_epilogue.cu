@@ -11,8 +11,8 @@ constexpr int kThreads = 256;
 constexpr int kMaxSlabs = 256;  // parts that share a sum over tokens
 constexpr int kMinSlabRows = 32;
 
-// One warp per row of [T, H, K]; blockIdx.y: q or k. With n = r x, r = (sum x^2 + eps)^-1/2:
-// dx = r (dn - (dn n) n).
+// One warp per row of [T, H, K]; blockIdx.y: q or k. With n = r x, r = (sum x^2 + eps)^-1/2, and
+// given r dn: dx = r dn - (r dn n) n.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     KeyGradKernel(Args<T> a, const T* q, const T* k, bool l2_norm, T* dq, T* dk) {
@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(kThreads)
   if (row >= a.num_tokens * a.heads || out == nullptr) return;
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const T* x = (blockIdx.y == 0 ? q : k) + row * a.key_dim;
-  const float* d_n = (blockIdx.y == 0 ? a.dq : a.dk) + row * a.group * a.key_pad();
+  const float* r_dn = (blockIdx.y == 0 ? a.dq : a.dk) + row * a.group * a.key_pad();
   out += row * a.key_dim;
   float value[8], grad[8];
   float square = 0, dot = 0;
@@ -32,19 +32,19 @@ __global__ void __launch_bounds__(kThreads)
     value[i] = grad[i] = 0.f;
     if (d >= a.key_dim) continue;
     value[i] = ToFloatDevice(x[d]);
-    for (int j = 0; j < a.group; ++j) grad[i] += d_n[j * a.key_pad() + d];
+    for (int j = 0; j < a.group; ++j) grad[i] += r_dn[j * a.key_pad() + d];
     square += value[i] * value[i];
     dot += value[i] * grad[i];
   }
-  float r = 1.f, along = 0.f;
+  float along = 0.f;
   if (l2_norm) {
-    r = rsqrtf(WarpSum(square) + kNormEps);
+    const float r = rsqrtf(WarpSum(square) + kNormEps);
     along = WarpSum(dot) * r * r;
   }
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
     const int d = 2 * lane + 64 * (i / 2) + i % 2;
-    if (d < a.key_dim) out[d] = FromFloatDevice<T>(r * (grad[i] - along * value[i]));
+    if (d < a.key_dim) out[d] = FromFloatDevice<T>(grad[i] - along * value[i]);
   }
 }
 

@@ -7,12 +7,13 @@
 //   dg_t = sum_{i >= t} [q_i dq_i + k_i a_i - k_i b_i without Z]_i + sum_{j < t} kbar_j Z_j
 //          + e^{G_C} sum_v S dS+
 //
-// where dP' = s dP exp(G_i - G_j), dM' = beta dM exp(G_i - G_j). Pairs (i, j) of which both are >=
-// t cancel in dg, and the gate's gradient is the small rest times large factors. With a decay per
-// head, only pairs with i >= t > j are summed, from dP_ij P_ij + beta_i dM_ij M_ij. With one per
-// channel, rows and columns see the same rounded numbers, so that they cancel exactly: both use the
-// operands q exp(G_i - a), k exp(G_i - a), k exp(a - G_j) around the anchors a of
-// gated_delta_rule_intra.cu.
+// where dP' = s dP exp(G_i - G_j), dM' = beta dM exp(G_i - G_j). With q = r x, what is computed and
+// left is r dq = dq/dx dq, so that x q^T-like products x (r dq) are q dq; likewise for k. Pairs (i,
+// j) of which both are >= t cancel in dg, and the gate's gradient is the small rest times large
+// factors. With a decay per head, only pairs with i >= t > j are summed, from dP_ij P_ij + beta_i
+// dM_ij M_ij. With one per channel, rows and columns see the same rounded numbers, so that they
+// cancel exactly: both use the operands q exp(G_i - a), k exp(G_i - a), k exp(a - G_j) around the
+// anchors a of gated_delta_rule_intra.cu.
 #include "kernels/cuda/gated_delta_rule.cuh"
 #include "kernels/cuda/gated_delta_rule_anchor.cuh"
 
@@ -57,9 +58,13 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
   T* const s_t3 = s_t2 + kTileSize<T>;
   T* const s_t4 = s_t3 + kTileSize<T>;
   float* const s_sums = reinterpret_cast<float*>(s_t4 + kTileSize<T>);  // G
-  float* const s_u = s_sums + kTileSize<float>;
-  float* const s_b = reinterpret_cast<float*>(s_t3);  // over s_t3 and s_t4
-  __shared__ float s_beta[kChunk], s_g[kChunk], s_y_v[kChunk];
+  float* const s_b = s_sums + kTileSize<float>;
+  // What must cancel is summed in double when its terms are fp32.
+  using Wide = std::conditional_t<kIsBf16<T>, float, double>;
+  Wide* const s_u = reinterpret_cast<Wide*>(s_t3);        // over s_t3 and s_t4
+  float* const s_pairs = reinterpret_cast<float*>(s_t3);  // likewise
+  __shared__ float s_beta[kChunk], s_g[kChunk], s_y_v[kChunk], s_q_norm[kChunk], s_k_norm[kChunk];
+  __shared__ RowScales s_scales[kChunk];
   __shared__ float s_rows[3][2][kChunk];    // row sums: dbeta, u, z; by half of the columns
   __shared__ float s_state_dot[4 * kTile];  // sum_v S dS+ of each key channel
 
@@ -79,6 +84,11 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
     const int64_t at = token_head + static_cast<int64_t>(min(tid, chunk.rows - 1)) * a.value_heads;
     s_beta[tid] = a.beta[at];
     if constexpr (kPerHead) s_g[tid] = a.g_sum[at];
+    const int64_t key_head =
+        static_cast<int64_t>(chunk.first + min(tid, chunk.rows - 1)) * a.heads + hv / a.group;
+    s_q_norm[tid] = a.q_norm[key_head];
+    s_k_norm[tid] = a.k_norm[key_head];
+    s_scales[tid] = RowScalesOf(a, chunk, hv, tid);
   }
 
   // dP and dM.
@@ -126,11 +136,15 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
           row_beta[half] += dM_M;
           float decay = 1.f;
           if constexpr (kPerHead) {
-            s_b[i * kLdF + j] = i > j ? p_ij * ToFloatDevice(p_pair.v[n]) + s_beta[i] * dM_M : 0.f;
+            s_pairs[i * kLdF + j] =
+                i > j ? p_ij * ToFloatDevice(p_pair.v[n]) + s_beta[i] * dM_M : 0.f;
             decay = i >= j ? Exp<T>(s_g[i] - s_g[j]) : 0.f;
           }
-          p_ij = i >= j ? a.scale * p_ij * decay : 0.f;
-          m_ij = s_beta[i] * dM * decay;
+          if constexpr (!kPerChannel) decay *= s_k_norm[j];
+          const float q_norm = kPerChannel ? 1.f : s_q_norm[i];
+          const float k_norm = kPerChannel ? 1.f : s_k_norm[i];
+          p_ij = i >= j ? a.scale * p_ij * (decay * q_norm) : 0.f;
+          m_ij = s_beta[i] * dM * (decay * k_norm);
         }
       }
     }
@@ -141,7 +155,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
   if constexpr (kPerHead) {
     __syncthreads();
     if (tid < kChunk) {
-      float* row = s_b + tid * kLdF;
+      float* row = s_pairs + tid * kLdF;
       float before = 0;
       for (int j = 0; j <= tid; ++j) {
         const float own = row[j];
@@ -151,7 +165,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
     }
     __syncthreads();
     if (tid < kChunk) {
-      for (int i = tid; i < kChunk; ++i) dg_within += s_b[i * kLdF + tid];
+      for (int i = tid; i < kChunk; ++i) dg_within += s_pairs[i * kLdF + tid];
     }
     __syncthreads();
   }
@@ -184,14 +198,14 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
       state_dot = SumOfFourLanes(state_dot);
       if (tid % 4 == 0) {
         const int d = kb * kTile + tid / 4;
-        s_state_dot[d] = a.chunk_decay[chunk_head * Kp + d] * state_dot;
+        s_state_dot[d] = ChunkDecayOf(a, chunk, chunk_head / a.value_heads, hv, d) * state_dot;
       }
     }
     T* const s_k = s_t0;
     T* const s_q = s_t1;
     T* const s_columns = s_t2;
-    LoadTile(s_k, a.kn + key_row + kb * kTile, key_ld, chunk.rows, kTile, true);
-    LoadTile(s_q, a.qn + key_row + kb * kTile, key_ld, chunk.rows, kTile, true);
+    LoadTile(s_k, a.k + key_row + kb * kTile, key_ld, chunk.rows, kTile, true);
+    LoadTile(s_q, a.q + key_row + kb * kTile, key_ld, chunk.rows, kTile, true);
     if constexpr (kPerChannel) {
       LoadGateTile(s_sums, a.g_sum + token_head * Kp + kb * kTile,
                    static_cast<int64_t>(a.value_heads) * Kp, chunk.rows);
@@ -200,53 +214,52 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
     WaitCopies<0>();
     __syncthreads();
 
-    TileAcc u;  // with a decay per channel: the row part of dg
+    Wide u[4][4];  // with a decay per channel: the row part of dg
 #pragma unroll
     for (int part = 0; part < 4; ++part) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const int half = e / 2, i = row0 + 8 * half, d = column0 + 8 * part + e % 2;
         const float q = ToFloatDevice(s_q[i * kLd + d]), k = ToFloatDevice(s_k[i * kLd + d]);
-        float decay = 1.f, rest = 1.f;
-        if constexpr (kPerHead) {
-          decay = Exp<T>(s_g[i]);
-          rest = Exp<T>(s_g[kChunk - 1] - s_g[i]);
-        } else if constexpr (kPerChannel) {
-          decay = Exp<T>(s_sums[i * kLdF + d]);
-          rest = Exp<T>(s_sums[(kChunk - 1) * kLdF + d] - s_sums[i * kLdF + d]);
+        RowScales scales = s_scales[i];
+        if constexpr (kPerChannel) {
+          const float g = s_sums[i * kLdF + d], last = s_sums[(kChunk - 1) * kLdF + d];
+          const float decay = Exp<T>(g);
+          scales = {s_q_norm[i] * decay, s_k_norm[i] * decay, s_k_norm[i] * Exp<T>(last - g)};
         }
-        const float y_s = decay * dk_row.c[part][e];
+        const float y_s = scales.k * dk_row.c[part][e];
         row_beta[half] = fmaf(-k, y_s, row_beta[half]);
-        dq.c[part][e] *= a.scale * decay;
+        dq.c[part][e] *= a.scale * scales.q;
         dk_row.c[part][e] = -s_beta[i] * y_s;
-        dk_column.c[part][e] *= rest;
+        dk_column.c[part][e] *= scales.k_bar;
         if constexpr (kPerHead) {
           row_u[half] += q * dq.c[part][e] + k * dk_row.c[part][e];
           row_z[half] = fmaf(k, dk_column.c[part][e], row_z[half]);
         }
-        if constexpr (kPerChannel) u.c[part][e] = q * dq.c[part][e] + k * dk_row.c[part][e];
+        if constexpr (kPerChannel) u[part][e] = q * dq.c[part][e] + k * dk_row.c[part][e];
       }
     }
 
     if constexpr (kPerChannel) {
-      AnchorColumns(s_columns, s_k, s_sums);
+      AnchorColumns(s_columns, s_k, s_k_norm, s_sums);
       __syncthreads();
       const int warp_row = 16 * (WarpId() % 4), warp_column = 32 * (WarpId() / 4);
       for (int block = 0; block <= warp_row + 8; block += 8) {
 #pragma unroll
         for (int part = 0; part < 4; ++part) {
-          float from_p[4] = {}, from_m[4] = {};
+          Wide from_p[4] = {}, from_m[4] = {};
           ProductOf8(from_p, s_dp, s_columns, warp_row, block, warp_column + 8 * part);
           ProductOf8(from_m, s_dm, s_columns, warp_row, block, warp_column + 8 * part);
 #pragma unroll
           for (int e = 0; e < 4; ++e) {
             const int i = row0 + 8 * (e / 2), d = column0 + 8 * part + e % 2;
             const float factor = RowFactor<T>(s_sums, i, block, d);
-            const T q = FromFloatDevice<T>(ToFloatDevice(s_q[i * kLd + d]) * factor);
-            const T k = FromFloatDevice<T>(ToFloatDevice(s_k[i * kLd + d]) * factor);
-            dq.c[part][e] = fmaf(factor, from_p[e], dq.c[part][e]);
-            dk_row.c[part][e] = fmaf(factor, from_m[e], dk_row.c[part][e]);
-            u.c[part][e] += ToFloatDevice(q) * from_p[e] + ToFloatDevice(k) * from_m[e];
+            const float q_factor = s_q_norm[i] * factor, k_factor = s_k_norm[i] * factor;
+            const T q = FromFloatDevice<T>(ToFloatDevice(s_q[i * kLd + d]) * q_factor);
+            const T k = FromFloatDevice<T>(ToFloatDevice(s_k[i * kLd + d]) * k_factor);
+            dq.c[part][e] = fmaf(q_factor, static_cast<float>(from_p[e]), dq.c[part][e]);
+            dk_row.c[part][e] = fmaf(k_factor, static_cast<float>(from_m[e]), dk_row.c[part][e]);
+            u[part][e] += ToFloatDevice(q) * from_p[e] + ToFloatDevice(k) * from_m[e];
           }
         }
       }
@@ -254,14 +267,14 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
       // block.
       const int channel0 = 16 * (WarpId() % 4);
       for (int block = 8 * (WarpId() / 4); block < kChunk; block += 16) {
-        float c[4] = {};
+        Wide c[4] = {};
         for (int i0 = block / 16 * 16; i0 < kChunk; i0 += 16) {
           FragmentA<T> q_rows, k_rows;
           MakeFragmentsA<T>(q_rows, k_rows, [&](int r, int k, T& x, T& y) {
             const int d = channel0 + r, i = i0 + k;
             const float factor = RowFactor<T>(s_sums, i, block, d);
-            x = FromFloatDevice<T>(ToFloatDevice(s_q[i * kLd + d]) * factor);
-            y = FromFloatDevice<T>(ToFloatDevice(s_k[i * kLd + d]) * factor);
+            x = FromFloatDevice<T>(ToFloatDevice(s_q[i * kLd + d]) * (s_q_norm[i] * factor));
+            y = FromFloatDevice<T>(ToFloatDevice(s_k[i * kLd + d]) * (s_k_norm[i] * factor));
           });
           FragmentB<T> columns;
           MakeFragmentB<T>(columns, [&](int k, int j) { return s_dp[(i0 + k) * kLd + block + j]; });
@@ -273,7 +286,8 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
         for (int e = 0; e < 4; ++e) {
           const int d = channel0 + LaneId() / 4 + 8 * (e / 2);
           const int j = block + 2 * (LaneId() % 4) + e % 2;
-          s_b[j * kLdF + d] = ColumnFactor<T>(s_sums, j, d) * c[e];
+          s_b[j * kLdF + d] =
+              s_k_norm[j] * ColumnFactor<T>(s_sums, j, d) * static_cast<float>(c[e]);
           s_u[j * kLdF + d] = -ToFloatDevice(s_columns[j * kLd + d]) * c[e];
         }
       }
@@ -287,12 +301,12 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
           const float z = ToFloatDevice(s_k[i * kLd + d]) * dk_column.c[part][e];
           dk_column.c[part][e] += s_b[i * kLdF + d];
           s_b[i * kLdF + d] = z;
-          s_u[i * kLdF + d] += u.c[part][e];
+          s_u[i * kLdF + d] += u[part][e];
         }
       }
       __syncthreads();
       if (tid < kTile) {
-        float sum = 0;
+        Wide sum = 0;
         for (int i = kChunk - 1; i >= 0; --i) {
           sum += s_u[i * kLdF + tid];
           s_u[i * kLdF + tid] = sum;
@@ -311,7 +325,8 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
       for (int i = tid; i < chunk.rows * kTile; i += kTileThreads) {
         const int row = i / kTile, d = i % kTile;
         dg[static_cast<int64_t>(row) * a.value_heads * Kp + d] =
-            s_u[row * kLdF + d] + s_b[row * kLdF + d] + s_state_dot[kb * kTile + d];
+            static_cast<float>(s_u[row * kLdF + d]) + s_b[row * kLdF + d] +
+            s_state_dot[kb * kTile + d];
       }
     } else {
       TileMma<false, false>(dq, s_dp, s_k);

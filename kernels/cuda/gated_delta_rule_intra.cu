@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kTileThreads) IntraKernel(Args<T> a) {
   float* s_inverse = s_m + kTileSize<float>;
   T* s_k = reinterpret_cast<T*>(s_inverse + kTileSize<float>);
   T* s_q = s_k + kTileSize<T>;
-  __shared__ float s_beta[kChunk], s_g[kChunk];
+  __shared__ float s_beta[kChunk], s_g[kChunk], s_q_norm[kChunk], s_k_norm[kChunk];
 
   const int64_t chunk_head = blockIdx.x;
   const int hv = static_cast<int>(blockIdx.x % a.value_heads), Kp = a.key_pad();
@@ -85,6 +85,9 @@ __global__ void __launch_bounds__(kTileThreads) IntraKernel(Args<T> a) {
   const int64_t key_ld = static_cast<int64_t>(a.heads) * Kp;
   if (threadIdx.x < kChunk) {
     const int row = min(static_cast<int>(threadIdx.x), chunk.rows - 1);
+    const int64_t key_head = static_cast<int64_t>(chunk.first + row) * a.heads + hv / a.group;
+    s_q_norm[threadIdx.x] = a.q_norm[key_head];
+    s_k_norm[threadIdx.x] = a.k_norm[key_head];
     s_beta[threadIdx.x] = a.beta[token_head + static_cast<int64_t>(row) * a.value_heads];
     if constexpr (kDecay == DeltaDecay::kPerHead) {
       s_g[threadIdx.x] = a.g_sum[token_head + static_cast<int64_t>(row) * a.value_heads];
@@ -112,13 +115,13 @@ __global__ void __launch_bounds__(kTileThreads) IntraKernel(Args<T> a) {
     const int row0 = 16 * (WarpId() % 4), parity = WarpId() / 4;
     float m[4][4] = {}, p[4][4] = {};
     for (int kb = 0; kb < a.key_blocks; ++kb) {
-      LoadTile(s_k, a.kn + key_row + kb * kTile, key_ld, chunk.rows, kTile, true);
-      LoadTile(s_q, a.qn + key_row + kb * kTile, key_ld, chunk.rows, kTile, true);
+      LoadTile(s_k, a.k + key_row + kb * kTile, key_ld, chunk.rows, kTile, true);
+      LoadTile(s_q, a.q + key_row + kb * kTile, key_ld, chunk.rows, kTile, true);
       LoadGateTile(s_sums, a.g_sum + token_head * Kp + kb * kTile, g_ld, chunk.rows);
       CommitCopies();
       WaitCopies<0>();
       __syncthreads();
-      AnchorColumns(s_columns, s_k, s_sums);
+      AnchorColumns(s_columns, s_k, s_k_norm, s_sums);
       __syncthreads();
       // Of its 16 rows, a warp takes every other block of 8 columns.
 #pragma unroll
@@ -131,8 +134,8 @@ __global__ void __launch_bounds__(kTileThreads) IntraKernel(Args<T> a) {
           MakeFragmentsA<T>(k_rows, q_rows, [&](int r, int k, T& x, T& y) {
             const int i = row0 + r, d = d0 + k;
             const float factor = RowFactor<T>(s_sums, i, column0, d);
-            x = FromFloatDevice<T>(ToFloatDevice(s_k[i * kTileLd<T> + d]) * factor);
-            y = FromFloatDevice<T>(ToFloatDevice(s_q[i * kTileLd<T> + d]) * factor);
+            x = FromFloatDevice<T>(ToFloatDevice(s_k[i * kTileLd<T> + d]) * (s_k_norm[i] * factor));
+            y = FromFloatDevice<T>(ToFloatDevice(s_q[i * kTileLd<T> + d]) * (s_q_norm[i] * factor));
           });
           FragmentB<T> columns;
           MakeFragmentB<T>(columns, [&](int k, int j) {
@@ -155,8 +158,8 @@ __global__ void __launch_bounds__(kTileThreads) IntraKernel(Args<T> a) {
     Clear(m);
     Clear(p);
     for (int kb = 0; kb < a.key_blocks; ++kb) {
-      LoadTile(s_k, a.kn + key_row + kb * kTile, key_ld, chunk.rows, kTile, true);
-      LoadTile(s_q, a.qn + key_row + kb * kTile, key_ld, chunk.rows, kTile, true);
+      LoadTile(s_k, a.k + key_row + kb * kTile, key_ld, chunk.rows, kTile, true);
+      LoadTile(s_q, a.q + key_row + kb * kTile, key_ld, chunk.rows, kTile, true);
       CommitCopies();
       WaitCopies<0>();
       __syncthreads();
@@ -170,13 +173,14 @@ __global__ void __launch_bounds__(kTileThreads) IntraKernel(Args<T> a) {
       for (int half = 0; half < 2; ++half) {
         const int i = 16 * (WarpId() % 4) + LaneId() / 4 + 8 * half;
         const int j = 32 * (WarpId() / 4) + 8 * n + 2 * (LaneId() % 4);
-        float decay[2] = {1.f, 1.f};
+        float factor[2] = {s_k_norm[j], s_k_norm[j + 1]};
         if constexpr (kDecay == DeltaDecay::kPerHead) {
-          decay[0] = Exp<T>(s_g[i] - s_g[j]);
-          decay[1] = Exp<T>(s_g[i] - s_g[j + 1]);
+          factor[0] *= Exp<T>(s_g[i] - s_g[j]);
+          factor[1] *= Exp<T>(s_g[i] - s_g[j + 1]);
         }
-        emit(i, j, m.c[n][2 * half] * decay[0], m.c[n][2 * half + 1] * decay[1],
-             p.c[n][2 * half] * decay[0], p.c[n][2 * half + 1] * decay[1]);
+        const float m0 = m.c[n][2 * half] * s_k_norm[i], m1 = m.c[n][2 * half + 1] * s_k_norm[i];
+        const float p0 = p.c[n][2 * half] * s_q_norm[i], p1 = p.c[n][2 * half + 1] * s_q_norm[i];
+        emit(i, j, m0 * factor[0], m1 * factor[1], p0 * factor[0], p1 * factor[1]);
       }
     }
   }

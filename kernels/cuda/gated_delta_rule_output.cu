@@ -18,7 +18,7 @@ __global__ void __launch_bounds__(kTileThreads) OutputKernel(Args<T> a, T* o, bo
   const int Kp = a.key_pad(), Vp = a.value_pad();
   const int64_t token_head = static_cast<int64_t>(chunk.first) * a.value_heads + hv;
   const int64_t operand_ld = static_cast<int64_t>(a.operand_heads) * Kp;
-  const T* q = a.q_decayed + chunk.first * operand_ld +
+  const T* q = a.q_operand + chunk.first * operand_ld +
                static_cast<int64_t>(hv / (a.value_heads / a.operand_heads)) * Kp;
 
   LoadTile(s_p, a.p + chunk_head * kChunk * kChunk, kChunk, kChunk, kTile, true);
@@ -36,9 +36,12 @@ __global__ void __launch_bounds__(kTileThreads) OutputKernel(Args<T> a, T* o, bo
     TileMma<false, false>(acc, s_q, s_state);
     __syncthreads();
   }
-  ForEachPair(acc, [&](int, int, float& x, float& y) {
-    x *= a.scale;
-    y *= a.scale;
+  const int row0 = 16 * (WarpId() % 4) + LaneId() / 4;
+  const float scale[2] = {a.scale * RowScalesOf(a, chunk, hv, row0).q,
+                          a.scale * RowScalesOf(a, chunk, hv, row0 + 8).q};
+  ForEachPairIndexed(acc, [&](int, int, int half, int, float& x, float& y) {
+    x *= scale[half];
+    y *= scale[half];
   });
   TileMma<false, false>(acc, s_p, s_e);
   StoreAcc(s_q, acc);

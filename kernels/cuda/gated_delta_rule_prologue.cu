@@ -1,4 +1,4 @@
-// Chunk table, unit-length q and k, beta, running sums of log decays, decayed operands.
+// Chunk table, norms of q and k, beta, running sums of log decays, decayed operands.
 #include "kernels/cuda/gated_delta_rule.cuh"
 #include "kernels/cuda/gated_delta_rule_gates.cuh"
 
@@ -46,16 +46,17 @@ __global__ void __launch_bounds__(kThreads)
   chunks[c] = {first, min(kChunk, cu_seqlens[low + 1] - first), low, 0};
 }
 
-// One warp per row of [T, H, K]; blockIdx.y: q or k. Writes Kp columns, zeros beyond K.
+// One warp per row of [T, H, K]; blockIdx.y: q or k. Writes r and, if asked for, a copy of the row
+// padded with zeros to Kp columns.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    NormKernel(Args<T> a, const T* q, const T* k, bool l2_norm) {
+    NormKernel(Args<T> a, const T* q, const T* k, bool l2_norm, T* q_copy, T* k_copy) {
   const int64_t row =
       static_cast<int64_t>(blockIdx.x) * (kThreads / kWarpSize) + threadIdx.x / kWarpSize;
   if (row >= a.num_tokens * a.heads) return;
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const T* x = (blockIdx.y == 0 ? q : k) + row * a.key_dim;
-  T* y = (blockIdx.y == 0 ? a.qn : a.kn) + row * a.key_pad();
+  T* copy = blockIdx.y == 0 ? q_copy : k_copy;
   float value[8];
   float square = 0;
 #pragma unroll
@@ -66,11 +67,14 @@ __global__ void __launch_bounds__(kThreads)
     square += value[2 * i] * value[2 * i] + value[2 * i + 1] * value[2 * i + 1];
   }
   const float r = l2_norm ? rsqrtf(WarpSum(square) + kNormEps) : 1.f;
+  if (lane == 0) (blockIdx.y == 0 ? a.q_norm : a.k_norm)[row] = r;
+  if (copy == nullptr) return;
+  copy += row * a.key_pad();
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     if (i < a.key_blocks) {
-      *reinterpret_cast<Vec<T, 2>*>(y + 2 * lane + 64 * i) = {
-          FromFloatDevice<T>(value[2 * i] * r), FromFloatDevice<T>(value[2 * i + 1] * r)};
+      *reinterpret_cast<Vec<T, 2>*>(copy + 2 * lane + 64 * i) = {
+          FromFloatDevice<T>(value[2 * i]), FromFloatDevice<T>(value[2 * i + 1])};
     }
   }
 }
@@ -122,38 +126,38 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// e^G q, e^G k, e^{G_C - G} k and e^{G_C} of one chunk and value head per block.
+// With a decay per channel: r e^G q, r e^G k, r e^{G_C - G} k and e^{G_C} of one chunk and value
+// head per block.
 template <typename T>
-__global__ void __launch_bounds__(kThreads) OperandKernel(Args<T> a, int channels) {
+__global__ void __launch_bounds__(kThreads)
+    OperandKernel(Args<T> a, T* q_operand, T* k_operand, T* k_bar_operand) {
   const int64_t c = blockIdx.x / a.value_heads;
   const int hv = static_cast<int>(blockIdx.x % a.value_heads), Kp = a.key_pad();
   const Chunk chunk = a.chunks[c];
   const float* g_last =
-      a.g_sum +
-      (static_cast<int64_t>(chunk.first + chunk.rows - 1) * a.value_heads + hv) * channels;
+      a.g_sum + (static_cast<int64_t>(chunk.first + chunk.rows - 1) * a.value_heads + hv) * Kp;
   for (int i = threadIdx.x; i < chunk.rows * Kp / 2; i += kThreads) {
     const int row = i / (Kp / 2), d = i % (Kp / 2) * 2;
-    const int64_t t = chunk.first + row;
-    const int64_t key = (t * a.heads + hv / a.group) * Kp + d;
+    const int64_t t = chunk.first + row, key_head = t * a.heads + hv / a.group;
     const int64_t out = (t * a.value_heads + hv) * Kp + d;
-    const auto q = *reinterpret_cast<const Vec<T, 2>*>(a.qn + key);
-    const auto k = *reinterpret_cast<const Vec<T, 2>*>(a.kn + key);
+    const float q_norm = a.q_norm[key_head], k_norm = a.k_norm[key_head];
+    const auto q = *reinterpret_cast<const Vec<T, 2>*>(a.q + key_head * Kp + d);
+    const auto k = *reinterpret_cast<const Vec<T, 2>*>(a.k + key_head * Kp + d);
     Vec<T, 2> q_decayed, k_decayed, k_bar;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-      const int channel = channels == 1 ? 0 : d + j;
-      const float g = a.g_sum[(t * a.value_heads + hv) * channels + channel];
-      const float decay = Exp<T>(g), rest = Exp<T>(g_last[channel] - g);
-      q_decayed.v[j] = FromFloatDevice<T>(ToFloatDevice(q.v[j]) * decay);
-      k_decayed.v[j] = FromFloatDevice<T>(ToFloatDevice(k.v[j]) * decay);
-      k_bar.v[j] = FromFloatDevice<T>(ToFloatDevice(k.v[j]) * rest);
+      const float g = a.g_sum[out + j];
+      const float decay = Exp<T>(g), rest = Exp<T>(g_last[d + j] - g);
+      q_decayed.v[j] = FromFloatDevice<T>(ToFloatDevice(q.v[j]) * (q_norm * decay));
+      k_decayed.v[j] = FromFloatDevice<T>(ToFloatDevice(k.v[j]) * (k_norm * decay));
+      k_bar.v[j] = FromFloatDevice<T>(ToFloatDevice(k.v[j]) * (k_norm * rest));
     }
-    *reinterpret_cast<Vec<T, 2>*>(a.q_decayed + out) = q_decayed;
-    *reinterpret_cast<Vec<T, 2>*>(a.k_decayed + out) = k_decayed;
-    *reinterpret_cast<Vec<T, 2>*>(a.k_bar + out) = k_bar;
+    *reinterpret_cast<Vec<T, 2>*>(q_operand + out) = q_decayed;
+    *reinterpret_cast<Vec<T, 2>*>(k_operand + out) = k_decayed;
+    *reinterpret_cast<Vec<T, 2>*>(k_bar_operand + out) = k_bar;
   }
   for (int d = threadIdx.x; d < Kp; d += kThreads) {
-    a.chunk_decay[static_cast<int64_t>(blockIdx.x) * Kp + d] = expf(g_last[channels == 1 ? 0 : d]);
+    a.chunk_decay[static_cast<int64_t>(blockIdx.x) * Kp + d] = expf(g_last[d]);
   }
 }
 
@@ -170,7 +174,10 @@ void Prologue(const Args<T>& a, const GatedDeltaRuleInputs<T>& in, cudaStream_t 
       in.cu_seqlens, a.doc_chunks, a.num_docs, a.num_chunks, a.chunks);
   CUDA_CHECK_LAUNCH();
   const dim3 norm_grid(Blocks(a.num_tokens * a.heads * kWarpSize), 2);
-  NormKernel<T><<<norm_grid, kThreads, 0, stream>>>(a, in.q, in.k, in.l2_norm);
+  // Args holds what later passes only read; buffers of this call's own are written here.
+  T* const q_copy = a.q == in.q ? nullptr : const_cast<T*>(a.q);
+  T* const k_copy = a.k == in.k ? nullptr : const_cast<T*>(a.k);
+  NormKernel<T><<<norm_grid, kThreads, 0, stream>>>(a, in.q, in.k, in.l2_norm, q_copy, k_copy);
   CUDA_CHECK_LAUNCH();
   const int64_t token_heads = a.num_tokens * a.value_heads;
   BetaKernel<T>
@@ -183,7 +190,9 @@ void Prologue(const Args<T>& a, const GatedDeltaRuleInputs<T>& in, cudaStream_t 
       a, in.gate, in.a_log, in.dt_bias, {in.gate_form, static_cast<float>(in.lower_bound)},
       channels);
   CUDA_CHECK_LAUNCH();
-  OperandKernel<T><<<static_cast<unsigned>(chunk_heads), kThreads, 0, stream>>>(a, channels);
+  if (a.decay != DeltaDecay::kPerChannel) return;
+  OperandKernel<T><<<static_cast<unsigned>(chunk_heads), kThreads, 0, stream>>>(
+      a, const_cast<T*>(a.q_operand), const_cast<T*>(a.k_operand), const_cast<T*>(a.k_bar));
   CUDA_CHECK_LAUNCH();
 }
 

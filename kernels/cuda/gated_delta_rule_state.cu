@@ -14,10 +14,10 @@ struct StateLayout {
 };
 
 template <typename T, int kKeyBlocks>
-StateLayout MakeLayout(bool decay) {
+StateLayout MakeLayout(bool own_k_bar) {
   StateLayout layout = {kIsBf16<T>, 1, 0, (2 * kKeyBlocks + 1) * kTileBytes<T>};
   if (!layout.resident) return layout;
-  layout.stage_tiles = kKeyBlocks * (decay ? 2 : 1) + 2;
+  layout.stage_tiles = kKeyBlocks * (own_k_bar ? 2 : 1) + 2;
   const int fixed = kKeyBlocks + 1;
   // Two stages where two blocks still share an SM's 227 KB (163 KB before Hopper serve one).
   layout.stages = (2 * layout.stage_tiles + fixed) * kTileBytes<T> <= 110 * 1024 ? 2 : 1;
@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
   constexpr bool kResident = kIsBf16<T>;
   extern __shared__ __align__(16) unsigned char shared[];
   T* const s_state = reinterpret_cast<T*>(shared);     // S as an operand
-  T* const s_e = s_state + kKeyBlocks * kTileSize<T>;  // beta r, then e
+  T* const s_e = s_state + kKeyBlocks * kTileSize<T>;  // beta r, then r e^{G_C - G} e
   T* const s_stages = s_e + kTileSize<T>;
 
   const int vt = static_cast<int>(blockIdx.x % a.value_blocks);
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
   const int columns = min(kTile, a.value_dim - vt * kTile);
   const int64_t operand_ld = static_cast<int64_t>(a.operand_heads) * Kp;
   const int operand_head = hv / (a.value_heads / a.operand_heads);
-  const bool decay = a.chunk_decay != nullptr;
+  const bool own_k_bar = a.k_bar != a.k_operand;
   const int row0 = 16 * (WarpId() % 4) + LaneId() / 4;
 
   TileAcc state[kKeyBlocks];
@@ -77,14 +77,14 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
     LoadTile(to, a.a_inv + (static_cast<int64_t>(c) * a.value_heads + hv) * kChunk * kChunk, kChunk,
              kChunk, kTile, true);
   };
-  // Resident stage: keys, k_bar (with decay), A, v.
-  const int a_tile = kKeyBlocks * (decay ? 2 : 1);
+  // Resident stage: keys, k_bar (unless the same), A, v.
+  const int a_tile = kKeyBlocks * (own_k_bar ? 2 : 1);
   const auto load_stage = [&](int c) {
     if constexpr (kResident) {
       const Chunk chunk = a.chunks[c];
       T* stage = stage_of(c);
-      load_keys(stage, a.k_decayed, chunk);
-      if (decay) load_keys(stage + kKeyBlocks * kTileSize<T>, a.k_bar, chunk);
+      load_keys(stage, a.k_operand, chunk);
+      if (own_k_bar) load_keys(stage + kKeyBlocks * kTileSize<T>, a.k_bar, chunk);
       load_a(stage + a_tile * kTileSize<T>, c);
       load_v(stage + (a_tile + 1) * kTileSize<T>, chunk);
     }
@@ -120,29 +120,30 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
     const int64_t token_head = static_cast<int64_t>(chunk.first) * a.value_heads + hv;
     T* const stage = stage_of(c);
     const T* const s_keys = stage;
-    const T* const s_bar = kResident && decay ? stage + kKeyBlocks * kTileSize<T> : stage;
+    const T* const s_bar = kResident && own_k_bar ? stage + kKeyBlocks * kTileSize<T> : stage;
     const T* const s_a = kResident ? stage + a_tile * kTileSize<T> : stage;
-    const T* const s_v = kResident ? stage + (a_tile + 1) * kTileSize<T> : s_e;
+    T* const s_v = kResident ? stage + (a_tile + 1) * kTileSize<T> : s_e;
     float beta[2];
+    RowScales scales[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = row0 + 8 * half;
       beta[half] =
           row < chunk.rows ? a.beta[token_head + static_cast<int64_t>(row) * a.value_heads] : 0.f;
+      scales[half] = RowScalesOf(a, chunk, hv, row);
     }
     float chunk_decay[kKeyBlocks][2];
 #pragma unroll
     for (int kb = 0; kb < kKeyBlocks; ++kb) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        chunk_decay[kb][half] =
-            decay ? a.chunk_decay[chunk_head * Kp + kb * kTile + row0 + 8 * half] : 1.f;
+        chunk_decay[kb][half] = ChunkDecayOf(a, chunk, c, hv, kb * kTile + row0 + 8 * half);
       }
     }
 
     // r = v - (e^G k) S
     fetch([&] {
-      load_keys(stage, a.k_decayed, chunk);
+      load_keys(stage, a.k_operand, chunk);
       load_v(s_e, chunk);
     });
     TileAcc acc;
@@ -155,8 +156,8 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
     }
     ForEachPairIndexed(acc, [&](int row, int column, int half, int, float& x, float& y) {
       const T* from = s_v + row * kTileLd<T> + column;
-      x = beta[half] * (ToFloatDevice(from[0]) - x);
-      y = beta[half] * (ToFloatDevice(from[1]) - y);
+      x = beta[half] * (ToFloatDevice(from[0]) - scales[half].k * x);
+      y = beta[half] * (ToFloatDevice(from[1]) - scales[half].k * y);
     });
     StoreAcc(s_e, acc);
     fetch([&] { load_a(stage, c); });
@@ -165,11 +166,26 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
     Clear(acc);
     TileMma<false, false>(acc, s_a, s_e);
     __syncthreads();
+    const auto store_e = [&] {
+      StoreTile(a.e + token_head * Vp + vt * kTile, s_v, static_cast<int64_t>(a.value_heads) * Vp,
+                chunk.rows, kTile, true);
+    };
+    StoreAcc(s_v, acc);
+    if constexpr (!kResident) {  // e and its scaled form share a tile
+      __syncthreads();
+      store_e();
+      __syncthreads();
+    }
+    ForEachPairIndexed(acc, [&](int, int, int half, int, float& x, float& y) {
+      x *= scales[half].k_bar;
+      y *= scales[half].k_bar;
+    });
     StoreAcc(s_e, acc);
     fetch([&] { load_keys(stage, a.k_bar, chunk); });
-    if constexpr (kResident) __syncthreads();
-    StoreTile(a.e + token_head * Vp + vt * kTile, s_e, static_cast<int64_t>(a.value_heads) * Vp,
-              chunk.rows, kTile, true);
+    if constexpr (kResident) {
+      __syncthreads();
+      store_e();
+    }
     // S = e^{G_C} S + kbar^T e
 #pragma unroll
     for (int kb = 0; kb < kKeyBlocks; ++kb) {
@@ -198,7 +214,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
 
 template <typename T, int kKeyBlocks>
 void Launch(const Args<T>& a, const T* v, const float* h0, float* ht, cudaStream_t stream) {
-  const StateLayout layout = MakeLayout<T, kKeyBlocks>(a.decay != DeltaDecay::kNone);
+  const StateLayout layout = MakeLayout<T, kKeyBlocks>(a.k_bar != a.k_operand);
   AllowSharedMemory(StateKernel<T, kKeyBlocks>, layout.bytes);
   const unsigned blocks =
       static_cast<unsigned>(static_cast<int64_t>(a.num_docs) * a.value_heads * a.value_blocks);

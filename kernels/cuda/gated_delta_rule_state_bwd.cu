@@ -7,23 +7,20 @@ namespace wyvern::delta {
 namespace {
 
 // Resident: every operand of a chunk has its place in shared memory, `stages` times. Otherwise
-// (fp32, or K > 128) they take turns in one place of kTurnTiles tiles.
+// (fp32, or K > 128) they take turns in one place.
 template <typename T, int kKeyBlocks>
 constexpr bool kResident = kIsBf16<T>&& kKeyBlocks <= 2;
-template <int kKeyBlocks>
-constexpr int kTurnTiles = kKeyBlocks < 2 ? 2 : kKeyBlocks;
-
 struct StateBwdLayout {
   int stages, stage_tiles;
   size_t bytes;
 };
 
 template <typename T, int kKeyBlocks>
-StateBwdLayout MakeLayout(bool decay) {
+StateBwdLayout MakeLayout(bool own_k_bar) {
   if (!kResident<T, kKeyBlocks>) {
-    return {1, 0, (kKeyBlocks + 1 + kTurnTiles<kKeyBlocks>)*kTileBytes<T>};
+    return {1, 0, (2 * kKeyBlocks + 1) * kTileBytes<T>};
   }
-  StateBwdLayout layout = {1, 3 + kKeyBlocks * (decay ? 3 : 2), 0};
+  StateBwdLayout layout = {1, 3 + kKeyBlocks * (own_k_bar ? 3 : 2), 0};
   const int fixed = kKeyBlocks + 2;
   // Two stages where two blocks still share an SM's 227 KB.
   if ((2 * layout.stage_tiles + fixed) * kTileBytes<T> <= 110 * 1024) layout.stages = 2;
@@ -34,11 +31,11 @@ StateBwdLayout MakeLayout(bool decay) {
 template <typename T, int kKeyBlocks>
 __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1)
     StateBwdKernel(Args<T> a, const T* d_o, const float* d_ht, T* dv, float* d_h0, bool d_o_vectors,
-                   bool dv_vectors, StateBwdLayout layout) {
+                   bool dv_pairs, StateBwdLayout layout) {
   constexpr bool kAllResident = kResident<T, kKeyBlocks>;
   extern __shared__ __align__(16) unsigned char shared[];
   T* const s_ds = reinterpret_cast<T*>(shared);     // dS+ as an operand
-  T* const s_r = s_ds + kKeyBlocks * kTileSize<T>;  // de, then dv
+  T* const s_r = s_ds + kKeyBlocks * kTileSize<T>;  // de, then r e^G dv
   T* const s_y = kAllResident ? s_r + kTileSize<T> : s_r;
   T* const s_stages = s_y + kTileSize<T>;
 
@@ -51,7 +48,7 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
   const int64_t operand_ld = static_cast<int64_t>(a.operand_heads) * Kp;
   const int operand_head = hv / (a.value_heads / a.operand_heads);
   const int64_t value_ld = static_cast<int64_t>(a.value_heads) * a.value_dim;
-  const bool decay = a.chunk_decay != nullptr;
+  const bool own_k_bar = a.k_bar != a.k_operand;
   const int row0 = 16 * (WarpId() % 4) + LaneId() / 4;
 
   TileAcc ds[kKeyBlocks];
@@ -83,7 +80,7 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
     LoadTile(to, matrices + (static_cast<int64_t>(c) * a.value_heads + hv) * kChunk * kChunk,
              kChunk, kChunk, kTile, true);
   };
-  // Resident stage: dO, P, A, k_bar, e^G q and, with decay, e^G k.
+  // Resident stage: dO, P, A, k_bar, q and, unless the same as k_bar, k.
   const auto stage_of = [&](int c) {
     return s_stages + (kAllResident ? c % layout.stages * layout.stage_tiles * kTileSize<T> : 0);
   };
@@ -96,8 +93,8 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
       load_square(stage + kTileSize<T>, a.p, c);
       load_square(stage + 2 * kTileSize<T>, a.a_inv, c);
       load_keys(stage + kBarTile * kTileSize<T>, a.k_bar, chunk);
-      load_keys(stage + kQTile * kTileSize<T>, a.q_decayed, chunk);
-      if (decay) load_keys(stage + kKTile * kTileSize<T>, a.k_decayed, chunk);
+      load_keys(stage + kQTile * kTileSize<T>, a.q_operand, chunk);
+      if (own_k_bar) load_keys(stage + kKTile * kTileSize<T>, a.k_operand, chunk);
     }
     CommitCopies();
   };
@@ -130,44 +127,60 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
     const int64_t chunk_head = static_cast<int64_t>(c) * a.value_heads + hv;
     const int64_t token_head = static_cast<int64_t>(chunk.first) * a.value_heads + hv;
     T* const stage = stage_of(c);
-    const T* const s_do = stage;
-    const T* const s_p = stage + kTileSize<T>;
+    T* const s_do = kAllResident ? stage : s_r;
+    const T* const s_p = kAllResident ? stage + kTileSize<T> : stage;
     const T* const s_a = kAllResident ? stage + 2 * kTileSize<T> : stage;
     const T* const s_bar = kAllResident ? stage + kBarTile * kTileSize<T> : stage;
     const T* const s_q = kAllResident ? stage + kQTile * kTileSize<T> : stage;
-    const T* const s_k = kAllResident && decay ? stage + kKTile * kTileSize<T> : s_bar;
+    const T* const s_k = kAllResident && own_k_bar ? stage + kKTile * kTileSize<T> : s_bar;
     float beta[2];
+    RowScales scales[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = row0 + 8 * half;
       beta[half] =
           row < chunk.rows ? a.beta[token_head + static_cast<int64_t>(row) * a.value_heads] : 0.f;
+      scales[half] = RowScalesOf(a, chunk, hv, row);
     }
     float chunk_decay[kKeyBlocks][2];
 #pragma unroll
     for (int kb = 0; kb < kKeyBlocks; ++kb) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        chunk_decay[kb][half] =
-            decay ? a.chunk_decay[chunk_head * Kp + kb * kTile + row0 + 8 * half] : 1.f;
+        chunk_decay[kb][half] = ChunkDecayOf(a, chunk, c, hv, kb * kTile + row0 + 8 * half);
       }
     }
 
-    // de = P^T dO + kbar dS+
-    fetch([&] {
-      load_d_o(stage, chunk);
-      load_square(stage + kTileSize<T>, a.p, c);
-    });
     TileAcc acc;
-    Clear(acc);
-    TileMma<true, false>(acc, s_p, s_do);
+    // dO becomes r e^G dO, once nobody needs dO itself.
+    const auto scale_d_o = [&] {
+      if (a.decay == DeltaDecay::kPerChannel) return;
+      ForEachPairIndexed(acc, [&](int row, int column, int half, int, float, float) {
+        T* at = s_do + row * kTileLd<T> + column;
+        at[0] = FromFloatDevice<T>(ToFloatDevice(at[0]) * scales[half].q);
+        at[1] = FromFloatDevice<T>(ToFloatDevice(at[1]) * scales[half].q);
+      });
+    };
+
+    // de = P^T dO + kbar dS+
     fetch([&] { load_keys(stage, a.k_bar, chunk); });
+    Clear(acc);
 #pragma unroll
     for (int kb = 0; kb < kKeyBlocks; ++kb) {
       TileMma<false, false>(acc, s_bar + kb * kTileSize<T>, s_ds + kb * kTileSize<T>);
       StoreTile(a.d_states + (chunk_head * Kp + kb * kTile) * Vp + vt * kTile,
                 s_ds + kb * kTileSize<T>, Vp, kTile, kTile, true);
     }
+    ForEachPairIndexed(acc, [&](int, int, int half, int, float& x, float& y) {
+      x *= scales[half].k_bar;
+      y *= scales[half].k_bar;
+    });
+    fetch([&] {
+      load_d_o(s_r, chunk);
+      load_square(stage, a.p, c);
+    });
+    TileMma<true, false>(acc, s_p, s_do);
+    if constexpr (!kAllResident) __syncthreads();
     StoreAcc(s_r, acc);
     fetch([&] { load_square(stage, a.a_inv, c); });
     if constexpr (kAllResident) __syncthreads();
@@ -185,19 +198,28 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
       store_y();
       __syncthreads();
     }
-    ForEachPairIndexed(acc, [&](int, int, int half, int, float& x, float& y) {
+    ForEachPairIndexed(acc, [&](int row, int column, int half, int, float& x, float& y) {
       x *= beta[half];
       y *= beta[half];
+      if (dv != nullptr && row < chunk.rows) {
+        T* to = dv + (token_head + static_cast<int64_t>(row) * a.value_heads) * a.value_dim +
+                vt * kTile + column;
+        if (column + 1 < columns && dv_pairs) {
+          *reinterpret_cast<Vec<T, 2>*>(to) = {FromFloatDevice<T>(x), FromFloatDevice<T>(y)};
+        } else {
+          if (column < columns) to[0] = FromFloatDevice<T>(x);
+          if (column + 1 < columns) to[1] = FromFloatDevice<T>(y);
+        }
+      }
+      x *= scales[half].k;
+      y *= scales[half].k;
     });
     StoreAcc(s_r, acc);
-    fetch([&] { load_keys(stage, a.k_decayed, chunk); });
+    if constexpr (kAllResident) scale_d_o();
+    fetch([&] { load_keys(stage, a.k_operand, chunk); });
     if constexpr (kAllResident) {
       __syncthreads();
       store_y();
-    }
-    if (dv != nullptr) {
-      StoreTile(dv + token_head * a.value_dim + vt * kTile, s_r, value_ld, chunk.rows, columns,
-                dv_vectors);
     }
     // dS = e^{G_C} dS+ - (e^G k)^T dv + s (e^G q)^T dO
 #pragma unroll
@@ -214,13 +236,16 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
     }
     fetch([&] {
       load_d_o(s_r, chunk);
-      load_keys(stage, a.q_decayed, chunk);
+      load_keys(stage, a.q_operand, chunk);
     });
-    const T* const s_do_again = kAllResident ? s_do : s_r;
+    if constexpr (!kAllResident) {
+      scale_d_o();
+      __syncthreads();
+    }
 #pragma unroll
     for (int kb = 0; kb < kKeyBlocks; ++kb) {
       Clear(acc);
-      TileMma<true, false>(acc, s_q + kb * kTileSize<T>, s_do_again);
+      TileMma<true, false>(acc, s_q + kb * kTileSize<T>, s_do);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
 #pragma unroll
@@ -249,13 +274,13 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
 template <typename T, int kKeyBlocks>
 void Launch(const Args<T>& a, const T* d_o, const float* d_ht, T* dv, float* d_h0,
             cudaStream_t stream) {
-  const StateBwdLayout layout = MakeLayout<T, kKeyBlocks>(a.decay != DeltaDecay::kNone);
+  const StateBwdLayout layout = MakeLayout<T, kKeyBlocks>(a.k_bar != a.k_operand);
   AllowSharedMemory(StateBwdKernel<T, kKeyBlocks>, layout.bytes);
   const unsigned blocks =
       static_cast<unsigned>(static_cast<int64_t>(a.num_docs) * a.value_heads * a.value_blocks);
   StateBwdKernel<T, kKeyBlocks><<<blocks, kTileThreads, layout.bytes, stream>>>(
-      a, d_o, d_ht, dv, d_h0, MovesInVectors(d_o, a.value_dim), MovesInVectors(dv, a.value_dim),
-      layout);
+      a, d_o, d_ht, dv, d_h0, MovesInVectors(d_o, a.value_dim),
+      a.value_dim % 2 == 0 && reinterpret_cast<uintptr_t>(dv) % (2 * sizeof(T)) == 0, layout);
   CUDA_CHECK_LAUNCH();
 }
 

@@ -228,8 +228,9 @@ __device__ __forceinline__ void MakeFragmentB(FragmentB<T>& f, F&& fn) {
   }
 }
 
-template <typename T>
-__device__ __forceinline__ void FragmentMma(float (&c)[4], const FragmentA<T>& a,
+// c += a b. For T = float the sum may be kept in double.
+template <typename T, typename Sum>
+__device__ __forceinline__ void FragmentMma(Sum (&c)[4], const FragmentA<T>& a,
                                             const FragmentB<T>& b) {
   if constexpr (kIsBf16<T>) {
     MmaBf16(c, a.r, b.r[0], b.r[1]);
@@ -238,8 +239,8 @@ __device__ __forceinline__ void FragmentMma(float (&c)[4], const FragmentA<T>& a
     for (int k = 0; k < 16; ++k) {
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
-        c[j] = fmaf(a.r[0][k], b.r[k][j], c[j]);
-        c[2 + j] = fmaf(a.r[1][k], b.r[k][j], c[2 + j]);
+        c[j] = fma(static_cast<Sum>(a.r[0][k]), static_cast<Sum>(b.r[k][j]), c[j]);
+        c[2 + j] = fma(static_cast<Sum>(a.r[1][k]), static_cast<Sum>(b.r[k][j]), c[2 + j]);
       }
     }
   }
@@ -247,8 +248,8 @@ __device__ __forceinline__ void FragmentMma(float (&c)[4], const FragmentA<T>& a
 
 // c (16 x 8) += a[row0 .. + 15][inner0 .. + 7] b[inner0 .. + 7][column0 .. + 7], tiles in shared
 // memory.
-template <typename T>
-__device__ __forceinline__ void ProductOf8(float (&c)[4], const T* a, const T* b, int row0,
+template <typename T, typename Sum>
+__device__ __forceinline__ void ProductOf8(Sum (&c)[4], const T* a, const T* b, int row0,
                                            int inner0, int column0) {
   constexpr int kLd = kTileLd<T>;
   const int g = LaneId() / 4, t = LaneId() % 4;
@@ -268,9 +269,9 @@ __device__ __forceinline__ void ProductOf8(float (&c)[4], const T* a, const T* b
       const float a0 = a[(row0 + g) * kLd + inner0 + k], a1 = a[(row0 + g + 8) * kLd + inner0 + k];
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
-        const float y = b[(inner0 + k) * kLd + column0 + 2 * t + j];
-        c[j] = fmaf(a0, y, c[j]);
-        c[2 + j] = fmaf(a1, y, c[2 + j]);
+        const Sum y = b[(inner0 + k) * kLd + column0 + 2 * t + j];
+        c[j] = fma(static_cast<Sum>(a0), y, c[j]);
+        c[2 + j] = fma(static_cast<Sum>(a1), y, c[2 + j]);
       }
     }
   }
