@@ -64,6 +64,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
   };
   const auto load_keys = [&](T* to, const T* operand, const Chunk& chunk) {
     const T* from = operand + chunk.first * operand_ld + static_cast<int64_t>(operand_head) * Kp;
+#pragma unroll 1  // addresses of all tiles at once would not fit into the registers
     for (int kb = 0; kb < kKeyBlocks; ++kb) {
       LoadTile(to + kb * kTileSize<T>, from + kb * kTile, operand_ld, chunk.rows, kTile, true);
     }
@@ -132,13 +133,15 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
           row < chunk.rows ? a.beta[token_head + static_cast<int64_t>(row) * a.value_heads] : 0.f;
       scales[half] = RowScalesOf(a, chunk, hv, row);
     }
-    float chunk_decay[kKeyBlocks][2];
+    // The operand in shared memory still is S itself.
 #pragma unroll
     for (int kb = 0; kb < kKeyBlocks; ++kb) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        chunk_decay[kb][half] = ChunkDecayOf(a, chunk, c, hv, kb * kTile + row0 + 8 * half);
-      }
+      const float decay[2] = {ChunkDecayOf(a, chunk, c, hv, kb * kTile + row0),
+                              ChunkDecayOf(a, chunk, c, hv, kb * kTile + row0 + 8)};
+      ForEachPairIndexed(state[kb], [&](int, int, int half, int, float& x, float& y) {
+        x *= decay[half];
+        y *= decay[half];
+      });
     }
 
     // r = v - (e^G k) S
@@ -189,10 +192,6 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
     // S = e^{G_C} S + kbar^T e
 #pragma unroll
     for (int kb = 0; kb < kKeyBlocks; ++kb) {
-      ForEachPairIndexed(state[kb], [&](int, int, int half, int, float& x, float& y) {
-        x *= chunk_decay[kb][half];
-        y *= chunk_decay[kb][half];
-      });
       TileMma<true, false>(state[kb], s_bar + kb * kTileSize<T>, s_e);
       StoreAcc(s_state + kb * kTileSize<T>, state[kb]);
     }

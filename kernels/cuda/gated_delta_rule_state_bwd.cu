@@ -66,6 +66,7 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
 
   const auto load_keys = [&](T* to, const T* operand, const Chunk& chunk) {
     const T* from = operand + chunk.first * operand_ld + static_cast<int64_t>(operand_head) * Kp;
+#pragma unroll 1  // addresses of all tiles at once would not fit into the registers
     for (int kb = 0; kb < kKeyBlocks; ++kb) {
       LoadTile(to + kb * kTileSize<T>, from + kb * kTile, operand_ld, chunk.rows, kTile, true);
     }
@@ -142,13 +143,15 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
           row < chunk.rows ? a.beta[token_head + static_cast<int64_t>(row) * a.value_heads] : 0.f;
       scales[half] = RowScalesOf(a, chunk, hv, row);
     }
-    float chunk_decay[kKeyBlocks][2];
+    // The operand in shared memory still is dS+ itself.
 #pragma unroll
     for (int kb = 0; kb < kKeyBlocks; ++kb) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        chunk_decay[kb][half] = ChunkDecayOf(a, chunk, c, hv, kb * kTile + row0 + 8 * half);
-      }
+      const float decay[2] = {ChunkDecayOf(a, chunk, c, hv, kb * kTile + row0),
+                              ChunkDecayOf(a, chunk, c, hv, kb * kTile + row0 + 8)};
+      ForEachPairIndexed(ds[kb], [&](int, int, int half, int, float& x, float& y) {
+        x *= decay[half];
+        y *= decay[half];
+      });
     }
 
     TileAcc acc;
@@ -229,9 +232,7 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          ds[kb].c[i][j] = chunk_decay[kb][j / 2] * ds[kb].c[i][j] - acc.c[i][j];
-        }
+        for (int j = 0; j < 4; ++j) ds[kb].c[i][j] -= acc.c[i][j];
       }
     }
     fetch([&] {

@@ -341,6 +341,7 @@ __device__ __forceinline__ void StoreTile(T* to, const T* tile, int64_t ld, int 
                                           bool vectors) {
   if (vectors) {
     constexpr int kPer = 16 / static_cast<int>(sizeof(T)), kRow = kTile / kPer;
+#pragma unroll 1
     for (int i = threadIdx.x; i < kTile * kRow; i += kTileThreads) {
       const int r = i / kRow, c = i % kRow * kPer;
       if (r < rows && c < columns) {
