@@ -113,19 +113,17 @@ Args<T> MakeArgs(const GatedDeltaRuleInputs<T>& in, const Config& config, Arena&
 
 }  // namespace
 
-Config ChooseConfig(int64_t key_dim, int64_t longest_document, bool has_gradient, DType io) {
+Config ChooseConfig(int64_t key_dim, int64_t longest_document, bool has_gradient) {
   Config config;
   config.steps = !has_gradient && longest_document <= kMaxStepTokens;
   config.key_blocks = key_dim <= 64 ? 1 : key_dim <= 128 ? 2 : 4;
-  config.resident = io == DType::kBf16 && key_dim <= 128;
   return config;
 }
 
 std::string ToString(const Config& config) {
   if (config.steps) return "token by token, value tile 32";
   return absl::StrCat("chunks of ", config.chunk, ", ", config.key_blocks,
-                      " blocks of 64 key channels, value tile ", config.value_tile,
-                      config.resident ? ", operands resident" : ", operands in turns");
+                      " blocks of 64 key channels, value tile ", config.value_tile);
 }
 
 }  // namespace delta
@@ -139,8 +137,8 @@ size_t GatedDeltaRuleWorkspaceBytes(CudaTag, const GatedDeltaRuleInputs<Io>& in)
 template <typename Io>
 void GatedDeltaRuleFwd(CudaTag, const GatedDeltaRuleFwdParams<Io>& p) {
   const cudaStream_t stream = ToStream(p.stream);
-  const delta::Config config = delta::ChooseConfig(p.in.key_dim, delta::LongestDocument(p.in),
-                                                   p.workspace != nullptr, kDTypeOf<Io>);
+  const delta::Config config =
+      delta::ChooseConfig(p.in.key_dim, delta::LongestDocument(p.in), p.workspace != nullptr);
   if (config.steps) return delta::Steps(p, stream);
   delta::Arena arena;
   delta::Args<Io> a = delta::MakeArgs(p.in, config, arena);
@@ -155,7 +153,7 @@ template <typename Io>
 void GatedDeltaRuleBwd(CudaTag, const GatedDeltaRuleBwdParams<Io>& p) {
   const cudaStream_t stream = ToStream(p.stream);
   const delta::Config config =
-      delta::ChooseConfig(p.in.key_dim, delta::LongestDocument(p.in), true, kDTypeOf<Io>);
+      delta::ChooseConfig(p.in.key_dim, delta::LongestDocument(p.in), true);
   delta::Arena arena;
   delta::Args<Io> a = delta::MakeArgs(p.in, config, arena);
   // The workspace is only read; passes take it as they take their own buffers.

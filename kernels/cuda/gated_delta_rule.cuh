@@ -85,10 +85,8 @@ struct Config {
   int chunk = kChunk;      // rows per chunk
   int key_blocks = 0;      // of 64 key channels: a template parameter of the serial passes
   int value_tile = kTile;  // value columns per block in the serial passes
-  bool resident =
-      false;  // all operands of a chunk in shared memory at once, else one after another
 };
-Config ChooseConfig(int64_t key_dim, int64_t longest_document, bool has_gradient, DType io);
+Config ChooseConfig(int64_t key_dim, int64_t longest_document, bool has_gradient);
 std::string ToString(const Config& config);
 
 // exp on operands: accurate for fp32, fast for what is then rounded to bf16.

@@ -24,17 +24,20 @@ __global__ void __launch_bounds__(kThreads)
   const T* x = (blockIdx.y == 0 ? q : k) + row * a.key_dim;
   const float* r_dn = (blockIdx.y == 0 ? a.dq : a.dk) + row * a.group * a.key_pad();
   out += row * a.key_dim;
-  float value[8], grad[8];
+  float value[8], grad[8] = {};
   float square = 0, dot = 0;
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const int d = 2 * lane + 64 * (i / 2) + i % 2;
-    value[i] = grad[i] = 0.f;
+  for (int i = 0; i < 8; i += 2) {
+    const int d = 2 * lane + 32 * i;
+    LoadPair(x, d, a.key_dim, value[i], value[i + 1]);
     if (d >= a.key_dim) continue;
-    value[i] = ToFloatDevice(x[d]);
-    for (int j = 0; j < a.group; ++j) grad[i] += r_dn[j * a.key_pad() + d];
-    square += value[i] * value[i];
-    dot += value[i] * grad[i];
+    for (int j = 0; j < a.group; ++j) {
+      const float2 part = *reinterpret_cast<const float2*>(r_dn + j * a.key_pad() + d);
+      grad[i] += part.x;
+      grad[i + 1] += part.y;
+    }
+    square += value[i] * value[i] + value[i + 1] * value[i + 1];
+    dot += value[i] * grad[i] + value[i + 1] * grad[i + 1];
   }
   float along = 0.f;
   if (l2_norm) {
@@ -42,9 +45,16 @@ __global__ void __launch_bounds__(kThreads)
     along = WarpSum(dot) * r * r;
   }
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const int d = 2 * lane + 64 * (i / 2) + i % 2;
-    if (d < a.key_dim) out[d] = FromFloatDevice<T>(grad[i] - along * value[i]);
+  for (int i = 0; i < 8; i += 2) {
+    const int d = 2 * lane + 32 * i;
+    const Vec<T, 2> pair = {FromFloatDevice<T>(grad[i] - along * value[i]),
+                            FromFloatDevice<T>(grad[i + 1] - along * value[i + 1])};
+    if (a.key_dim % 2 == 0) {
+      if (d < a.key_dim) *reinterpret_cast<Vec<T, 2>*>(out + d) = pair;
+    } else {
+      if (d < a.key_dim) out[d] = pair.v[0];
+      if (d + 1 < a.key_dim) out[d + 1] = pair.v[1];
+    }
   }
 }
 

@@ -8,6 +8,22 @@ namespace wyvern::delta {
 
 constexpr float kNormEps = 1e-6f;
 
+// x[d] and x[d + 1] of a row of n elements, zero beyond it; one access where n is even (and x with
+// it aligned to pairs).
+template <typename T>
+__device__ __forceinline__ void LoadPair(const T* x, int d, int n, float& first, float& second) {
+  first = second = 0.f;
+  if (n % 2 == 0) {
+    if (d >= n) return;
+    const auto pair = *reinterpret_cast<const Vec<T, 2>*>(x + d);
+    first = ToFloatDevice(pair.v[0]);
+    second = ToFloatDevice(pair.v[1]);
+  } else {
+    if (d < n) first = ToFloatDevice(x[d]);
+    if (d + 1 < n) second = ToFloatDevice(x[d + 1]);
+  }
+}
+
 __device__ __forceinline__ float Sigmoid(float x) { return 1.f / (1.f + expf(-x)); }
 __device__ __forceinline__ float Softplus(float x) { return x > 20.f ? x : log1pf(expf(x)); }
 

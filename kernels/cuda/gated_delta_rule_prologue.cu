@@ -61,9 +61,7 @@ __global__ void __launch_bounds__(kThreads)
   float square = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const int d = 2 * lane + 64 * i;
-    value[2 * i] = d < a.key_dim ? ToFloatDevice(x[d]) : 0.f;
-    value[2 * i + 1] = d + 1 < a.key_dim ? ToFloatDevice(x[d + 1]) : 0.f;
+    LoadPair(x, 2 * lane + 64 * i, a.key_dim, value[2 * i], value[2 * i + 1]);
     square += value[2 * i] * value[2 * i] + value[2 * i + 1] * value[2 * i + 1];
   }
   const float r = l2_norm ? rsqrtf(WarpSum(square) + kNormEps) : 1.f;
