@@ -7,13 +7,12 @@
 //   dg_t = sum_{i >= t} [q_i dq_i + k_i a_i - k_i b_i without Z]_i + sum_{j < t} kbar_j Z_j
 //          + e^{G_C} sum_v S dS+
 //
-// where dP' = s dP exp(G_i - G_j), dM' = beta dM exp(G_i - G_j). With q = r x, what is left is r dq;
-// its product with x is that of dq with q. Likewise for k.
-// Pairs (i, j) of which both are >= t cancel in dg, and the gate's gradient is the small rest times
-// large factors. With a decay per head only pairs with i >= t > j are summed, from
-// dP_ij P_ij + beta_i dM_ij M_ij. With one per channel, rows and columns see the same rounded
-// operands q exp(G_i - a), k exp(G_i - a), k exp(a - G_j) around the anchors a of
-// gated_delta_rule_intra.cu, and so cancel exactly.
+// where dP' = s dP exp(G_i - G_j), dM' = beta dM exp(G_i - G_j). With q = r x, what is left is r
+// dq; its product with x is that of dq with q. Likewise for k. Pairs (i, j) of which both are >= t
+// cancel in dg, and the gate's gradient is the small rest times large factors. With a decay per
+// head only pairs with i >= t > j are summed, from dP_ij P_ij + beta_i dM_ij M_ij. With one per
+// channel, rows and columns see the same rounded operands q exp(G_i - a), k exp(G_i - a), k exp(a -
+// G_j) around the anchors a of gated_delta_rule_intra.cu, and so cancel exactly.
 #include "kernels/cuda/gated_delta_rule.cuh"
 #include "kernels/cuda/gated_delta_rule_anchor.cuh"
 
