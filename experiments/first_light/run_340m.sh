@@ -8,7 +8,7 @@ mkdir -p runs/data/code runs/data/code_text
 if [ -z "$(ls -A runs/data/code_text)" ]; then
   find / -xdev -name '*.py' -size +1k -size -300k -not -path '*/runs/*' 2>/dev/null |
     head -n "${FILES:-30000}" | awk '{print NR, $0}' |
-    while read -r number path; do cp "$path" "runs/data/code_text/$number.py"; done
+    while read -r number path; do cp "$path" "runs/data/code_text/$number.txt"; done
 fi
 [ -n "${TOKENIZER:-}" ] && cp "$TOKENIZER" runs/data/code/tokenizer.model
 "$wyvern" train $config &
