@@ -274,7 +274,7 @@ TEST(GatedDeltaRule, EveryLengthOnTheGpu) {
     std::vector<CheckResult> results;
     for (const int32_t length : lengths) {
       // The limits are of a mean over many tokens; a few of them scatter around it.
-      const Case c = LengthCase(length, 512, decay, {2, 4, 64, 64});
+      const Case c = LengthCase(length, 256, decay, {2, 4, 64, 64});
       CheckAgainstOracle(c, Device::kCuda, DType::kFloat32, &results);
       CheckAgainstOracle(c, Device::kCuda, DType::kBf16, &results);
     }
