@@ -1,9 +1,6 @@
 #include "autograd/tape.h"
 
 #include "kernels/ops/elementwise.h"
-#ifdef WYVERN_CUDA
-#include <nvtx3/nvToolsExt.h>
-#endif
 
 namespace wyvern {
 
@@ -14,14 +11,6 @@ Cost& Cost::operator+=(const Cost& other) {
   backward_bytes += other.backward_bytes;
   return *this;
 }
-
-#ifdef WYVERN_CUDA
-ProfilerRange::ProfilerRange(const char* name) { nvtxRangePushA(name); }
-ProfilerRange::~ProfilerRange() { nvtxRangePop(); }
-#else
-ProfilerRange::ProfilerRange(const char*) {}
-ProfilerRange::~ProfilerRange() {}
-#endif
 
 Var Var::Leaf(Tensor value) {
   auto slot = std::make_shared<GradSlot>();
@@ -49,6 +38,8 @@ void Tape::Accumulate(GradSlot* slot, Tensor gradient) {
   }
   CHECK(slot->grad.numel() == gradient.numel(), "gradient ", ToString(gradient.shape()),
         " added to one of shape ", ToString(slot->grad.shape()));
+  ProfilerRange range("add_gradient", Pass::kBackward);
+  range.SetWork({.bytes = static_cast<double>(2 * slot->grad.nbytes() + gradient.nbytes())});
   // The first gradient may be shared with another input's slot (x + y hands one tensor to both).
   if (!slot->leaf && !slot->grad.unique()) slot->grad = slot->grad.Clone();
   AddInto(slot->grad.device(), slot->grad.raw(), slot->grad.dtype(), gradient.raw(),
@@ -63,6 +54,7 @@ struct Tape::RecomputeNode : Tape::Node {
   void Backward() override {
     std::vector<std::pair<Var, Tensor>> seeds;
     Tape tape;
+    tape.pass_ = Pass::kRecompute;
     std::vector<Var> leaves;
     for (size_t i = 0; i < x.size(); ++i) {
       leaves.push_back(in[i] == nullptr ? Var(x[i]) : Var::Leaf(x[i]));

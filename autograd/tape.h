@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "autograd/fields.h"
+#include "autograd/profiler_range.h"
 #include "autograd/tensor.h"
 
 namespace wyvern {
@@ -38,6 +39,8 @@ struct Cost {
   double forward_bytes = 0, backward_bytes = 0;
 
   Cost& operator+=(const Cost& other);
+  Work forward() const { return {forward_flops, forward_bytes}; }
+  Work backward() const { return {backward_flops, backward_bytes}; }
 };
 
 // What Backward is asked for one input.
@@ -122,17 +125,9 @@ class Tape {
   static void Accumulate(GradSlot* slot, Tensor gradient);
 
   bool recording_;
+  Pass pass_ = Pass::kForward;  // or kRecompute
   Cost cost_;
   std::vector<std::unique_ptr<Node>> nodes_;
-};
-
-// Marks the op on profiler timelines (NVTX) while it lives.
-class ProfilerRange {
- public:
-  explicit ProfilerRange(const char* name);
-  ~ProfilerRange();
-  ProfilerRange(const ProfilerRange&) = delete;
-  ProfilerRange& operator=(const ProfilerRange&) = delete;
 };
 
 // ---------------------------------------------------------------------------------------------
@@ -143,9 +138,10 @@ struct Tape::OpNode : Tape::Node {
   typename Op::Saved saved;
   typename Op::template Inputs<Slot> in;
   typename Op::template Outputs<Slot> out;
+  Cost cost;
 
   void Backward() override {
-    const ProfilerRange range(Op::kName);
+    ProfilerRange range(Op::kName, Pass::kBackward);
     typename Op::template Outputs<Tensor> d_out;
     bool any = false;
     ForEachField(
@@ -157,6 +153,7 @@ struct Tape::OpNode : Tape::Node {
         },
         d_out, out);
     if (!any) return;
+    range.SetWork(cost.backward());
     typename Op::template Inputs<GradRequest> want;
     ForEachField(
         [&](const char*, GradRequest& request, const Slot& slot) {
@@ -176,7 +173,7 @@ struct Tape::OpNode : Tape::Node {
 template <class Op>
 typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Inputs<Var>& in,
                                                const typename Op::Params& params) {
-  const ProfilerRange range(Op::kName);
+  ProfilerRange range(Op::kName, pass_);
   typename Op::template Inputs<Tensor> values;
   bool record = false;
   ForEachField(
@@ -185,7 +182,9 @@ typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Input
         record |= recording_ && var.requires_grad();
       },
       values, in);
-  cost_ += Op::EstimateCost(values, params);
+  const Cost cost = Op::EstimateCost(values, params);
+  cost_ += cost;
+  range.SetWork(cost.forward());
   auto node = record ? std::make_unique<OpNode<Op>>() : nullptr;
   auto result = Op::Forward(values, params, node == nullptr ? nullptr : &node->saved);
   typename Op::template Outputs<Var> out;
@@ -194,6 +193,7 @@ typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Input
                  result);
     return out;
   }
+  node->cost = cost;
   ForEachField(
       [](const char*, std::shared_ptr<GradSlot>& slot, const Var& var) { slot = var.slot_; },
       node->in, in);

@@ -96,9 +96,14 @@ int64_t Model::num_parameters() {
 }
 
 void Model::ZeroGradients() {
-  Visit([](Parameter& parameter, const Spec&) {
-    if (parameter.grad.defined()) parameter.grad.FillZero();
+  ProfilerRange range("zero_gradients", Pass::kUpdate);
+  double bytes = 0;
+  Visit([&](Parameter& parameter, const Spec&) {
+    if (!parameter.grad.defined()) return;
+    parameter.grad.FillZero();
+    bytes += static_cast<double>(parameter.grad.nbytes());
   });
+  range.SetWork({.bytes = bytes});
 }
 
 int64_t CountParameters(const ModelConfig& config) { return Model(config).num_parameters(); }

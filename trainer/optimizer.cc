@@ -54,6 +54,7 @@ Optimizer::Results Optimizer::Step(double lr, double max_norm, const Tensor& los
                           .grad_scale = clip.data<Acc>(),
                           .finite = results.finite.data<int32_t>(),
                           .stream = ComputeStream()};
+    double norm_bytes = 0, adamw_bytes = 0;
     for (const Slot& slot : slots_) {
       const Parameter& p = *slot.parameter;
       norm.tensors.push_back({p.grad.numel(), p.grad.data<Acc>()});
@@ -65,8 +66,17 @@ Optimizer::Results Optimizer::Step(double lr, double max_norm, const Tensor& los
                                .v = slot.v.data<Acc>(),
                                .copy = has_copy ? p.value.data<Io>() : nullptr,
                                .weight_decay = slot.weight_decay});
+      norm_bytes += static_cast<double>(p.grad.nbytes());
+      // Master and moments are read and written, the gradient read, the copy written.
+      adamw_bytes += static_cast<double>(7 * p.grad.nbytes() + (has_copy ? p.value.nbytes() : 0));
     }
-    GradNorm(tag, norm);
+    {
+      ProfilerRange range("grad_norm", Pass::kUpdate);
+      range.SetWork({.bytes = norm_bytes});
+      GradNorm(tag, norm);
+    }
+    ProfilerRange range("adamw", Pass::kUpdate);
+    range.SetWork({.bytes = adamw_bytes});
     AdamW(tag, adamw);
   });
   return results;

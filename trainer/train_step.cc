@@ -17,6 +17,7 @@ struct DeviceBatch {
 };
 
 DeviceBatch Upload(const Batch& batch, Device device) {
+  const ProfilerRange range("upload", Pass::kForward);
   return {Tensor::FromVector(batch.tokens, {batch.num_tokens}).To(device),
           Tensor::FromVector(batch.targets, {batch.num_tokens}).To(device),
           Packing::FromDocuments(batch.cu_seqlens, device)};

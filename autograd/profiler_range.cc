@@ -1,0 +1,30 @@
+#include "autograd/profiler_range.h"
+
+#ifdef WYVERN_CUDA
+#include <nvtx3/nvToolsExt.h>
+#endif
+
+namespace wyvern {
+namespace {
+
+RangeObserver* current_observer = nullptr;
+
+}  // namespace
+
+void ObserveRanges(RangeObserver* observer) { current_observer = observer; }
+
+ProfilerRange::ProfilerRange(const char* name, Pass pass) {
+#ifdef WYVERN_CUDA
+  nvtxRangePushA(name);
+#endif
+  if (current_observer != nullptr) current_observer->Begin(name, pass);
+}
+
+ProfilerRange::~ProfilerRange() {
+  if (current_observer != nullptr) current_observer->End(work_);
+#ifdef WYVERN_CUDA
+  nvtxRangePop();
+#endif
+}
+
+}  // namespace wyvern

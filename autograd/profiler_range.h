@@ -1,0 +1,61 @@
+// Names the work of a training step for profilers: NVTX ranges, and an observer that a program can
+// set to time them itself. Without an observer a range costs one comparison.
+#ifndef WYVERN_AUTOGRAD_PROFILER_RANGE_H_
+#define WYVERN_AUTOGRAD_PROFILER_RANGE_H_
+
+namespace wyvern {
+
+// The part of a training step that a range belongs to.
+enum class Pass { kForward, kBackward, kRecompute, kUpdate };
+
+constexpr const char* Name(Pass pass) {
+  switch (pass) {
+    case Pass::kForward:
+      return "forward";
+    case Pass::kBackward:
+      return "backward";
+    case Pass::kRecompute:
+      return "recompute";
+    case Pass::kUpdate:
+      return "update";
+  }
+  return "?";
+}
+
+// Necessary work: floating-point operations of products and least bytes moved.
+struct Work {
+  double flops = 0, bytes = 0;
+};
+
+// Told of every range as it begins and ends on the host; the work between is queued on the compute
+// stream by then, not done. Ranges nest.
+class RangeObserver {
+ public:
+  virtual ~RangeObserver() = default;
+  virtual void Begin(const char* name, Pass pass) = 0;
+  // Ends the innermost range.
+  virtual void End(const Work& work) = 0;
+};
+
+// From now on ranges are reported to `observer` (null: to none), which must outlive that. To be
+// called while no range is open, by the thread that trains.
+void ObserveRanges(RangeObserver* observer);
+
+// An op, or other work on the compute stream, while it is being queued.
+class ProfilerRange {
+ public:
+  // `name` must outlive every observer: a literal.
+  ProfilerRange(const char* name, Pass pass);
+  ~ProfilerRange();
+  ProfilerRange(const ProfilerRange&) = delete;
+  ProfilerRange& operator=(const ProfilerRange&) = delete;
+
+  void SetWork(const Work& work) { work_ = work; }
+
+ private:
+  Work work_;
+};
+
+}  // namespace wyvern
+
+#endif  // WYVERN_AUTOGRAD_PROFILER_RANGE_H_
