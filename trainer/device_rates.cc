@@ -15,8 +15,8 @@ double ProductRate(Device device) {
   const DType type = device == Device::kCuda ? DType::kBf16 : DType::kFloat32;
   const Tensor a = Tensor::Zeros({n, n}, type, device), b = Tensor::Zeros({n, n}, type, device);
   const double size = static_cast<double>(n);
-  const double ms = MedianMilliseconds(
-      device, [&] { MatMul::Forward({.x = a, .weight = b}, {}, nullptr); });
+  const double ms =
+      MedianMilliseconds(device, [&] { MatMul::Forward({.x = a, .weight = b}, {}, nullptr); });
   return 2 * size * size * size / (ms * 1e-3);
 }
 

@@ -19,6 +19,7 @@
 #include "trainer/eval.h"
 #include "trainer/model_cost.h"
 #include "trainer/model_json.h"
+#include "trainer/run_model.h"
 #include "trainer/stop_signal.h"
 
 namespace wyvern {
@@ -58,25 +59,12 @@ absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Open(const RunConfig& 
 }
 
 absl::Status TrainingRun::Prepare() {
-  const Device device = config_.run.device == DeviceChoice::kCuda ? Device::kCuda : Device::kCpu;
-  std::string why;
-  if (device == Device::kCuda && !CudaAvailable(&why)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("run.device: cuda: ", why, "; set run.device: cpu or auto"));
-  }
+  ASSIGN_OR_RETURN(const Device device, RunDevice(config_));
   RETURN_IF_ERROR(MakeFolders(run_dir_));
   ASSIGN_OR_RETURN(lock_, RunLock::Take(run_dir_));
   ASSIGN_OR_RETURN(data_, PrepareRunData(config_));
   ASSIGN_OR_RETURN(validation_, ValidationBatches(config_, data_));
-  SetOutOfMemoryAdvice(absl::StrCat(
-      "lower train.micro_batch (now ", config_.train.micro_batch, ") or data.seq_len (now ",
-      config_.data.seq_len, "), raise train.recompute_blocks (now ", config_.train.recompute_blocks,
-      " of ", config_.model.num_layers,
-      "), or take a smaller model; `wyvern config show` estimates the memory beforehand"));
-  const DType compute =
-      config_.run.precision == PrecisionChoice::kBf16 ? DType::kBf16 : DType::kFloat32;
-  model_ = Model::Create(config_.model, device, compute);
-  model_->RecomputeBlocks(config_.train.recompute_blocks);
+  ASSIGN_OR_RETURN(model_, CreateRunModel(config_));
   optimizer_ = std::make_unique<Optimizer>(model_.get(), config_.optimizer);
   if (device == Device::kCuda) peak_flops_ = CurrentGpu().peak_bf16_flops;
   return absl::OkStatus();

@@ -1,62 +1,39 @@
 #include "trainer/commands/bench.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "autograd/op_registry.h"
-#include "autograd/ops/matmul.h"
+#include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/place.h"
+#include "trainer/config/load.h"
+#include "trainer/device_rates.h"
 #include "trainer/nearest.h"
+#include "trainer/step_bench.h"
 
 namespace wyvern {
 namespace {
 
-// The least time of a few runs, in seconds.
-template <class F>
-double BestSeconds(Device device, const F& work) {
-  double best = 1e30;
-  for (int i = 0; i < 5; ++i) {
-    Synchronize(device);
-    const auto begin = std::chrono::steady_clock::now();
-    work();
-    Synchronize(device);
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    best = std::min(best, seconds.count());
-  }
-  return best;
+nlohmann::json ToJson(const BenchResult& r, const DeviceRates& rates) {
+  return {{"framework", "wyvern"},
+          {"device", rates.device},
+          {"op", r.op},
+          {"case", r.case_name},
+          {"direction", r.direction},
+          {"ms", r.ms},
+          {"flops", r.flops},
+          {"bytes", r.bytes},
+          {"bound_ms", rates.BoundMs(r.flops, r.bytes)}};
 }
 
-// Bytes read and written per second by a copy that no cache holds.
-double CopyRate(Device device) {
-  const int64_t num_bytes = device == Device::kCuda ? int64_t{1} << 30 : int64_t{1} << 27;
-  const Tensor from = Tensor::Zeros({num_bytes}, DType::kUint8, device);
-  const Tensor to = Tensor::Zeros({num_bytes}, DType::kUint8, device);
-  return 2.0 * static_cast<double>(num_bytes) / BestSeconds(device, [&] { to.CopyFrom(from); });
-}
-
-// FLOPs per second of a large matrix product.
-double ProductRate(Device device) {
-  const int64_t n = device == Device::kCuda ? 8192 : 1024;
-  const DType type = device == Device::kCuda ? DType::kBf16 : DType::kFloat32;
-  const Tensor a = Tensor::Zeros({n, n}, type, device), b = Tensor::Zeros({n, n}, type, device);
-  const double flops =
-      2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n);
-  return flops / BestSeconds(device, [&] { MatMul::Forward({.x = a, .weight = b}, {}, nullptr); });
-}
-
-absl::Status RunBench(const std::string& device_name, const std::string& op) {
-  const Device device = device_name == "cuda" ? Device::kCuda : Device::kCpu;
-  std::string why;
-  if (device == Device::kCuda && !CudaAvailable(&why)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("bench: --device cuda: ", why, "; use --device cpu"));
-  }
+absl::Status BenchOps(const std::string& device_name, const std::string& op, bool json) {
+  ASSIGN_OR_RETURN(const Place place, ChoosePlace({.device = device_name}));
   std::vector<std::string> names;
   for (const OpRow& row : OpRegistry()) names.push_back(row.name);
   if (!op.empty() && std::find(names.begin(), names.end(), op) == names.end()) {
@@ -65,43 +42,85 @@ absl::Status RunBench(const std::string& device_name, const std::string& op) {
         "bench: no op is named '", op, "'",
         nearest.empty() ? std::string() : absl::StrCat("; did you mean '", nearest, "'?")));
   }
-  const double bytes_rate = CopyRate(device);
-  double flops_rate = device == Device::kCuda ? CurrentGpu().peak_bf16_flops : 0;
-  const bool data_sheet = flops_rate > 0;
-  if (!data_sheet) flops_rate = ProductRate(device);
-  std::printf("%s: %.0f GB/s (measured copy), %.2f TFLOP/s (%s)\n",
-              device == Device::kCuda ? CurrentGpu().name.c_str() : "cpu", bytes_rate / 1e9,
-              flops_rate / 1e12, data_sheet ? "data sheet, dense bf16" : "measured matrix product");
-  std::printf("%-21s %-44s %-9s %10s %13s %15s\n", "op", "case", "direction", "ms", "% byte bound",
-              "% product bound");
+  const DeviceRates rates = MeasureRates(place.device);
+  if (!json) {
+    std::printf("%s\n%-21s %-44s %-9s %10s %13s %15s\n", rates.Describe().c_str(), "op", "case",
+                "direction", "ms", "% byte bound", "% product bound");
+  }
   for (const OpRow& row : OpRegistry()) {
     if ((!op.empty() && row.name != op) || row.bench == nullptr) continue;
-    for (const BenchResult& r : row.bench(device)) {
+    for (const BenchResult& r : row.bench(place.device)) {
+      if (json) {
+        std::printf("%s\n", ToJson(r, rates).dump().c_str());
+        continue;
+      }
       const double seconds = r.ms / 1e3;
       std::printf("%-21s %-44s %-9s %10.4f %13.1f %15.1f\n", r.op.c_str(), r.case_name.c_str(),
-                  r.direction.c_str(), r.ms, 100 * r.bytes / bytes_rate / seconds,
-                  100 * r.flops / flops_rate / seconds);
+                  r.direction.c_str(), r.ms, 100 * r.bytes / rates.bytes / seconds,
+                  100 * r.flops / rates.flops / seconds);
     }
     std::fflush(stdout);
   }
   return absl::OkStatus();
 }
 
+void AddOps(CLI::App* bench, int* exit_code) {
+  struct Options {
+    std::string device = "auto", op;
+    bool json = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* ops = bench->add_subcommand(
+      "ops", "Time every op, as a share of what its bytes and its products allow");
+  ops->add_option("--device", options->device, "auto (the GPU if there is one), cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  ops->add_option("--op", options->op, "Only the op of this name");
+  ops->add_flag("--json", options->json, "One JSON object a line");
+  ops->callback(
+      [=] { *exit_code = ExitCode(BenchOps(options->device, options->op, options->json)); });
+}
+
+absl::Status BenchSteps(const std::string& path, const std::vector<std::string>& sets,
+                        const StepBenchOptions& options, bool json) {
+  ASSIGN_OR_RETURN(const RunConfig config, LoadRunConfig(path, sets));
+  ASSIGN_OR_RETURN(const StepBench bench, BenchStep(config, options));
+  std::printf("%s\n", json ? bench.Json().dump().c_str() : bench.Table().c_str());
+  return absl::OkStatus();
+}
+
+void AddStep(CLI::App* bench, int* exit_code) {
+  struct Options {
+    std::string path;
+    std::vector<std::string> sets;
+    StepBenchOptions step;
+    bool json = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* step = bench->add_subcommand(
+      "step", "Time training steps on random tokens, and each class of ops within them");
+  step->add_option("CONFIG", options->path, "YAML file; its data are not read")->required();
+  step->add_option("--set", options->sets, "key=value: overrides a key of the file");
+  const auto count = [&](const char* name, int64_t* value, const char* help) {
+    step->add_option(name, *value, help)->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+  };
+  count("--sequences", &options->step.sequences, "Of a micro batch (default train.micro_batch)");
+  count("--seq-len", &options->step.seq_len, "Tokens of a sequence (default data.seq_len)");
+  count("--micro-batches", &options->step.micro_batches, "Of a step (default 1)");
+  count("--steps", &options->step.steps, "Measured steps (default 10)");
+  count("--warmup", &options->step.warmup, "Steps before them (default 3)");
+  step->add_flag("--json", options->json, "One JSON object instead of tables");
+  step->callback([=] {
+    *exit_code = ExitCode(BenchSteps(options->path, options->sets, options->step, options->json));
+  });
+}
+
 }  // namespace
 
 void AddBenchCommand(CLI::App& app, int* exit_code) {
-  struct Options {
-    std::string device = "cpu", op;
-  };
-  auto options = std::make_shared<Options>();
   CLI::App* bench = app.add_subcommand("bench", "Measure speed");
   bench->require_subcommand(1);
-  CLI::App* ops = bench->add_subcommand(
-      "ops", "Time every op, as a share of what its bytes and its products allow");
-  ops->add_option("--device", options->device, "cpu or cuda (default cpu)")
-      ->check(CLI::IsMember({"cpu", "cuda"}));
-  ops->add_option("--op", options->op, "Only the op of this name");
-  ops->callback([=] { *exit_code = ExitCode(RunBench(options->device, options->op)); });
+  AddOps(bench, exit_code);
+  AddStep(bench, exit_code);
 }
 
 }  // namespace wyvern
