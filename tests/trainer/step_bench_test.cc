@@ -140,6 +140,7 @@ TEST_F(StepBenchCommand, PrintsATableOrOneJsonObject) {
   const auto json = nlohmann::json::parse(line.out, nullptr, false);
   ASSERT_TRUE(json.is_object()) << line.out;
   EXPECT_EQ(json["recompute_blocks"], 2);
+  EXPECT_EQ(json["set"].dump(), R"(["train.recompute_blocks=2"])");
   EXPECT_EQ(json["seq_len"], 48);
   EXPECT_NEAR(json["tokens_per_s"].get<double>() * json["step_ms"].get<double>(), 96e3, 1);
   EXPECT_FALSE(json.contains("mfu"));

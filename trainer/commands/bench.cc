@@ -84,7 +84,13 @@ absl::Status BenchSteps(const std::string& path, const std::vector<std::string>&
                         const StepBenchOptions& options, bool json) {
   ASSIGN_OR_RETURN(const RunConfig config, LoadRunConfig(path, sets));
   ASSIGN_OR_RETURN(const StepBench bench, BenchStep(config, options));
-  std::printf("%s\n", json ? bench.Json().dump().c_str() : bench.Table().c_str());
+  if (json) {
+    nlohmann::json row = bench.Json();
+    row["set"] = sets;
+    std::printf("%s\n", row.dump().c_str());
+  } else {
+    std::printf("%s", bench.Table().c_str());
+  }
   return absl::OkStatus();
 }
 
