@@ -1,6 +1,5 @@
-#include "kernels/ops/delay.h"
-
 #include "kernels/cuda/common.cuh"
+#include "kernels/ops/delay.h"
 
 namespace wyvern {
 namespace {
