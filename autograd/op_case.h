@@ -22,6 +22,7 @@ struct OpCase {
   std::string name;                         // what is special about it: "ragged tail, K 24"
   typename Op::template Inputs<Tensor> in;  // fp64, CPU; undefined for an absent optional input
   typename Op::Params params;               // index tensors on the CPU
+  std::vector<std::string> unused_outputs;  // those that send no gradient back
   // Largest relative RMS error ||x - ref|| / ||ref|| against the fp64 CPU result on the same
   // rounded inputs, by output name ("o") or gradient name ("d_q"); others take the default.
   double fp32_tolerance = 2e-5;

@@ -2,6 +2,7 @@
 #ifndef WYVERN_AUTOGRAD_OP_CHECK_H_
 #define WYVERN_AUTOGRAD_OP_CHECK_H_
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -34,6 +35,16 @@ typename Op::Params ParamsOn(typename Op::Params params, Device device) {
   return params;
 }
 
+// Tells an op whose forward already works on its gradients which of them will be asked for.
+template <class Op>
+void SetWanted(const typename Op::template Inputs<GradRequest>& want, typename Op::Saved* saved) {
+  if constexpr (requires { saved->wanted; }) {
+    ForEachField(
+        [](const char*, bool& wanted, const GradRequest& request) { wanted = request.wanted; },
+        saved->wanted, want);
+  }
+}
+
 // Forward and backward with inputs and cotangents rounded to `io`'s types. With `accumulate`,
 // gradients are requested into zeroed buffers as for parameters.
 template <class Op>
@@ -53,6 +64,7 @@ OpRun<Op> RunOp(const OpCase<Op>& c, const typename Op::template Outputs<Tensor>
       in, c.in, want);
   const typename Op::Params params = ParamsOn<Op>(c.params, device);
   typename Op::Saved saved;
+  SetWanted<Op>(want, &saved);
   OpRun<Op> run;
   run.out = Op::Forward(in, params, &saved);
   typename Op::template Outputs<Tensor> d_out;
@@ -63,6 +75,7 @@ OpRun<Op> RunOp(const OpCase<Op>& c, const typename Op::template Outputs<Tensor>
         if (!out.defined()) return;
         CHECK(out.dtype() == dtype, Op::kName, ": output ", name, " is ", Name(out.dtype()),
               ", its role says ", Name(dtype));
+        if (!from.defined()) return;
         to = ToTypeOn(from, dtype, device);
       },
       d_out, cotangents, run.out);
@@ -101,8 +114,10 @@ typename Op::template Outputs<Tensor> MakeCotangents(const OpCase<Op>& c, DType 
   typename Op::template Outputs<Tensor> cotangents;
   size_t i = 0;
   ForEachField(
-      [&](const char*, Tensor& d, const Tensor& y) {
+      [&](const char* name, Tensor& d, const Tensor& y) {
         const DType dtype = DTypeOfRole(Op::kOutputRoles[i++], io);
+        const auto& unused = c.unused_outputs;
+        if (std::find(unused.begin(), unused.end(), name) != unused.end()) return;
         if (y.defined()) d = random.Normal(y.shape()).To(dtype).To(DType::kFloat64);
       },
       cotangents, out);
@@ -117,7 +132,7 @@ double Objective(const typename Op::template Inputs<Tensor>& in, const typename 
   long double sum = 0;
   ForEachField(
       [&](const char*, const Tensor& y, const Tensor& d) {
-        for (int64_t i = 0; y.defined() && i < y.numel(); ++i) {
+        for (int64_t i = 0; d.defined() && i < y.numel(); ++i) {
           sum +=
               static_cast<long double>(y.template data<double>()[i]) * d.template data<double>()[i];
         }

@@ -8,7 +8,9 @@
 //     template <class T> struct Inputs { T x; FIELDS(x) };    // differentiable tensors
 //     template <class T> struct Outputs { T y; FIELDS(y) };
 //     struct Params { double factor = 1; };                   // everything else, index tensors too
-//     struct Saved { Params params; };                        // all that Backward may read
+//     struct Saved { Params params; };                        // all that Backward may read; with
+//                                                             // a field Inputs<bool> wanted, the
+//                                                             // forward is told what will be asked
 //     static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);
 //     static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
 //                                    const Inputs<GradRequest>& want);
@@ -186,6 +188,12 @@ typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Input
   cost_ += cost;
   range.SetWork(cost.forward());
   auto node = record ? std::make_unique<OpNode<Op>>() : nullptr;
+  if constexpr (requires(typename Op::Saved saved) { saved.wanted; }) {
+    if (record) {
+      ForEachField([](const char*, bool& wanted, const Var& var) { wanted = var.requires_grad(); },
+                   node->saved.wanted, in);
+    }
+  }
   auto result = Op::Forward(values, params, node == nullptr ? nullptr : &node->saved);
   typename Op::template Outputs<Var> out;
   if (node == nullptr) {

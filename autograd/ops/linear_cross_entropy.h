@@ -7,7 +7,11 @@
 namespace wyvern {
 
 // The vocabulary head and its cross-entropy, computed in slices of rows so that the logits of all
-// tokens never exist at once; the backward recomputes them. See kernels/ops/linear_cross_entropy.h.
+// tokens never exist at once. See kernels/ops/linear_cross_entropy.h.
+//
+// A forward that will be differentiated also multiplies out the wanted gradients for d_loss = 1,
+// slice by slice while it has the logits; the backward scales them. A gradient of token_loss cannot
+// be had that way: where one arrives, the backward recomputes the logits.
 //
 //   token_loss[t] = logsumexp(x_t W^T) - (x_t W^T)[target_t], 0 where target_t < 0
 //   loss          = sum_t token_loss[t] / denominator
@@ -30,7 +34,7 @@ struct LinearCrossEntropy {
   struct Params {
     Tensor targets;          // [T] int32; negative: not counted
     double denominator = 1;  // usually the number of counted targets of the whole step
-    // Rows whose logits exist at once; 0: as many as 256 MiB hold (on the CPU 16 MiB).
+    // Rows whose logits exist at once; 0: as many as 512 MiB hold (on the CPU 16 MiB).
     int64_t slice_rows = 0;
 
     void MoveTo(Device device) { targets = targets.To(device); }
@@ -38,7 +42,11 @@ struct LinearCrossEntropy {
   struct Saved {
     Inputs<Tensor> in;
     Params params;
-    Tensor lse;  // [T] Acc
+    Inputs<bool> wanted = {};  // filled in before the forward
+    Tensor lse;                // [T] Acc
+    // For d_loss = 1; undefined where not wanted.
+    Tensor d_x;       // [T, D] Io
+    Tensor d_weight;  // [V, D] Acc
   };
 
   static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);

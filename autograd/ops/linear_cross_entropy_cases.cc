@@ -6,9 +6,10 @@ std::vector<OpCase<LinearCrossEntropy>> LinearCrossEntropy::Cases() {
   CaseRandom random(kName);
   std::vector<OpCase<LinearCrossEntropy>> cases;
   const auto add = [&](const char* name, int64_t T, int64_t V, int64_t D, double scale,
-                       int64_t slice_rows) {
+                       int64_t slice_rows, bool mean_alone) {
     OpCase<LinearCrossEntropy> c;
-    c.name = absl::StrCat("T ", T, ", V ", V, ", D ", D, ", ", name);
+    c.name = absl::StrCat("T ", T, ", V ", V, ", D ", D, ", ", name,
+                          mean_alone ? ", of the mean alone" : "");
     c.in.x = random.Normal({T, D}, 0, scale);
     c.in.weight = random.Normal({V, D});
     std::vector<int32_t> targets;
@@ -18,17 +19,23 @@ std::vector<OpCase<LinearCrossEntropy>> LinearCrossEntropy::Cases() {
     c.params.targets = Tensor::FromVector(targets, {T});
     c.params.denominator = static_cast<double>(T) + 0.5;
     c.params.slice_rows = slice_rows;
+    if (mean_alone) c.unused_outputs = {"token_loss"};
     c.finite_differences = T * V < 2000;
     cases.push_back(std::move(c));
   };
-  add("one token", 1, 2, 1, 1, 0);
-  add("one class", 2, 1, 3, 1, 0);
-  add("slices with a ragged tail", 8, 24, 5, 1, 3);
-  add("slices of one row", 4, 7, 24, 0.3, 1);
-  add("large logits", 6, 30, 4, 30, 0);
-  add("many rows", 300, 257, 24, 0.5, 128);
-  add("wide vocabulary", 6, 5003, 16, 0.5, 4);
-  cases[4].finite_differences = false;  // the softmax saturates: differences see only rounding
+  // With a gradient of the mean alone the backward scales what the forward left.
+  for (const bool mean_alone : {false, true}) {
+    add("one token", 1, 2, 1, 1, 0, mean_alone);
+    add("one class", 2, 1, 3, 1, 0, mean_alone);
+    add("slices with a ragged tail", 8, 24, 5, 1, 3, mean_alone);
+    add("slices of one row", 4, 7, 24, 0.3, 1, mean_alone);
+    add("large logits", 6, 30, 4, 30, 0, mean_alone);
+    // The softmax saturates: differences see only rounding.
+    cases.back().finite_differences = false;
+    add("many rows", 300, 257, 24, 0.5, 128, mean_alone);
+    add("wide vocabulary", 6, 5003, 16, 0.5, 4, mean_alone);
+    add("more classes than registers hold", 3, 20008, 8, 0.5, 2, mean_alone);
+  }
   return cases;
 }
 

@@ -43,10 +43,13 @@ void CastCuda(void* to, DType to_dtype, const void* from, DType from_dtype, int6
               StreamHandle stream);
 void AddIntoCuda(void* y, DType y_dtype, const void* x, DType x_dtype, int64_t num_elements,
                  StreamHandle stream);
+void ScaleCuda(void* y, DType y_dtype, const void* x, DType x_dtype, const void* s, bool add,
+               int64_t num_elements, StreamHandle stream);
 void FillCuda(void* y, DType dtype, double value, int64_t num_elements, StreamHandle stream);
 #else
 static void CastCuda(void*, DType, const void*, DType, int64_t, StreamHandle) {}
 static void AddIntoCuda(void*, DType, const void*, DType, int64_t, StreamHandle) {}
+static void ScaleCuda(void*, DType, const void*, DType, const void*, bool, int64_t, StreamHandle) {}
 static void FillCuda(void*, DType, double, int64_t, StreamHandle) {}
 #endif
 
@@ -81,6 +84,26 @@ void AddInto(Device device, void* y, DType y_dtype, const void* x, DType x_dtype
 #pragma omp parallel for schedule(static) if (num_elements > 65536)
       for (int64_t i = 0; i < num_elements; ++i) {
         to[i] = Convert<Y>(ToDouble(to[i]) + ToDouble(from[i]));
+      }
+    });
+  });
+}
+
+void Scale(Device device, void* y, DType y_dtype, const void* x, DType x_dtype, const void* s,
+           bool add, int64_t num_elements, StreamHandle stream) {
+  if (device == Device::kCuda) {
+    return ScaleCuda(y, y_dtype, x, x_dtype, s, add, num_elements, stream);
+  }
+  VisitFloat(y_dtype, [&](auto y_tag) {
+    VisitFloat(x_dtype, [&](auto x_tag) {
+      using Y = typename decltype(y_tag)::type;
+      using X = typename decltype(x_tag)::type;
+      const X* from = static_cast<const X*>(x);
+      Y* to = static_cast<Y*>(y);
+      const double factor = ToDouble(*static_cast<const AccOf<X>*>(s));
+#pragma omp parallel for schedule(static) if (num_elements > 65536)
+      for (int64_t i = 0; i < num_elements; ++i) {
+        to[i] = Convert<Y>((add ? ToDouble(to[i]) : 0) + factor * ToDouble(from[i]));
       }
     });
   });

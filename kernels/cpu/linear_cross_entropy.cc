@@ -7,6 +7,22 @@
 
 namespace wyvern {
 
+namespace {
+
+// d_logits of one row whose upstream gradient is d.
+template <typename Io>
+void RowGradient(int64_t V, int64_t target, Io lse, Io d, const Io* logits, Io* d_logits) {
+  if (target < 0) {
+    std::fill_n(d_logits, V, Io{0});
+    return;
+  }
+#pragma omp simd
+  for (int64_t v = 0; v < V; ++v) d_logits[v] = Exp(logits[v] - lse) * d;
+  d_logits[target] -= d;
+}
+
+}  // namespace
+
 template <typename Io>
 void CrossEntropyFwd(CpuTag, const CrossEntropyFwdParams<Io>& p) {
   const int64_t V = p.vocab;
@@ -23,6 +39,9 @@ void CrossEntropyFwd(CpuTag, const CrossEntropyFwdParams<Io>& p) {
     for (int64_t v = 0; v < V; ++v) sum += Exp(logits[v] - largest);
     p.lse[t] = largest + std::log(sum);
     p.token_loss[t] = target < 0 ? 0 : p.lse[t] - logits[target];
+    if (p.d_logits == nullptr) continue;
+    RowGradient(V, target, p.lse[t], static_cast<Io>(1 / p.denominator), logits,
+                p.d_logits + t * V);
   }
 }
 
@@ -33,18 +52,8 @@ void CrossEntropyBwd(CpuTag, const CrossEntropyBwdParams<Io>& p) {
       p.d_loss == nullptr ? 0 : static_cast<Io>(static_cast<double>(*p.d_loss) / p.denominator);
 #pragma omp parallel for schedule(static) if (p.num_rows * V > 16384)
   for (int64_t t = 0; t < p.num_rows; ++t) {
-    const int64_t target = p.targets[t];
-    Io* d_logits = p.d_logits + t * V;
-    if (target < 0) {
-      std::fill_n(d_logits, V, Io{0});
-      continue;
-    }
     const Io d = d_mean + (p.d_token_loss == nullptr ? 0 : p.d_token_loss[t]);
-    const Io* logits = p.logits + t * V;
-    const Io lse = p.lse[t];
-#pragma omp simd
-    for (int64_t v = 0; v < V; ++v) d_logits[v] = Exp(logits[v] - lse) * d;
-    d_logits[target] -= d;
+    RowGradient(V, p.targets[t], p.lse[t], d, p.logits + t * V, p.d_logits + t * V);
   }
 }
 

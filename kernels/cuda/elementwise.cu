@@ -63,6 +63,23 @@ struct AddIntoMap {
   }
 };
 
+template <bool kAdd, typename Y, typename X>
+struct ScaleMap {
+  Y* y;
+  const X* x;
+  const float* s;
+  template <int N>
+  __device__ void At(int64_t i) const {
+    const float factor = *s;
+    float term[N], sum[N] = {};
+    LoadFloats(x + i, term);
+    if constexpr (kAdd) LoadFloats(y + i, sum);
+#pragma unroll
+    for (int j = 0; j < N; ++j) sum[j] += factor * term[j];
+    StoreFloats(y + i, sum);
+  }
+};
+
 template <typename T>
 struct FillMap {
   T* y;
@@ -116,6 +133,27 @@ void AddIntoCuda(void* y, DType y_dtype, const void* x, DType x_dtype, int64_t n
       using Narrow = std::conditional_t<sizeof(Y) < sizeof(X), Y, X>;
       LaunchMap<Narrow>(AddIntoMap<Y, X>{static_cast<Y*>(y), static_cast<const X*>(x)},
                         num_elements, Aligned16(y, x), stream);
+    });
+  });
+}
+
+void ScaleCuda(void* y, DType y_dtype, const void* x, DType x_dtype, const void* s, bool add,
+               int64_t num_elements, StreamHandle stream) {
+  VisitFloat(y_dtype, [&](auto y_tag) {
+    VisitFloat(x_dtype, [&](auto x_tag) {
+      using Y = typename decltype(y_tag)::type;
+      using X = typename decltype(x_tag)::type;
+      using Narrow = std::conditional_t<sizeof(Y) < sizeof(X), Y, X>;
+      const auto launch = [&](auto adding) {
+        const ScaleMap<decltype(adding)::value, Y, X> map{
+            static_cast<Y*>(y), static_cast<const X*>(x), static_cast<const float*>(s)};
+        LaunchMap<Narrow>(map, num_elements, Aligned16(y, x), stream);
+      };
+      if (add) {
+        launch(std::true_type{});
+      } else {
+        launch(std::false_type{});
+      }
     });
   });
 }

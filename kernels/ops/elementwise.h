@@ -19,6 +19,11 @@ void Cast(Device device, void* to, DType to_dtype, const void* from, DType from_
 void AddInto(Device device, void* y, DType y_dtype, const void* x, DType x_dtype,
              int64_t num_elements, StreamHandle stream);
 
+// y[i] = s x[i], or y[i] += s x[i] with `add`; s is one element of Acc of X on the same device. (x
+// and y of any floating types.)
+void Scale(Device device, void* y, DType y_dtype, const void* x, DType x_dtype, const void* s,
+           bool add, int64_t num_elements, StreamHandle stream);
+
 // Writes `value` to each of n floating elements.
 void Fill(Device device, void* y, DType dtype, double value, int64_t num_elements,
           StreamHandle stream);

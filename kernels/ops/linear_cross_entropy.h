@@ -7,6 +7,8 @@
 //   d_logits[t]   = (exp(logits[t] - lse[t]) - onehot(target_t)) (d_loss / denominator +
 //                   d_token_loss[t]), 0 where target_t < 0
 //
+// The forward can give d_logits along with the loss, for d_loss = 1 and d_token_loss = 0.
+//
 // R rows of the slice, V vocabulary, T all rows. A target >= V is a caller's fault: the CPU stops;
 // on the GPU its token_loss is NaN, which the check for finite losses finds.
 #ifndef WYVERN_KERNELS_OPS_LINEAR_CROSS_ENTROPY_H_
@@ -22,10 +24,12 @@ template <typename Io>
 struct CrossEntropyFwdParams {
   using Acc = AccOf<Io>;
   int64_t num_rows = 0, vocab = 0;
+  double denominator = 1;            // of d_logits
   const Acc* logits = nullptr;       // [R, V]
   const int32_t* targets = nullptr;  // [R]
   Acc* lse = nullptr;                // [R]
   Acc* token_loss = nullptr;         // [R]
+  Io* d_logits = nullptr;            // [R, V] or null: not wanted
   StreamHandle stream = nullptr;
 };
 
