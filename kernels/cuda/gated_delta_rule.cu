@@ -48,11 +48,11 @@ int64_t SquareElements(const Args<T>& a) {
   return static_cast<int64_t>(a.num_chunks) * a.value_heads * kChunk * kChunk;
 }
 
-// A, P and M, in the workspace if there is one.
+// A - I, P and M, in the workspace if there is one.
 template <typename T>
 void PlaceSquares(Args<T>& a, T* workspace, Arena& arena) {
   if (workspace == nullptr) arena.Allocate(workspace, 3 * SquareElements(a));
-  a.a_inv = workspace;
+  a.a_less_one = workspace;
   a.p = workspace + SquareElements(a);
   a.m = workspace + 2 * SquareElements(a);
 }
@@ -160,9 +160,13 @@ void GatedDeltaRuleBwd(CudaTag, const GatedDeltaRuleBwdParams<Io>& p) {
   delta::PlaceSquares(a, static_cast<Io*>(const_cast<void*>(p.workspace)), arena);
   delta::Prologue(a, p.in, stream);
   if (p.workspace == nullptr) delta::Intra(a, stream);
+  const int64_t token_heads = a.num_tokens * a.value_heads;
+  if (kIsBf16<Io>) {
+    arena.Allocate(a.e_rest, token_heads * a.value_pad());
+    arena.Allocate(a.y_rest, token_heads * a.value_pad());
+  }
   delta::State<Io>(a, p.in.v, p.in.h0, nullptr, stream);
 
-  const int64_t token_heads = a.num_tokens * a.value_heads;
   const int64_t chunk_heads = static_cast<int64_t>(a.num_chunks) * a.value_heads;
   const Io* d_o = p.d_o;
   if (d_o == nullptr) {
@@ -181,7 +185,7 @@ void GatedDeltaRuleBwd(CudaTag, const GatedDeltaRuleBwdParams<Io>& p) {
   if (a.decay != DeltaDecay::kNone) {
     arena.Allocate(a.dg, token_heads * (per_channel ? a.key_pad() : 1));
   }
-  delta::Grad(a, p.in.v, d_o, stream);
+  delta::Grad(a, d_o, stream);
   delta::Epilogue(a, p, stream);
 }
 

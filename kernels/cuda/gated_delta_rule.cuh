@@ -19,7 +19,7 @@
 // a row are applied in fp32 on the other side; only a decay per channel has to be multiplied into
 // operands of its own. Passes, each one kernel:
 //   prologue   r of q and k; beta; G; operands e^G q, e^G k, kbar per channel  (per token)
-//   intra      A, P, M                                                       (per chunk and head)
+//   intra      A - I, P, M                                                   (per chunk and head)
 //   state      S entering each chunk, e                                      (serial over chunks)
 //   output     o                                                             (per chunk and head)
 //   state_bwd  dS+ of each chunk, y, dv                                      (serial, in reverse)
@@ -37,6 +37,9 @@ namespace wyvern::delta {
 
 constexpr int kChunk = kTile;
 constexpr float kMinLogDecay = -20.f;  // exp(-20) is below fp32 resolution of a unit key product
+
+// |beta| is taken as at least this: far below what moves a state, and e / beta exists.
+constexpr float kMinBeta = 1e-18f;
 
 struct Chunk {
   int first, rows, doc, unused;  // first token, 1 .. 64 rows
@@ -60,14 +63,16 @@ struct Args {
   float *q_norm = nullptr, *k_norm = nullptr;  // [T, H] r, 1 without norm
   float* beta = nullptr;                       // [T, HV]
   float* g_sum = nullptr;                      // [T, HV] or [T, HV, Kp]: G; null without decay
-  // What multiplies states: with a decay per channel r e^G q, r e^G k and r kbar, [T, HV, Kp]; else
-  // q, k and k themselves, [T, H, Kp], and RowScales is for the rest.
+  // What multiplies states: with a decay per channel r e^G q, e^G k and kbar, [T, HV, Kp]; else q,
+  // k and k themselves, [T, H, Kp]. RowScales is for the rest.
   const T *q_operand = nullptr, *k_operand = nullptr, *k_bar = nullptr;
   int operand_heads = 0;         // HV or H
   float* chunk_decay = nullptr;  // [NC, HV, Kp] e^{G_C}; null unless the decay is per channel
-  T *a_inv = nullptr, *p = nullptr, *m = nullptr;  // [NC, HV, 64, 64]
-  T* states = nullptr;                             // [NC, HV, Kp, Vp] S entering the chunk
-  T* e = nullptr;                                  // [T, HV, Vp]
+  T *a_less_one = nullptr, *p = nullptr, *m = nullptr;  // [NC, HV, 64, 64] A - I, P, M
+  T* states = nullptr;                                  // [NC, HV, Kp, Vp] S entering the chunk
+  T* e = nullptr;                                       // [T, HV, Vp]
+  // What rounding e and y to bf16 loses, [T, HV, Vp]; null in fp32, and e's without gradient.
+  T *e_rest = nullptr, *y_rest = nullptr;
 
   T* d_states = nullptr;               // [NC, HV, Kp, Vp] dS+
   T* y = nullptr;                      // [T, HV, Vp]
@@ -101,13 +106,14 @@ __device__ __forceinline__ float Exp(float x) {
 
 // The fp32 factors that a row's operands still lack.
 struct RowScales {
-  float q, k, k_bar;  // r e^{G_i}, r e^{G_i}, r e^{G_C - G_i}
+  float q, k, k_bar;  // r e^{G_i}, r e^{G_i}, r e^{G_C - G_i}; per channel 1, r, r
 };
 template <typename T>
 __device__ __forceinline__ RowScales RowScalesOf(const Args<T>& a, const Chunk& chunk, int hv,
                                                  int row) {
-  if (a.decay == DeltaDecay::kPerChannel || row >= chunk.rows) return {1.f, 1.f, 1.f};
+  if (row >= chunk.rows) return {1.f, 1.f, 1.f};
   const int64_t t = chunk.first + row, at = t * a.heads + hv / a.group;
+  if (a.decay == DeltaDecay::kPerChannel) return {1.f, a.k_norm[at], a.k_norm[at]};
   RowScales scales = {a.q_norm[at], a.k_norm[at], a.k_norm[at]};
   if (a.decay == DeltaDecay::kPerHead) {
     const float g = a.g_sum[t * a.value_heads + hv];
@@ -132,6 +138,18 @@ __device__ __forceinline__ float ChunkDecayOf(const Args<T>& a, const Chunk& chu
   return expf(a.g_sum[static_cast<int64_t>(chunk.first + chunk.rows - 1) * a.value_heads + hv]);
 }
 
+// What rounding a bf16 tile loses; rows [0, rows) of `to`.
+template <typename T>
+__device__ __forceinline__ void StoreRest(T* to, TileAcc& acc, int64_t ld, int rows) {
+  ForEachPair(acc, [&](int row, int column, float x, float y) {
+    if (row >= rows) return;
+    const float x_rest = x - ToFloatDevice(FromFloatDevice<T>(x));
+    const float y_rest = y - ToFloatDevice(FromFloatDevice<T>(y));
+    *reinterpret_cast<Vec<T, 2>*>(to + row * ld + column) = {FromFloatDevice<T>(x_rest),
+                                                             FromFloatDevice<T>(y_rest)};
+  });
+}
+
 // One pass each; all asynchronous on `stream`.
 template <typename T>
 void Prologue(const Args<T>& args, const GatedDeltaRuleInputs<T>& in, cudaStream_t stream);
@@ -145,7 +163,7 @@ template <typename T>
 void StateBwd(const Args<T>& args, const T* d_o, const float* d_ht, T* dv, float* d_h0,
               cudaStream_t stream);
 template <typename T>
-void Grad(const Args<T>& args, const T* v, const T* d_o, cudaStream_t stream);
+void Grad(const Args<T>& args, const T* d_o, cudaStream_t stream);
 template <typename T>
 void Epilogue(const Args<T>& args, const GatedDeltaRuleBwdParams<T>& p, cudaStream_t stream);
 // The whole forward, one token after another.

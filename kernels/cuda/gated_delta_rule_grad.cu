@@ -3,11 +3,16 @@
 //   dq_i = s e^{G_i} (dO S^T)_i + sum_j dP'_ij k_j                              (rows)
 //   a_i  = -beta_i e^{G_i} (y S^T)_i + sum_j dM'_ij k_j                         (rows of dk)
 //   b_j  = e^{G_C - G_j} Z_j + sum_i dP'_ij q_i + sum_i dM'_ij k_i              (columns of dk)
-//   dk   = a + b        dbeta_i = y_i v_i - (e^G k)_i (y S^T)_i + sum_j dM_ij M_ij
+//   dk   = a + b        dbeta_i = y_i (r - M e)_i = y_i e_i / beta_i
 //   dg_t = sum_{i >= t} [q_i dq_i + k_i a_i - k_i b_i without Z]_i + sum_{j < t} kbar_j Z_j
 //          + e^{G_C} sum_v S dS+
 //
-// where dP' = s dP exp(G_i - G_j), dM' = beta dM exp(G_i - G_j). With q = r x, what is left is r
+// r - M e would be a small difference of large terms where keys are alike; e_i / beta_i is not, and
+// row i of A - I and e_i are proportional to beta_i, however small. dbeta is a sum over the value
+// channels alone, so that the roundings of y and e would be most of its error: it takes what they
+// lost along.
+//
+// Above, dP' = s dP exp(G_i - G_j), dM' = beta dM exp(G_i - G_j). With q = r x, what is left is r
 // dq; its product with x is that of dq with q. Likewise for k. Pairs (i, j) of which both are >= t
 // cancel in dg, and the gate's gradient is the small rest times large factors. With a decay per
 // head only pairs with i >= t > j are summed, from dP_ij P_ij + beta_i dM_ij M_ij. With one per
@@ -44,7 +49,7 @@ constexpr size_t GradSharedBytes() {
 
 template <typename T, DeltaDecay kDecay>
 __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
-    GradKernel(Args<T> a, const T* v, const T* d_o, bool v_vectors, bool d_o_vectors) {
+    GradKernel(Args<T> a, const T* d_o, bool d_o_vectors) {
   constexpr bool kPerHead = kDecay == DeltaDecay::kPerHead;
   constexpr bool kPerChannel = kDecay == DeltaDecay::kPerChannel;
   constexpr int kLd = kTileLd<T>, kLdF = kTileLd<float>;
@@ -62,9 +67,9 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
   using Wide = std::conditional_t<kIsBf16<T>, float, double>;
   Wide* const s_u = reinterpret_cast<Wide*>(s_t3);        // over s_t3 and s_t4
   float* const s_pairs = reinterpret_cast<float*>(s_t3);  // likewise
-  __shared__ float s_beta[kChunk], s_g[kChunk], s_y_v[kChunk], s_q_norm[kChunk], s_k_norm[kChunk];
+  __shared__ float s_beta[kChunk], s_g[kChunk], s_y_e[kChunk], s_q_norm[kChunk], s_k_norm[kChunk];
   __shared__ RowScales s_scales[kChunk];
-  __shared__ float s_rows[3][2][kChunk];    // row sums: dbeta, u, z; by half of the columns
+  __shared__ float s_rows[2][2][kChunk];    // row sums: u, z; by half of the columns
   __shared__ float s_state_dot[4 * kTile];  // sum_v S dS+ of each key channel
 
   const int64_t chunk_head = blockIdx.x;
@@ -91,30 +96,32 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
   }
 
   // dP and dM.
-  float row_beta[2] = {0.f, 0.f}, row_u[2] = {0.f, 0.f}, row_z[2] = {0.f, 0.f};
+  float row_u[2] = {0.f, 0.f}, row_z[2] = {0.f, 0.f};
   {
     TileAcc dp, dm;
     Clear(dp);
     Clear(dm);
-    float y_v = 0;
+    float y_e = 0;
     for (int vt = 0; vt < a.value_blocks; ++vt) {
-      const int columns = min(kTile, a.value_dim - vt * kTile);
-      LoadTile(s_t0, d_o + token_head * a.value_dim + vt * kTile, value_ld, chunk.rows, columns,
-               d_o_vectors);
+      LoadTile(s_t0, d_o + token_head * a.value_dim + vt * kTile, value_ld, chunk.rows,
+               min(kTile, a.value_dim - vt * kTile), d_o_vectors);
       LoadTile(s_t1, a.y + token_head * Vp + vt * kTile, padded_ld, chunk.rows, kTile, true);
       LoadTile(s_t2, a.e + token_head * Vp + vt * kTile, padded_ld, chunk.rows, kTile, true);
-      LoadTile(s_t3, v + token_head * a.value_dim + vt * kTile, value_ld, chunk.rows, columns,
-               v_vectors);
+      if constexpr (kIsBf16<T>) {
+        LoadTile(s_t3, a.y_rest + token_head * Vp + vt * kTile, padded_ld, chunk.rows, kTile, true);
+        LoadTile(s_t4, a.e_rest + token_head * Vp + vt * kTile, padded_ld, chunk.rows, kTile, true);
+      }
       CommitCopies();
       WaitCopies<0>();
       __syncthreads();
       TileMma<false, true>(dp, s_t0, s_t2);
       TileMma<false, true>(dm, s_t1, s_t2);
-      y_v += QuarterRowDot(s_t1, s_t3);
+      y_e += QuarterRowDot(s_t1, s_t2);
+      if constexpr (kIsBf16<T>) y_e += QuarterRowDot(s_t3, s_t2) + QuarterRowDot(s_t1, s_t4);
       __syncthreads();
     }
-    y_v = SumOfFourLanes(y_v);
-    if (tid % 4 == 0) s_y_v[tid / 4] = y_v;
+    y_e = SumOfFourLanes(y_e);
+    if (tid % 4 == 0) s_y_e[tid / 4] = y_e;
     const T* m = a.m + chunk_head * kChunk * kChunk;
     const T* p = a.p + chunk_head * kChunk * kChunk;
 #pragma unroll
@@ -122,21 +129,22 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int i = row0 + 8 * half, j0 = column0 + 8 * part;
-        const auto m_pair = *reinterpret_cast<const Vec<T, 2>*>(m + i * kChunk + j0);
-        Vec<T, 2> p_pair;
-        if constexpr (kPerHead) p_pair = *reinterpret_cast<const Vec<T, 2>*>(p + i * kChunk + j0);
+        Vec<T, 2> m_pair, p_pair;
+        if constexpr (kPerHead) {
+          m_pair = *reinterpret_cast<const Vec<T, 2>*>(m + i * kChunk + j0);
+          p_pair = *reinterpret_cast<const Vec<T, 2>*>(p + i * kChunk + j0);
+        }
 #pragma unroll
         for (int n = 0; n < 2; ++n) {
           const int j = j0 + n;
           float& p_ij = dp.c[part][2 * half + n];
           float& m_ij = dm.c[part][2 * half + n];
           const float dM = i > j ? -m_ij : 0.f;
-          const float dM_M = dM * ToFloatDevice(m_pair.v[n]);
-          row_beta[half] += dM_M;
           float decay = 1.f;
           if constexpr (kPerHead) {
-            s_pairs[i * kLdF + j] =
-                i > j ? p_ij * ToFloatDevice(p_pair.v[n]) + s_beta[i] * dM_M : 0.f;
+            s_pairs[i * kLdF + j] = i > j ? p_ij * ToFloatDevice(p_pair.v[n]) +
+                                                s_beta[i] * dM * ToFloatDevice(m_pair.v[n])
+                                          : 0.f;
             decay = i >= j ? Exp<T>(s_g[i] - s_g[j]) : 0.f;
           }
           if constexpr (!kPerChannel) decay *= s_k_norm[j];
@@ -227,7 +235,6 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
           scales = {s_q_norm[i] * decay, s_k_norm[i] * decay, s_k_norm[i] * Exp<T>(last - g)};
         }
         const float y_s = scales.k * dk_row.c[part][e];
-        row_beta[half] = fmaf(-k, y_s, row_beta[half]);
         dq.c[part][e] *= a.scale * scales.q;
         dk_row.c[part][e] = -s_beta[i] * y_s;
         dk_column.c[part][e] *= scales.k_bar;
@@ -353,21 +360,20 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
 
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const float sums[3] = {SumOfFourLanes(row_beta[half]), SumOfFourLanes(row_u[half]),
-                           SumOfFourLanes(row_z[half])};
+    const float sums[2] = {SumOfFourLanes(row_u[half]), SumOfFourLanes(row_z[half])};
     if (LaneId() % 4 == 0) {
 #pragma unroll
-      for (int n = 0; n < 3; ++n) s_rows[n][WarpId() / 4][row0 + 8 * half] = sums[n];
+      for (int n = 0; n < 2; ++n) s_rows[n][WarpId() / 4][row0 + 8 * half] = sums[n];
     }
   }
   __syncthreads();
   if (tid < chunk.rows) {
     const int64_t at = token_head + static_cast<int64_t>(tid) * a.value_heads;
-    a.d_beta[at] = s_y_v[tid] + s_rows[0][0][tid] + s_rows[0][1][tid];
+    a.d_beta[at] = s_y_e[tid] / s_beta[tid];
     if constexpr (kPerHead) {
       float suffix = 0, prefix = 0, state_dot = 0;
-      for (int i = kChunk - 1; i >= tid; --i) suffix += s_rows[1][0][i] + s_rows[1][1][i];
-      for (int i = 0; i < tid; ++i) prefix += s_rows[2][0][i] + s_rows[2][1][i];
+      for (int i = kChunk - 1; i >= tid; --i) suffix += s_rows[0][0][i] + s_rows[0][1][i];
+      for (int i = 0; i < tid; ++i) prefix += s_rows[1][0][i] + s_rows[1][1][i];
       for (int d = 0; d < Kp; ++d) state_dot += s_state_dot[d];
       a.dg[at] = dg_within + suffix + prefix + state_dot;
     }
@@ -375,31 +381,31 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
 }
 
 template <typename T, DeltaDecay kDecay>
-void Launch(const Args<T>& a, const T* v, const T* d_o, cudaStream_t stream) {
+void Launch(const Args<T>& a, const T* d_o, cudaStream_t stream) {
   constexpr size_t kBytes = GradSharedBytes<T, kDecay>();
   AllowSharedMemory(GradKernel<T, kDecay>, kBytes);
   const unsigned blocks = static_cast<unsigned>(a.num_chunks * a.value_heads);
-  GradKernel<T, kDecay><<<blocks, kTileThreads, kBytes, stream>>>(
-      a, v, d_o, MovesInVectors(v, a.value_dim), MovesInVectors(d_o, a.value_dim));
+  GradKernel<T, kDecay>
+      <<<blocks, kTileThreads, kBytes, stream>>>(a, d_o, MovesInVectors(d_o, a.value_dim));
   CUDA_CHECK_LAUNCH();
 }
 
 }  // namespace
 
 template <typename T>
-void Grad(const Args<T>& a, const T* v, const T* d_o, cudaStream_t stream) {
+void Grad(const Args<T>& a, const T* d_o, cudaStream_t stream) {
   if (a.num_chunks == 0) return;
   switch (a.decay) {
     case DeltaDecay::kNone:
-      return Launch<T, DeltaDecay::kNone>(a, v, d_o, stream);
+      return Launch<T, DeltaDecay::kNone>(a, d_o, stream);
     case DeltaDecay::kPerHead:
-      return Launch<T, DeltaDecay::kPerHead>(a, v, d_o, stream);
+      return Launch<T, DeltaDecay::kPerHead>(a, d_o, stream);
     case DeltaDecay::kPerChannel:
-      return Launch<T, DeltaDecay::kPerChannel>(a, v, d_o, stream);
+      return Launch<T, DeltaDecay::kPerChannel>(a, d_o, stream);
   }
 }
 
-template void Grad(const Args<float>&, const float*, const float*, cudaStream_t);
-template void Grad(const Args<Bf16>&, const Bf16*, const Bf16*, cudaStream_t);
+template void Grad(const Args<float>&, const float*, cudaStream_t);
+template void Grad(const Args<Bf16>&, const Bf16*, cudaStream_t);
 
 }  // namespace wyvern::delta

@@ -1,5 +1,5 @@
-// What a chunk knows without the state: M, P and A = (I + Diag(beta) M)^-1 of every chunk and value
-// head, one block each.
+// What a chunk knows without the state: M, P and A - I, A = (I + Diag(beta) M)^-1, of every chunk
+// and value head, one block each.
 //
 // With a decay per channel, exp(G_i - G_j) must be split into a factor of row i and one of column
 // j. Columns are taken in blocks of 8, anchored at a = G of their fifth row: with steps clamped to
@@ -186,12 +186,13 @@ __global__ void __launch_bounds__(kTileThreads) IntraKernel(Args<T> a) {
   }
   __syncthreads();
   InvertUnitLower(s_m, s_inverse);
-  T* a_out = a.a_inv + chunk_head * kChunk * kChunk;
+  T* a_out = a.a_less_one + chunk_head * kChunk * kChunk;
   for (int i = threadIdx.x; i < kChunk * kChunk / 2; i += kTileThreads) {
     const int r = i / (kChunk / 2), c = i % (kChunk / 2) * 2;
-    *reinterpret_cast<Vec<T, 2>*>(a_out + r * kChunk + c) = {
-        FromFloatDevice<T>(s_inverse[r * kLdM + c]),
-        FromFloatDevice<T>(s_inverse[r * kLdM + c + 1])};
+    const float a0 = r > c ? s_inverse[r * kLdM + c] : 0.f;
+    const float a1 = r > c + 1 ? s_inverse[r * kLdM + c + 1] : 0.f;
+    *reinterpret_cast<Vec<T, 2>*>(a_out + r * kChunk + c) = {FromFloatDevice<T>(a0),
+                                                             FromFloatDevice<T>(a1)};
   }
 }
 

@@ -81,7 +81,9 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads)
     BetaKernel(const T* raw, DeltaBeta form, int64_t n, float* beta) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i < n) beta[i] = BetaOf(form, raw, i);
+  if (i >= n) return;
+  const float b = BetaOf(form, raw, i);
+  beta[i] = copysignf(fmaxf(fabsf(b), kMinBeta), b);
 }
 
 struct GateSettings {
@@ -124,8 +126,8 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// With a decay per channel: r e^G q, r e^G k, r e^{G_C - G} k and e^{G_C} of one chunk and value
-// head per block.
+// With a decay per channel: r e^G q, e^G k, e^{G_C - G} k and e^{G_C} of one chunk and value head
+// per block. The chunk's last e^{G_C - G} k is k, exactly.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     OperandKernel(Args<T> a, T* q_operand, T* k_operand, T* k_bar_operand) {
@@ -138,7 +140,7 @@ __global__ void __launch_bounds__(kThreads)
     const int row = i / (Kp / 2), d = i % (Kp / 2) * 2;
     const int64_t t = chunk.first + row, key_head = t * a.heads + hv / a.group;
     const int64_t out = (t * a.value_heads + hv) * Kp + d;
-    const float q_norm = a.q_norm[key_head], k_norm = a.k_norm[key_head];
+    const float q_norm = a.q_norm[key_head];
     const auto q = *reinterpret_cast<const Vec<T, 2>*>(a.q + key_head * Kp + d);
     const auto k = *reinterpret_cast<const Vec<T, 2>*>(a.k + key_head * Kp + d);
     Vec<T, 2> q_decayed, k_decayed, k_bar;
@@ -147,8 +149,8 @@ __global__ void __launch_bounds__(kThreads)
       const float g = a.g_sum[out + j];
       const float decay = Exp<T>(g), rest = Exp<T>(g_last[d + j] - g);
       q_decayed.v[j] = FromFloatDevice<T>(ToFloatDevice(q.v[j]) * (q_norm * decay));
-      k_decayed.v[j] = FromFloatDevice<T>(ToFloatDevice(k.v[j]) * (k_norm * decay));
-      k_bar.v[j] = FromFloatDevice<T>(ToFloatDevice(k.v[j]) * (k_norm * rest));
+      k_decayed.v[j] = FromFloatDevice<T>(ToFloatDevice(k.v[j]) * decay);
+      k_bar.v[j] = FromFloatDevice<T>(ToFloatDevice(k.v[j]) * rest);
     }
     *reinterpret_cast<Vec<T, 2>*>(q_operand + out) = q_decayed;
     *reinterpret_cast<Vec<T, 2>*>(k_operand + out) = k_decayed;

@@ -75,8 +75,8 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
         static_cast<int64_t>(a.value_heads) * a.value_dim, chunk.rows, columns, v_vectors);
   };
   const auto load_a = [&](T* to, int c) {
-    LoadTile(to, a.a_inv + (static_cast<int64_t>(c) * a.value_heads + hv) * kChunk * kChunk, kChunk,
-             kChunk, kTile, true);
+    LoadTile(to, a.a_less_one + (static_cast<int64_t>(c) * a.value_heads + hv) * kChunk * kChunk,
+             kChunk, kChunk, kTile, true);
   };
   // Resident stage: keys, k_bar (unless the same), A, v.
   const int a_tile = kKeyBlocks * (own_k_bar ? 2 : 1);
@@ -165,8 +165,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
     StoreAcc(s_e, acc);
     fetch([&] { load_a(stage, c); });
     if constexpr (kResident) __syncthreads();
-    // e = A (beta r)
-    Clear(acc);
+    // e = beta r + (A - I) (beta r); the first term stays fp32.
     TileMma<false, false>(acc, s_a, s_e);
     __syncthreads();
     const auto store_e = [&] {
@@ -178,6 +177,12 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
       __syncthreads();
       store_e();
       __syncthreads();
+    }
+    if constexpr (kIsBf16<T>) {
+      if (a.e_rest != nullptr) {
+        StoreRest(a.e_rest + token_head * Vp + vt * kTile, acc,
+                  static_cast<int64_t>(a.value_heads) * Vp, chunk.rows);
+      }
     }
     ForEachPairIndexed(acc, [&](int, int, int half, int, float& x, float& y) {
       x *= scales[half].k_bar;

@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
       T* stage = stage_of(c);
       load_d_o(stage, chunk);
       load_square(stage + kTileSize<T>, a.p, c);
-      load_square(stage + 2 * kTileSize<T>, a.a_inv, c);
+      load_square(stage + 2 * kTileSize<T>, a.a_less_one, c);
       load_keys(stage + kBarTile * kTileSize<T>, a.k_bar, chunk);
       load_keys(stage + kQTile * kTileSize<T>, a.q_operand, chunk);
       if (own_k_bar) load_keys(stage + kKTile * kTileSize<T>, a.k_operand, chunk);
@@ -185,14 +185,17 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
     TileMma<true, false>(acc, s_p, s_do);
     if constexpr (!kAllResident) __syncthreads();
     StoreAcc(s_r, acc);
-    fetch([&] { load_square(stage, a.a_inv, c); });
+    fetch([&] { load_square(stage, a.a_less_one, c); });
     if constexpr (kAllResident) __syncthreads();
-    // y = A^T de, dv = beta y
-    Clear(acc);
+    // y = de + (A - I)^T de, the first term in fp32; dv = beta y
     TileMma<true, false>(acc, s_a, s_r);
     __syncthreads();
     StoreAcc(s_y, acc);
     if constexpr (!kAllResident) __syncthreads();
+    if constexpr (kIsBf16<T>) {
+      StoreRest(a.y_rest + token_head * Vp + vt * kTile, acc,
+                static_cast<int64_t>(a.value_heads) * Vp, chunk.rows);
+    }
     const auto store_y = [&] {
       StoreTile(a.y + token_head * Vp + vt * kTile, s_y, static_cast<int64_t>(a.value_heads) * Vp,
                 chunk.rows, kTile, true);

@@ -246,9 +246,9 @@ void ExpectWithinLimits(const std::vector<CheckResult>& results) {
   }
 }
 
-// Documents of one length, at least two and together about `num_tokens`.
-Case LengthCase(int32_t length, int32_t num_tokens, DeltaDecay decay, const Sizes& sizes) {
-  Case c = MakeCase(std::vector<int32_t>(std::max(2, num_tokens / length), length), decay, sizes);
+// Two documents of one length.
+Case LengthCase(int32_t length, DeltaDecay decay, const Sizes& sizes) {
+  Case c = MakeCase({length, length}, decay, sizes);
   c.name = absl::StrCat(length, " tokens");
   c.bf16_tolerances = {{"ht", 4e-3}, {"d_h0", 4e-3}, {"d_gate", 8e-3}};
   return c;
@@ -257,7 +257,7 @@ Case LengthCase(int32_t length, int32_t num_tokens, DeltaDecay decay, const Size
 TEST(GatedDeltaRule, EveryLengthOnTheCpu) {
   std::vector<CheckResult> results;
   for (int32_t length = 1; length <= 130; ++length) {
-    const Case c = LengthCase(length, 2, DeltaDecay::kPerChannel, {1, 1, 16, 16});
+    const Case c = LengthCase(length, DeltaDecay::kPerChannel, {1, 1, 16, 16});
     CheckAgainstOracle(c, Device::kCpu, DType::kFloat32, &results);
   }
   ExpectWithinLimits(results);
@@ -273,8 +273,10 @@ TEST(GatedDeltaRule, EveryLengthOnTheGpu) {
        {DeltaDecay::kNone, DeltaDecay::kPerHead, DeltaDecay::kPerChannel}) {
     std::vector<CheckResult> results;
     for (const int32_t length : lengths) {
-      // The limits are of a mean over many tokens; a few of them scatter around it.
-      const Case c = LengthCase(length, 256, decay, {2, 4, 64, 64});
+      // With decay, the values of d_beta and d_gate that count are those of a document's first and
+      // last few tokens, whatever its length: about ten here, so they scatter around the mean that
+      // the limits are of. More documents would hide an excess of rounding.
+      const Case c = LengthCase(length, decay, {2, 4, 64, 64});
       CheckAgainstOracle(c, Device::kCuda, DType::kFloat32, &results);
       CheckAgainstOracle(c, Device::kCuda, DType::kBf16, &results);
     }
