@@ -44,6 +44,7 @@ void Tape::Accumulate(GradSlot* slot, Tensor gradient) {
   if (!slot->leaf && !slot->grad.unique()) slot->grad = slot->grad.Clone();
   AddInto(slot->grad.device(), slot->grad.raw(), slot->grad.dtype(), gradient.raw(),
           gradient.dtype(), gradient.numel(), ComputeStream());
+  if (slot->bf16) Bf16Storage::active()->Round(slot->grad);
 }
 
 struct Tape::RecomputeNode : Tape::Node {

@@ -29,7 +29,9 @@
 #include <utility>
 #include <vector>
 
+#include "autograd/bf16_storage.h"
 #include "autograd/fields.h"
+#include "autograd/op_case.h"
 #include "autograd/profiler_range.h"
 #include "autograd/tensor.h"
 
@@ -58,6 +60,7 @@ struct GradSlot {
   Shape shape;        // of the value; views of it deliver gradients in shapes of their own
   Tensor grad;        // undefined: zero so far
   bool leaf = false;  // a parameter: grad is a buffer that gradients are added into
+  bool bf16 = false;  // under Bf16Storage: sums of gradients are rounded
 };
 
 // A tensor and, when it takes part in differentiation, the place of its gradient.
@@ -164,6 +167,17 @@ struct Tape::OpNode : Tape::Node {
         },
         want, in);
     typename Op::template Inputs<Tensor> d_in = Op::Backward(saved, d_out, want);
+    if constexpr (requires { Op::kInputRoles; }) {
+      if (const Bf16Storage* storage = Bf16Storage::active()) {
+        size_t i = 0;
+        ForEachField(
+            [&](const char*, const Tensor& d, const Slot& slot) {
+              const bool io = Op::kInputRoles[i++] == Role::kIo;
+              if (io && d.defined() && slot != nullptr && !slot->leaf) storage->Round(d);
+            },
+            d_in, in);
+      }
+    }
     ForEachField(
         [&](const char*, Tensor& d, const Slot& slot) {
           if (slot != nullptr && d.defined()) Accumulate(slot.get(), std::move(d));
@@ -187,6 +201,19 @@ typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Input
   const Cost cost = Op::EstimateCost(values, params);
   cost_ += cost;
   range.SetWork(cost.forward());
+  const Bf16Storage* storage = nullptr;
+  if constexpr (requires { Op::kInputRoles; }) {
+    storage = Bf16Storage::active();
+    if (storage != nullptr) {
+      size_t i = 0;
+      ForEachField(
+          [&](const char*, Tensor& value) {
+            const bool io = Op::kInputRoles[i++] == Role::kIo;
+            if (io && value.defined()) value = storage->Rounded(value);
+          },
+          values);
+    }
+  }
   auto node = record ? std::make_unique<OpNode<Op>>() : nullptr;
   if constexpr (requires(typename Op::Saved saved) { saved.wanted; }) {
     if (record) {
@@ -195,6 +222,17 @@ typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Input
     }
   }
   auto result = Op::Forward(values, params, node == nullptr ? nullptr : &node->saved);
+  if constexpr (requires { Op::kInputRoles; }) {
+    if (storage != nullptr) {
+      size_t i = 0;
+      ForEachField(
+          [&](const char*, const Tensor& value) {
+            const bool io = Op::kOutputRoles[i++] == Role::kIo;
+            if (io && value.defined()) storage->Round(value);
+          },
+          result);
+    }
+  }
   typename Op::template Outputs<Var> out;
   if (node == nullptr) {
     ForEachField([](const char*, Var& var, Tensor& value) { var = Var(std::move(value)); }, out,
@@ -206,10 +244,11 @@ typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Input
       [](const char*, std::shared_ptr<GradSlot>& slot, const Var& var) { slot = var.slot_; },
       node->in, in);
   ForEachField(
-      [](const char*, std::shared_ptr<GradSlot>& slot, Var& var, Tensor& value) {
+      [&](const char*, std::shared_ptr<GradSlot>& slot, Var& var, Tensor& value) {
         if (!value.defined()) return;
         slot = std::make_shared<GradSlot>();
         slot->shape = value.shape();
+        slot->bf16 = storage != nullptr;
         var = Var(std::move(value), slot);
       },
       node->out, out, result);

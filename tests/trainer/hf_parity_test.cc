@@ -19,9 +19,8 @@ std::string Folder(const std::string& name) {
   return !golden.empty() && std::filesystem::is_directory(folder) ? folder : "";
 }
 
-void ExpectParity(const std::string& folder) {
-  const auto report =
-      RunParity(folder, Device::kCpu, DType::kFloat32, DefaultParityLimits(DType::kFloat32));
+void ExpectParity(const std::string& folder, DType dtype = DType::kFloat32) {
+  const auto report = RunParity(folder, Device::kCpu, dtype, ParityLimits());
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_TRUE(report->warnings.empty()) << report->warnings.front();
   for (const ParityRow& row : report->rows) {
@@ -57,6 +56,11 @@ TEST_P(HfParityOfOtherConfigurations, HoldsInFp32) {
   ExpectParity(std::string("tests/trainer/hf_reference/") + GetParam());
 }
 
+// Rounded to nearest, within what sixteen draws of random rounding allow.
+TEST_P(HfParityOfOtherConfigurations, HoldsInEmulatedBf16) {
+  ExpectParity(std::string("tests/trainer/hf_reference/") + GetParam(), DType::kBf16);
+}
+
 INSTANTIATE_TEST_SUITE_P(Reference, HfParityOfOtherConfigurations,
                          testing::Values("delta_net-expanded", "delta_net-global",
                                          "gated_deltanet-gva", "gated_deltanet-hybrid",
@@ -89,6 +93,33 @@ TEST(HfParity, FailsWhenTheMathematicsDiffers) {
   failures("/attn/window_size", 33);
   failures("/attn/rope_theta", 10100.0);
   failures("/allow_neg_eigval", true);
+}
+
+// The limits of bf16 are drawn from the model under test, wrong or not, and must not excuse it.
+TEST(HfParity, FailsInBf16WhenTheMathematicsDiffers) {
+  const auto failures = [](const std::string& name, const std::string& key,
+                           const nlohmann::json& value) {
+    const std::string source = "tests/trainer/hf_reference/" + name;
+    const auto text = ReadFile(source + "/config.json");
+    ASSERT_TRUE(text.ok()) << text.status();
+    const TemporaryFolder folder;
+    for (const char* file : {"model.safetensors", "reference.safetensors"}) {
+      std::filesystem::copy_file(source + "/" + file, folder / file);
+    }
+    nlohmann::json config = nlohmann::json::parse(*text);
+    config[nlohmann::json::json_pointer(key)] = value;
+    EXPECT_TRUE(WriteFileAtomically(folder / "config.json", config.dump()).ok());
+    const auto report = RunParity(folder / ".", Device::kCpu, DType::kBf16, ParityLimits());
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_FALSE(report->rows[0].passed())
+        << name << key << ": logits are off by " << report->rows[0].error << ", the limit is "
+        << report->rows[0].limit;
+  };
+  failures("delta_net-global", "/allow_neg_eigval", true);
+  failures("gated_deltanet-gva", "/allow_neg_eigval", false);
+  failures("kda-neg-eigval", "/allow_neg_eigval", false);
+  failures("llama-biases", "/rope_theta", 500.0);
+  failures("transformer-qk-norm", "/window_size", 4);
 }
 
 TEST(HfParity, AReferenceThatDoesNotFitIsAnError) {

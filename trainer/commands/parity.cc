@@ -15,7 +15,7 @@ namespace {
 
 struct Options {
   std::string dir, device = "cpu", dtype = "fp32";
-  std::optional<double> logits, gradients, loss, step_loss, step_norm;
+  ParityLimits limits;
 };
 
 absl::Status Run(const Options& options) {
@@ -28,19 +28,13 @@ absl::Status Run(const Options& options) {
   const DType dtype = options.dtype == "bf16"   ? DType::kBf16
                       : options.dtype == "fp64" ? DType::kFloat64
                                                 : DType::kFloat32;
-  if (dtype == (device == Device::kCpu ? DType::kBf16 : DType::kFloat64)) {
-    return absl::InvalidArgumentError(absl::StrCat("parity: --dtype ", options.dtype,
-                                                   " does not run on ", options.device,
-                                                   "; the CPU has fp32 and fp64, CUDA bf16 and "
-                                                   "fp32"));
+  if (device == Device::kCuda && dtype == DType::kFloat64) {
+    return absl::InvalidArgumentError(
+        "parity: --dtype fp64 does not run on cuda; CUDA has bf16 and fp32, the CPU fp32, fp64 and "
+        "bf16 emulated");
   }
-  ParityLimits limits = DefaultParityLimits(dtype);
-  limits.logits = options.logits.value_or(limits.logits);
-  limits.gradients = options.gradients.value_or(limits.gradients);
-  limits.loss = options.loss.value_or(limits.loss);
-  if (options.step_loss.has_value()) limits.step_loss = options.step_loss;
-  if (options.step_norm.has_value()) limits.step_norm = options.step_norm;
-  ASSIGN_OR_RETURN(const ParityReport report, RunParity(options.dir, device, dtype, limits));
+  ASSIGN_OR_RETURN(const ParityReport report,
+                   RunParity(options.dir, device, dtype, options.limits));
   for (const std::string& warning : report.warnings) {
     std::fprintf(stderr, "wyvern: warning: %s\n", warning.c_str());
   }
@@ -71,15 +65,18 @@ void AddParityCommand(CLI::App& app, int* exit_code) {
       ->required();
   command->add_option("--device", options->device, "cpu or cuda (default cpu)")
       ->check(CLI::IsMember({"cpu", "cuda"}));
-  command->add_option("--dtype", options->dtype, "fp32 (default), bf16 (cuda) or fp64 (cpu)")
+  command
+      ->add_option("--dtype", options->dtype,
+                   "fp32 (default), bf16 (emulated on the CPU) or fp64 (cpu)")
       ->check(CLI::IsMember({"fp32", "bf16", "fp64"}));
-  command->add_option("--logits", options->logits, "Largest relative RMS error of the logits");
-  command->add_option("--gradients", options->gradients, "... of each parameter's gradient");
-  command->add_option("--loss", options->loss, "Largest relative error of the loss");
-  command->add_option("--step-loss", options->step_loss,
-                      "... before each AdamW step (default: 1e-4 before the first two, then ten "
-                      "times the measured drift)");
-  command->add_option("--step-norm", options->step_norm, "... of the gradient norm, likewise");
+  command->add_option("--logits", options->limits.logits,
+                      "Largest relative RMS error of the logits");
+  command->add_option("--gradients", options->limits.gradients, "... of each parameter's gradient");
+  command->add_option("--loss", options->limits.loss, "Largest relative error of the loss");
+  command->add_option("--step-loss", options->limits.step_loss,
+                      "... before each AdamW step (default: from the measured drift)");
+  command->add_option("--step-norm", options->limits.step_norm,
+                      "... of the gradient norm, likewise");
   command->callback([=] { *exit_code = ExitCode(Run(*options)); });
 }
 

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <optional>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "autograd/bf16_storage.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
 #include "trainer/hf/hf_folder.h"
@@ -16,7 +19,6 @@ namespace wyvern {
 namespace {
 
 constexpr int kSteps = 6;
-constexpr int kDraws = 3;
 
 std::vector<double> OnHost(const Tensor& t) {
   return t.To(Device::kCpu).To(DType::kFloat64).ToVector<double>();
@@ -127,90 +129,192 @@ void Perturb(Model* model, double size, int draw) {
   }
 }
 
-// Per step, the largest relative change of loss and norm up to it under perturbed initial weights.
-absl::StatusOr<Trajectory> PerturbedDrift(const std::string& dir, HfFamily family,
-                                          const Reference& reference, const Trajectory& exact,
-                                          double perturbation, Model* model) {
-  Trajectory drift{.loss = std::vector<double>(kSteps), .norm = std::vector<double>(kSteps)};
-  for (int draw = 0; draw < kDraws; ++draw) {
-    RETURN_IF_ERROR(LoadHfWeights(dir, family, model));
-    Perturb(model, perturbation, draw);
-    const Trajectory run = Train(model, reference);
-    double loss = 0, norm = 0;
+// ---- what is compared -------------------------------------------------------------------------
+
+struct Quantities {
+  std::vector<double> logits;
+  double loss = 0;
+  std::map<std::string, std::vector<double>> gradients;  // by the library's name of the tensor
+  Trajectory training;
+};
+
+// Leaves the model trained by six steps.
+Quantities Measure(Model* model, HfFamily family, const Reference& reference) {
+  Quantities q;
+  Tape quiet(/*recording=*/false);
+  const Var hidden = model->Hidden(quiet, reference.ids, reference.packing);
+  q.logits = OnHost(model->Logits(hidden.value()));
+  q.loss = LossAndGradients(model, reference);
+  for (const Parameter* p : model->parameters()) {
+    q.gradients[HfTensorOf(*p, family).name] = OnHost(p->grad);
+  }
+  q.training = Train(model, reference);
+  return q;
+}
+
+absl::StatusOr<Quantities> ReadQuantities(const Reference& reference, int64_t vocab_size,
+                                          const Quantities& like) {
+  Quantities q;
+  ASSIGN_OR_RETURN(q.logits, reference.Values("logits", reference.ids.numel() * vocab_size));
+  ASSIGN_OR_RETURN(const auto loss, reference.Values("loss", 1));
+  q.loss = loss[0];
+  size_t num_gradients = 0;
+  for (const auto& [name, entry] : reference.file.tensors()) {
+    num_gradients += absl::StartsWith(name, "grad.") ? 1 : 0;
+  }
+  if (num_gradients != like.gradients.size()) {
+    return absl::InvalidArgumentError(absl::StrCat(reference.file.path(), " holds ", num_gradients,
+                                                   " gradients, the model has ",
+                                                   like.gradients.size(), " parameters"));
+  }
+  for (const auto& [name, gradient] : like.gradients) {
+    ASSIGN_OR_RETURN(q.gradients[name], reference.Values(absl::StrCat("grad.", name),
+                                                         static_cast<int64_t>(gradient.size())));
+  }
+  ASSIGN_OR_RETURN(q.training.loss, reference.Values("train.loss", kSteps));
+  ASSIGN_OR_RETURN(q.training.norm, reference.Values("train.grad_norm", kSteps));
+  return q;
+}
+
+struct Errors {
+  double logits = 0, loss = 0;
+  std::map<std::string, double> gradients;
+  Trajectory training{.loss = std::vector<double>(kSteps), .norm = std::vector<double>(kSteps)};
+
+  // The larger of both, each.
+  void Widen(const Errors& other) {
+    logits = std::max(logits, other.logits);
+    loss = std::max(loss, other.loss);
+    for (const auto& [name, error] : other.gradients) {
+      gradients[name] = std::max(gradients[name], error);
+    }
     for (int step = 0; step < kSteps; ++step) {
-      loss = std::max(loss, Relative(run.loss[step], exact.loss[step]));
-      norm = std::max(norm, Relative(run.norm[step], exact.norm[step]));
-      drift.loss[step] = std::max(drift.loss[step], loss);
-      drift.norm[step] = std::max(drift.norm[step], norm);
+      training.loss[step] = std::max(training.loss[step], other.training.loss[step]);
+      training.norm[step] = std::max(training.norm[step], other.training.norm[step]);
     }
   }
-  return drift;
+};
+
+Trajectory TrainingErrors(const Trajectory& x, const Trajectory& reference) {
+  Trajectory errors;
+  for (int step = 0; step < kSteps; ++step) {
+    errors.loss.push_back(Relative(x.loss[step], reference.loss[step]));
+    errors.norm.push_back(Relative(x.norm[step], reference.norm[step]));
+  }
+  return errors;
+}
+
+Errors ErrorsOf(const Quantities& x, const Quantities& reference) {
+  Errors errors;
+  errors.logits = RelativeRms(x.logits, reference.logits);
+  errors.loss = Relative(x.loss, reference.loss);
+  for (const auto& [name, gradient] : x.gradients) {
+    errors.gradients[name] = RelativeRms(gradient, reference.gradients.at(name));
+  }
+  errors.training = TrainingErrors(x.training, reference.training);
+  return errors;
+}
+
+// ---- what may differ --------------------------------------------------------------------------
+
+// Each step's value becomes `factor` times the largest up to it.
+void ScaleRunningMax(double factor, std::vector<double>* steps) {
+  double largest = 0;
+  for (double& x : *steps) {
+    largest = std::max(largest, x);
+    x = factor * largest;
+  }
+}
+
+absl::StatusOr<Errors> Fp32Limits(const std::string& dir, HfFamily family,
+                                  const Reference& reference, const Quantities& measured,
+                                  Model* model) {
+  constexpr int kDraws = 3;
+  constexpr double kPerturbation = 1e-6, kFirstSteps = 1e-4, kLeastDrift = 1e-5;
+  Errors limits;
+  for (int draw = 0; draw < kDraws; ++draw) {
+    RETURN_IF_ERROR(LoadHfWeights(dir, family, model));
+    Perturb(model, kPerturbation, draw);
+    Errors errors;
+    errors.training = TrainingErrors(Train(model, reference), measured.training);
+    limits.Widen(errors);
+  }
+  for (std::vector<double>* steps : {&limits.training.loss, &limits.training.norm}) {
+    ScaleRunningMax(10, steps);
+    for (double& x : *steps) x = std::max(x, kLeastDrift);
+    (*steps)[0] = (*steps)[1] = kFirstSteps;
+  }
+  limits.logits = 1e-5;
+  limits.loss = 2e-6;
+  for (const auto& [name, gradient] : measured.gradients) limits.gradients[name] = 1e-4;
+  return limits;
+}
+
+absl::StatusOr<Errors> Bf16Limits(const std::string& dir) {
+  constexpr int kDraws = 16;
+  constexpr double kFactor = 2;
+  ASSIGN_OR_RETURN(const HfModel loaded,
+                   LoadHfFolder(dir, Device::kCpu, DType::kFloat32, /*trainable=*/true));
+  Model* model = loaded.model.get();
+  ASSIGN_OR_RETURN(const Reference reference,
+                   OpenReference(dir, Device::kCpu, model->config().vocab_size));
+  const Quantities exact = Measure(model, loaded.family, reference);
+  Errors limits;
+  for (int draw = 0; draw < kDraws; ++draw) {
+    RETURN_IF_ERROR(LoadHfWeights(dir, loaded.family, model));
+    const Bf16Storage storage(Bf16Storage::Rounding::kStochastic, draw);
+    limits.Widen(ErrorsOf(Measure(model, loaded.family, reference), exact));
+  }
+  limits.logits *= kFactor;
+  limits.loss *= kFactor;
+  for (auto& [name, limit] : limits.gradients) limit *= kFactor;
+  ScaleRunningMax(kFactor, &limits.training.loss);
+  ScaleRunningMax(kFactor, &limits.training.norm);
+  return limits;
 }
 
 }  // namespace
-
-ParityLimits DefaultParityLimits(DType compute) {
-  if (compute != DType::kBf16) return ParityLimits();
-  return {.logits = 5e-2, .gradients = 2e-1, .loss = 2e-3, .step_loss = 5e-3, .step_norm = 0.15};
-}
 
 bool ParityReport::passed() const {
   return std::all_of(rows.begin(), rows.end(), [](const ParityRow& row) { return row.passed(); });
 }
 
 absl::StatusOr<ParityReport> RunParity(const std::string& dir, Device device, DType compute,
-                                       const ParityLimits& limits) {
-  ASSIGN_OR_RETURN(const HfModel loaded, LoadHfFolder(dir, device, compute, /*trainable=*/true));
+                                       const ParityLimits& given) {
+  const bool bf16 = compute == DType::kBf16, emulated = bf16 && device == Device::kCpu;
+  ASSIGN_OR_RETURN(const HfModel loaded,
+                   LoadHfFolder(dir, device, emulated ? DType::kFloat32 : compute,
+                                /*trainable=*/true));
   Model* model = loaded.model.get();
   const int64_t vocab_size = model->config().vocab_size;
   ASSIGN_OR_RETURN(const Reference reference, OpenReference(dir, device, vocab_size));
-  const int64_t num_tokens = reference.ids.numel();
+  Quantities measured;
+  {
+    std::optional<Bf16Storage> storage;
+    if (emulated) storage.emplace(Bf16Storage::Rounding::kNearest);
+    measured = Measure(model, loaded.family, reference);
+  }
+  ASSIGN_OR_RETURN(const Quantities expected, ReadQuantities(reference, vocab_size, measured));
+  const Errors errors = ErrorsOf(measured, expected);
+  ASSIGN_OR_RETURN(Errors limits, bf16
+                                      ? Bf16Limits(dir)
+                                      : Fp32Limits(dir, loaded.family, reference, measured, model));
+
   ParityReport report{.model_type = ModelType(loaded.family), .warnings = loaded.warnings};
-  const auto add = [&](const std::string& quantity, double error, double limit) {
-    report.rows.push_back({.quantity = quantity, .error = error, .limit = limit});
+  const auto add = [&](const std::string& quantity, double error, double limit,
+                       const std::optional<double>& set) {
+    report.rows.push_back({.quantity = quantity, .error = error, .limit = set.value_or(limit)});
   };
-
-  Tape quiet(/*recording=*/false);
-  const Var hidden = model->Hidden(quiet, reference.ids, reference.packing);
-  ASSIGN_OR_RETURN(const auto logits, reference.Values("logits", num_tokens * vocab_size));
-  add("logits", RelativeRms(OnHost(model->Logits(hidden.value())), logits), limits.logits);
-
-  const double loss = LossAndGradients(model, reference);
-  ASSIGN_OR_RETURN(const auto expected_loss, reference.Values("loss", 1));
-  add("loss", Relative(loss, expected_loss[0]), limits.loss);
-  size_t num_gradients = 0;
-  for (const auto& [name, entry] : reference.file.tensors()) {
-    num_gradients += absl::StartsWith(name, "grad.") ? 1 : 0;
-  }
-  const std::vector<Parameter*> parameters = model->parameters();
-  if (num_gradients != parameters.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(reference.file.path(), " holds ", num_gradients,
-                                                   " gradients, the model has ", parameters.size(),
-                                                   " parameters"));
-  }
-  for (const Parameter* p : parameters) {
-    const std::string name = absl::StrCat("grad.", HfTensorOf(*p, loaded.family).name);
-    ASSIGN_OR_RETURN(const auto gradient, reference.Values(name, p->grad.numel()));
-    add(name, RelativeRms(OnHost(p->grad), gradient), limits.gradients);
-  }
-
-  ASSIGN_OR_RETURN(const auto losses, reference.Values("train.loss", kSteps));
-  ASSIGN_OR_RETURN(const auto norms, reference.Values("train.grad_norm", kSteps));
-  const Trajectory trained = Train(model, reference);
-  Trajectory drift{.loss = std::vector<double>(kSteps), .norm = std::vector<double>(kSteps)};
-  if (!limits.step_loss.has_value() || !limits.step_norm.has_value()) {
-    ASSIGN_OR_RETURN(
-        drift, PerturbedDrift(dir, loaded.family, reference, trained, limits.perturbation, model));
+  add("logits", errors.logits, limits.logits, given.logits);
+  add("loss", errors.loss, limits.loss, given.loss);
+  for (const auto& [name, error] : errors.gradients) {
+    add(absl::StrCat("grad.", name), error, limits.gradients[name], given.gradients);
   }
   for (int step = 0; step < kSteps; ++step) {
-    const auto limit = [&](const std::optional<double>& fixed, double spread) {
-      if (fixed.has_value()) return *fixed;
-      return step < 2 ? limits.first_steps : std::max(limits.least_drift, 10 * spread);
-    };
-    add(absl::StrCat("step ", step, " loss"), Relative(trained.loss[step], losses[step]),
-        limit(limits.step_loss, drift.loss[step]));
-    add(absl::StrCat("step ", step, " gradient norm"), Relative(trained.norm[step], norms[step]),
-        limit(limits.step_norm, drift.norm[step]));
+    add(absl::StrCat("step ", step, " loss"), errors.training.loss[step],
+        limits.training.loss[step], given.step_loss);
+    add(absl::StrCat("step ", step, " gradient norm"), errors.training.norm[step],
+        limits.training.norm[step], given.step_norm);
   }
   return report;
 }
