@@ -80,8 +80,9 @@ void AttentionBwd(CudaTag, const AttentionBwdParams<Io>& params) {
   AttentionBwdParams<Io> p = params;
   const AttentionConfig config = Choose(p.shape, kDTypeOf<Io>);
   if constexpr (std::is_same_v<Io, Bf16>) {
-    if (config.backward == AttentionEngine::kCudnn && CudnnAttentionBackwardSupports(p.shape)) {
-      return CudnnAttentionBackward(p);
+    if (config.backward == AttentionEngine::kCudnn &&
+        CudnnAttentionBackwardSupports(p.shape, config.group)) {
+      return CudnnAttentionBackward(p, config.group);
     }
   }
   const int64_t num_rows = p.shape.num_queries * p.shape.num_heads;

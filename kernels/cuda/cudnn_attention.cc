@@ -7,6 +7,7 @@
 #include <cudnn_frontend.h>
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -35,12 +36,16 @@ enum Uid : int64_t { kQ = 1, kK, kV, kO, kStats, kDo, kDq, kDk, kDv };
 
 struct Key {
   int64_t docs, length, heads, kv_heads, key_dim, value_dim, window;
+  int64_t heads_of_token;  // of which `heads` take part; kv_heads likewise
   float scale;
   bool operator<(const Key& other) const { return Tie() < other.Tie(); }
 
+  int64_t HeadsOfToken(int64_t part) const { return part * heads_of_token / heads; }
+
  private:
-  std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, float> Tie() const {
-    return {docs, length, heads, kv_heads, key_dim, value_dim, window, scale};
+  std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, float> Tie()
+      const {
+    return {docs, length, heads, kv_heads, key_dim, value_dim, window, heads_of_token, scale};
   }
 };
 
@@ -53,6 +58,7 @@ Key KeyOf(const AttentionShape& s) {
           .key_dim = s.key_dim,
           .value_dim = s.value_dim,
           .window = s.window >= length ? 0 : s.window,
+          .heads_of_token = s.num_heads,
           .scale = static_cast<float>(s.scale)};
 }
 
@@ -69,18 +75,20 @@ std::unique_ptr<Plan> NewPlan() {
   return plan;
 }
 
-// Packed tokens [N S, heads, dim] seen as [N, heads, S, dim].
+// Packed tokens [N S, all heads, dim], of which `heads` are seen as [N, heads, S, dim].
 fe::graph::Tensor_attributes Packed(const Key& key, Uid uid, int64_t heads, int64_t dim) {
+  const int64_t token = key.HeadsOfToken(heads) * dim;
   return fe::graph::Tensor_attributes()
       .set_uid(uid)
       .set_dim({key.docs, heads, key.length, dim})
-      .set_stride({key.length * heads * dim, dim, heads * dim, 1});
+      .set_stride({key.length * token, dim, token, 1});
 }
 
 fe::graph::Tensor_attributes Stats(const Key& key) {
   return fe::graph::Tensor_attributes()
       .set_uid(kStats)
       .set_dim({key.docs, key.heads, key.length, 1})
+      // Packed also where not all heads take part: then there is one document.
       .set_stride({key.heads * key.length, key.length, 1, 1})
       .set_data_type(fe::DataType_t::FLOAT);
 }
@@ -145,7 +153,8 @@ std::unique_ptr<Plan> BackwardPlan(cudnnHandle_t handle, const Key& key, std::st
   SetOutput(dv, Packed(key, kDv, key.kv_heads, key.value_dim).set_data_type(bf16));
   fe::error_t status = Build(handle, plan.get());
   // Beside dP, some megabytes of partial sums.
-  if (status.is_good() && plan->workspace_bytes <= 2 * kMaxCudnnBackwardBytes) return plan;
+  const int64_t pair_bytes = 2 * key.docs * key.heads * key.length * key.length;
+  if (status.is_good() && plan->workspace_bytes <= pair_bytes + kCudnnBackwardBytes) return plan;
   *why = status.is_bad()
              ? absl::StrCat("backward: ", status.get_message())
              : absl::StrCat("backward: needs ", plan->workspace_bytes >> 20, " MiB of workspace");
@@ -218,8 +227,22 @@ class PlanCache {
 };
 
 template <typename T>
-void* Pointer(const T* p) {
-  return const_cast<T*>(p);
+void* Pointer(const T* p, int64_t offset = 0) {
+  return const_cast<T*>(p) + offset;
+}
+
+// fn(key, first document, first key head) for each call of the backward.
+template <typename F>
+void ForEachCall(const AttentionShape& s, const AttentionGroup& group, const F& fn) {
+  Key key = KeyOf(s);
+  for (int64_t doc = 0; doc < s.num_docs; doc += group.docs) {
+    key.docs = std::min(group.docs, s.num_docs - doc);
+    for (int64_t head = 0; head < s.num_kv_heads; head += group.kv_heads) {
+      key.kv_heads = std::min(group.kv_heads, s.num_kv_heads - head);
+      key.heads = key.kv_heads * (s.num_heads / s.num_kv_heads);
+      fn(key, doc, head);
+    }
+  }
 }
 
 }  // namespace
@@ -228,8 +251,12 @@ bool CudnnAttentionForwardSupports(const AttentionShape& shape) {
   return PlanCache::Get().Find(KeyOf(shape), false) != nullptr;
 }
 
-bool CudnnAttentionBackwardSupports(const AttentionShape& shape) {
-  return PlanCache::Get().Find(KeyOf(shape), true) != nullptr;
+bool CudnnAttentionBackwardSupports(const AttentionShape& shape, const AttentionGroup& group) {
+  bool all = true;
+  ForEachCall(shape, group, [&](const Key& key, int64_t, int64_t) {
+    all = all && PlanCache::Get().Find(key, true) != nullptr;
+  });
+  return all;
 }
 
 void CudnnAttentionForward(const AttentionFwdParams<Bf16>& p) {
@@ -240,19 +267,27 @@ void CudnnAttentionForward(const AttentionFwdParams<Bf16>& p) {
       p.stream);
 }
 
-void CudnnAttentionBackward(const AttentionBwdParams<Bf16>& p) {
+void CudnnAttentionBackward(const AttentionBwdParams<Bf16>& p, const AttentionGroup& group) {
   PlanCache& cache = PlanCache::Get();
-  cache.Execute(*cache.Find(KeyOf(p.shape), true),
-                {{kQ, Pointer(p.q)},
-                 {kK, Pointer(p.k)},
-                 {kV, Pointer(p.v)},
-                 {kO, Pointer(p.o)},
-                 {kStats, Pointer(p.lse)},
-                 {kDo, Pointer(p.d_o)},
-                 {kDq, p.dq},
-                 {kDk, p.dk},
-                 {kDv, p.dv}},
-                p.stream);
+  const AttentionShape& s = p.shape;
+  ForEachCall(s, group, [&](const Key& key, int64_t doc, int64_t kv_head) {
+    const int64_t token = doc * key.length, head = kv_head * (s.num_heads / s.num_kv_heads);
+    const int64_t q = (token * s.num_heads + head) * s.key_dim,
+                  o = (token * s.num_heads + head) * s.value_dim,
+                  k = (token * s.num_kv_heads + kv_head) * s.key_dim,
+                  v = (token * s.num_kv_heads + kv_head) * s.value_dim;
+    cache.Execute(*cache.Find(key, true),
+                  {{kQ, Pointer(p.q, q)},
+                   {kK, Pointer(p.k, k)},
+                   {kV, Pointer(p.v, v)},
+                   {kO, Pointer(p.o, o)},
+                   {kStats, Pointer(p.lse, token * s.num_heads + head * key.length)},
+                   {kDo, Pointer(p.d_o, o)},
+                   {kDq, p.dq + q},
+                   {kDk, p.dk + k},
+                   {kDv, p.dv + v}},
+                  p.stream);
+  });
 }
 
 }  // namespace wyvern

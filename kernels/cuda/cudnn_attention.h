@@ -4,17 +4,18 @@
 #define WYVERN_KERNELS_CUDA_CUDNN_ATTENTION_H_
 
 #include "kernels/ops/attention.h"
+#include "kernels/ops/attention_config.h"
 
 namespace wyvern {
 
 // Whether cuDNN has a forward, and a deterministic backward, for the shape on this GPU. The first
 // call builds the plan; the reason of a refusal is printed once.
 bool CudnnAttentionForwardSupports(const AttentionShape& shape);
-bool CudnnAttentionBackwardSupports(const AttentionShape& shape);
+bool CudnnAttentionBackwardSupports(const AttentionShape& shape, const AttentionGroup& group);
 
-// For supported shapes. lse is [N, H, S].
+// For supported shapes. lse is [N, H, S]. The backward makes one call per group.
 void CudnnAttentionForward(const AttentionFwdParams<Bf16>& p);
-void CudnnAttentionBackward(const AttentionBwdParams<Bf16>& p);
+void CudnnAttentionBackward(const AttentionBwdParams<Bf16>& p, const AttentionGroup& group);
 
 }  // namespace wyvern
 

@@ -29,13 +29,24 @@ constexpr const char* Name(AttentionEngine engine) {
   return engine == AttentionEngine::kTiled ? "tiled" : "cudnn";
 }
 
+// What one call of cuDNN's backward takes: whole documents, or some key heads of one document with
+// the query heads that read them.
+struct AttentionGroup {
+  int64_t docs = 0, kv_heads = 0;
+};
+
 struct AttentionConfig {
   // lse is [N, H, S] when cuDNN runs the forward, else [Tq, H]; the tiled backward reads either.
   AttentionEngine forward = AttentionEngine::kTiled, backward = AttentionEngine::kTiled;
+  AttentionGroup group;  // of cuDNN's backward; the last one may be smaller
   AttentionTiles tiles;  // of the tiled engine
 
   std::string ToString() const {
-    return absl::StrCat("forward ", Name(forward), ", backward ", Name(backward), ", dim ",
+    const std::string grouped =
+        backward == AttentionEngine::kCudnn
+            ? absl::StrCat(" by ", group.docs, " documents of ", group.kv_heads, " key heads")
+            : std::string();
+    return absl::StrCat("forward ", Name(forward), ", backward ", Name(backward), grouped, ", dim ",
                         tiles.padded_dim, ", held ", tiles.held, ", streamed ",
                         tiles.streamed_forward, "/", tiles.streamed_backward);
   }
@@ -59,9 +70,29 @@ inline int64_t EqualLength(const AttentionShape& s) {
   return length;
 }
 
-// cuDNN's deterministic backward on Hopper keeps dP of all pairs; beyond this size the tiled
-// backward, which needs no such memory, takes its place.
-inline constexpr int64_t kMaxCudnnBackwardBytes = int64_t{1} << 30;
+// cuDNN's deterministic backward on Hopper keeps dP of all pairs of a call in bf16, whatever the
+// window. Calls are made to keep below the first size if they can; where the heads of one key head
+// in one document take more than the second, the tiled backward, which needs no such memory, takes
+// its place.
+inline constexpr int64_t kCudnnBackwardBytes = int64_t{1} << 30;
+inline constexpr int64_t kMaxCudnnBackwardBytes = int64_t{2} << 30;
+
+// The fewest calls of even size for N documents of `length` tokens; no documents: none would do.
+inline AttentionGroup CudnnBackwardGroup(const AttentionShape& s, int64_t length) {
+  const auto even = [](int64_t all, int64_t most) {
+    const int64_t calls = (all + most - 1) / most;
+    return (all + calls - 1) / calls;
+  };
+  const int64_t head_bytes = 2 * length * length * (s.num_heads / s.num_kv_heads);
+  const int64_t doc_bytes = head_bytes * s.num_kv_heads;
+  if (doc_bytes <= kCudnnBackwardBytes) {
+    return {even(s.num_docs, kCudnnBackwardBytes / doc_bytes), s.num_kv_heads};
+  }
+  // Of a long document under a short window nearly all pairs are masked: the tiled kernels, which
+  // visit no others, win over many calls that each write all of dP.
+  if (head_bytes > kMaxCudnnBackwardBytes || (s.window > 0 && s.window < length / 4)) return {};
+  return {1, even(s.num_kv_heads, std::max<int64_t>(1, kCudnnBackwardBytes / head_bytes))};
+}
 
 // cuDNN is wanted for bf16 where documents have one length, a multiple of 64 (its plans take long
 // to build, so they pay only for lengths that come again, as in training), and head dims are
@@ -74,9 +105,8 @@ inline AttentionConfig ChooseAttention(const AttentionShape& s, DType io) {
   if (io == DType::kBf16 && length > 0 && length % 64 == 0 && fits(s.key_dim) &&
       fits(s.value_dim)) {
     config.forward = AttentionEngine::kCudnn;
-    if (2 * s.num_queries * s.num_heads * length <= kMaxCudnnBackwardBytes) {
-      config.backward = AttentionEngine::kCudnn;
-    }
+    config.group = CudnnBackwardGroup(s, length);
+    if (config.group.docs > 0) config.backward = AttentionEngine::kCudnn;
   }
   return config;
 }

@@ -5,6 +5,9 @@
 
 #include "autograd/op_check.h"
 #include "kernels/ops/attention_config.h"
+#ifdef WYVERN_CUDA
+#include "kernels/cuda/cudnn_attention.h"
+#endif
 
 namespace wyvern {
 namespace {
@@ -173,6 +176,54 @@ AttentionShape ShapeOf(const std::vector<int32_t>& cu_q, const std::vector<int32
   return s;
 }
 
+// dP of all of it takes 1.5 or 2 GiB, so the backward makes two calls; the tiled kernels, which
+// an empty document brings in, make one.
+TEST(Attention, CudnnsCallsCoverEveryDocumentAndHead) {
+  std::string why;
+  if (!CudaAvailable(&why)) GTEST_SKIP() << why;
+  struct Size {
+    int32_t docs, length;
+    int64_t kv_heads;
+  };
+  for (const Size size : {Size{3, 4096, 4}, Size{1, 8192, 2}, Size{1, 8192, 4}}) {
+    SCOPED_TRACE(absl::StrCat(size.docs, " x ", size.length, ", key heads ", size.kv_heads));
+    const int64_t tokens = int64_t{size.docs} * size.length;
+    CaseRandom random("calls");
+    const auto draw = [&](int64_t heads) {
+      return ToTypeOn(random.Normal({tokens, heads, 16}), DType::kBf16, Device::kCuda);
+    };
+    const Attention::Inputs<Tensor> in = {draw(16), draw(size.kv_heads), draw(size.kv_heads)};
+    const Tensor d_o = draw(16);
+    std::vector<int32_t> offsets;
+    for (int32_t n = 0; n <= size.docs; ++n) offsets.push_back(n * size.length);
+    const auto run = [&] {
+      const auto params = ParamsOn<Attention>(Packed(offsets, 0), Device::kCuda);
+      Attention::Saved saved;
+      Attention::Forward(in, params, &saved);
+      return Attention::Backward(saved, {.o = d_o}, {{true}, {true}, {true}});
+    };
+#ifdef WYVERN_CUDA
+    if (CurrentGpu().major == 9) {
+      AttentionShape shape = ShapeOf(offsets, offsets, 16, 16);
+      shape.num_kv_heads = size.kv_heads;
+      shape.scale = 0.25;
+      EXPECT_TRUE(CudnnAttentionBackwardSupports(shape, CudnnBackwardGroup(shape, size.length)));
+    }
+#endif
+    const Attention::Inputs<Tensor> cudnn = run();
+    offsets.push_back(offsets.back());
+    const Attention::Inputs<Tensor> tiled = run();
+    ForEachField(
+        [](const char* name, const Tensor& a, const Tensor& b) {
+          EXPECT_LE(RelativeRmsError(a.To(Device::kCpu).To(DType::kFloat64),
+                                     b.To(Device::kCpu).To(DType::kFloat64)),
+                    8e-3)
+              << name;
+        },
+        cudnn, tiled);
+  }
+}
+
 TEST(AttentionConfig, CudnnServesEqualDocumentsInBf16) {
   const auto choose = [](const std::vector<int32_t>& cu_q, const std::vector<int32_t>& cu_k,
                          int64_t key_dim, int64_t value_dim, DType io) {
@@ -181,9 +232,11 @@ TEST(AttentionConfig, CudnnServesEqualDocumentsInBf16) {
   const std::vector<int32_t> equal = {0, 128, 256}, ragged = {0, 128, 320}, odd = {0, 100, 200};
   const DType bf16 = DType::kBf16, fp32 = DType::kFloat32;
   EXPECT_EQ(choose(equal, equal, 128, 128, bf16),
-            "forward cudnn, backward cudnn, dim 128, held 64, streamed 64/32");
+            "forward cudnn, backward cudnn by 2 documents of 16 key heads, dim 128, held 64, "
+            "streamed 64/32");
   EXPECT_EQ(choose(equal, equal, 64, 128, bf16),
-            "forward cudnn, backward cudnn, dim 128, held 64, streamed 64/32");
+            "forward cudnn, backward cudnn by 2 documents of 16 key heads, dim 128, held 64, "
+            "streamed 64/32");
   EXPECT_EQ(choose(equal, equal, 64, 64, fp32),
             "forward tiled, backward tiled, dim 64, held 32, streamed 32/32");
   EXPECT_EQ(choose(equal, equal, 192, 128, bf16),
@@ -196,11 +249,33 @@ TEST(AttentionConfig, CudnnServesEqualDocumentsInBf16) {
   }
   EXPECT_EQ(choose({0, 1, 2}, equal, 64, 64, bf16),
             "forward tiled, backward tiled, dim 64, held 64, streamed 64/32");
-  // 8 documents of 8192 tokens: dP of 16 heads would take 16 GiB.
-  std::vector<int32_t> longer(9);
-  for (int32_t n = 0; n <= 8; ++n) longer[n] = 8192 * n;
-  EXPECT_EQ(choose(longer, longer, 128, 128, bf16),
-            "forward cudnn, backward tiled, dim 128, held 64, streamed 64/32");
+}
+
+TEST(AttentionConfig, CudnnsBackwardKeepsItsMemorySmall) {
+  const auto group = [](int32_t num_docs, int32_t length, int64_t kv_heads, int64_t window = 0) {
+    std::vector<int32_t> cu(num_docs + 1);
+    for (int32_t n = 0; n <= num_docs; ++n) cu[n] = length * n;
+    AttentionShape s = ShapeOf(cu, cu, 128, 128);
+    s.num_kv_heads = kv_heads;
+    s.window = window;
+    const AttentionConfig config = ChooseAttention(s, DType::kBf16);
+    EXPECT_EQ(config.backward == AttentionEngine::kCudnn, config.group.docs > 0);
+    return std::pair(config.group.docs, config.group.kv_heads);
+  };
+  using Group = std::pair<int64_t, int64_t>;
+  // dP of a document of 2048 tokens under 16 heads: 128 MiB.
+  EXPECT_EQ(group(8, 2048, 16), Group(8, 16));
+  EXPECT_EQ(group(9, 2048, 16), Group(5, 16));
+  EXPECT_EQ(group(16, 2048, 4), Group(8, 4));
+  EXPECT_EQ(group(16, 2048, 16, 1024), Group(8, 16));
+  // Of 8192 tokens: 2 GiB.
+  EXPECT_EQ(group(3, 8192, 16), Group(1, 8));
+  EXPECT_EQ(group(3, 8192, 2), Group(1, 1));
+  // Of 32768 tokens: 2 GiB a head.
+  EXPECT_EQ(group(1, 32768, 16), Group(1, 1));
+  EXPECT_EQ(group(1, 32768, 8), Group(0, 0));
+  EXPECT_EQ(group(1, 32768, 16, 1024), Group(0, 0));
+  EXPECT_EQ(group(1, 65536, 16), Group(0, 0));
 }
 
 }  // namespace
