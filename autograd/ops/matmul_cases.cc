@@ -23,6 +23,9 @@ std::vector<OpCase<MatMul>> MatMul::Cases() {
   add({1, 64}, 96, true);
   add({300, 72}, 130, true);
   add({257, 256}, 128, false);
+  // Large enough for the tiles of kernels/cuda/matmul_algorithm.cc; odd rows do not fit them.
+  add({1160, 1032}, 1544, false);
+  add({1031, 1025}, 1027, false);
   return cases;
 }
 

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <tuple>
 
+#include "kernels/cuda/matmul_algorithm.h"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vector.cuh"
 #include "kernels/ops/matmul.h"
@@ -93,7 +94,9 @@ class BlasLt {
   }
 
  private:
-  BlasLt() : workspace_(Device::kCuda, kWorkspaceBytes) { CUBLAS_CHECK(cublasLtCreate(&handle_)); }
+  BlasLt() : workspace_(Device::kCuda, kWorkspaceBytes), num_sms_(CurrentGpu().num_sms) {
+    CUBLAS_CHECK(cublasLtCreate(&handle_));
+  }
 
   Plan MakePlan(const ProblemKey& key) const {
     Plan plan;
@@ -129,11 +132,27 @@ class BlasLt {
           key.m, ", n ", key.n, ", k ", key.k, ": ", cublasLtGetStatusString(status));
     CUBLAS_CHECK(cublasLtMatmulPreferenceDestroy(preference));
     plan.algorithm = result.algo;
+    // The copy engine that feeds these tiles takes 16-byte units.
+    if (std::min({key.align_a, key.align_b, key.align_c}) < 16) return plan;
+    plan.algorithm = ChooseAlgorithm({.handle = handle_,
+                                      .operation = plan.operation,
+                                      .a = plan.b,
+                                      .b = plan.a,
+                                      .c = plan.c,
+                                      .in = key.in,
+                                      .out = key.out,
+                                      .m = key.n,
+                                      .n = key.m,
+                                      .k = key.k,
+                                      .num_sms = num_sms_,
+                                      .workspace_bytes = kWorkspaceBytes},
+                                     result);
     return plan;
   }
 
   cublasLtHandle_t handle_;
   Buffer workspace_;
+  int num_sms_;
   std::mutex mutex_;
   std::map<ProblemKey, Plan> plans_;
 };
