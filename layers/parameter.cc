@@ -3,26 +3,18 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/runtime/random.h"
+#include "kernels/ops/draw.h"
 
 namespace wyvern {
 namespace {
 
-// values[i] = draw(i) for every i, by any number of threads.
+// values[i] = draw(i) for every i, computed on the host: for parameters that are small.
 template <class F>
 void Draw(const Tensor& values, const F& draw) {
-  const int64_t n = values.numel();
-  const auto fill = [&](auto* to) {
-#pragma omp parallel for schedule(static) if (n > 4096)
-    for (int64_t i = 0; i < n; ++i) {
-      to[i] = static_cast<std::remove_reference_t<decltype(*to)>>(draw(static_cast<uint64_t>(i)));
-    }
-  };
-  if (values.dtype() == DType::kFloat64) {
-    fill(values.data<double>());
-  } else {
-    fill(values.data<float>());
-  }
+  const Tensor drawn = Tensor::Empty(values.shape(), DType::kFloat64, Device::kCpu);
+  double* to = drawn.data<double>();
+  for (int64_t i = 0; i < values.numel(); ++i) to[i] = draw(static_cast<uint64_t>(i));
+  values.CopyFrom(drawn);
 }
 
 // Kept in the activations' type; every other parameter is small and stays in the type of sums.
@@ -94,23 +86,28 @@ void Module::Allocate(Device device, DType compute, bool trainable) {
 
 void Module::Initialize(uint64_t seed) {
   Visit([&](Parameter& parameter, const Spec& spec) {
-    const DType drawn = AccDType(parameter.value.dtype());
-    const bool in_place = parameter.value.device() == Device::kCpu && parameter.master.defined();
-    const Tensor values =
-        in_place ? parameter.master : Tensor::Empty(spec.shape, drawn, Device::kCpu);
-    spec.init(values, seed, parameter.name);
-    if (in_place) {
+    if (parameter.master.defined()) {
+      spec.init(parameter.master, seed, parameter.name);
       parameter.SyncValue();
     } else {
-      parameter.Assign(values);
+      const Tensor values =
+          Tensor::Empty(spec.shape, AccDType(parameter.value.dtype()), parameter.value.device());
+      spec.init(values, seed, parameter.name);
+      parameter.value.CopyFrom(values);
     }
   });
 }
 
 Module::Init Module::InitNormal(double stddev) {
   return [stddev](const Tensor& values, uint64_t seed, const std::string& name) {
-    const Random random(seed, name);
-    Draw(values, [&](uint64_t i) { return stddev * random.Normal(i); });
+    Dispatch(values.device(), values.dtype(), [&](auto device, auto io) {
+      using Acc = AccOf<typename decltype(io)::type>;
+      DrawNormal(device, DrawNormalParams<Acc>{.random = Random(seed, name),
+                                               .stddev = stddev,
+                                               .num_elements = values.numel(),
+                                               .values = values.data<Acc>(),
+                                               .stream = ComputeStream()});
+    });
   };
 }
 

@@ -21,7 +21,7 @@ struct Parameter {
   ParameterKind kind = ParameterKind::kMatrix;
   Tensor value;   // compute type
   Tensor master;  // fp32 (fp64 in an fp64 model); undefined: a bf16 parameter that is not trained
-  Tensor grad;    // like master; undefined when the model is not trained
+  Tensor grad;    // like master; undefined when the model is not trained; read it as var.grad()
   Var var;        // value and grad on the tape
 
   // Copies the master into the value where they differ; after init, load or an outside change.
@@ -43,7 +43,7 @@ class Module {
   std::vector<Parameter*> parameters();
 
  protected:
-  // Writes initial values into a CPU tensor of fp32 or fp64; a pure function of seed and name.
+  // Writes initial values into a tensor of fp32 or fp64; a pure function of seed and name.
   using Init = std::function<void(const Tensor& values, uint64_t seed, const std::string& name)>;
   struct Spec {
     Shape shape;

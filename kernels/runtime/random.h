@@ -9,10 +9,18 @@
 
 #include "absl/strings/string_view.h"
 
+// Drawn on either side, in kernels too.
+#ifdef __CUDACC__
+#define WYVERN_HOST_DEVICE __host__ __device__
+#else
+#define WYVERN_HOST_DEVICE
+#endif
+
 namespace wyvern {
 
 // Philox-4x32-10 (Salmon et al., SC 2011): four 32-bit words for a 64-bit key and 128-bit counter.
-inline std::array<uint32_t, 4> Philox(uint64_t key, uint64_t counter_high, uint64_t counter_low) {
+WYVERN_HOST_DEVICE inline std::array<uint32_t, 4> Philox(uint64_t key, uint64_t counter_high,
+                                                         uint64_t counter_low) {
   std::array<uint32_t, 4> c = {
       static_cast<uint32_t>(counter_low), static_cast<uint32_t>(counter_low >> 32),
       static_cast<uint32_t>(counter_high), static_cast<uint32_t>(counter_high >> 32)};
@@ -44,8 +52,9 @@ class Random {
     const auto w = Philox(seed_, stream_, index);
     return static_cast<double>((static_cast<uint64_t>(w[0]) << 21) ^ (w[1] >> 11)) * 0x1p-53;
   }
-  // Standard normal (Box-Muller).
-  double Normal(uint64_t index) const {
+  // Standard normal (Box-Muller). Host and device may differ in fp64's last bits, by their
+  // logarithms and cosines.
+  WYVERN_HOST_DEVICE double Normal(uint64_t index) const {
     const auto w = Philox(seed_, stream_, index);
     const double u =
         (static_cast<double>((static_cast<uint64_t>(w[0]) << 21) ^ (w[1] >> 11)) + 0.5) * 0x1p-53;

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "autograd/op_check.h"
 #include "tests/layers/tiny_models.h"
 
 namespace wyvern {
@@ -54,6 +55,23 @@ TEST(Parameter, InitialValuesAreAFunctionOfSeedAndName) {
   const auto other = Values(b.get());
   EXPECT_NE(first.at("blocks.0.mixer.q_proj.weight"), other.at("blocks.0.mixer.q_proj.weight"));
   EXPECT_NE(first.at("blocks.0.mixer.q_proj.weight"), first.at("blocks.0.mixer.k_proj.weight"));
+}
+
+TEST(Parameter, TheGpuDrawsTheSameInitialValues) {
+  std::string why;
+  if (!CudaAvailable(&why)) GTEST_SKIP() << why;
+  const auto cpu = Model::Create(HybridModel(), Device::kCpu, DType::kFloat32);
+  const auto cuda = Model::Create(HybridModel(), Device::kCuda, DType::kBf16);
+  cpu->Initialize(7);
+  cuda->Initialize(7);
+  const std::vector<Parameter*> expected = cpu->parameters(), actual = cuda->parameters();
+  ASSERT_EQ(expected.size(), actual.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const auto a = expected[i]->master.ToVector<float>(), b = actual[i]->master.ToVector<float>();
+    // Their fp64 numbers may differ in the last bits, and so round to neighbours.
+    for (size_t j = 0; j < a.size(); ++j) ASSERT_FLOAT_EQ(a[j], b[j]) << expected[i]->name;
+    EXPECT_TRUE(BitwiseEqual(actual[i]->value, actual[i]->master.To(actual[i]->value.dtype())));
+  }
 }
 
 TEST(Parameter, InitialValuesFollowTheFamilies) {
