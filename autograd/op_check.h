@@ -46,12 +46,14 @@ void SetWanted(const typename Op::template Inputs<GradRequest>& want, typename O
 }
 
 // Forward and backward with inputs and cotangents rounded to `io`'s types. With `accumulate`,
-// gradients are requested into zeroed buffers as for parameters.
+// gradients are requested into buffers as for parameters, zeroed or, where the op overwrites,
+// cleared.
 template <class Op>
 OpRun<Op> RunOp(const OpCase<Op>& c, const typename Op::template Outputs<Tensor>& cotangents,
                 Device device, DType io, bool accumulate) {
   typename Op::template Inputs<Tensor> in;
   typename Op::template Inputs<GradRequest> want;
+  bool cleared[kNumFields<typename Op::template Inputs<Tensor>>] = {};
   size_t i = 0;
   ForEachField(
       [&](const char*, Tensor& to, const Tensor& from, GradRequest& request) {
@@ -59,7 +61,13 @@ OpRun<Op> RunOp(const OpCase<Op>& c, const typename Op::template Outputs<Tensor>
         if (!from.defined()) return;
         to = ToTypeOn(from, dtype, device);
         request.wanted = true;
-        if (accumulate) request.into = Tensor::Zeros(from.shape(), AccDType(io), device);
+        if (!accumulate) return;
+        request.into = Tensor::Zeros(from.shape(), AccDType(io), device);
+        if constexpr (requires { Op::kOverwrites; }) {
+          FillBytes(request.into.raw(), device, 0xff, request.into.nbytes());
+          cleared[i - 1] = true;
+          request.cleared = &cleared[i - 1];
+        }
       },
       in, c.in, want);
   const typename Op::Params params = ParamsOn<Op>(c.params, device);
@@ -83,6 +91,7 @@ OpRun<Op> RunOp(const OpCase<Op>& c, const typename Op::template Outputs<Tensor>
   ForEachField(
       [&](const char* name, Tensor& grad, const Tensor& x, const GradRequest& request) {
         if (!x.defined()) return;
+        if (request.cleared != nullptr && *request.cleared) request.into.FillZero();
         if (grad.defined()) {
           CHECK(grad.shape() == x.shape(), Op::kName, ": gradient of ", name, " has shape ",
                 ToString(grad.shape()), ", the input ", ToString(x.shape()));

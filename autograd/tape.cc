@@ -28,6 +28,24 @@ Var Var::Parameter(Tensor value, Tensor grad) {
   return Var(std::move(value), std::move(slot));
 }
 
+void GradSlot::Settle() {
+  if (!std::exchange(cleared, false)) return;
+  ProfilerRange range("zero_gradients", Pass::kUpdate);
+  range.SetWork({.bytes = static_cast<double>(grad.nbytes())});
+  grad.FillZero();
+}
+
+Tensor Var::grad() const {
+  if (slot_ == nullptr) return Tensor();
+  slot_->Settle();
+  return slot_->grad;
+}
+
+void Var::ClearGrad() const {
+  CHECK(slot_ != nullptr && slot_->leaf, "only a parameter's gradient can be cleared");
+  slot_->cleared = true;
+}
+
 Var Var::Reshape(Shape shape) const { return Var(value_.Reshape(std::move(shape)), slot_); }
 
 void Tape::Accumulate(GradSlot* slot, Tensor gradient) {
@@ -40,6 +58,10 @@ void Tape::Accumulate(GradSlot* slot, Tensor gradient) {
         " added to one of shape ", ToString(slot->grad.shape()));
   ProfilerRange range("add_gradient", Pass::kBackward);
   range.SetWork({.bytes = static_cast<double>(2 * slot->grad.nbytes() + gradient.nbytes())});
+  if (slot->cleared) {
+    slot->cleared = false;
+    return slot->grad.CopyFrom(gradient.Reshape(slot->shape));
+  }
   // The first gradient may be shared with another input's slot (x + y hands one tensor to both).
   if (!slot->leaf && !slot->grad.unique()) slot->grad = slot->grad.Clone();
   AddInto(slot->grad.device(), slot->grad.raw(), slot->grad.dtype(), gradient.raw(),

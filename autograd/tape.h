@@ -11,6 +11,7 @@
 //     struct Saved { Params params; };                        // all that Backward may read; with
 //                                                             // a field Inputs<bool> wanted, the
 //                                                             // forward is told what will be asked
+//     static constexpr bool kOverwrites = true;               // if Backward asks TakeCleared()
 //     static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);
 //     static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
 //                                    const Inputs<GradRequest>& want);
@@ -53,14 +54,24 @@ struct GradRequest {
   // When defined: a buffer of the input's shape (fp32 for bf16 and fp32 inputs) that an op may add
   // the gradient into itself, instead of returning it. Parameters have one.
   Tensor into;
+  // Of an op that declares kOverwrites; the tape has zeroed what others add into.
+  bool* cleared = nullptr;
+
+  // Whether `into` counts as zero but holds old numbers, so that the gradient is to be written
+  // instead of added. To be asked once, by an op that then writes all of it.
+  bool TakeCleared() const { return cleared != nullptr && std::exchange(*cleared, false); }
 };
 
 // Where the gradient of one Var gathers.
 struct GradSlot {
-  Shape shape;        // of the value; views of it deliver gradients in shapes of their own
-  Tensor grad;        // undefined: zero so far
-  bool leaf = false;  // a parameter: grad is a buffer that gradients are added into
-  bool bf16 = false;  // under Bf16Storage: sums of gradients are rounded
+  Shape shape;           // of the value; views of it deliver gradients in shapes of their own
+  Tensor grad;           // undefined: zero so far
+  bool leaf = false;     // a parameter: grad is a buffer that gradients are added into
+  bool cleared = false;  // a parameter's grad counts as zero, whatever it holds
+  bool bf16 = false;     // under Bf16Storage: sums of gradients are rounded
+
+  // Zeroes the buffer if it is not what it counts as.
+  void Settle();
 };
 
 // A tensor and, when it takes part in differentiation, the place of its gradient.
@@ -71,14 +82,18 @@ class Var {
   explicit Var(Tensor value) : value_(std::move(value)) {}
   // A leaf whose gradient is returned by grad() after Backward.
   static Var Leaf(Tensor value);
-  // A parameter: gradients are added into `grad`, which the caller zeroes.
+  // A parameter: gradients are added into `grad`, which the caller zeroes or clears.
   static Var Parameter(Tensor value, Tensor grad);
 
   bool defined() const { return value_.defined(); }
   const Tensor& value() const { return value_; }
   bool requires_grad() const { return slot_ != nullptr; }
   // Undefined if no gradient has arrived.
-  Tensor grad() const { return slot_ == nullptr ? Tensor() : slot_->grad; }
+  Tensor grad() const;
+  // Zeroes the gradient of a parameter without a pass over memory: the first op that can writes its
+  // gradient instead of adding it, and otherwise the zeros are written when they are needed. Until
+  // then they are seen through grad() alone, not in the buffer.
+  void ClearGrad() const;
 
   // A view of the same elements in another shape; its gradient flows to the same place.
   Var Reshape(Shape shape) const;
@@ -163,7 +178,13 @@ struct Tape::OpNode : Tape::Node {
     ForEachField(
         [&](const char*, GradRequest& request, const Slot& slot) {
           request.wanted = slot != nullptr;
-          if (slot != nullptr && slot->leaf) request.into = slot->grad;
+          if (slot == nullptr || !slot->leaf) return;
+          request.into = slot->grad;
+          if constexpr (requires { Op::kOverwrites; }) {
+            request.cleared = &slot->cleared;
+          } else {
+            slot->Settle();
+          }
         },
         want, in);
     typename Op::template Inputs<Tensor> d_in = Op::Backward(saved, d_out, want);

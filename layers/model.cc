@@ -96,14 +96,9 @@ int64_t Model::num_parameters() {
 }
 
 void Model::ZeroGradients() {
-  ProfilerRange range("zero_gradients", Pass::kUpdate);
-  double bytes = 0;
-  Visit([&](Parameter& parameter, const Spec&) {
-    if (!parameter.grad.defined()) return;
-    parameter.grad.FillZero();
-    bytes += static_cast<double>(parameter.grad.nbytes());
+  Visit([](Parameter& parameter, const Spec&) {
+    if (parameter.grad.defined()) parameter.var.ClearGrad();
   });
-  range.SetWork({.bytes = bytes});
 }
 
 int64_t CountParameters(const ModelConfig& config) { return Model(config).num_parameters(); }

@@ -67,6 +67,7 @@ class Model : public Module {
   Device device() const { return device_; }
   DType compute() const { return compute_; }
   int64_t num_parameters();
+  // They are then read through Parameter::var.grad().
   void ZeroGradients();
 
  private:

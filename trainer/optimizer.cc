@@ -57,11 +57,12 @@ Optimizer::Results Optimizer::Step(double lr, double max_norm, const Tensor& los
     double norm_bytes = 0, adamw_bytes = 0;
     for (const Slot& slot : slots_) {
       const Parameter& p = *slot.parameter;
-      norm.tensors.push_back({p.grad.numel(), p.grad.data<Acc>()});
+      const Tensor grad = p.var.grad();
+      norm.tensors.push_back({grad.numel(), grad.data<Acc>()});
       const bool has_copy = p.value.raw() != p.master.raw();
       adamw.tensors.push_back({.num_elements = p.master.numel(),
                                .master = p.master.data<Acc>(),
-                               .grad = p.grad.data<Acc>(),
+                               .grad = grad.data<Acc>(),
                                .m = slot.m.data<Acc>(),
                                .v = slot.v.data<Acc>(),
                                .copy = has_copy ? p.value.data<Io>() : nullptr,

@@ -65,9 +65,10 @@ std::string DescribeNonFinite(Model* model, const StepResult& result) {
   const Tensor norm = Tensor::Empty({1}, acc, device), clip = Tensor::Empty({1}, acc, device);
   const Tensor finite = Tensor::Empty({1}, DType::kInt32, device);
   for (const Parameter* p : model->parameters()) {
+    const Tensor grad = p->var.grad();
     Dispatch(device, model->compute(), [&](auto tag, auto io) {
       using Acc = AccOf<typename decltype(io)::type>;
-      GradNorm(tag, GradNormParams<Acc>{.tensors = {{p->grad.numel(), p->grad.data<Acc>()}},
+      GradNorm(tag, GradNormParams<Acc>{.tensors = {{grad.numel(), grad.data<Acc>()}},
                                         .norm = norm.data<Acc>(),
                                         .clip = clip.data<Acc>(),
                                         .finite = finite.data<int32_t>(),

@@ -151,7 +151,7 @@ Op::Inputs<Tensor> ScaledGradients(const Op::Saved& saved, const Tensor& d_loss,
   }
   if (!want.weight.wanted) return grad;
   if (want.weight.into.defined()) {
-    scale(want.weight.into, saved.d_weight, true);
+    scale(want.weight.into, saved.d_weight, !want.weight.TakeCleared());
   } else {
     grad.weight = Tensor::EmptyLike(saved.in.weight);
     scale(grad.weight, saved.d_weight, false);
@@ -166,6 +166,7 @@ Op::Inputs<Tensor> RecomputedGradients(const Op::Saved& saved, const Op::Outputs
   if (want.x.wanted) grad.x = Tensor::EmptyLike(in.x);
   // Summed over the slices in Acc.
   Tensor d_weight = want.weight.into;
+  if (want.weight.TakeCleared()) d_weight.FillZero();
   if (want.weight.wanted && !d_weight.defined()) {
     d_weight = Tensor::Zeros(in.weight.shape(), AccDType(in.x.dtype()), in.x.device());
   }

@@ -73,7 +73,7 @@ MatMul::Inputs<Tensor> MatMul::Backward(const Saved& saved, const Outputs<Tensor
                                          .stream = ComputeStream()});
       };
       if (want.weight.into.defined()) {
-        weight_gradient(want.weight.into.data<Acc>(), 1);
+        weight_gradient(want.weight.into.data<Acc>(), want.weight.TakeCleared() ? 0 : 1);
       } else {
         grad.weight = Tensor::EmptyLike(weight);
         weight_gradient(grad.weight.data<Io>(), 0);

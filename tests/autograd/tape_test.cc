@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "autograd/op_check.h"
+#include "autograd/ops/embedding.h"
+#include "autograd/ops/matmul.h"
 #include "autograd/ops/rms_norm.h"
 #include "kernels/runtime/dispatch.h"
 
@@ -113,6 +117,44 @@ TEST(Tape, AddsIntoTheBufferOfAParameter) {
     EXPECT_EQ(buffer.ToVector<double>(),
               (std::vector<double>{100 + step * (25. + 5), 200 + step * (49. + 7)}));
   }
+}
+
+// Old numbers in a cleared buffer are NaN here, so any use of them shows.
+TEST(Tape, AClearedGradientIsZeroHoweverItIsWritten) {
+  const auto matrix = [](std::vector<double> values) {
+    return Tensor::FromVector(values, {1, static_cast<int64_t>(values.size())});
+  };
+  const double nan = std::nan("");
+  const Var unused = Var::Parameter(Of({1, 1}), Of({nan, nan}));
+  const Var returned = Var::Parameter(Of({2, 3}), Of({nan, nan}));
+  const Var overwritten = Var::Parameter(matrix({2, 3}), matrix({nan, nan}));
+  for (int step = 1; step <= 2; ++step) {
+    for (const Var& parameter : {unused, returned, overwritten}) parameter.ClearGrad();
+    Tape tape;
+    const Var x = Var(Of({5, 7}));
+    const Var y = Multiply(tape, Multiply(tape, returned, x), x);
+    const Var z = tape.Apply<MatMul>({.x = y.Reshape({1, 2}), .weight = overwritten}, {}).y;
+    const Var again = tape.Apply<MatMul>({.x = Var(matrix({1, 10})), .weight = overwritten}, {}).y;
+    tape.Backward({{z, matrix({1})}, {again, matrix({1})}, {returned, Of({1000, 1000})}});
+    EXPECT_EQ(unused.grad().ToVector<double>(), (std::vector<double>{0, 0}));
+    EXPECT_EQ(returned.grad().ToVector<double>(),
+              (std::vector<double>{1000 + 2 * 25., 1000 + 3 * 49.}));
+    EXPECT_EQ(overwritten.grad().ToVector<double>(),
+              (std::vector<double>{2 * 25. + 1, 3 * 49. + 10}));
+  }
+}
+
+// The second use of a parameter comes from an op that only adds.
+TEST(Tape, AddsToAClearedGradientWhatIsNotOverwritten) {
+  const Var table =
+      Var::Parameter(Tensor::FromVector<double>({1, 2, 3, 4}, {2, 2}),
+                     Tensor::FromVector<double>(std::vector<double>(4, std::nan("")), {2, 2}));
+  table.ClearGrad();
+  Tape tape;
+  const Tensor ids = Tensor::FromVector<int32_t>({1}, {1});
+  const Var row = tape.Apply<Embedding>({.weight = table}, {.ids = ids}).y;
+  tape.Backward({{row, Tensor::FromVector<double>({5, 6}, {1, 2})}});
+  EXPECT_EQ(table.grad().ToVector<double>(), (std::vector<double>{0, 0, 5, 6}));
 }
 
 TEST(Tape, AViewSendsItsGradientToTheWhole) {

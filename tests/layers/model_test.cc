@@ -88,7 +88,7 @@ TEST_P(TinyModelTest, GradientsMatchFiniteDifferences) {
         return loss;
       };
       const double numeric = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
-      const double analytic = p->grad.data<double>()[i];
+      const double analytic = p->var.grad().data<double>()[i];
       // The padding row's use as an input gives no gradient; as a row of a tied head it gives one.
       const bool padding = p->name == "embedding.weight" &&
                            i / model->config().hidden_size == model->config().padding_id;
@@ -114,7 +114,7 @@ TEST_P(TinyModelTest, RecomputationChangesNoBit) {
     model->RecomputeBlocks(blocks);
     std::vector<std::vector<float>> all = {
         {static_cast<float>(LossAndGradients(model.get(), batch))}};
-    for (const Parameter* p : model->parameters()) all.push_back(p->grad.ToVector<float>());
+    for (const Parameter* p : model->parameters()) all.push_back(p->var.grad().ToVector<float>());
     return all;
   };
   const auto kept = run(0);

@@ -146,7 +146,7 @@ Quantities Measure(Model* model, HfFamily family, const Reference& reference) {
   q.logits = OnHost(model->Logits(hidden.value()));
   q.loss = LossAndGradients(model, reference);
   for (const Parameter* p : model->parameters()) {
-    q.gradients[HfTensorOf(*p, family).name] = OnHost(p->grad);
+    q.gradients[HfTensorOf(*p, family).name] = OnHost(p->var.grad());
   }
   q.training = Train(model, reference);
   return q;
