@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "autograd/op_registry.h"
+#include "kernels/ops/delay.h"
 #include "tests/trainer/run_fixture.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/model_cost.h"
@@ -118,6 +119,23 @@ TEST(OpTimer, ChargesTheInnerRangeAlone) {
   EXPECT_GT(ranges[1].ms, 39.9);
   EXPECT_EQ(ranges[1].work.flops, 1);
   EXPECT_TRUE(timer.Take().empty());
+}
+
+TEST(OpTimer, TimesTheWorkOnTheDevice) {
+  std::string why;
+  if (!CudaAvailable(&why)) GTEST_SKIP() << why;
+  OpTimer timer(Device::kCuda);
+  timer.Begin("empty", Pass::kForward);
+  timer.End({});
+  timer.Begin("delay", Pass::kForward);
+  Dispatch(Device::kCuda, DType::kFloat32,
+           [](auto tag, auto) { QueueDelay(tag, 2000, ComputeStream()); });
+  timer.End({});
+  const auto ranges = timer.Take();
+  ASSERT_EQ(ranges.size(), 2u);
+  EXPECT_LT(ranges[0].ms, 0.02);
+  EXPECT_GT(ranges[1].ms, 1.99);
+  EXPECT_LT(ranges[1].ms, 3);
 }
 
 class StepBenchCommand : public RunTest {};
