@@ -7,14 +7,20 @@
 namespace wyvern {
 namespace {
 
-// The host needs less than this to queue what an op launches before the device has work from it for
-// longer than the rest takes to queue.
-constexpr double kDelayMicroseconds = 200;
+// Beyond what the host needed before, and where that is not known.
+constexpr double kMarginFactor = 1.3, kMarginMicroseconds = 10, kUnknownMicroseconds = 200;
 constexpr size_t kEmptyIntervals = 21;
 
 }  // namespace
 
-OpTimer::OpTimer(Device device) : device_(device) {
+OpTimer::OpTimer(Device device) : device_(device) {}
+
+void OpTimer::StartTiming() {
+  CHECK(open_.empty(), "a range is open");
+  learning_ = false;
+  ranges_.clear();
+  intervals_.clear();
+  while (events_.size() < 2 * host_us_.size()) events_.emplace_back(device_);
   for (size_t i = 0; i < kEmptyIntervals; ++i) {
     Resume(0);
     Pause();
@@ -27,14 +33,30 @@ OpTimer::OpTimer(Device device) : device_(device) {
 }
 
 void OpTimer::Resume(size_t range) {
-  while (events_.size() < 2 * intervals_.size() + 2) events_.emplace_back(device_);
-  Dispatch(device_, DType::kFloat32,
-           [](auto tag, auto) { QueueDelay(tag, kDelayMicroseconds, ComputeStream()); });
-  events_[2 * intervals_.size()].Record();
+  const size_t interval = intervals_.size();
   intervals_.push_back(range);
+  if (learning_) {
+    Synchronize(device_);  // the host shall not wait for room in the queue
+    host_begin_.Record();
+    return;
+  }
+  while (events_.size() < 2 * interval + 2) events_.emplace_back(device_);
+  const double delay = interval < host_us_.size()
+                           ? kMarginFactor * host_us_[interval] + kMarginMicroseconds
+                           : kUnknownMicroseconds;
+  Dispatch(device_, DType::kFloat32,
+           [delay](auto tag, auto) { QueueDelay(tag, delay, ComputeStream()); });
+  events_[2 * interval].Record();
 }
 
-void OpTimer::Pause() { events_[2 * intervals_.size() - 1].Record(); }
+void OpTimer::Pause() {
+  if (learning_) {
+    host_end_.Record();
+    host_us_.push_back(1e3 * host_end_.MillisecondsSince(host_begin_));
+  } else {
+    events_[2 * intervals_.size() - 1].Record();
+  }
+}
 
 double OpTimer::IntervalMs(size_t interval) const {
   return events_[2 * interval + 1].MillisecondsSince(events_[2 * interval]);

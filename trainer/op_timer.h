@@ -18,16 +18,21 @@ struct TimedRange {
 
 // Times every range between device events. Before each one the device is kept busy until the host
 // has queued it, so the times are those of the kernels alone: what a real step takes beyond their
-// sum is lost between them. Steps run slower while this observes.
+// sum is lost between them. The ranges of one step are observed first, to learn how long the host
+// needs for each; a device that idled longer than that would run the rest at a higher clock.
 class OpTimer : public RangeObserver {
  public:
   explicit OpTimer(Device device);
 
+  // Ends the learning: from here on the same ranges are expected again in the same order, as often
+  // as Take is called.
+  void StartTiming();
+
   void Begin(const char* name, Pass pass) override;
   void End(const Work& work) override;
 
-  // Waits for the device; the ranges since the last call, in the order in which they began. None
-  // may be open.
+  // Waits for the device; the ranges since the last call or StartTiming, in the order in which they
+  // began. None may be open.
   std::vector<TimedRange> Take();
 
  private:
@@ -37,6 +42,9 @@ class OpTimer : public RangeObserver {
   double IntervalMs(size_t interval) const;
 
   Device device_;
+  bool learning_ = true;
+  std::vector<double> host_us_;  // by interval: how long the host needs to queue it
+  Event host_begin_{Device::kCpu}, host_end_{Device::kCpu};
   double empty_ms_ = 0;  // between two events with nothing between them
   std::vector<TimedRange> ranges_;
   std::vector<size_t> open_;       // indices of ranges_

@@ -141,11 +141,15 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
   std::vector<TimedRange> ranges;
   {
     OpTimer timer(device);
-    for (int64_t i = 0; i < kObservedSteps; ++i) {
+    for (int64_t i = 0; i <= kObservedSteps; ++i) {
       ObserveRanges(&timer);
       const auto observed = step();
       ObserveRanges(nullptr);
       RETURN_IF_ERROR(observed.status());
+      if (i == 0) {
+        timer.StartTiming();
+        continue;
+      }
       const std::vector<TimedRange> more = timer.Take();
       ranges.insert(ranges.end(), more.begin(), more.end());
     }

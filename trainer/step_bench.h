@@ -49,7 +49,7 @@ struct StepBench {
   // recomputation not counted. 0 where there is no such rate.
   double Mfu() const;
   // What the median step takes beyond its ranges: launches the device waited for, the host between
-  // steps, work without a range.
+  // steps, work without a range, a lower clock of a card that is never idle.
   double OutsideMs() const;
 
   std::string Table() const;
