@@ -36,6 +36,10 @@ void Bf16Storage::Round(const Tensor& t) const {
   CHECK(t.device() == Device::kCpu && t.dtype() == DType::kFloat32,
         "Bf16Storage emulates with fp32 on the CPU, got ", Name(t.dtype()), " on ",
         Name(t.device()));
+  if (!t.contiguous()) {
+    t.CopyFrom(Rounded(t));
+    return;
+  }
   float* x = t.data<float>();
   const uint64_t stream = Mix(seed_ + 0x9e3779b97f4a7c15ull);
   for (int64_t i = 0; i < t.numel(); ++i) {

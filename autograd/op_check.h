@@ -45,28 +45,59 @@ void SetWanted(const typename Op::template Inputs<GradRequest>& want, typename O
   }
 }
 
-// Forward and backward with inputs and cotangents rounded to `io`'s types. With `accumulate`,
-// gradients are requested into buffers as for parameters, zeroed or, where the op overwrites,
-// cleared.
+// Columns, among others, that have room for the elements of `t`, [first axis, the others].
+inline Tensor ColumnsFor(const Tensor& t, DType dtype, Device device) {
+  constexpr int64_t kBefore = 8, kAfter = 16;  // columns of other things
+  const int64_t n = t.numel() / t.dim(0);
+  return Tensor::Empty({t.dim(0), kBefore + n + kAfter}, dtype, device)
+      .Columns(kBefore, kBefore + n);
+}
+
+// Whether the input at position i may be a view of columns.
+template <class Op>
+constexpr bool ReadsColumns([[maybe_unused]] size_t i) {
+  if constexpr (requires { Op::kReadsColumns; }) return Op::kReadsColumns[i];
+  return false;
+}
+
+// How RunOp calls an op.
+enum class CallForm {
+  kPlain,
+  kAccumulate,  // gradients are requested into buffers as for parameters, zeroed or, where the op
+                // overwrites, cleared
+  kColumns,     // inputs that may be are views of columns, their gradients asked for likewise
+};
+
+// Forward and backward with inputs and cotangents rounded to `io`'s types.
 template <class Op>
 OpRun<Op> RunOp(const OpCase<Op>& c, const typename Op::template Outputs<Tensor>& cotangents,
-                Device device, DType io, bool accumulate) {
+                Device device, DType io, CallForm form) {
   typename Op::template Inputs<Tensor> in;
   typename Op::template Inputs<GradRequest> want;
   bool cleared[kNumFields<typename Op::template Inputs<Tensor>>] = {};
   size_t i = 0;
   ForEachField(
       [&](const char*, Tensor& to, const Tensor& from, GradRequest& request) {
-        const DType dtype = DTypeOfRole(Op::kInputRoles[i++], io);
+        const DType dtype = DTypeOfRole(Op::kInputRoles[i], io);
+        const bool columns = form == CallForm::kColumns && ReadsColumns<Op>(i) && from.defined() &&
+                             from.rank() >= 2 && from.numel() > 0;
+        ++i;
         if (!from.defined()) return;
         to = ToTypeOn(from, dtype, device);
         request.wanted = true;
-        if (!accumulate) return;
-        request.into = Tensor::Zeros(from.shape(), AccDType(io), device);
-        if constexpr (requires { Op::kOverwrites; }) {
-          FillBytes(request.into.raw(), device, 0xff, request.into.nbytes());
-          cleared[i - 1] = true;
-          request.cleared = &cleared[i - 1];
+        if (form == CallForm::kAccumulate) {
+          request.into = Tensor::Zeros(from.shape(), AccDType(io), device);
+          if constexpr (requires { Op::kOverwrites; }) {
+            FillBytes(request.into.raw(), device, 0xff, request.into.nbytes());
+            cleared[i - 1] = true;
+            request.cleared = &cleared[i - 1];
+          }
+        }
+        if (columns) {
+          const Tensor view = ColumnsFor(from, dtype, device);
+          view.CopyFrom(to.Reshape(view.shape()));
+          to = view.Reshape(from.shape());
+          request.place = ColumnsFor(from, dtype, device);
         }
       },
       in, c.in, want);
@@ -92,7 +123,9 @@ OpRun<Op> RunOp(const OpCase<Op>& c, const typename Op::template Outputs<Tensor>
       [&](const char* name, Tensor& grad, const Tensor& x, const GradRequest& request) {
         if (!x.defined()) return;
         if (request.cleared != nullptr && *request.cleared) request.into.FillZero();
-        if (grad.defined()) {
+        if (grad.defined() && request.place.defined() && grad.SharesStorageWith(request.place)) {
+          grad = grad.Contiguous().Reshape(x.shape());
+        } else if (grad.defined()) {
           CHECK(grad.shape() == x.shape(), Op::kName, ": gradient of ", name, " has shape ",
                 ToString(grad.shape()), ", the input ", ToString(x.shape()));
         } else {
@@ -158,7 +191,7 @@ void CheckFiniteDifferences(const OpCase<Op>& c, std::vector<CheckResult>* resul
   constexpr int kDirections = 3;
   constexpr int64_t kMaxElements = 12;
   const auto cotangents = MakeCotangents(c, DType::kFloat64);
-  const OpRun<Op> run = RunOp(c, cotangents, Device::kCpu, DType::kFloat64, false);
+  const OpRun<Op> run = RunOp(c, cotangents, Device::kCpu, DType::kFloat64, CallForm::kPlain);
   CaseRandom random(absl::StrCat("differences/", Op::kName, "/", c.name));
   typename Op::template Inputs<Tensor> probe = c.in;
   ForEachField(
@@ -200,6 +233,57 @@ void CheckFiniteDifferences(const OpCase<Op>& c, std::vector<CheckResult>* resul
       probe, run.grad);
 }
 
+// Whether Recompute, and BackwardAndRecompute if the op has it, give the outputs and gradients of
+// Forward and Backward.
+template <class Op>
+bool RecomputesAllBits(const OpCase<Op>& c, const typename Op::template Outputs<Tensor>& cotangents,
+                       Device device, DType io) {
+  typename Op::template Inputs<Tensor> in;
+  typename Op::template Inputs<GradRequest> want;
+  size_t i = 0;
+  ForEachField(
+      [&](const char*, Tensor& to, const Tensor& from, GradRequest& request) {
+        const DType dtype = DTypeOfRole(Op::kInputRoles[i++], io);
+        if (from.defined()) to = ToTypeOn(from, dtype, device);
+        request.wanted = from.defined();
+      },
+      in, c.in, want);
+  typename Op::Saved saved;
+  const auto out = Op::Forward(in, ParamsOn<Op>(c.params, device), &saved);
+  const auto empty = [&] {
+    typename Op::template Outputs<Tensor> values;
+    size_t j = 0;
+    ForEachField(
+        [&](const char*, Tensor& value, const Tensor& y) {
+          if (Op::kRecomputed[j++] && y.defined()) value = Tensor::EmptyLike(y);
+        },
+        values, out);
+    return values;
+  };
+  bool equal = true;
+  const auto same = [&](const char*, const Tensor& a, const Tensor& b) {
+    equal = equal && (!a.defined() || BitwiseEqual(a, b));
+  };
+  const auto again = empty();
+  Op::Recompute(saved, again);
+  ForEachField(same, again, out);
+  if constexpr (requires { &Op::BackwardAndRecompute; }) {
+    typename Op::template Outputs<Tensor> d_out;
+    size_t j = 0;
+    ForEachField(
+        [&](const char*, Tensor& to, const Tensor& from, const Tensor& y) {
+          const DType dtype = DTypeOfRole(Op::kOutputRoles[j++], io);
+          if (y.defined()) to = ToTypeOn(from, dtype, device);
+        },
+        d_out, cotangents, out);
+    const auto besides = empty();
+    const auto grad = Op::BackwardAndRecompute(saved, d_out, want, besides);
+    ForEachField(same, besides, out);
+    ForEachField(same, grad, Op::Backward(saved, d_out, want));
+  }
+  return equal;
+}
+
 // Compares outputs and each gradient of a run in `io` on `device` with the CPU in fp64; on CUDA
 // also repeats the run and compares bits.
 template <class Op>
@@ -207,7 +291,7 @@ void CheckAgainstOracle(const OpCase<Op>& original, Device device, DType io,
                         std::vector<CheckResult>* results) {
   const OpCase<Op> c = Rounded(original, io);
   const auto cotangents = MakeCotangents(c, io);
-  const OpRun<Op> oracle = RunOp(c, cotangents, Device::kCpu, DType::kFloat64, false);
+  const OpRun<Op> oracle = RunOp(c, cotangents, Device::kCpu, DType::kFloat64, CallForm::kPlain);
   const std::string check = absl::StrCat(Name(device), " ", Name(io));
   const bool bf16 = io == DType::kBf16;
   const auto compare = [&](const OpRun<Op>& run, const std::string& label, bool outputs) {
@@ -230,13 +314,22 @@ void CheckAgainstOracle(const OpCase<Op>& original, Device device, DType io,
                  run.grad, oracle.grad);
   };
   SetPoison(true);
-  const OpRun<Op> run = RunOp(c, cotangents, device, io, false);
+  const OpRun<Op> run = RunOp(c, cotangents, device, io, CallForm::kPlain);
   compare(run, check, true);
-  compare(RunOp(c, cotangents, device, io, true), absl::StrCat(check, ", accumulated"), false);
+  compare(RunOp(c, cotangents, device, io, CallForm::kAccumulate),
+          absl::StrCat(check, ", accumulated"), false);
+  if constexpr (requires { Op::kReadsColumns; }) {
+    compare(RunOp(c, cotangents, device, io, CallForm::kColumns), absl::StrCat(check, ", columns"),
+            true);
+  }
+  if constexpr (requires { Op::kRecompute; }) {
+    results->push_back({Op::kName, c.name, absl::StrCat(check, ", recomputed"), "all",
+                        RecomputesAllBits(c, cotangents, device, io) ? 0.0 : 1.0, 0.0});
+  }
   if (device == Device::kCuda) {
     bool equal = true;
     for (int repeat = 0; repeat < 3; ++repeat) {
-      const OpRun<Op> again = RunOp(c, cotangents, device, io, false);
+      const OpRun<Op> again = RunOp(c, cotangents, device, io, CallForm::kPlain);
       const auto same = [&](const char*, const Tensor& a, const Tensor& b) {
         equal = equal && (!a.defined() || BitwiseEqual(a, b));
       };

@@ -1,5 +1,7 @@
 #include "autograd/tape.h"
 
+#include <algorithm>
+
 #include "kernels/ops/elementwise.h"
 
 namespace wyvern {
@@ -35,20 +37,118 @@ void GradSlot::Settle() {
   grad.FillZero();
 }
 
+Tensor GradSlot::PartOf(const Tensor& tensor) const {
+  return rows ? tensor.Rows(begin, begin + shape[0]) : tensor.Columns(begin, begin + shape[1]);
+}
+
 Tensor Var::grad() const {
   if (slot_ == nullptr) return Tensor();
-  slot_->Settle();
-  return slot_->grad;
+  GradSlot* whole = slot_->whole == nullptr ? slot_.get() : slot_->whole.get();
+  whole->Settle();
+  Tape::FillOtherColumns(whole);
+  if (slot_->whole == nullptr || !whole->grad.defined()) return whole->grad;
+  return slot_->PartOf(whole->grad).Contiguous();
 }
 
 void Var::ClearGrad() const {
-  CHECK(slot_ != nullptr && slot_->leaf, "only a parameter's gradient can be cleared");
+  CHECK(slot_ != nullptr && slot_->leaf, "only a parameter's gradient can be cleared, as a whole");
   slot_->cleared = true;
 }
 
 Var Var::Reshape(Shape shape) const { return Var(value_.Reshape(std::move(shape)), slot_); }
 
-void Tape::Accumulate(GradSlot* slot, Tensor gradient) {
+Var Var::Columns(int64_t begin, int64_t end) const {
+  return Part(value_.Columns(begin, end), /*rows=*/false, begin);
+}
+
+Var Var::Rows(int64_t begin, int64_t end) const {
+  return Part(value_.Rows(begin, end), /*rows=*/true, begin);
+}
+
+Var Var::Part(Tensor part, bool rows, int64_t begin) const {
+  if (slot_ == nullptr) return Var(std::move(part));
+  CHECK(slot_->shape == value_.shape(), "part of a value in another shape than it was made in");
+  CHECK(slot_->whole == nullptr || slot_->rows == rows, "columns of rows, or rows of columns");
+  auto slot = std::make_shared<GradSlot>();
+  slot->shape = part.shape();
+  slot->whole = slot_->whole == nullptr ? slot_ : slot_->whole;
+  slot->rows = rows;
+  slot->begin = slot_->begin + begin;
+  slot->bf16 = slot_->bf16;
+  slot->dtype = part.dtype();
+  slot->device = part.device();
+  return Var(std::move(part), std::move(slot));
+}
+
+void Tape::FillOtherColumns(GradSlot* slot) {
+  if (!slot->by_columns) return;
+  slot->by_columns = false;
+  if (slot->columns.empty()) {
+    slot->grad = Tensor();
+    return;
+  }
+  std::sort(slot->columns.begin(), slot->columns.end());
+  slot->columns.emplace_back(slot->shape[1], slot->shape[1]);
+  int64_t done = 0;
+  for (const auto& [begin, end] : slot->columns) {
+    if (begin > done) slot->grad.Columns(done, begin).FillZero();
+    done = end;
+  }
+  slot->columns.clear();
+}
+
+Tensor Tape::TakeGradient(GradSlot* slot) {
+  FillOtherColumns(slot);
+  Tensor gradient = std::move(slot->grad);
+  slot->grad = Tensor();
+  return gradient;
+}
+
+Tensor Tape::ReservePlace(const GradSlot& slot) {
+  if (slot.whole == nullptr || slot.rows) return Tensor();
+  GradSlot& whole = *slot.whole;
+  if (whole.grad.defined() && !whole.by_columns) return Tensor();
+  const int64_t begin = slot.begin, end = begin + slot.shape[1];
+  for (const auto& [other_begin, other_end] : whole.columns) {
+    if (begin < other_end && other_begin < end) return Tensor();
+  }
+  if (!whole.grad.defined()) {
+    whole.grad = Tensor::Empty(whole.shape, slot.dtype, slot.device);
+    whole.by_columns = true;
+  }
+  whole.columns.emplace_back(begin, end);
+  return whole.grad.Columns(begin, end);
+}
+
+void Tape::FreePlace(const GradSlot& slot) {
+  auto& columns = slot.whole->columns;
+  columns.erase(
+      std::find(columns.begin(), columns.end(), std::pair(slot.begin, slot.begin + slot.shape[1])));
+}
+
+void Tape::Accumulate(const Slot& slot, Tensor gradient) {
+  if (slot->whole != nullptr) {
+    gradient = gradient.Reshape(slot->shape);
+    ProfilerRange range("add_gradient", Pass::kBackward);
+    range.SetWork({.bytes = static_cast<double>(2 * gradient.nbytes())});
+    const Tensor place = ReservePlace(*slot);
+    if (place.defined()) return place.CopyFrom(gradient);
+    GradSlot* whole = slot->whole.get();
+    whole->Settle();
+    FillOtherColumns(whole);
+    if (!whole->grad.defined()) {
+      whole->grad = Tensor::Zeros(whole->shape, gradient.dtype(), gradient.device());
+    }
+    if (!whole->leaf && !whole->grad.unique()) whole->grad = whole->grad.Clone();
+    const Tensor part = slot->PartOf(whole->grad);
+    const Tensor sum = slot->rows ? part : part.Clone();
+    AddInto(sum.device(), sum.raw(), sum.dtype(), gradient.raw(), gradient.dtype(), sum.numel(),
+            ComputeStream());
+    if (slot->bf16) Bf16Storage::active()->Round(sum);
+    if (!slot->rows) part.CopyFrom(sum);
+    return;
+  }
+  FillOtherColumns(slot.get());
   if (!slot->grad.defined()) {
     CHECK(!slot->leaf, "a parameter without a gradient buffer");
     slot->grad = gradient.Reshape(slot->shape);
@@ -69,6 +169,62 @@ void Tape::Accumulate(GradSlot* slot, Tensor gradient) {
   if (slot->bf16) Bf16Storage::active()->Round(slot->grad);
 }
 
+// Stands where outputs were discarded, so that backward comes here before it needs them.
+struct Tape::RestoreNode : Tape::Node {
+  std::shared_ptr<Node> producer;
+  Node* consumer = nullptr;  // if the producer, it and this node follow one another
+  std::vector<Output> outputs;
+  bool done = false;
+
+  void Backward() override {
+    if (done) return;
+    // If the one consumer can do without the value until the producer's backward has run, that
+    // computes it for the cost of writing it.
+    const bool together = consumer != nullptr && outputs.size() == 1;
+    if (together && consumer->PostponeTo(producer.get(), outputs[0].slot)) {
+      if (producer->RecomputeInBackward(outputs[0])) return;
+      consumer->PostponeTo(nullptr, outputs[0].slot);
+    }
+    Restore();
+  }
+
+  void Restore() {
+    if (done) return;
+    done = true;
+    for (const Output& output : outputs) output.value.Restore();
+    producer->Recompute(outputs);
+  }
+};
+
+void Tape::Restore(const Slot& slot) {
+  if (slot == nullptr) return;
+  const auto& restorer = slot->whole == nullptr ? slot->restorer : slot->whole->restorer;
+  if (const auto node = restorer.lock()) std::static_pointer_cast<RestoreNode>(node)->Restore();
+}
+
+void Tape::Discard(std::initializer_list<Var> outputs) {
+  // The emulation of bf16 rounds outputs after their op, which Op::Recompute knows nothing of.
+  if (!recording_ || Bf16Storage::active() != nullptr) return;
+  auto node = std::make_shared<RestoreNode>();
+  for (const Var& var : outputs) {
+    if (var.slot_ == nullptr) return;
+    CHECK(var.slot_->whole == nullptr, "discard the whole, not its columns");
+    const auto producer = std::static_pointer_cast<Node>(var.slot_->producer.lock());
+    if (producer == nullptr || !producer->CanRecompute(policy_, var.slot_)) return;
+    CHECK(node->producer == nullptr || node->producer == producer,
+          "outputs of several ops discarded as one");
+    node->producer = producer;
+    node->outputs.push_back({var.slot_, var.value()});
+  }
+  const size_t n = nodes_.size();
+  if (n >= 2 && nodes_[n - 2] == node->producer) node->consumer = nodes_[n - 1].get();
+  for (const Output& output : node->outputs) {
+    output.value.Discard();
+    output.slot->restorer = node;
+  }
+  nodes_.push_back(std::move(node));
+}
+
 struct Tape::RecomputeNode : Tape::Node {
   Segment fn;
   std::vector<Tensor> x;
@@ -85,9 +241,9 @@ struct Tape::RecomputeNode : Tape::Node {
     const std::vector<Var> y = fn(tape, leaves);
     CHECK(y.size() == out.size(), "a recomputed segment gave another number of outputs");
     for (size_t i = 0; i < y.size(); ++i) {
-      if (out[i] == nullptr || !out[i]->grad.defined()) continue;
-      seeds.emplace_back(y[i], std::move(out[i]->grad));
-      out[i]->grad = Tensor();
+      if (out[i] == nullptr) continue;
+      Tensor gradient = TakeGradient(out[i].get());
+      if (gradient.defined()) seeds.emplace_back(y[i], std::move(gradient));
     }
     if (seeds.empty()) return;
     tape.Backward(seeds);
@@ -95,7 +251,7 @@ struct Tape::RecomputeNode : Tape::Node {
       if (in[i] == nullptr) continue;
       Tensor gradient = leaves[i].grad();
       leaves[i] = Var();
-      if (gradient.defined()) Accumulate(in[i].get(), std::move(gradient));
+      if (gradient.defined()) Accumulate(in[i], std::move(gradient));
     }
   }
 };
@@ -104,7 +260,7 @@ std::vector<Var> Tape::Recompute(const Segment& fn, const std::vector<Var>& x) {
   if (!recording_) return fn(*this, x);
   Tape quiet(/*recording=*/false);
   std::vector<Var> inputs;
-  auto node = std::make_unique<RecomputeNode>();
+  auto node = std::make_shared<RecomputeNode>();
   node->fn = fn;
   for (const Var& var : x) {
     inputs.emplace_back(var.value());
@@ -127,7 +283,7 @@ void Tape::Backward(const std::vector<std::pair<Var, Tensor>>& outputs) {
     CHECK(var.requires_grad(), "backward from a value that depends on no parameter");
     CHECK(gradient.numel() == var.value().numel(), "seed ", ToString(gradient.shape()),
           " for a value ", ToString(var.value().shape()));
-    Accumulate(var.slot_.get(), gradient);
+    Accumulate(var.slot_, gradient);
   }
   while (!nodes_.empty()) {
     nodes_.back()->Backward();

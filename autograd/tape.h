@@ -22,10 +22,29 @@
 // Backward: a field of `d_out` that is undefined is a zero gradient (at least one is defined).
 // It returns the gradient of each input in the input's own shape and dtype, or an undefined tensor
 // for one that is not wanted, is zero, or was added into its request's buffer already.
+//
+// What an op may declare besides:
+//
+//     // By input: whether Forward and Backward read it in place when it is a view of columns. The
+//     // tape gives the others a contiguous copy.
+//     static constexpr bool kReadsColumns[] = {true};
+//     // Fills the defined fields of `out` with what Forward gave, from Saved alone; which outputs
+//     it
+//     // can, and from which policy on the tape has it do so (Tape::Discard).
+//     static constexpr bool kRecomputed[] = {true};
+//     static constexpr RecomputePolicy kRecompute = RecomputePolicy::kElementwise;
+//     static void Recompute(const Saved& saved, const Outputs<Tensor>& out);
+//     // Backward that does the same on its way.
+//     static Inputs<Tensor> BackwardAndRecompute(const Saved& saved, const Outputs<Tensor>& d_out,
+//                                                const Inputs<GradRequest>& want,
+//                                                const Outputs<Tensor>& out);
+//     // Backward does not read the first input's value where only its gradient is wanted.
+//     static constexpr bool kFirstGradientWithoutValue = true;
 #ifndef WYVERN_AUTOGRAD_TAPE_H_
 #define WYVERN_AUTOGRAD_TAPE_H_
 
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -60,6 +79,17 @@ struct GradRequest {
   // Whether `into` counts as zero but holds old numbers, so that the gradient is to be written
   // instead of added. To be asked once, by an op that then writes all of it.
   bool TakeCleared() const { return cleared != nullptr && std::exchange(*cleared, false); }
+  // When defined: columns [T, n] where an op may write the gradient and then return this tensor;
+  // any other gradient that it returns is copied there.
+  Tensor place;
+};
+
+// How much of what backward reads is recomputed there instead of kept. Each policy includes those
+// before it. Nothing changes but time and memory.
+enum class RecomputePolicy {
+  kNone,
+  kElementwise,  // outputs of norms, gates and convolutions, by one pass over memory each
+  kProjections,  // also outputs of the mixers' input products
 };
 
 // Where the gradient of one Var gathers.
@@ -72,6 +102,23 @@ struct GradSlot {
 
   // Zeroes the buffer if it is not what it counts as.
   void Settle();
+
+  // Set in a view of columns or rows, which has no gradient of its own: it goes to those of `whole`
+  // from `begin` on.
+  std::shared_ptr<GradSlot> whole;
+  bool rows = false;
+  int64_t begin = 0;
+  DType dtype = DType::kFloat32;
+  Device device = Device::kCpu;
+  // While by_columns, `grad` is written in these ranges of columns only.
+  bool by_columns = false;
+  std::vector<std::pair<int64_t, int64_t>> columns;
+
+  // The tape's nodes that computed the value and that will compute it again if it was discarded.
+  std::weak_ptr<void> producer, restorer;
+
+  // The part of a tensor of whole's shape that this slot stands for.
+  Tensor PartOf(const Tensor& tensor) const;
 };
 
 // A tensor and, when it takes part in differentiation, the place of its gradient.
@@ -97,11 +144,18 @@ class Var {
 
   // A view of the same elements in another shape; its gradient flows to the same place.
   Var Reshape(Shape shape) const;
+  // A view of columns [begin, end) of a value [T, N]; its gradient is that of those columns.
+  Var Columns(int64_t begin, int64_t end) const;
+  // The same of the first axis.
+  Var Rows(int64_t begin, int64_t end) const;
 
  private:
   friend class Tape;
   Var(Tensor value, std::shared_ptr<GradSlot> slot)
       : value_(std::move(value)), slot_(std::move(slot)) {}
+
+  // The part of this Var that `part`, its value's, is.
+  Var Part(Tensor part, bool rows, int64_t begin) const;
 
   Tensor value_;
   std::shared_ptr<GradSlot> slot_;
@@ -110,7 +164,8 @@ class Var {
 class Tape {
  public:
   // A tape that does not record runs ops without saving anything (no_grad).
-  explicit Tape(bool recording = true) : recording_(recording) {}
+  explicit Tape(bool recording = true, RecomputePolicy policy = RecomputePolicy::kNone)
+      : recording_(recording), policy_(policy) {}
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 
@@ -123,6 +178,11 @@ class Tape {
   using Segment = std::function<std::vector<Var>(Tape&, const std::vector<Var>&)>;
   std::vector<Var> Recompute(const Segment& fn, const std::vector<Var>& x);
 
+  // To be called right after the last use of `outputs`, which one op gave, in the forward: where
+  // policy and op allow it their memory is given back, and backward computes them again before the
+  // first op that needs them. Otherwise, and for Vars that no op gave, nothing happens.
+  void Discard(std::initializer_list<Var> outputs);
+
   // Seeds `outputs` with their gradients, runs all recorded ops backward, and forgets them.
   // Activations are released as soon as they have been used.
   void Backward(const std::vector<std::pair<Var, Tensor>>& outputs);
@@ -134,46 +194,136 @@ class Tape {
   const Cost& cost() const { return cost_; }
 
  private:
-  struct Node {
+  using Slot = std::shared_ptr<GradSlot>;
+  struct Output {
+    Slot slot;
+    Tensor value;
+  };
+  struct Node : std::enable_shared_from_this<Node> {
     virtual ~Node() = default;
     virtual void Backward() = 0;
+    virtual bool CanRecompute(RecomputePolicy, const Slot&) const { return false; }
+    // Writes outputs of this node again.
+    virtual void Recompute(const std::vector<Output>&) {}
+    // The same, during this node's Backward; false if it cannot.
+    virtual bool RecomputeInBackward(const Output&) { return false; }
+    // Makes this node's Backward compute the first input's gradient alone, and leave the rest to
+    // `producer`, which gave that input and has it again at the end of its own; false if it cannot.
+    virtual bool PostponeTo(Node*, const Slot&) { return false; }
+    std::function<void()> postponed;
   };
   template <class Op>
   struct OpNode;
   struct RecomputeNode;
+  struct RestoreNode;
+  // Restores a value that was discarded, if it has not been yet.
+  static void Restore(const Slot& slot);
 
-  static void Accumulate(GradSlot* slot, Tensor gradient);
+  static void Accumulate(const Slot& slot, Tensor gradient);
+  // Undefined without a gradient; leaves the slot empty.
+  static Tensor TakeGradient(GradSlot* slot);
+  // Writes zeros to the columns of the gradient that nothing was written to.
+  static void FillOtherColumns(GradSlot* slot);
+  // The columns of the whole's gradient that a view's gradient belongs in, if nothing is in them
+  // yet; they then count as written.
+  static Tensor ReservePlace(const GradSlot& slot);
+  // Undoes ReservePlace.
+  static void FreePlace(const GradSlot& slot);
 
   bool recording_;
+  RecomputePolicy policy_;
   Pass pass_ = Pass::kForward;  // or kRecompute
   Cost cost_;
-  std::vector<std::unique_ptr<Node>> nodes_;
+  std::vector<std::shared_ptr<Node>> nodes_;
+  friend class Var;
 };
 
 // ---------------------------------------------------------------------------------------------
 
 template <class Op>
 struct Tape::OpNode : Tape::Node {
-  using Slot = std::shared_ptr<GradSlot>;
+  static constexpr bool kRecomputes = requires { Op::kRecompute; };
+  static constexpr bool kRecomputesInBackward = requires { &Op::BackwardAndRecompute; };
   typename Op::Saved saved;
   typename Op::template Inputs<Slot> in;
   typename Op::template Outputs<Slot> out;
   Cost cost;
+  typename Op::template Outputs<Tensor> again;  // what Backward computes besides
+  Node* postpone_to = nullptr;
+
+  bool CanRecompute(RecomputePolicy policy, const Slot& output) const override {
+    bool can = false;
+    if constexpr (kRecomputes) {
+      size_t i = 0;
+      ForEachField(
+          [&](const char* name, const Slot& slot) {
+            CHECK(Op::kRecomputed[i] || slot != output, Op::kName, " cannot recompute ", name);
+            ++i;
+          },
+          out);
+      can = policy >= Op::kRecompute;
+    }
+    return can;
+  }
+
+  void Recompute(const std::vector<Output>& outputs) override {
+    if constexpr (kRecomputes) {
+      ForEachField([](const char*, const Slot& slot) { Restore(slot); }, in);
+      ProfilerRange range(Op::kName, Pass::kRecompute);
+      range.SetWork(cost.forward());
+      typename Op::template Outputs<Tensor> values;
+      for (const Output& output : outputs) Put(output, &values);
+      Op::Recompute(saved, values);
+    }
+  }
+
+  bool RecomputeInBackward(const Output& output) override {
+    if constexpr (kRecomputesInBackward) Put(output, &again);
+    return kRecomputesInBackward;
+  }
+
+  bool PostponeTo(Node* producer, const Slot& x) override {
+    if constexpr (requires { Op::kFirstGradientWithoutValue; }) {
+      int uses = 0;
+      ForEachField([&](const char*, const Slot& slot) { uses += slot == x; }, in);
+      if (uses != 1 || std::get<0>(in.Tie()) != x) return false;
+      postpone_to = producer;
+      return true;
+    }
+    return false;
+  }
 
   void Backward() override {
+    DifferentiateAll();
+    if (postponed) {
+      postponed();
+      postponed = nullptr;
+    }
+  }
+
+ private:
+  // Puts `output` into the field of its slot.
+  void Put(const Output& output, typename Op::template Outputs<Tensor>* values) const {
+    ForEachField(
+        [&](const char*, Tensor& value, const Slot& slot) {
+          if (slot == output.slot) value = output.value.Reshape(slot->shape);
+        },
+        *values, out);
+  }
+
+  void DifferentiateAll() {
     ProfilerRange range(Op::kName, Pass::kBackward);
     typename Op::template Outputs<Tensor> d_out;
     bool any = false;
     ForEachField(
         [&](const char*, Tensor& d, const Slot& slot) {
           if (slot == nullptr) return;
-          d = std::move(slot->grad);
-          slot->grad = Tensor();
+          d = TakeGradient(slot.get());
           any |= d.defined();
         },
         d_out, out);
+    CHECK(any || !postponed, Op::kName, ": a postponed backward without a gradient");
     if (!any) return;
-    range.SetWork(cost.backward());
     typename Op::template Inputs<GradRequest> want;
     ForEachField(
         [&](const char*, GradRequest& request, const Slot& slot) {
@@ -187,7 +337,45 @@ struct Tape::OpNode : Tape::Node {
           }
         },
         want, in);
-    typename Op::template Inputs<Tensor> d_in = Op::Backward(saved, d_out, want);
+    Work work = cost.backward();
+    if (postpone_to != nullptr) {
+      work = {work.flops / 2, work.bytes / 2};  // of a product: one of two equal ones
+      typename Op::template Inputs<GradRequest> first;
+      std::swap(std::get<0>(first.Tie()), std::get<0>(want.Tie()));
+      Differentiate(d_out, first);
+      postpone_to->postponed = [this, self = this->shared_from_this(), d_out, want,
+                                work]() mutable {
+        ProfilerRange later(Op::kName, Pass::kBackward);
+        later.SetWork(work);
+        Differentiate(d_out, want);
+      };
+    } else {
+      Differentiate(d_out, want);
+    }
+    range.SetWork(work);
+  }
+
+  void Differentiate(const typename Op::template Outputs<Tensor>& d_out,
+                     typename Op::template Inputs<GradRequest>& want) {
+    ForEachField(
+        [&](const char*, GradRequest& request, const Slot& slot) {
+          if (request.wanted) request.place = ReservePlace(*slot);
+        },
+        want, in);
+    typename Op::template Inputs<Tensor> d_in = [&] {
+      if constexpr (kRecomputesInBackward) {
+        bool recompute = false;
+        ForEachField(
+            [&](const char*, const Tensor& value) {
+              if (!value.defined()) return;
+              value.Restore();
+              recompute = true;
+            },
+            again);
+        if (recompute) return Op::BackwardAndRecompute(saved, d_out, want, again);
+      }
+      return Op::Backward(saved, d_out, want);
+    }();
     if constexpr (requires { Op::kInputRoles; }) {
       if (const Bf16Storage* storage = Bf16Storage::active()) {
         size_t i = 0;
@@ -200,10 +388,15 @@ struct Tape::OpNode : Tape::Node {
       }
     }
     ForEachField(
-        [&](const char*, Tensor& d, const Slot& slot) {
-          if (slot != nullptr && d.defined()) Accumulate(slot.get(), std::move(d));
+        [&](const char*, Tensor& d, GradRequest& request, const Slot& slot) {
+          const bool in_place =
+              request.place.defined() && d.defined() && d.SharesStorageWith(request.place);
+          if (request.place.defined() && !in_place) FreePlace(*slot);
+          request.place = Tensor();
+          if (slot != nullptr && d.defined() && !in_place) Accumulate(slot, std::move(d));
+          d = Tensor();
         },
-        d_in, in);
+        d_in, want, in);
   }
 };
 
@@ -213,9 +406,13 @@ typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Input
   ProfilerRange range(Op::kName, pass_);
   typename Op::template Inputs<Tensor> values;
   bool record = false;
+  size_t i = 0;
   ForEachField(
       [&](const char*, Tensor& value, const Var& var) {
-        value = var.value();
+        bool in_place = false;
+        if constexpr (requires { Op::kReadsColumns; }) in_place = Op::kReadsColumns[i];
+        ++i;
+        value = in_place ? var.value() : var.value().Contiguous();
         record |= recording_ && var.requires_grad();
       },
       values, in);
@@ -235,7 +432,7 @@ typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Input
           values);
     }
   }
-  auto node = record ? std::make_unique<OpNode<Op>>() : nullptr;
+  auto node = record ? std::make_shared<OpNode<Op>>() : nullptr;
   if constexpr (requires(typename Op::Saved saved) { saved.wanted; }) {
     if (record) {
       ForEachField([](const char*, bool& wanted, const Var& var) { wanted = var.requires_grad(); },
@@ -270,6 +467,7 @@ typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Input
         slot = std::make_shared<GradSlot>();
         slot->shape = value.shape();
         slot->bf16 = storage != nullptr;
+        slot->producer = std::shared_ptr<Node>(node);
         var = Var(std::move(value), slot);
       },
       node->out, out, result);

@@ -49,8 +49,22 @@ int64_t Tensor::dim(int64_t axis) const {
 }
 
 void* Tensor::raw() const {
-  return defined() ? static_cast<char*>(storage_->data()) + offset_bytes_ : nullptr;
+  CHECK(contiguous(), "columns of a tensor are not contiguous");
+  return address();
 }
+
+void* Tensor::address() const {
+  if (!defined()) return nullptr;
+  CHECK(!storage_->discarded(), "the memory of a tensor ", ToString(shape_), " was given back");
+  return static_cast<char*>(storage_->data()) + offset_bytes_;
+}
+
+int64_t Tensor::row_stride() const {
+  if (row_stride_ != 0) return row_stride_;
+  return rank() == 0 || shape_[0] == 0 ? 0 : numel_ / shape_[0];
+}
+
+bool Tensor::contiguous() const { return row_stride_ == 0; }
 
 Tensor Tensor::Reshape(Shape shape) const {
   int64_t known = 1, unknown = -1;
@@ -64,6 +78,8 @@ Tensor Tensor::Reshape(Shape shape) const {
   }
   if (unknown >= 0) shape[unknown] = known == 0 ? 0 : numel_ / known;
   CHECK(NumElements(shape) == numel_, "cannot view ", ToString(shape_), " as ", ToString(shape));
+  CHECK(contiguous() || (!shape.empty() && shape[0] == shape_[0]), "cannot view columns ",
+        ToString(shape_), " as ", ToString(shape));
   Tensor view = *this;
   view.shape_ = std::move(shape);
   return view;
@@ -76,7 +92,19 @@ Tensor Tensor::Rows(int64_t begin, int64_t end) const {
   Tensor view = *this;
   view.shape_[0] = end - begin;
   view.numel_ = (end - begin) * row;
-  view.offset_bytes_ += begin * row * SizeOf(dtype_);
+  view.offset_bytes_ += begin * row_stride() * SizeOf(dtype_);
+  return view;
+}
+
+Tensor Tensor::Columns(int64_t begin, int64_t end) const {
+  CHECK(rank() == 2 && 0 <= begin && begin <= end && end <= dim(1), "columns ", begin, " to ", end,
+        " of ", ToString(shape_));
+  Tensor view = *this;
+  view.shape_[1] = end - begin;
+  view.numel_ = shape_[0] * (end - begin);
+  view.offset_bytes_ += begin * SizeOf(dtype_);
+  const bool together = end - begin == dim(1) || dim(0) <= 1;
+  view.row_stride_ = together && contiguous() ? 0 : row_stride();
   return view;
 }
 
@@ -85,6 +113,8 @@ Tensor Tensor::Clone() const {
   copy.CopyFrom(*this);
   return copy;
 }
+
+Tensor Tensor::Contiguous() const { return !defined() || contiguous() ? *this : Clone(); }
 
 Tensor Tensor::To(Device device) const {
   if (!defined() || device == device_) return *this;
@@ -105,14 +135,29 @@ void Tensor::CopyFrom(const Tensor& other) const {
   if (dtype_ != other.dtype_) {
     if (device_ != other.device_) {
       CopyFrom(other.To(dtype_));
+    } else if (!other.contiguous()) {
+      CopyFrom(other.Clone());
+    } else if (!contiguous()) {
+      CopyFrom(other.To(dtype_));
     } else {
       Cast(device_, raw(), dtype_, other.raw(), other.dtype_, numel_, ComputeStream());
     }
     return;
   }
-  CopyBytes(raw(), device_, other.raw(), other.device_, nbytes());
+  if (contiguous() && other.contiguous()) {
+    return CopyBytes(raw(), device_, other.raw(), other.device_, nbytes());
+  }
+  if (device_ != other.device_) {
+    return contiguous() ? CopyFrom(other.Clone()) : CopyFrom(other.To(device_));
+  }
+  const int64_t rows = dim(0), size = SizeOf(dtype_);
+  CopyRows(device_, address(), row_stride() * size, other.address(), other.row_stride() * size,
+           rows, rows == 0 ? 0 : nbytes() / rows, ComputeStream());
 }
 
-void Tensor::FillZero() const { FillBytes(raw(), device_, 0, nbytes()); }
+void Tensor::FillZero() const {
+  if (contiguous()) return FillBytes(raw(), device_, 0, nbytes());
+  CopyFrom(ZerosLike(*this));
+}
 
 }  // namespace wyvern

@@ -19,9 +19,10 @@ using Shape = std::vector<int64_t>;
 std::string ToString(const Shape& shape);
 int64_t NumElements(const Shape& shape);
 
-// A contiguous row-major array with reference-counted storage. Copying a Tensor copies the handle,
-// not the data; Reshape and Rows are views of the same storage. A default-constructed Tensor is
-// undefined and stands for an absent optional input or a zero gradient.
+// A row-major array with reference-counted storage. Copying a Tensor copies the handle, not the
+// data; Reshape, Rows and Columns are views of the same storage. All but a view of columns are
+// contiguous. A default-constructed Tensor is undefined and stands for an absent optional input or
+// a zero gradient.
 class Tensor {
  public:
   Tensor() = default;
@@ -47,21 +48,32 @@ class Tensor {
   Device device() const { return device_; }
 
   // The elements; T must be the tensor's element type. Null for an undefined tensor, so that an
-  // absent optional input becomes a null pointer in the kernel's params struct.
+  // absent optional input becomes a null pointer in the kernel's params struct. The tensor must be
+  // contiguous.
   template <typename T>
   T* data() const {
-    if (!defined()) return nullptr;
-    CHECK(kDTypeOf<T> == dtype_, "expected ", Name(kDTypeOf<T>), ", the tensor is ", Name(dtype_));
-    return static_cast<T*>(raw());
+    CHECK(contiguous(), "columns of a tensor are not contiguous");
+    return columns<T>();
   }
   void* raw() const;
+  // The same without that condition: rows of the first axis are row_stride() elements apart.
+  template <typename T>
+  T* columns() const {
+    if (!defined()) return nullptr;
+    CHECK(kDTypeOf<T> == dtype_, "expected ", Name(kDTypeOf<T>), ", the tensor is ", Name(dtype_));
+    return static_cast<T*>(address());
+  }
+  int64_t row_stride() const;
+  bool contiguous() const;
 
-  // Views.
-  Tensor Reshape(Shape shape) const;              // one axis may be -1
-  Tensor Rows(int64_t begin, int64_t end) const;  // [begin, end) of the first axis
+  // Views. Reshape of a view of columns keeps the first axis.
+  Tensor Reshape(Shape shape) const;                 // one axis may be -1
+  Tensor Rows(int64_t begin, int64_t end) const;     // [begin, end) of the first axis
+  Tensor Columns(int64_t begin, int64_t end) const;  // [begin, end) of the second of two axes
 
   // Copies. To(...) returns the tensor itself when nothing changes.
   Tensor Clone() const;
+  Tensor Contiguous() const;  // the tensor itself unless it is a view of columns
   Tensor To(Device device) const;
   Tensor To(DType dtype) const;  // between floating types: rounds to nearest even
   // Same shape; converts device and floating dtype.
@@ -74,10 +86,19 @@ class Tensor {
 
   // Whether no other Tensor shares the storage.
   bool unique() const { return storage_.use_count() == 1; }
+  bool SharesStorageWith(const Tensor& other) const { return storage_ == other.storage_; }
+
+  // Gives the memory back for all tensors that share the storage; they keep their shapes, and
+  // their elements must not be asked for until Restore has given it memory, of undefined contents.
+  void Discard() const { storage_->Discard(); }
+  void Restore() const { storage_->Restore(); }
 
  private:
+  void* address() const;
+
   std::shared_ptr<Buffer> storage_;
   int64_t offset_bytes_ = 0;
+  int64_t row_stride_ = 0;  // of a view of columns, in elements; 0: contiguous
   Shape shape_;
   int64_t numel_ = 0;
   DType dtype_ = DType::kFloat32;

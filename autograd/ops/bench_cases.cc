@@ -191,7 +191,12 @@ std::vector<BenchCase<ShortConv>> ShortConv::BenchCases(Device device) {
   c.in.x.shape = {s.T, s.width};
   c.in.weight = Weight({s.width, 4}, 0, 0.5);
   c.params.cu_seqlens = ToTensor(Offsets(s.num_docs, s.doc_length));
-  return {c};
+  BenchCase<ShortConv> parts = c;
+  parts.name = absl::StrCat("[", s.T, ", 3 x ", s.width, "], width 4");
+  parts.in.x.shape = {s.T, 3 * s.width};
+  parts.in.weight = Weight({3 * s.width, 4}, 0, 0.5);
+  parts.params.parts = {s.width, s.width, s.width};
+  return {c, parts};
 }
 
 std::vector<BenchCase<SigmoidGate>> SigmoidGate::BenchCases(Device device) {

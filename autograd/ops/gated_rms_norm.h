@@ -29,6 +29,9 @@ struct GatedRmsNorm {
     double eps = 1e-6;
     GateActivation activation = GateActivation::kSilu;  // of the gate
   };
+  static constexpr bool kReadsColumns[] = {false, true, false};
+  static constexpr bool kRecomputed[] = {true};
+  static constexpr RecomputePolicy kRecompute = RecomputePolicy::kElementwise;
   struct Saved {
     Inputs<Tensor> in;
     Params params;
@@ -38,6 +41,10 @@ struct GatedRmsNorm {
   static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);
   static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
                                  const Inputs<GradRequest>& want);
+  static Inputs<Tensor> BackwardAndRecompute(const Saved& saved, const Outputs<Tensor>& d_out,
+                                             const Inputs<GradRequest>& want,
+                                             const Outputs<Tensor>& out);
+  static void Recompute(const Saved& saved, const Outputs<Tensor>& out);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<GatedRmsNorm>> Cases();
   static std::vector<BenchCase<GatedRmsNorm>> BenchCases(Device device);

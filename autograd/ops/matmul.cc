@@ -10,7 +10,7 @@ int64_t NumRows(const Tensor& x) { return x.dim(-1) == 0 ? 0 : x.numel() / x.dim
 }  // namespace
 
 MatMul::Outputs<Tensor> MatMul::Forward(const Inputs<Tensor>& in, const Params&, Saved* saved) {
-  const int64_t K = in.x.dim(-1), N = in.weight.dim(0), T = NumRows(in.x);
+  const int64_t K = in.x.dim(-1), N = in.weight.dim(0);
   CHECK(in.weight.shape() == (Shape{N, K}) && in.weight.dtype() == in.x.dtype(), "weight ",
         ToString(in.weight.shape()), " ", Name(in.weight.dtype()), " for x ",
         ToString(in.x.shape()), " ", Name(in.x.dtype()));
@@ -19,6 +19,14 @@ MatMul::Outputs<Tensor> MatMul::Forward(const Inputs<Tensor>& in, const Params&,
   Shape shape = in.x.shape();
   shape.back() = N;
   Outputs<Tensor> out{.y = Tensor::Empty(std::move(shape), in.x.dtype(), in.x.device())};
+  Recompute({.in = in}, out);
+  if (saved != nullptr) *saved = {.in = in};
+  return out;
+}
+
+void MatMul::Recompute(const Saved& saved, const Outputs<Tensor>& out) {
+  const Inputs<Tensor>& in = saved.in;
+  const int64_t K = in.x.dim(-1), N = in.weight.dim(0), T = NumRows(in.x);
   Dispatch(in.x.device(), in.x.dtype(), [&](auto device, auto io) {
     using Io = typename decltype(io)::type;
     using Acc = AccOf<Io>;
@@ -37,8 +45,6 @@ MatMul::Outputs<Tensor> MatMul::Forward(const Inputs<Tensor>& in, const Params&,
                                     .y = out.y.data<Io>(),
                                     .stream = ComputeStream()});
   });
-  if (saved != nullptr) *saved = {.in = in};
-  return out;
 }
 
 MatMul::Inputs<Tensor> MatMul::Backward(const Saved& saved, const Outputs<Tensor>& d_out,

@@ -25,6 +25,9 @@ struct MatMul {
   };
   static constexpr Role kOutputRoles[] = {Role::kIo};
   struct Params {};
+  static constexpr bool kFirstGradientWithoutValue = true;  // dx = dy W
+  static constexpr bool kRecomputed[] = {true};
+  static constexpr RecomputePolicy kRecompute = RecomputePolicy::kProjections;
   struct Saved {
     Inputs<Tensor> in;
   };
@@ -32,6 +35,7 @@ struct MatMul {
   static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);
   static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
                                  const Inputs<GradRequest>& want);
+  static void Recompute(const Saved& saved, const Outputs<Tensor>& out);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<MatMul>> Cases();
   static std::vector<BenchCase<MatMul>> BenchCases(Device device);

@@ -29,7 +29,8 @@ RmsNorm::Outputs<Tensor> RmsNorm::Forward(const Inputs<Tensor>& in, const Params
                                             .stream = ComputeStream()});
   });
   if (saved != nullptr) {
-    *saved = {.s = in.residual.defined() ? out.sum : in.x,
+    *saved = {.params = params,
+              .s = in.residual.defined() ? out.sum : in.x,
               .weight = in.weight,
               .rstd = rstd,
               .has_residual = in.residual.defined()};
@@ -37,10 +38,34 @@ RmsNorm::Outputs<Tensor> RmsNorm::Forward(const Inputs<Tensor>& in, const Params
   return out;
 }
 
+void RmsNorm::Recompute(const Saved& saved, const Outputs<Tensor>& out) {
+  CHECK(!out.sum.defined(), "the sum is kept");
+  Dispatch(saved.s.device(), saved.s.dtype(), [&](auto device, auto io) {
+    using Io = typename decltype(io)::type;
+    using Acc = AccOf<Io>;
+    RmsNormFwd(device, RmsNormFwdParams<Io>{.num_rows = saved.rstd.numel(),
+                                            .dim = saved.s.dim(-1),
+                                            .eps = saved.params.eps,
+                                            .x = saved.s.data<Io>(),
+                                            .weight = saved.weight.data<Acc>(),
+                                            .y = out.y.data<Io>(),
+                                            .rstd = saved.rstd.data<Acc>(),
+                                            .stream = ComputeStream()});
+  });
+}
+
 RmsNorm::Inputs<Tensor> RmsNorm::Backward(const Saved& saved, const Outputs<Tensor>& d_out,
-                                          const Inputs<GradRequest>&) {
+                                          const Inputs<GradRequest>& want) {
+  return BackwardAndRecompute(saved, d_out, want, {});
+}
+
+RmsNorm::Inputs<Tensor> RmsNorm::BackwardAndRecompute(const Saved& saved,
+                                                      const Outputs<Tensor>& d_out,
+                                                      const Inputs<GradRequest>&,
+                                                      const Outputs<Tensor>& out) {
   Inputs<Tensor> grad;
   if (!d_out.y.defined()) {  // only the sum went on
+    if (out.y.defined()) Recompute(saved, out);
     grad.x = grad.residual = d_out.sum;
     return grad;
   }
@@ -59,6 +84,7 @@ RmsNorm::Inputs<Tensor> RmsNorm::Backward(const Saved& saved, const Outputs<Tens
                                             .d_sum = d_out.sum.data<Io>(),
                                             .ds = grad.x.data<Io>(),
                                             .d_weight = grad.weight.data<Acc>(),
+                                            .y = out.y.data<Io>(),
                                             .stream = ComputeStream()});
   });
   if (saved.has_residual) grad.residual = grad.x;  // both terms of the sum get the same gradient

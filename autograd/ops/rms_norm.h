@@ -28,13 +28,20 @@ struct RmsNorm {
     double eps = 1e-6;
   };
   struct Saved {
+    Params params;
     Tensor s, weight, rstd;
     bool has_residual = false;
   };
+  static constexpr bool kRecomputed[] = {true, false};
+  static constexpr RecomputePolicy kRecompute = RecomputePolicy::kElementwise;
 
   static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);
   static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
                                  const Inputs<GradRequest>& want);
+  static Inputs<Tensor> BackwardAndRecompute(const Saved& saved, const Outputs<Tensor>& d_out,
+                                             const Inputs<GradRequest>& want,
+                                             const Outputs<Tensor>& out);
+  static void Recompute(const Saved& saved, const Outputs<Tensor>& out);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<RmsNorm>> Cases();
   static std::vector<BenchCase<RmsNorm>> BenchCases(Device device);

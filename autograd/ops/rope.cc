@@ -5,13 +5,14 @@
 namespace wyvern {
 namespace {
 
-Tensor Rotate(const Tensor& x, const Rope::Params& params, bool inverse) {
+// Into `place` if that is defined.
+Tensor Rotate(const Tensor& x, const Rope::Params& params, bool inverse, const Tensor& place) {
   const int64_t D = x.dim(2);
   const int64_t R = params.rotary_dim == 0 ? D : params.rotary_dim;
   CHECK(R % 2 == 0 && R <= D, "rotary_dim ", R, " of a head of ", D);
   CHECK(params.positions.shape() == Shape{x.dim(0)}, "positions ",
         ToString(params.positions.shape()), " for x ", ToString(x.shape()));
-  Tensor y = Tensor::EmptyLike(x);
+  Tensor y = place.defined() ? place : Tensor::EmptyLike(x);
   Dispatch(x.device(), x.dtype(), [&](auto device, auto io) {
     using Io = typename decltype(io)::type;
     RopeRotate(device, RopeParams<Io>{.num_tokens = x.dim(0),
@@ -21,8 +22,10 @@ Tensor Rotate(const Tensor& x, const Rope::Params& params, bool inverse) {
                                       .theta = params.theta,
                                       .inverse = inverse,
                                       .positions = params.positions.data<int32_t>(),
-                                      .x = x.data<Io>(),
-                                      .y = y.data<Io>(),
+                                      .x_stride = x.row_stride(),
+                                      .y_stride = y.row_stride(),
+                                      .x = x.columns<Io>(),
+                                      .y = y.columns<Io>(),
                                       .stream = ComputeStream()});
   });
   return y;
@@ -32,12 +35,12 @@ Tensor Rotate(const Tensor& x, const Rope::Params& params, bool inverse) {
 
 Rope::Outputs<Tensor> Rope::Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved) {
   if (saved != nullptr) *saved = {.params = params};
-  return {.y = Rotate(in.x, params, /*inverse=*/false)};
+  return {.y = Rotate(in.x, params, /*inverse=*/false, Tensor())};
 }
 
 Rope::Inputs<Tensor> Rope::Backward(const Saved& saved, const Outputs<Tensor>& d_out,
-                                    const Inputs<GradRequest>&) {
-  return {.x = Rotate(d_out.y, saved.params, /*inverse=*/true)};
+                                    const Inputs<GradRequest>& want) {
+  return {.x = Rotate(d_out.y, saved.params, /*inverse=*/true, want.x.place)};
 }
 
 Cost Rope::EstimateCost(const Inputs<Tensor>& in, const Params&) {

@@ -15,6 +15,7 @@ struct Rope {
     FIELDS(x)
   };
   static constexpr Role kInputRoles[] = {Role::kIo};
+  static constexpr bool kReadsColumns[] = {true};
   template <class T>
   struct Outputs {
     T y;  // like x

@@ -1,37 +1,77 @@
 #include "autograd/ops/swiglu.h"
 
+#include <tuple>
+
 #include "kernels/ops/swiglu.h"
 
 namespace wyvern {
+namespace {
+
+// Contiguous tensors of any shape are one row.
+template <typename... Tensors>
+int64_t NumRows(const Tensors&... tensors) {
+  if ((... && (!tensors.defined() || tensors.contiguous()))) return 1;
+  return std::get<0>(std::tie(tensors...)).dim(0);
+}
+
+}  // namespace
 
 SwiGlu::Outputs<Tensor> SwiGlu::Forward(const Inputs<Tensor>& in, const Params&, Saved* saved) {
   CHECK(in.gate.shape() == in.up.shape(), "gate ", ToString(in.gate.shape()), " and up ",
         ToString(in.up.shape()));
   Outputs<Tensor> out{.y = Tensor::EmptyLike(in.gate)};
-  Dispatch(in.gate.device(), in.gate.dtype(), [&](auto device, auto io) {
-    using Io = typename decltype(io)::type;
-    SwiGluFwd(device, SwiGluFwdParams<Io>{.num_elements = in.gate.numel(),
-                                          .gate = in.gate.data<Io>(),
-                                          .up = in.up.data<Io>(),
-                                          .y = out.y.data<Io>(),
-                                          .stream = ComputeStream()});
-  });
+  Recompute({.in = in}, out);
   if (saved != nullptr) *saved = {.in = in};
   return out;
 }
 
-SwiGlu::Inputs<Tensor> SwiGlu::Backward(const Saved& saved, const Outputs<Tensor>& d_out,
-                                        const Inputs<GradRequest>&) {
-  const Inputs<Tensor>& in = saved.in;
-  Inputs<Tensor> grad{.gate = Tensor::EmptyLike(in.gate), .up = Tensor::EmptyLike(in.up)};
-  Dispatch(in.gate.device(), in.gate.dtype(), [&](auto device, auto io) {
+void SwiGlu::Recompute(const Saved& saved, const Outputs<Tensor>& out) {
+  const auto& [gate, up] = saved.in;
+  if (gate.numel() == 0) return;
+  const int64_t rows = NumRows(gate, up);
+  Dispatch(gate.device(), gate.dtype(), [&](auto device, auto io) {
     using Io = typename decltype(io)::type;
-    SwiGluBwd(device, SwiGluBwdParams<Io>{.num_elements = in.gate.numel(),
-                                          .gate = in.gate.data<Io>(),
-                                          .up = in.up.data<Io>(),
+    SwiGluFwd(device, SwiGluFwdParams<Io>{.num_rows = rows,
+                                          .dim = gate.numel() / rows,
+                                          .gate_stride = gate.row_stride(),
+                                          .up_stride = up.row_stride(),
+                                          .gate = gate.columns<Io>(),
+                                          .up = up.columns<Io>(),
+                                          .y = out.y.data<Io>(),
+                                          .stream = ComputeStream()});
+  });
+}
+
+SwiGlu::Inputs<Tensor> SwiGlu::Backward(const Saved& saved, const Outputs<Tensor>& d_out,
+                                        const Inputs<GradRequest>& want) {
+  return BackwardAndRecompute(saved, d_out, want, {});
+}
+
+SwiGlu::Inputs<Tensor> SwiGlu::BackwardAndRecompute(const Saved& saved,
+                                                    const Outputs<Tensor>& d_out,
+                                                    const Inputs<GradRequest>& want,
+                                                    const Outputs<Tensor>& out) {
+  const auto& [gate, up] = saved.in;
+  const auto place = [](const Tensor& x, const GradRequest& request) {
+    return request.place.defined() ? request.place : Tensor::EmptyLike(x);
+  };
+  Inputs<Tensor> grad{.gate = place(gate, want.gate), .up = place(up, want.up)};
+  if (gate.numel() == 0) return grad;
+  const int64_t rows = NumRows(gate, up, grad.gate, grad.up);
+  Dispatch(gate.device(), gate.dtype(), [&](auto device, auto io) {
+    using Io = typename decltype(io)::type;
+    SwiGluBwd(device, SwiGluBwdParams<Io>{.num_rows = rows,
+                                          .dim = gate.numel() / rows,
+                                          .gate_stride = gate.row_stride(),
+                                          .up_stride = up.row_stride(),
+                                          .d_gate_stride = grad.gate.row_stride(),
+                                          .d_up_stride = grad.up.row_stride(),
+                                          .gate = gate.columns<Io>(),
+                                          .up = up.columns<Io>(),
                                           .dy = d_out.y.data<Io>(),
-                                          .d_gate = grad.gate.data<Io>(),
-                                          .d_up = grad.up.data<Io>(),
+                                          .d_gate = grad.gate.columns<Io>(),
+                                          .d_up = grad.up.columns<Io>(),
+                                          .y = out.y.data<Io>(),
                                           .stream = ComputeStream()});
   });
   return grad;

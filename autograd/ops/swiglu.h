@@ -23,6 +23,9 @@ struct SwiGlu {
   };
   static constexpr Role kOutputRoles[] = {Role::kIo};
   struct Params {};
+  static constexpr bool kReadsColumns[] = {true, true};
+  static constexpr bool kRecomputed[] = {true};
+  static constexpr RecomputePolicy kRecompute = RecomputePolicy::kElementwise;
   struct Saved {
     Inputs<Tensor> in;
   };
@@ -30,6 +33,10 @@ struct SwiGlu {
   static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);
   static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
                                  const Inputs<GradRequest>& want);
+  static Inputs<Tensor> BackwardAndRecompute(const Saved& saved, const Outputs<Tensor>& d_out,
+                                             const Inputs<GradRequest>& want,
+                                             const Outputs<Tensor>& out);
+  static void Recompute(const Saved& saved, const Outputs<Tensor>& out);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<SwiGlu>> Cases();
   static std::vector<BenchCase<SwiGlu>> BenchCases(Device device);

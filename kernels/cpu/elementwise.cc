@@ -1,5 +1,7 @@
 #include "kernels/ops/elementwise.h"
 
+#include <cstring>
+
 namespace wyvern {
 namespace {
 
@@ -46,11 +48,14 @@ void AddIntoCuda(void* y, DType y_dtype, const void* x, DType x_dtype, int64_t n
 void ScaleCuda(void* y, DType y_dtype, const void* x, DType x_dtype, const void* s, bool add,
                int64_t num_elements, StreamHandle stream);
 void FillCuda(void* y, DType dtype, double value, int64_t num_elements, StreamHandle stream);
+void CopyRowsCuda(void* to, int64_t to_stride, const void* from, int64_t from_stride,
+                  int64_t num_rows, int64_t row_bytes, StreamHandle stream);
 #else
 static void CastCuda(void*, DType, const void*, DType, int64_t, StreamHandle) {}
 static void AddIntoCuda(void*, DType, const void*, DType, int64_t, StreamHandle) {}
 static void ScaleCuda(void*, DType, const void*, DType, const void*, bool, int64_t, StreamHandle) {}
 static void FillCuda(void*, DType, double, int64_t, StreamHandle) {}
+static void CopyRowsCuda(void*, int64_t, const void*, int64_t, int64_t, int64_t, StreamHandle) {}
 #endif
 
 void Cast(Device device, void* to, DType to_dtype, const void* from, DType from_dtype,
@@ -118,6 +123,19 @@ void Fill(Device device, void* y, DType dtype, double value, int64_t num_element
     const T converted = Convert<T>(value);
     for (int64_t i = 0; i < num_elements; ++i) to[i] = converted;
   });
+}
+
+void CopyRows(Device device, void* to, int64_t to_stride, const void* from, int64_t from_stride,
+              int64_t num_rows, int64_t row_bytes, StreamHandle stream) {
+  if (num_rows == 0 || row_bytes == 0) return;
+  if (device == Device::kCuda) {
+    return CopyRowsCuda(to, to_stride, from, from_stride, num_rows, row_bytes, stream);
+  }
+#pragma omp parallel for schedule(static) if (num_rows * row_bytes > 262144)
+  for (int64_t row = 0; row < num_rows; ++row) {
+    std::memcpy(static_cast<char*>(to) + row * to_stride,
+                static_cast<const char*>(from) + row * from_stride, row_bytes);
+  }
 }
 
 }  // namespace wyvern

@@ -34,6 +34,12 @@ void VisitGate(const Params& p, F&& fn) {
   fn(SigmoidGate<T>());
 }
 
+// Where the gates of a row begin, in elements.
+template <typename Params>
+int64_t GateOffset(const Params& p, int64_t row, int64_t stride) {
+  return p.gate == nullptr ? row * p.dim : row / p.heads * stride + row % p.heads * p.dim;
+}
+
 }  // namespace
 
 template <typename Io>
@@ -43,7 +49,7 @@ void GatedRmsNormFwd(CpuTag, const GatedRmsNormFwdParams<Io>& p) {
     const Io* gate = p.gate == nullptr ? p.x : p.gate;  // without a gate any values do
 #pragma omp parallel for schedule(static) if (p.num_rows * V > 16384)
     for (int64_t row = 0; row < p.num_rows; ++row) {
-      const Io *x = p.x + row * V, *z = gate + row * V;
+      const Io *x = p.x + row * V, *z = gate + GateOffset(p, row, p.gate_stride);
       Io square = 0;
 #pragma omp simd reduction(+ : square)
       for (int64_t i = 0; i < V; ++i) square += x[i] * x[i];
@@ -65,7 +71,8 @@ void GatedRmsNormBwd(CpuTag, const GatedRmsNormBwdParams<Io>& p) {
     const Io* gate = p.gate == nullptr ? p.x : p.gate;
 #pragma omp parallel for schedule(static) if (p.num_rows * V > 16384)
     for (int64_t row = 0; row < p.num_rows; ++row) {
-      const Io *x = p.x + row * V, *z = gate + row * V, *dy = p.dy + row * V;
+      const Io *x = p.x + row * V, *dy = p.dy + row * V;
+      const Io* z = gate + GateOffset(p, row, p.gate_stride);
       Io* dx = p.dx + row * V;
       const Io r = p.rstd[row];
       Io c = 0;
@@ -76,14 +83,20 @@ void GatedRmsNormBwd(CpuTag, const GatedRmsNormBwdParams<Io>& p) {
       }
       c *= r / static_cast<Io>(V);
       for (int64_t i = 0; i < V; ++i) dx[i] = r * (dx[i] - x[i] * r * c);
-      if (p.d_gate == nullptr) continue;
+      if (p.d_gate != nullptr) {
+        Io* d_gate = p.d_gate + GateOffset(p, row, p.d_gate_stride);
 #pragma omp simd
-      for (int64_t i = 0; i < V; ++i) {
-        p.d_gate[row * V + i] = dy[i] * x[i] * r * p.weight[i] * Act::Slope(z[i]);
+        for (int64_t i = 0; i < V; ++i) {
+          d_gate[i] = dy[i] * x[i] * r * p.weight[i] * Act::Slope(z[i]);
+        }
       }
+      if (p.y == nullptr) continue;
+#pragma omp simd
+      for (int64_t i = 0; i < V; ++i) p.y[row * V + i] = x[i] * r * p.weight[i] * Act::Value(z[i]);
     }
     SumRows(p.num_rows, V, p.d_weight, [&](int64_t row) {
-      const Io *x = p.x + row * V, *z = gate + row * V, *dy = p.dy + row * V;
+      const Io *x = p.x + row * V, *dy = p.dy + row * V;
+      const Io* z = gate + GateOffset(p, row, p.gate_stride);
       return [=, r = p.rstd[row]](int64_t i) { return dy[i] * Act::Value(z[i]) * x[i] * r; };
     });
   });

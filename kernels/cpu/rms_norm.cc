@@ -40,6 +40,8 @@ void RmsNormBwd(CpuTag, const RmsNormBwdParams<Io>& p) {
       p.ds[t * D + i] =
           r * (dy[i] * p.weight[i] - s[i] * r * c) + (p.d_sum == nullptr ? 0 : p.d_sum[t * D + i]);
     }
+    if (p.y == nullptr) continue;
+    for (int64_t i = 0; i < D; ++i) p.y[t * D + i] = s[i] * r * p.weight[i];
   }
   SumRows(p.num_rows, D, p.d_weight, [&](int64_t t) {
     const Io *s = p.s + t * D, *dy = p.dy + t * D;

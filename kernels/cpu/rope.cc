@@ -23,8 +23,8 @@ void RopeRotate(CpuTag, const RopeParams<Io>& p) {
         sine[i] = static_cast<Io>(p.inverse ? -std::sin(angle) : std::sin(angle));
       }
       for (int64_t h = 0; h < H; ++h) {
-        const Io* x = p.x + (t * H + h) * D;
-        Io* y = p.y + (t * H + h) * D;
+        const Io* x = p.x + t * p.x_stride + h * D;
+        Io* y = p.y + t * p.y_stride + h * D;
         for (int64_t i = 0; i < half; ++i) {
           const Io a = x[i], b = x[i + half];
           y[i] = a * cosine[i] - b * sine[i];

@@ -16,6 +16,7 @@ class History {
   explicit History(const Params& p)
       : cu_seqlens_(p.cu_seqlens),
         x_(p.x),
+        x_stride_(p.x_stride),
         state_(p.initial_state),
         dim_(p.dim),
         width_(p.width),
@@ -32,7 +33,7 @@ class History {
 
   // [D], row j of e of document n.
   const Io* Row(int64_t n, int64_t j) const {
-    if (j >= width_ - 1) return x_ + (cu_seqlens_[n] + j - (width_ - 1)) * dim_;
+    if (j >= width_ - 1) return x_ + (cu_seqlens_[n] + j - (width_ - 1)) * x_stride_;
     return state_ == nullptr ? zeros_.data() : state_ + (n * (width_ - 1) + j) * dim_;
   }
   int64_t Document(int64_t t) const { return documents_[t]; }
@@ -41,7 +42,9 @@ class History {
 
  private:
   const int32_t* cu_seqlens_;
-  const Io *x_, *state_;
+  const Io* x_;
+  int64_t x_stride_;
+  const Io* state_;
   int64_t dim_, width_;
   std::vector<Io> zeros_;
   std::vector<int32_t> documents_;  // [T]
@@ -57,15 +60,15 @@ std::vector<Io> TransposeWeight(const Io* weight, int64_t dim, int64_t width) {
   return result;
 }
 
-// u[d] = sum_i weight[i, d] e[t + i, d]
+// u[d] = sum_i weight[i, d] e[t + i, d] for d in [begin, end); u begins at `begin`.
 template <typename Io>
 void Convolve(const History<Io>& e, const std::vector<Io>& weight, int64_t t, int64_t dim,
-              int64_t width, Io* u) {
-  const int64_t n = e.Document(t), j = t - e.Begin(n);
-  std::fill_n(u, dim, Io{0});
+              int64_t width, int64_t begin, int64_t end, Io* u) {
+  const int64_t n = e.Document(t), j = t - e.Begin(n), count = end - begin;
+  std::fill_n(u, count, Io{0});
   for (int64_t i = 0; i < width; ++i) {
-    const Io *row = e.Row(n, j + i), *w = weight.data() + i * dim;
-    for (int64_t d = 0; d < dim; ++d) u[d] += w[d] * row[d];
+    const Io *row = e.Row(n, j + i) + begin, *w = weight.data() + i * dim + begin;
+    for (int64_t d = 0; d < count; ++d) u[d] += w[d] * row[d];
   }
 }
 
@@ -78,11 +81,14 @@ void ShortConvFwd(CpuTag, const ShortConvFwdParams<Io>& p) {
   const std::vector<Io> weight = TransposeWeight(p.weight, D, W);
 #pragma omp parallel for schedule(static) if (p.num_tokens * D > 16384)
   for (int64_t t = 0; t < p.num_tokens; ++t) {
-    Io* y = p.y + t * D;
-    Convolve(e, weight, t, D, W, y);
-    if (!p.silu) continue;
+    for (int j = 0; j < p.y.num; ++j) {
+      const int64_t begin = p.y.begin[j], end = p.y.begin[j + 1], count = end - begin;
+      Io* y = p.y.data[j] + t * count;
+      Convolve(e, weight, t, D, W, begin, end, y);
+      if (!p.silu) continue;
 #pragma omp simd
-    for (int64_t d = 0; d < D; ++d) y[d] *= Sigmoid(y[d]);
+      for (int64_t d = 0; d < count; ++d) y[d] *= Sigmoid(y[d]);
+    }
   }
   if (p.final_state == nullptr) return;
   for (int64_t n = 0; n < p.num_documents; ++n) {
@@ -98,18 +104,20 @@ void ShortConvBwd(CpuTag, const ShortConvBwdParams<Io>& p) {
   const History<Io> e(p);
   const std::vector<Io> weight = TransposeWeight(p.weight, D, W);
   std::vector<Io> du(p.num_tokens * D, Io{0});
-  if (p.dy != nullptr) {
 #pragma omp parallel for schedule(static) if (p.num_tokens * D > 16384)
-    for (int64_t t = 0; t < p.num_tokens; ++t) {
-      Io* du_t = du.data() + t * D;
-      const Io* dy = p.dy + t * D;
+  for (int64_t t = 0; t < p.num_tokens; ++t) {
+    for (int j = 0; j < p.dy.num; ++j) {
+      const int64_t begin = p.dy.begin[j], end = p.dy.begin[j + 1], count = end - begin;
+      if (p.dy.data[j] == nullptr) continue;
+      Io* du_t = du.data() + t * D + begin;
+      const Io* dy = p.dy.data[j] + t * count;
       if (!p.silu) {
-        std::copy_n(dy, D, du_t);
+        std::copy_n(dy, count, du_t);
         continue;
       }
-      Convolve(e, weight, t, D, W, du_t);
+      Convolve(e, weight, t, D, W, begin, end, du_t);
 #pragma omp simd
-      for (int64_t d = 0; d < D; ++d) du_t[d] = dy[d] * SiluSlope(du_t[d]);
+      for (int64_t d = 0; d < count; ++d) du_t[d] = dy[d] * SiluSlope(du_t[d]);
     }
   }
   // Gradient of row j of e of document n.
@@ -128,7 +136,7 @@ void ShortConvBwd(CpuTag, const ShortConvBwdParams<Io>& p) {
 #pragma omp parallel for schedule(static) if (p.num_tokens * D > 16384)
   for (int64_t t = 0; t < p.num_tokens; ++t) {
     const int64_t n = e.Document(t);
-    gradient(n, t - e.Begin(n) + W - 1, p.dx + t * D);
+    gradient(n, t - e.Begin(n) + W - 1, p.dx + t * p.dx_stride);
   }
   for (int64_t n = 0; n < p.num_documents && p.d_initial_state != nullptr; ++n) {
     for (int64_t j = 0; j < W - 1; ++j) gradient(n, j, p.d_initial_state + (n * (W - 1) + j) * D);

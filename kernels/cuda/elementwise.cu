@@ -93,6 +93,20 @@ struct FillMap {
   }
 };
 
+constexpr int kCopyThreads = 256;
+
+// A thread copies one Unit; rows are given in units.
+template <typename Unit>
+__global__ void __launch_bounds__(kCopyThreads)
+    CopyRowsKernel(Unit* to, int64_t to_stride, const Unit* from, int64_t from_stride,
+                   int64_t num_rows, unsigned row_units) {
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * kCopyThreads + threadIdx.x;
+  const int64_t row = at / row_units;
+  if (row >= num_rows) return;
+  const int64_t i = at - row * row_units;
+  to[row * to_stride + i] = from[row * from_stride + i];
+}
+
 template <typename F>
 void VisitFloat(DType dtype, F&& fn) {
   if (dtype == DType::kFloat32) return fn(TypeTag<float>{});
@@ -164,6 +178,27 @@ void FillCuda(void* y, DType dtype, double value, int64_t num_elements, StreamHa
     LaunchMap<T>(FillMap<T>{static_cast<T*>(y), static_cast<float>(value)}, num_elements,
                  Aligned16(y), stream);
   });
+}
+
+void CopyRowsCuda(void* to, int64_t to_stride, const void* from, int64_t from_stride,
+                  int64_t num_rows, int64_t row_bytes, StreamHandle stream) {
+  const auto launch = [&](auto unit) {
+    using Unit = decltype(unit);
+    constexpr int64_t kSize = sizeof(Unit);
+    const int64_t units = num_rows * (row_bytes / kSize);
+    CopyRowsKernel<Unit><<<static_cast<unsigned>(CeilDiv<int64_t>(units, kCopyThreads)),
+                           kCopyThreads, 0, ToStream(stream)>>>(
+        static_cast<Unit*>(to), to_stride / kSize, static_cast<const Unit*>(from),
+        from_stride / kSize, num_rows, static_cast<unsigned>(row_bytes / kSize));
+    CUDA_CHECK_LAUNCH();
+  };
+  const int64_t all = to_stride | from_stride | row_bytes |
+                      static_cast<int64_t>(reinterpret_cast<uintptr_t>(to)) |
+                      static_cast<int64_t>(reinterpret_cast<uintptr_t>(from));
+  if (all % 16 == 0) return launch(uint4());
+  if (all % 4 == 0) return launch(uint32_t());
+  if (all % 2 == 0) return launch(uint16_t());
+  launch(uint8_t());
 }
 
 }  // namespace wyvern

@@ -12,6 +12,8 @@ constexpr int kThreads = 256;
 constexpr int kRowsPerBlock = kThreads / kWarpSize;  // a warp per row
 constexpr int64_t kMaxBlocks = 1024;                 // that share the sum over rows of d_weight
 constexpr int64_t kMaxDim = 1024;                    // kRowsPerBlock rows of it in shared memory
+constexpr int kRowBwdBlocks = 2;                     // resident per processor, of RowBwdKernel
+constexpr int64_t kMaxRowBwdBlocks = 132 * kRowBwdBlocks;
 
 enum class Gate { kNone, kSilu, kSigmoid };
 
@@ -28,13 +30,126 @@ __device__ __forceinline__ float GateSlope(float z) {
   return s * (1.f - s);
 }
 
-// Later passes over a row find it in the L1 cache.
+// Where the gates of a row begin, in elements.
+template <typename Params>
+__device__ __forceinline__ int64_t GateOffset(const Params& p, int64_t row, int64_t stride) {
+  const unsigned heads = static_cast<unsigned>(p.heads), r = static_cast<unsigned>(row);
+  const unsigned token = r / heads;
+  return token * stride + (r - token * heads) * p.dim;
+}
+
+// Sum over kLanes neighbouring lanes, the same in each.
+template <int kLanes>
+__device__ __forceinline__ float LaneSum(float x) {
+#pragma unroll
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
+    x += __shfl_xor_sync(0xffffffffu, x, offset);
+  }
+  return x;
+}
+
+// kLanes lanes hold a row of kLanes N elements in registers.
+template <int N, int kLanes, Gate kGate, typename Io>
+__global__ void __launch_bounds__(kThreads) RowFwdKernel(GatedRmsNormFwdParams<Io> p) {
+  const int64_t row = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kLanes;
+  const int i = threadIdx.x % kLanes * N;
+  const bool valid = row < p.num_rows;
+  float x[N] = {}, z[N] = {}, w[N], square = 0;
+  if (valid) {
+    LoadFloats(p.x + row * p.dim + i, x);
+    if constexpr (kGate != Gate::kNone)
+      LoadFloats(p.gate + GateOffset(p, row, p.gate_stride) + i, z);
+  }
+  LoadFloats(p.weight + i, w);
+#pragma unroll
+  for (int j = 0; j < N; ++j) square += x[j] * x[j];
+  square = LaneSum<kLanes>(square) / static_cast<float>(kLanes * N);
+  if (!valid) return;
+  const float r = rsqrtf(square + static_cast<float>(p.eps));
+#pragma unroll
+  for (int j = 0; j < N; ++j) x[j] *= r * w[j] * GateValue<kGate>(z[j]);
+  StoreFloats(p.y + row * p.dim + i, x);
+  if (i == 0) p.rstd[row] = r;
+}
+
+// The backward of such a group of lanes, over rows group, group + number of groups, ...; the next
+// row is on its way while one is worked on. Leaves the block's part of d_weight in
+// partials[blockIdx.x].
+template <int N, int kLanes, Gate kGate, typename Io>
+__global__ void __launch_bounds__(kThreads, kRowBwdBlocks)
+    RowBwdKernel(GatedRmsNormBwdParams<Io> p, float* partials) {
+  constexpr int kGroups = kThreads / kLanes, kDim = kLanes * N;
+  __shared__ __align__(16) float shared[kGroups][kDim];
+  using V = Vec<Io, N>;
+  struct Row {
+    V x, z, dy;
+    float r;
+  };
+  const int i = threadIdx.x % kLanes * N, group = threadIdx.x / kLanes;
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * kGroups;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * kGroups;
+  const auto load = [&](int64_t row) {
+    Row v = {};
+    if (row >= p.num_rows) return v;
+    v.x = *reinterpret_cast<const V*>(p.x + row * kDim + i);
+    v.dy = *reinterpret_cast<const V*>(p.dy + row * kDim + i);
+    if constexpr (kGate != Gate::kNone) {
+      v.z = *reinterpret_cast<const V*>(p.gate + GateOffset(p, row, p.gate_stride) + i);
+    }
+    v.r = p.rstd[row];
+    return v;
+  };
+  float w[N], d_weight[N] = {};
+  LoadFloats(p.weight + i, w);
+  Row next = load(first + group);
+  for (int64_t begin = first; begin < p.num_rows; begin += stride) {  // the same in all lanes
+    const int64_t row = begin + group;
+    const Row now = next;
+    next = load(row + stride);
+    const float r = now.r;
+    float n[N], value[N], c = 0;
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      n[j] = ToFloatDevice(now.x.v[j]) * r;
+      value[j] = GateValue<kGate>(ToFloatDevice(now.z.v[j]));
+      const float product = ToFloatDevice(now.dy.v[j]) * value[j] * n[j];
+      c += product * w[j];
+      d_weight[j] += product;
+    }
+    c = LaneSum<kLanes>(c) / static_cast<float>(kDim);
+    if (row >= p.num_rows) continue;
+    float dx[N], dz[N], y[N];
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      const float dyw = ToFloatDevice(now.dy.v[j]) * w[j];
+      dx[j] = r * (dyw * value[j] - n[j] * c);
+      dz[j] = dyw * n[j] * GateSlope<kGate>(ToFloatDevice(now.z.v[j]));
+      y[j] = ToFloatDevice(now.x.v[j]) * (r * w[j] * value[j]);
+    }
+    StoreFloats(p.dx + row * kDim + i, dx);
+    if constexpr (kGate != Gate::kNone) {
+      StoreFloats(p.d_gate + GateOffset(p, row, p.d_gate_stride) + i, dz);
+    }
+    if (p.y != nullptr) StoreFloats(p.y + row * kDim + i, y);
+  }
+  StoreFloats(&shared[group][i], d_weight);
+  __syncthreads();
+  for (int k = threadIdx.x; k < kDim; k += kThreads) {
+    float sum = 0;
+#pragma unroll
+    for (int g = 0; g < kGroups; ++g) sum += shared[g][k];
+    partials[static_cast<int64_t>(blockIdx.x) * kDim + k] = sum;
+  }
+}
+
+// For rows of any length. Later passes over a row find it in the L1 cache.
 template <int N, Gate kGate, typename Io>
 __global__ void __launch_bounds__(kThreads) FwdKernel(GatedRmsNormFwdParams<Io> p) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kRowsPerBlock + threadIdx.x / kWarpSize;
   if (row >= p.num_rows) return;
   const int lane = threadIdx.x % kWarpSize;
   const int64_t begin = row * p.dim;
+  const Io* gate = p.gate + GateOffset(p, row, p.gate_stride);
   float square = 0;
   for (int64_t i = lane * N; i < p.dim; i += kWarpSize * N) {
     float x[N];
@@ -46,7 +161,7 @@ __global__ void __launch_bounds__(kThreads) FwdKernel(GatedRmsNormFwdParams<Io> 
   for (int64_t i = lane * N; i < p.dim; i += kWarpSize * N) {
     float x[N], z[N] = {}, w[N];
     LoadFloats(p.x + begin + i, x);
-    if constexpr (kGate != Gate::kNone) LoadFloats(p.gate + begin + i, z);
+    if constexpr (kGate != Gate::kNone) LoadFloats(gate + i, z);
     LoadFloats(p.weight + i, w);
 #pragma unroll
     for (int j = 0; j < N; ++j) x[j] *= r * w[j] * GateValue<kGate>(z[j]);
@@ -71,12 +186,14 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t row = static_cast<int64_t>(blockIdx.x) * kRowsPerBlock + warp; row < p.num_rows;
        row += stride) {
     const int64_t begin = row * p.dim;
+    const Io* gate = p.gate + GateOffset(p, row, p.gate_stride);
+    Io* d_gate = p.d_gate + GateOffset(p, row, p.d_gate_stride);
     const float r = p.rstd[row];
     float c = 0;
     for (int64_t i = lane * N; i < p.dim; i += kWarpSize * N) {
       float x[N], z[N] = {}, w[N], dy[N], sum[N];
       LoadFloats(p.x + begin + i, x);
-      if constexpr (kGate != Gate::kNone) LoadFloats(p.gate + begin + i, z);
+      if constexpr (kGate != Gate::kNone) LoadFloats(gate + i, z);
       LoadFloats(p.weight + i, w);
       LoadFloats(p.dy + begin + i, dy);
       LoadFloats(d_weight + i, sum);
@@ -90,19 +207,21 @@ __global__ void __launch_bounds__(kThreads)
     }
     c = WarpSum(c) / static_cast<float>(p.dim);
     for (int64_t i = lane * N; i < p.dim; i += kWarpSize * N) {
-      float x[N], z[N] = {}, w[N], dy[N];
+      float x[N], z[N] = {}, w[N], dy[N], y[N];
       LoadFloats(p.x + begin + i, x);
-      if constexpr (kGate != Gate::kNone) LoadFloats(p.gate + begin + i, z);
+      if constexpr (kGate != Gate::kNone) LoadFloats(gate + i, z);
       LoadFloats(p.weight + i, w);
       LoadFloats(p.dy + begin + i, dy);
 #pragma unroll
       for (int j = 0; j < N; ++j) {
-        const float n = x[j] * r, dyw = dy[j] * w[j];
-        x[j] = r * (dyw * GateValue<kGate>(z[j]) - n * c);
+        const float n = x[j] * r, dyw = dy[j] * w[j], value = GateValue<kGate>(z[j]);
+        y[j] = x[j] * (r * w[j] * value);
+        x[j] = r * (dyw * value - n * c);
         z[j] = dyw * n * GateSlope<kGate>(z[j]);
       }
       StoreFloats(p.dx + begin + i, x);
-      if constexpr (kGate != Gate::kNone) StoreFloats(p.d_gate + begin + i, z);
+      if constexpr (kGate != Gate::kNone) StoreFloats(d_gate + i, z);
+      if (p.y != nullptr) StoreFloats(p.y + begin + i, y);
     }
   }
   __syncthreads();
@@ -123,39 +242,72 @@ void VisitGate(const Params& p, F&& fn) {
   fn(std::integral_constant<Gate, Gate::kSigmoid>());
 }
 
+// If rows fit into 8, 16 or 32 lanes, calls fn with that number as an integral_constant.
+template <typename Io, typename F>
+bool VisitLanes(int64_t dim, bool aligned, F&& fn) {
+  if (!aligned) return false;
+  if (dim == 8 * kVecSize<Io>) return fn(std::integral_constant<int, 8>()), true;
+  if (dim == 16 * kVecSize<Io>) return fn(std::integral_constant<int, 16>()), true;
+  if (dim == 32 * kVecSize<Io>) return fn(std::integral_constant<int, 32>()), true;
+  return false;
+}
+
 }  // namespace
 
 template <typename Io>
 void GatedRmsNormFwd(CudaTag, const GatedRmsNormFwdParams<Io>& p) {
   if (p.num_rows == 0) return;
-  const unsigned blocks = static_cast<unsigned>(CeilDiv<int64_t>(p.num_rows, kRowsPerBlock));
-  VisitRowVec<Io>(p.dim, Aligned16(p.x, p.gate, p.weight, p.y), [&](auto n) {
+  const cudaStream_t stream = ToStream(p.stream);
+  const bool aligned = Aligned16(p.x, p.gate, p.weight, p.y) && p.gate_stride % kVecSize<Io> == 0;
+  const bool launched = VisitLanes<Io>(p.dim, aligned, [&](auto lanes) {
+    constexpr int kLanes = decltype(lanes)::value;
+    const auto blocks = static_cast<unsigned>(CeilDiv<int64_t>(p.num_rows * kLanes, kThreads));
     VisitGate(p, [&](auto gate) {
-      FwdKernel<decltype(n)::value, decltype(gate)::value>
-          <<<blocks, kThreads, 0, ToStream(p.stream)>>>(p);
+      RowFwdKernel<kVecSize<Io>, kLanes, decltype(gate)::value><<<blocks, kThreads, 0, stream>>>(p);
     });
   });
+  if (!launched) {
+    const unsigned blocks = static_cast<unsigned>(CeilDiv<int64_t>(p.num_rows, kRowsPerBlock));
+    VisitRowVec<Io>(p.dim, aligned, [&](auto n) {
+      VisitGate(p, [&](auto gate) {
+        FwdKernel<decltype(n)::value, decltype(gate)::value><<<blocks, kThreads, 0, stream>>>(p);
+      });
+    });
+  }
   CUDA_CHECK_LAUNCH();
 }
 
 template <typename Io>
 void GatedRmsNormBwd(CudaTag, const GatedRmsNormBwdParams<Io>& p) {
   CHECK(p.dim <= kMaxDim, "gated RMS norm over ", p.dim, " elements; at most ", kMaxDim);
+  const cudaStream_t stream = ToStream(p.stream);
   const int64_t blocks = std::min(kMaxBlocks, CeilDiv<int64_t>(p.num_rows, kRowsPerBlock));
   const Buffer partials(Device::kCuda, blocks * p.dim * sizeof(float));
-  const size_t shared_bytes = kRowsPerBlock * p.dim * sizeof(float);
-  const bool aligned = Aligned16(p.x, p.gate, p.weight, p.dy, p.dx, p.d_gate);
+  const bool aligned = Aligned16(p.x, p.gate, p.weight, p.dy, p.dx, p.d_gate, p.y) &&
+                       (p.gate_stride | p.d_gate_stride) % kVecSize<Io> == 0;
+  int64_t used = blocks;
   if (blocks > 0) {
-    VisitRowVec<Io>(p.dim, aligned, [&](auto n) {
+    const bool launched = VisitLanes<Io>(p.dim, aligned, [&](auto lanes) {
+      constexpr int kLanes = decltype(lanes)::value;
+      used = std::min({blocks, kMaxRowBwdBlocks, CeilDiv<int64_t>(p.num_rows * kLanes, kThreads)});
       VisitGate(p, [&](auto gate) {
-        BwdKernel<decltype(n)::value, decltype(gate)::value>
-            <<<static_cast<unsigned>(blocks), kThreads, shared_bytes, ToStream(p.stream)>>>(
-                p, partials.as<float>());
+        RowBwdKernel<kVecSize<Io>, kLanes, decltype(gate)::value>
+            <<<static_cast<unsigned>(used), kThreads, 0, stream>>>(p, partials.as<float>());
       });
     });
+    if (!launched) {
+      const size_t shared_bytes = kRowsPerBlock * p.dim * sizeof(float);
+      VisitRowVec<Io>(p.dim, aligned, [&](auto n) {
+        VisitGate(p, [&](auto gate) {
+          BwdKernel<decltype(n)::value, decltype(gate)::value>
+              <<<static_cast<unsigned>(blocks), kThreads, shared_bytes, stream>>>(
+                  p, partials.as<float>());
+        });
+      });
+    }
     CUDA_CHECK_LAUNCH();
   }
-  SumPartials(partials.as<float>(), blocks, p.dim, p.d_weight, p.stream);
+  SumPartials(partials.as<float>(), used, p.dim, p.d_weight, p.stream);
 }
 
 template void GatedRmsNormFwd(CudaTag, const GatedRmsNormFwdParams<float>&);

@@ -109,13 +109,19 @@ __device__ __forceinline__ float WeightedDot(const float (&dy)[N], const float (
   return sum;
 }
 
-// Writes ds and adds dy n to d_weight; s and dy are used up.
+// Writes ds, and y if asked for, and adds dy n to d_weight; s and dy are used up.
 template <int N, typename Io>
 __device__ __forceinline__ void StoreGradient(const RmsNormBwdParams<Io>& p, int64_t at, float r,
                                               float c, const float (&w)[N], float (&s)[N],
                                               float (&dy)[N], float (&d_weight)[N]) {
   float d_sum[N] = {};
   if (p.d_sum != nullptr) LoadFloats(p.d_sum + at, d_sum);
+  if (p.y != nullptr) {
+    float y[N];
+#pragma unroll
+    for (int j = 0; j < N; ++j) y[j] = s[j] * (r * w[j]);
+    StoreFloats(p.y + at, y);
+  }
 #pragma unroll
   for (int j = 0; j < N; ++j) {
     const float n = s[j] * r;
@@ -230,7 +236,7 @@ void RmsNormFwd(CudaTag, const RmsNormFwdParams<Io>& p) {
 
 template <typename Io>
 void RmsNormBwd(CudaTag, const RmsNormBwdParams<Io>& p) {
-  const bool aligned = Aligned16(p.s, p.weight, p.dy, p.d_sum, p.ds);
+  const bool aligned = Aligned16(p.s, p.weight, p.dy, p.d_sum, p.ds, p.y);
   VisitShape<Io>(p.dim, aligned, [&](auto n, auto row_threads, auto chunks) {
     constexpr int kRowThreads = decltype(row_threads)::value;
     constexpr int64_t kGroups = kThreads / kRowThreads;

@@ -35,8 +35,9 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t head = at / items;
   if (head >= p.num_tokens * p.num_heads) return;
   const int item = static_cast<int>(at - head * items);
-  const Io* x = p.x + head * p.head_dim;
-  Io* y = p.y + head * p.head_dim;
+  const int64_t t = head / p.num_heads, h = head - t * p.num_heads;
+  const Io* x = p.x + t * p.x_stride + h * p.head_dim;
+  Io* y = p.y + t * p.y_stride + h * p.head_dim;
   float a[N];
   if (item >= pair_items) {
     const int i = 2 * half + (item - pair_items) * N;
@@ -45,7 +46,6 @@ __global__ void __launch_bounds__(kThreads)
     return;
   }
   const int i = item * N;
-  const int64_t t = head / p.num_heads;
   float b[N], c[N], s[N];
   LoadFloats(x + i, a);
   LoadFloats(x + half + i, b);
@@ -86,7 +86,7 @@ void RopeRotate(CudaTag, const RopeParams<Io>& p) {
     CUDA_CHECK_LAUNCH();
   };
   constexpr int N = kVecSize<Io>;
-  if (half % N == 0 && p.head_dim % N == 0 && Aligned16(p.x, p.y)) {
+  if (half % N == 0 && (p.head_dim | p.x_stride | p.y_stride) % N == 0 && Aligned16(p.x, p.y)) {
     rotate(std::integral_constant<int, N>());
   } else {
     rotate(std::integral_constant<int, 1>());

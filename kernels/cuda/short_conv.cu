@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vector.cuh"
 #include "kernels/ops/short_conv.h"
@@ -6,12 +8,13 @@
 namespace wyvern {
 namespace {
 
-// A thread walks a tile of tokens for N channels with the last taps in registers. Its loads run
-// kBatch tokens ahead.
+// A thread walks a tile of tokens for N channels with the last taps in registers. The loads of the
+// next kBatch tokens are under way while it works on these.
 constexpr int kThreads = 128;
 constexpr int kBatch = 4;
-constexpr int64_t kFwdTile = 32;
 constexpr int kBwdWidth = 4;  // N of the backward: 8 would leave too few threads per SM
+// Blocks per SM that the registers must suffice for.
+constexpr int MinBlocks(int taps) { return taps <= 4 ? 4 : 2; }
 
 // The document of a token that moves forward.
 struct Cursor {
@@ -75,7 +78,7 @@ struct Window {
       for (int c = 0; c < N; ++c) e[k][c] = 0;
       if (back >= p.width) continue;
       if (position >= 0) {
-        LoadFloats(p.x + (t - back) * p.dim + i, e[k]);
+        LoadFloats(p.x + (t - back) * p.x_stride + i, e[k]);
       } else if (p.initial_state != nullptr) {
         const int64_t row = at.n * (p.width - 1) + p.width - 1 + position;
         LoadFloats(p.initial_state + row * p.dim + i, e[k]);
@@ -100,33 +103,71 @@ struct Window {
   }
 };
 
+// Channels of the part that holds channel i.
+template <typename T>
+struct Part {
+  T* data;  // of its channel i and token 0, or null
+  int64_t stride;
+
+  __device__ Part(const ShortConvParts<T>& parts, int64_t i) {
+    int j = 0;
+    while (j + 1 < parts.num && i >= parts.begin[j + 1]) ++j;
+    stride = parts.begin[j + 1] - parts.begin[j];
+    data = parts.data[j] == nullptr ? nullptr : parts.data[j] + (i - parts.begin[j]);
+  }
+};
+
+// The approximations' errors, of some 1e-6, are lost in bf16's rounding.
+template <typename Io>
+__device__ __forceinline__ float Sigmoid(float x) {
+  if constexpr (sizeof(Io) == 2) return __fdividef(1.f, 1.f + __expf(-x));
+  return SigmoidDevice(x);
+}
+
+template <int N, typename Io>
+__device__ __forceinline__ void ToFloats(const Vec<Io, N>& v, float (&x)[N]) {
+#pragma unroll
+  for (int c = 0; c < N; ++c) x[c] = ToFloatDevice(v.v[c]);
+}
+
 template <int N, int kTaps, typename Io>
-__global__ void __launch_bounds__(kThreads) FwdKernel(ShortConvFwdParams<Io> p) {
+__global__ void __launch_bounds__(kThreads, MinBlocks(kTaps))
+    FwdKernel(ShortConvFwdParams<Io> p, int64_t tile) {
+  using V = Vec<Io, N>;
   const int64_t i = (static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x) * N;
   if (i >= p.dim) return;
-  const int64_t first = blockIdx.x * kFwdTile, last = min(p.num_tokens, first + kFwdTile);
+  const int64_t first = blockIdx.x * tile, last = min(p.num_tokens, first + tile);
+  const Part<Io> y(p.y, i);
+  V next[kBatch];
+  const auto load = [&](int64_t t) {
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      if (t + b < last) next[b] = *reinterpret_cast<const V*>(p.x + (t + b) * p.x_stride + i);
+    }
+  };
+  load(first);
   Window<N, kTaps, Io> window;
   window.LoadWeight(p, i);
   Cursor at(p, first);
   window.LoadHistory(p, at, first, i);
   for (int64_t t = first; t < last; t += kBatch) {
-    float x[kBatch][N];
+    V now[kBatch];
 #pragma unroll
-    for (int b = 0; b < kBatch; ++b) {
-      if (t + b < last) LoadFloats(p.x + (t + b) * p.dim + i, x[b]);
-    }
+    for (int b = 0; b < kBatch; ++b) now[b] = next[b];
+    load(t + kBatch);
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
       if (t + b >= last) break;
       if (at.MoveTo(t + b)) window.LoadHistory(p, at, t + b, i);
-      window.Push(x[b]);
-      float y[N];
+      float x[N];
+      ToFloats(now[b], x);
+      window.Push(x);
 #pragma unroll
       for (int c = 0; c < N; ++c) {
         const float u = window.Convolve(c);
-        y[c] = p.silu ? u * SigmoidDevice(u) : u;
+        x[c] = p.silu ? u * Sigmoid<Io>(u) : u;
       }
-      StoreFloats(p.y + (t + b) * p.dim + i, y);
+      StoreFloats(y.data + (t + b) * y.stride, x);
     }
   }
 }
@@ -134,64 +175,81 @@ __global__ void __launch_bounds__(kThreads) FwdKernel(ShortConvFwdParams<Io> p) 
 // Walks kTaps - 1 tokens past its tile, because dx_s needs du up to s + W - 1. Leaves the tile's
 // part of d_weight in partials[tile], [W, D].
 template <int N, int kTaps, typename Io>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, MinBlocks(kTaps))
     BwdKernel(ShortConvBwdParams<Io> p, int64_t tile, float* partials) {
+  using V = Vec<Io, N>;
   const int64_t i = (static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x) * N;
   if (i >= p.dim) return;
   const int64_t first = blockIdx.x * tile, last = min(p.num_tokens, first + tile);
+  const int64_t limit = min(p.num_tokens, last + kTaps - 1);
+  const Part<const Io> dy(p.dy, i);
+  V next_x[kBatch], next_dy[kBatch] = {};
+  const auto load = [&](int64_t t) {
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      if (t + b >= limit) continue;
+      next_x[b] = *reinterpret_cast<const V*>(p.x + (t + b) * p.x_stride + i);
+      if (dy.data != nullptr) {
+        next_dy[b] = *reinterpret_cast<const V*>(dy.data + (t + b) * dy.stride);
+      }
+    }
+  };
+  load(first);
   Window<N, kTaps, Io> window;
   window.LoadWeight(p, i);
-  Cursor at(p, first), out(p, first);
+  Cursor at(p, first);
   window.LoadHistory(p, at, first, i);
-  float du[kTaps][N] = {};  // of tokens s, ..., s + kTaps - 1
+  float dx[kTaps][N] = {};  // what is known of tokens t, t - 1, ..., t - kTaps + 1
   float d_weight[kTaps][N] = {};
-  for (int64_t t = first; t < last + kTaps - 1; t += kBatch) {
-    float x[kBatch][N], dy[kBatch][N];
+  for (int64_t begin = first; begin < limit; begin += kBatch) {
+    V x[kBatch], d[kBatch];
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-#pragma unroll
-      for (int c = 0; c < N; ++c) dy[b][c] = 0;
-      if (t + b >= min(p.num_tokens, last + kTaps - 1)) continue;
-      LoadFloats(p.x + (t + b) * p.dim + i, x[b]);
-      if (p.dy != nullptr) LoadFloats(p.dy + (t + b) * p.dim + i, dy[b]);
+      x[b] = next_x[b];
+      d[b] = next_dy[b];
     }
+    load(begin + kBatch);
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      const int64_t now = t + b, s = now - (kTaps - 1);
-      if (s >= last) break;
-      float du_now[N] = {};
-      if (now < p.num_tokens) {
-        if (at.MoveTo(now)) window.LoadHistory(p, at, now, i);
-        window.Push(x[b]);
-#pragma unroll
-        for (int c = 0; c < N; ++c) {
-          du_now[c] = p.silu ? dy[b][c] * SiluSlopeDevice(window.Convolve(c)) : dy[b][c];
-          if (now >= last) continue;
-#pragma unroll
-          for (int k = 0; k < kTaps; ++k) d_weight[k][c] += du_now[c] * window.e[k][c];
-        }
-      }
+      const int64_t t = begin + b;
+      if (t >= limit) break;
+      if (at.MoveTo(t)) window.LoadHistory(p, at, t, i);
+      float du[N];
+      ToFloats(x[b], du);
+      window.Push(du);
+      ToFloats(d[b], du);
 #pragma unroll
       for (int c = 0; c < N; ++c) {
+        if (p.silu) {
+          const float u = window.Convolve(c), s = Sigmoid<Io>(u);
+          du[c] *= s * (1.f + u * (1.f - s));
+        }
+        if (t < last) {
 #pragma unroll
-        for (int k = 0; k + 1 < kTaps; ++k) du[k][c] = du[k + 1][c];
-        du[kTaps - 1][c] = du_now[c];
+          for (int k = 0; k < kTaps; ++k) d_weight[k][c] += du[c] * window.e[k][c];
+        }
+#pragma unroll
+        for (int k = kTaps - 1; k > 0; --k) dx[k][c] = dx[k - 1][c];
+        dx[0][c] = 0;
       }
-      if (s < first) continue;
-      out.MoveTo(s);
-      float dx[N] = {};
-      const int64_t from_final = s + p.width - 1 - out.end;  // the row of final_state that x_s is
+      const int64_t from_final = t + p.width - 1 - at.end;  // the row of final_state that x_t is
       if (from_final >= 0 && p.d_final_state != nullptr) {
-        LoadFloats(p.d_final_state + (out.n * (p.width - 1) + from_final) * p.dim + i, dx);
+        LoadFloats(p.d_final_state + (at.n * (p.width - 1) + from_final) * p.dim + i, dx[0]);
       }
 #pragma unroll
       for (int k = 0; k < kTaps; ++k) {
-        if (s + k >= out.end) break;
+        if (k > t - at.begin) break;  // another document
 #pragma unroll
-        for (int c = 0; c < N; ++c) dx[c] += window.weight[kTaps - 1 - k][c] * du[k][c];
+        for (int c = 0; c < N; ++c) dx[k][c] += window.weight[kTaps - 1 - k][c] * du[c];
       }
-      StoreFloats(p.dx + s * p.dim + i, dx);
+      const int64_t s = t - (kTaps - 1);
+      if (s >= first && s < last) StoreFloats(p.dx + s * p.dx_stride + i, dx[kTaps - 1]);
     }
+  }
+#pragma unroll
+  for (int k = kTaps - 2; k >= 0; --k) {  // where no more tokens follow
+    const int64_t s = limit - 1 - k;
+    if (s >= first && s < last) StoreFloats(p.dx + s * p.dx_stride + i, dx[k]);
   }
   const int width = static_cast<int>(p.width);
 #pragma unroll
@@ -207,7 +265,7 @@ __global__ void __launch_bounds__(kThreads)
 template <typename Io, typename Params>
 __device__ float HistoryAt(const Params& p, int64_t n, int64_t j, int64_t i) {
   const int64_t history = p.width - 1;
-  if (j >= history) return ToFloatDevice(p.x[(p.cu_seqlens[n] + j - history) * p.dim + i]);
+  if (j >= history) return ToFloatDevice(p.x[(p.cu_seqlens[n] + j - history) * p.x_stride + i]);
   return p.initial_state == nullptr ? 0.f
                                     : ToFloatDevice(p.initial_state[(n * history + j) * p.dim + i]);
 }
@@ -230,13 +288,14 @@ __global__ void __launch_bounds__(kThreads) InitialStateGradientKernel(ShortConv
   if (at >= p.num_documents * p.dim) return;
   const int64_t i = at % p.dim, n = at / p.dim, history = p.width - 1;
   const int64_t begin = p.cu_seqlens[n], length = p.cu_seqlens[n + 1] - begin;
+  const Part<const Io> from(p.dy, i);
   float du[kMaxShortConvWidth - 1] = {};
-  for (int64_t t = 0; t < min(length, history) && p.dy != nullptr; ++t) {
+  for (int64_t t = 0; t < min(length, history) && from.data != nullptr; ++t) {
     float u = 0;
     for (int64_t k = 0; k < p.width; ++k) {
       u += p.weight[i * p.width + k] * HistoryAt<Io>(p, n, t + k, i);
     }
-    const float dy = ToFloatDevice(p.dy[(begin + t) * p.dim + i]);
+    const float dy = ToFloatDevice(from.data[(begin + t) * from.stride]);
     du[t] = p.silu ? dy * SiluSlopeDevice(u) : dy;
   }
   for (int64_t j = 0; j < history; ++j) {
@@ -249,20 +308,53 @@ __global__ void __launch_bounds__(kThreads) InitialStateGradientKernel(ShortConv
   }
 }
 
+// Whether accesses of `width` elements stay inside rows and parts and begin at aligned addresses.
+template <typename Params, typename T>
+bool Vectorises(const Params& p, const ShortConvParts<T>& parts, int64_t strides, int width) {
+  int64_t all = p.dim | strides;
+  bool aligned = Aligned16(p.x, p.initial_state);
+  for (int j = 0; j < parts.num; ++j) {
+    all |= parts.begin[j + 1];
+    aligned = aligned && Aligned16(parts.data[j]);
+  }
+  return aligned && all % width == 0;
+}
+
 // fn takes N and the number of taps as integral_constants.
 template <int kWidth, typename Params, typename F>
-void VisitShape(const Params& p, bool aligned, F&& fn) {
+void VisitShape(const Params& p, bool vectorise, F&& fn) {
   const auto with_taps = [&](auto n) {
     if (p.width <= 4) return fn(n, std::integral_constant<int, 4>());
     fn(n, std::integral_constant<int, kMaxShortConvWidth>());
   };
-  if (aligned && p.dim % kWidth == 0) return with_taps(std::integral_constant<int, kWidth>());
+  if (vectorise) return with_taps(std::integral_constant<int, kWidth>());
   with_taps(std::integral_constant<int, 1>());
 }
 
-dim3 Grid(int64_t tiles, int64_t dim, int width) {
-  return dim3(static_cast<unsigned>(tiles),
-              static_cast<unsigned>(CeilDiv<int64_t>(dim, kThreads * width)));
+// Blocks of `kernel` that run at the same time.
+template <typename Kernel>
+int64_t ResidentBlocks(Kernel kernel) {
+  int processors = 0, blocks = 0;
+  CUDA_CHECK(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, 0));
+  CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kThreads, 0));
+  return static_cast<int64_t>(processors) * blocks;
+}
+
+// Tiles of tokens and blocks of channels that fill the GPU `waves` times without a rest.
+struct Plan {
+  int64_t tile, num_tiles, across;
+  dim3 grid() const {
+    return dim3(static_cast<unsigned>(num_tiles), static_cast<unsigned>(across));
+  }
+};
+Plan MakePlan(int64_t num_tokens, int64_t dim, int width, int64_t resident, int64_t waves) {
+  constexpr int64_t kMinTile = 32;
+  Plan plan;
+  plan.across = std::max<int64_t>(1, CeilDiv<int64_t>(dim, kThreads * width));
+  const int64_t tiles = std::max<int64_t>(1, waves * resident / plan.across);
+  plan.tile = std::max(kMinTile, CeilDiv(CeilDiv(num_tokens, tiles), int64_t{kBatch}) * kBatch);
+  plan.num_tiles = CeilDiv(num_tokens, plan.tile);
+  return plan;
 }
 
 unsigned Blocks(int64_t num_elements) {
@@ -275,11 +367,14 @@ template <typename Io>
 void ShortConvFwd(CudaTag, const ShortConvFwdParams<Io>& p) {
   const cudaStream_t stream = ToStream(p.stream);
   if (p.num_tokens > 0 && p.dim > 0) {
-    const bool aligned = Aligned16(p.x, p.initial_state, p.y);
-    VisitShape<kVecSize<Io>>(p, aligned, [&](auto n, auto taps) {
+    constexpr int kWidth = kVecSize<Io>;
+    const bool vectorise = Vectorises(p, p.y, p.x_stride, kWidth);
+    VisitShape<kWidth>(p, vectorise, [&](auto n, auto taps) {
       constexpr int N = decltype(n)::value;
-      FwdKernel<N, decltype(taps)::value>
-          <<<Grid(CeilDiv(p.num_tokens, kFwdTile), p.dim, N), kThreads, 0, stream>>>(p);
+      const auto kernel = FwdKernel<N, decltype(taps)::value, Io>;
+      static const int64_t resident = ResidentBlocks(kernel);
+      const Plan plan = MakePlan(p.num_tokens, p.dim, N, resident, /*waves=*/2);
+      kernel<<<plan.grid(), kThreads, 0, stream>>>(p, plan.tile);
     });
     CUDA_CHECK_LAUNCH();
   }
@@ -292,20 +387,21 @@ void ShortConvFwd(CudaTag, const ShortConvFwdParams<Io>& p) {
 template <typename Io>
 void ShortConvBwd(CudaTag, const ShortConvBwdParams<Io>& p) {
   const cudaStream_t stream = ToStream(p.stream);
-  // Long tiles keep the partial sums small next to the activations; short ones fill the GPU.
-  const int64_t tile = p.num_tokens >= 8192 ? 128 : 32;
-  const int64_t tiles = CeilDiv(p.num_tokens, tile);
-  const Buffer partials(Device::kCuda, tiles * p.width * p.dim * sizeof(float));
-  if (tiles > 0 && p.dim > 0) {
-    const bool aligned = Aligned16(p.x, p.initial_state, p.dy, p.d_final_state, p.dx);
-    VisitShape<kBwdWidth>(p, aligned, [&](auto n, auto taps) {
-      constexpr int N = decltype(n)::value;
-      BwdKernel<N, decltype(taps)::value>
-          <<<Grid(tiles, p.dim, N), kThreads, 0, stream>>>(p, tile, partials.as<float>());
-    });
-    CUDA_CHECK_LAUNCH();
-  }
-  SumPartialsTransposed(partials.as<float>(), tiles, p.width, p.dim, p.d_weight, p.stream);
+  const bool vectorise =
+      Vectorises(p, p.dy, p.x_stride | p.dx_stride, kBwdWidth) && Aligned16(p.d_final_state, p.dx);
+  VisitShape<kBwdWidth>(p, vectorise, [&](auto n, auto taps) {
+    constexpr int N = decltype(n)::value;
+    const auto kernel = BwdKernel<N, decltype(taps)::value, Io>;
+    static const int64_t resident = ResidentBlocks(kernel);
+    const Plan plan = MakePlan(p.num_tokens, p.dim, N, resident, /*waves=*/1);
+    const Buffer partials(Device::kCuda, plan.num_tiles * p.width * p.dim * sizeof(float));
+    if (p.num_tokens > 0 && p.dim > 0) {
+      kernel<<<plan.grid(), kThreads, 0, stream>>>(p, plan.tile, partials.as<float>());
+      CUDA_CHECK_LAUNCH();
+    }
+    SumPartialsTransposed(partials.as<float>(), plan.num_tiles, p.width, p.dim, p.d_weight,
+                          p.stream);
+  });
   if (p.d_initial_state == nullptr || p.num_documents * p.dim == 0) return;
   InitialStateGradientKernel<<<Blocks(p.num_documents * p.dim), kThreads, 0, stream>>>(p);
   CUDA_CHECK_LAUNCH();

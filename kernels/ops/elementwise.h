@@ -28,6 +28,10 @@ void Scale(Device device, void* y, DType y_dtype, const void* x, DType x_dtype, 
 void Fill(Device device, void* y, DType dtype, double value, int64_t num_elements,
           StreamHandle stream);
 
+// Copies num_rows rows of row_bytes bytes; rows are *_stride bytes apart. Nothing overlaps.
+void CopyRows(Device device, void* to, int64_t to_stride, const void* from, int64_t from_stride,
+              int64_t num_rows, int64_t row_bytes, StreamHandle stream);
+
 }  // namespace wyvern
 
 #endif  // WYVERN_KERNELS_OPS_ELEMENTWISE_H_

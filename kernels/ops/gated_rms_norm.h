@@ -2,7 +2,9 @@
 //
 //   y = x (mean(x^2) + eps)^-1/2 * weight * act(gate)       act(z) = z sigmoid(z) or sigmoid(z)
 //
-// R rows (tokens x heads) of V elements. Statistics and products in Acc, one rounding to Io.
+// R rows of V elements: H heads of each token. The gates of a token's heads follow one another;
+// those of the next begin gate_stride elements later (they may be columns of a wider tensor), their
+// gradients likewise. Statistics and products in Acc, one rounding to Io.
 // Backward, with r = (mean(x^2) + eps)^-1/2, n = r x, g = act(gate) and c = mean(dy g weight n):
 //   dx = r (dy g weight - n c)     d_gate = dy n weight act'(gate)     d_weight = sum of dy g n
 #ifndef WYVERN_KERNELS_OPS_GATED_RMS_NORM_H_
@@ -20,6 +22,7 @@ template <typename Io>
 struct GatedRmsNormFwdParams {
   using Acc = AccOf<Io>;
   int64_t num_rows = 0, dim = 0;
+  int64_t heads = 1, gate_stride = 0;  // H
   double eps = 0;
   GateActivation activation = GateActivation::kSilu;
   const Io* x = nullptr;        // [R, V]
@@ -34,6 +37,7 @@ template <typename Io>
 struct GatedRmsNormBwdParams {
   using Acc = AccOf<Io>;
   int64_t num_rows = 0, dim = 0;
+  int64_t heads = 1, gate_stride = 0, d_gate_stride = 0;  // H
   GateActivation activation = GateActivation::kSilu;
   const Io* x = nullptr;        // [R, V]
   const Io* gate = nullptr;     // [R, V] or null
@@ -43,6 +47,7 @@ struct GatedRmsNormBwdParams {
   Io* dx = nullptr;             // [R, V]
   Io* d_gate = nullptr;         // [R, V]; null without a gate
   Acc* d_weight = nullptr;      // [V], written
+  Io* y = nullptr;              // [R, V] what the forward gave, computed again; or null
   StreamHandle stream = nullptr;
 };
 

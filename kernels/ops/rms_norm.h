@@ -40,6 +40,7 @@ struct RmsNormBwdParams {
   const Io* d_sum = nullptr;    // [T, D] gradient of `sum`, or null
   Io* ds = nullptr;             // [T, D]
   Acc* d_weight = nullptr;      // [D], written
+  Io* y = nullptr;              // [T, D] what the forward gave, computed again; or null
   StreamHandle stream = nullptr;
 };
 

@@ -23,6 +23,7 @@ struct RopeParams {
   double theta = 10000;
   bool inverse = false;                // rotate by -a
   const int32_t* positions = nullptr;  // [T]
+  int64_t x_stride = 0, y_stride = 0;  // elements from one token to the next; at least H D
   const Io* x = nullptr;               // [T, H, D]
   Io* y = nullptr;                     // [T, H, D]
   StreamHandle stream = nullptr;

@@ -2,7 +2,8 @@
 //
 //   y = silu(gate) up      d_up = dy silu(gate)      d_gate = dy up silu'(gate)
 //
-// N elements. Computed in Acc, one rounding to Io.
+// R rows of D elements. Rows of y and dy follow one another, those of the others lie *_stride
+// elements apart (gate and up may be columns of one tensor). Computed in Acc, one rounding to Io.
 #ifndef WYVERN_KERNELS_OPS_SWIGLU_H_
 #define WYVERN_KERNELS_OPS_SWIGLU_H_
 
@@ -14,21 +15,24 @@ namespace wyvern {
 
 template <typename Io>
 struct SwiGluFwdParams {
-  int64_t num_elements = 0;
-  const Io* gate = nullptr;  // [N]
-  const Io* up = nullptr;    // [N]
-  Io* y = nullptr;           // [N]
+  int64_t num_rows = 0, dim = 0;
+  int64_t gate_stride = 0, up_stride = 0;
+  const Io* gate = nullptr;  // [R, D]
+  const Io* up = nullptr;    // [R, D]
+  Io* y = nullptr;           // [R, D]
   StreamHandle stream = nullptr;
 };
 
 template <typename Io>
 struct SwiGluBwdParams {
-  int64_t num_elements = 0;
-  const Io* gate = nullptr;  // [N]
-  const Io* up = nullptr;    // [N]
-  const Io* dy = nullptr;    // [N]
-  Io* d_gate = nullptr;      // [N]
-  Io* d_up = nullptr;        // [N]
+  int64_t num_rows = 0, dim = 0;
+  int64_t gate_stride = 0, up_stride = 0, d_gate_stride = 0, d_up_stride = 0;
+  const Io* gate = nullptr;  // [R, D]
+  const Io* up = nullptr;    // [R, D]
+  const Io* dy = nullptr;    // [R, D]
+  Io* d_gate = nullptr;      // [R, D]
+  Io* d_up = nullptr;        // [R, D]
+  Io* y = nullptr;           // [R, D] what the forward gave, computed again; or null
   StreamHandle stream = nullptr;
 };
 

@@ -79,19 +79,26 @@ void Free(Device device, void* data) {
 }  // namespace
 
 Buffer::Buffer(Device device, size_t num_bytes) : num_bytes_(num_bytes), device_(device) {
-  if (num_bytes == 0) return;
-  data_ = Allocate(device, num_bytes);
-  Counters& counters = CountersOf(device);
-  const int64_t now = counters.current += static_cast<int64_t>(num_bytes);
+  Restore();
+}
+
+Buffer::~Buffer() { Discard(); }
+
+void Buffer::Restore() {
+  if (data_ != nullptr || num_bytes_ == 0) return;
+  data_ = Allocate(device_, num_bytes_);
+  Counters& counters = CountersOf(device_);
+  const int64_t now = counters.current += static_cast<int64_t>(num_bytes_);
   int64_t peak = counters.peak;
   while (now > peak && !counters.peak.compare_exchange_weak(peak, now)) {
   }
-  if (poison) FillBytes(data_, device, 0xff, num_bytes);
+  if (poison) FillBytes(data_, device_, 0xff, num_bytes_);
 }
 
-Buffer::~Buffer() {
+void Buffer::Discard() {
   if (data_ == nullptr) return;
   Free(device_, data_);
+  data_ = nullptr;
   CountersOf(device_).current -= static_cast<int64_t>(num_bytes_);
 }
 

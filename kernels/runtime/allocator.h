@@ -36,6 +36,11 @@ class Buffer {
   size_t num_bytes() const { return num_bytes_; }
   Device device() const { return device_; }
 
+  // Gives the memory back and keeps the size; Restore allocates it again, contents undefined.
+  void Discard();
+  void Restore();
+  bool discarded() const { return data_ == nullptr && num_bytes_ > 0; }
+
  private:
   void* data_ = nullptr;
   size_t num_bytes_ = 0;

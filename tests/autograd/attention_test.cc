@@ -38,7 +38,7 @@ OpCase<Attention> MakeCase(const std::vector<int32_t>& cu_seqlens, int64_t heads
 }
 
 OpRun<Attention> RunCpu(const OpCase<Attention>& c, const Tensor& d_o) {
-  return RunOp<Attention>(c, {.o = d_o}, Device::kCpu, DType::kFloat64, false);
+  return RunOp<Attention>(c, {.o = d_o}, Device::kCpu, DType::kFloat64, CallForm::kPlain);
 }
 
 void ExpectSameBits(const OpRun<Attention>& a, const OpRun<Attention>& b) {
@@ -141,7 +141,7 @@ TEST(Attention, CudnnAgreesWithTheTiledKernels) {
       OpCase<Attention> c = MakeCase({0, 256, 512}, 4, kv_heads, 128, 128, window);
       const Tensor d_o = CaseRandom("cotangent").Normal({512, 4, 128});
       const auto run = [&] {
-        return RunOp<Attention>(c, {.o = d_o}, Device::kCuda, DType::kBf16, false);
+        return RunOp<Attention>(c, {.o = d_o}, Device::kCuda, DType::kBf16, CallForm::kPlain);
       };
       const OpRun<Attention> cudnn = run();
       c.params = Packed({0, 256, 512, 512}, window);

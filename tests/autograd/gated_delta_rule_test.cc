@@ -51,7 +51,7 @@ Case MakeCase(const std::vector<int32_t>& lengths, DeltaDecay decay, const Sizes
 }
 
 Result RunOnCpu(const Case& c, const Op::Outputs<Tensor>& cotangents, DType io = DType::kFloat64) {
-  return RunOp(c, cotangents, Device::kCpu, io, /*accumulate=*/false);
+  return RunOp(c, cotangents, Device::kCpu, io, CallForm::kPlain);
 }
 
 Result RunOnCpu(const Case& c) { return RunOnCpu(c, MakeCotangents(c, DType::kFloat64)); }

@@ -8,6 +8,7 @@
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/rms_norm.h"
+#include "autograd/ops/swiglu.h"
 #include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
@@ -244,6 +245,137 @@ TEST(Tape, ReleasesActivationsAsTheyAreUsed) {
     tape.Backward({{y, Tensor::Zeros({1000}, DType::kFloat64, Device::kCpu)}});
   }
   EXPECT_EQ(GetMemoryStats(Device::kCpu).current_bytes, before + x.grad().nbytes());
+}
+
+// [rows, columns] of the numbers 1, 2, ... times `factor`.
+Tensor Matrix(int64_t rows, int64_t columns, double factor = 1) {
+  std::vector<double> values(rows * columns);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = factor * static_cast<double>(i + 1);
+  return Tensor::FromVector(values, {rows, columns});
+}
+
+TEST(Tape, ColumnsSendTheirGradientsToTheWhole) {
+  SetPoison(true);
+  const Var x = Var::Leaf(Matrix(2, 5)), two = Var(Matrix(2, 5)), scale = Var(Matrix(2, 2, 10));
+  Tape tape;
+  const Var y = Multiply(tape, x, two);
+  // Columns 1 and 2 twice, 3 once, 0 and 4 not at all.
+  const Var a = Multiply(tape, y.Columns(1, 3), scale);
+  const Var b = Multiply(tape, y.Columns(1, 4).Columns(1, 3), scale);
+  EXPECT_EQ(a.value().ToVector<double>(), (std::vector<double>{4 * 10, 9 * 20, 49 * 30, 64 * 40}));
+  const Tensor ones = Tensor::FromVector<double>({1, 1, 1, 1}, {2, 2});
+  tape.Backward({{a, ones}, {b, ones}});
+  SetPoison(false);
+  EXPECT_EQ(x.grad().ToVector<double>(),
+            (std::vector<double>{0, 2 * 10, 3 * (20 + 10), 4 * 20, 0,  //
+                                 0, 7 * 30, 8 * (40 + 30), 9 * 40, 0}));
+}
+
+TEST(Tape, RowsAndTheWholeShareTheGradientOfAParameter) {
+  const Tensor buffer = Matrix(3, 2, 1000);
+  const Var whole = Var::Parameter(Matrix(3, 2), buffer), last = whole.Rows(1, 3);
+  const Var x = Var(Matrix(2, 2, 10));
+  whole.ClearGrad();
+  EXPECT_EQ(last.grad().ToVector<double>(), (std::vector<double>{0, 0, 0, 0}));
+  Tape tape;
+  const Tensor ones = Tensor::FromVector<double>({1, 1, 1, 1}, {2, 2});
+  const Tensor more = Tensor::FromVector<double>({1, 1, 1, 1, 1, 1}, {3, 2});
+  tape.Backward({{Multiply(tape, last, x), ones}, {Multiply(tape, whole, whole), more}});
+  EXPECT_EQ(last.grad().ToVector<double>(),
+            (std::vector<double>{10 + 2 * 3, 20 + 2 * 4, 30 + 2 * 5, 40 + 2 * 6}));
+  EXPECT_EQ(buffer.ToVector<double>(),
+            (std::vector<double>{2, 4, 10 + 2 * 3, 20 + 2 * 4, 30 + 2 * 5, 40 + 2 * 6}));
+}
+
+TEST(Tape, AColumnUsedTwiceByOneOpGetsBothGradients) {
+  const Var x = Var::Leaf(Matrix(2, 3));
+  Tape tape;
+  const Var left = x.Columns(0, 2), right = x.Columns(1, 3);
+  const Var y = tape.Apply<SwiGlu>({.gate = left, .up = right}, {}).y;
+  const Var z = tape.Apply<SwiGlu>({.gate = left, .up = left}, {}).y;
+  const Tensor seed = Matrix(2, 2);
+  tape.Backward({{y, seed}, {z, seed}});
+
+  const Var l = Var::Leaf(left.value().Clone()), r = Var::Leaf(right.value().Clone());
+  const Var yy = tape.Apply<SwiGlu>({.gate = l, .up = r}, {}).y;
+  const Var zz = tape.Apply<SwiGlu>({.gate = l, .up = l}, {}).y;
+  tape.Backward({{yy, seed}, {zz, seed}});
+  const auto whole = x.grad().ToVector<double>();
+  const auto dl = l.grad().ToVector<double>(), dr = r.grad().ToVector<double>();
+  for (int row = 0; row < 2; ++row) {
+    EXPECT_NEAR(whole[3 * row], dl[2 * row], 1e-12);
+    EXPECT_NEAR(whole[3 * row + 1], dl[2 * row + 1] + dr[2 * row], 1e-12);
+    EXPECT_NEAR(whole[3 * row + 2], dr[2 * row + 1], 1e-12);
+  }
+}
+
+// Norm, product, SwiGLU of its halves, product: what a policy may discard, with and without the
+// product right after.
+struct Discarding {
+  Var x = Var::Leaf(CaseRandom("discard x").Normal({6, 8}).To(DType::kFloat32));
+  Tensor gain_grad = Tensor::Zeros({8}, DType::kFloat32, Device::kCpu);
+  Tensor first_grad = Tensor::Zeros({10, 8}, DType::kFloat32, Device::kCpu);
+  Tensor second_grad = Tensor::Zeros({8, 5}, DType::kFloat32, Device::kCpu);
+  int64_t kept_bytes = 0;
+
+  void Run(RecomputePolicy policy, bool adjacent) {
+    CaseRandom random("discard weights");
+    const auto parameter = [&](const Shape& shape, const Tensor& grad) {
+      return Var::Parameter(random.Normal(shape).To(DType::kFloat32), grad);
+    };
+    const Var gain = parameter({8}, gain_grad), first = parameter({10, 8}, first_grad),
+              second = parameter({8, 5}, second_grad);
+    const int64_t before = GetMemoryStats(Device::kCpu).current_bytes;
+    Tape tape(/*recording=*/true, policy);
+    Var loss;
+    {
+      const Var y = tape.Apply<RmsNorm>({.x = x, .weight = gain}, {}).y;
+      const Var both = tape.Apply<MatMul>({.x = y, .weight = first}, {}).y;
+      if (adjacent) tape.Discard({y});
+      const Var h =
+          tape.Apply<SwiGlu>({.gate = both.Columns(0, 5), .up = both.Columns(5, 10)}, {}).y;
+      loss = tape.Apply<MatMul>({.x = h, .weight = second}, {}).y;
+      tape.Discard({h});
+      if (!adjacent) tape.Discard({y});
+      tape.Discard({both});
+      tape.Discard({x, Var()});  // no op gave them
+    }
+    kept_bytes = GetMemoryStats(Device::kCpu).current_bytes - before;
+    tape.Backward({{loss, random.Normal({6, 8}).To(DType::kFloat32)}});
+  }
+};
+
+TEST(Tape, DiscardingSavesMemoryAndChangesNoBit) {
+  for (const bool adjacent : {true, false}) {
+    Discarding kept, elementwise, projections;
+    SetPoison(true);
+    kept.Run(RecomputePolicy::kNone, adjacent);
+    elementwise.Run(RecomputePolicy::kElementwise, adjacent);
+    projections.Run(RecomputePolicy::kProjections, adjacent);
+    SetPoison(false);
+    EXPECT_EQ(kept.kept_bytes - elementwise.kept_bytes, 4 * (6 * 8 + 6 * 5));
+    EXPECT_EQ(elementwise.kept_bytes - projections.kept_bytes, 4 * 6 * 10);
+    for (const Discarding* other : {&elementwise, &projections}) {
+      EXPECT_TRUE(BitwiseEqual(kept.x.grad(), other->x.grad()));
+      EXPECT_TRUE(BitwiseEqual(kept.gain_grad, other->gain_grad));
+      EXPECT_TRUE(BitwiseEqual(kept.first_grad, other->first_grad));
+      EXPECT_TRUE(BitwiseEqual(kept.second_grad, other->second_grad));
+    }
+    double square = 0;
+    for (const float g : kept.first_grad.ToVector<float>()) square += g * g;
+    EXPECT_GT(square, 0);
+  }
+}
+
+TEST(TapeDeath, RefusesToReadOrDiscardWhatItCannot) {
+  const Var x = Var::Leaf(Matrix(4, 4)), gain = Var(Of({1, 1, 1, 1}));
+  Tape tape(/*recording=*/true, RecomputePolicy::kElementwise);
+  const auto norm = tape.Apply<RmsNorm>({.x = x, .residual = x, .weight = gain}, {});
+  EXPECT_DEATH(tape.Discard({norm.sum}), "rms_norm cannot recompute sum");
+  EXPECT_DEATH(tape.Discard({norm.y.Columns(0, 1)}), "discard the whole");
+  tape.Discard({norm.y});
+  EXPECT_DEATH(norm.y.value().ToVector<double>(), "was given back");
+  EXPECT_DEATH(x.value().Columns(1, 2).raw(), "not contiguous");
 }
 
 TEST(TapeDeath, RefusesSeedsThatCannotBeRight) {
