@@ -17,7 +17,8 @@ AttentionMixer::AttentionMixer(const ModelConfig& model, const AttentionMixerCon
       v_proj_(model.hidden_size, num_kv_heads_ * head_dim_, model.initializer_range,
               config.qkv_bias),
       o_proj_(config.num_heads * head_dim_, model.hidden_size, model.initializer_range,
-              config.output_bias) {
+              config.output_bias),
+      qkv_({&q_proj_, &k_proj_, &v_proj_}) {
   AddChild("q_proj", &q_proj_);
   AddChild("k_proj", &k_proj_);
   AddChild("v_proj", &v_proj_);
@@ -48,15 +49,21 @@ Var AttentionMixer::PrepareHeads(Tape& tape, const Var& x, int64_t num_heads,
 Var AttentionMixer::Forward(Tape& tape, const Var& x, const Packing& packing,
                             LayerCache* cache) const {
   const int64_t T = x.value().dim(0);
-  const Var q = PrepareHeads(tape, q_proj_.Forward(tape, x), config_.num_heads, q_norm_, packing);
-  Var k = PrepareHeads(tape, k_proj_.Forward(tape, x), num_kv_heads_, k_norm_, packing);
-  Var v = v_proj_.Forward(tape, x).Reshape({T, num_kv_heads_, head_dim_});
+  const Var qkv = qkv_.Forward(tape, x);
+  if (gate_proj_ == nullptr) tape.Discard({x});
+  const auto heads = [&](const Linear& proj, int64_t num_heads, const std::unique_ptr<Norm>& norm) {
+    return PrepareHeads(tape, qkv_.Part(qkv, proj), num_heads, norm, packing);
+  };
+  const Var q = heads(q_proj_, config_.num_heads, q_norm_);
+  Var k = heads(k_proj_, num_kv_heads_, k_norm_);
+  Var v = qkv_.Part(qkv, v_proj_).Reshape({T, num_kv_heads_, head_dim_});
 
   Attention::Params params{.cu_seqlens_q = packing.cu_seqlens,
                            .cu_seqlens_q_host = packing.cu_seqlens_host,
                            .window = config_.window};
   if (cache != nullptr) {
-    const KeyValueCache::View seen = cache->attention.Append(k.value(), v.value(), config_.window);
+    const KeyValueCache::View seen =
+        cache->attention.Append(k.value().Contiguous(), v.value().Contiguous(), config_.window);
     k = Var(seen.keys);
     v = Var(seen.values);
     params.cu_seqlens_k_host = {0, static_cast<int32_t>(seen.keys.dim(0))};
@@ -65,7 +72,9 @@ Var AttentionMixer::Forward(Tape& tape, const Var& x, const Packing& packing,
   Var o = tape.Apply<Attention>({.q = q, .k = k, .v = v}, params).o;
   o = o.Reshape({T, config_.num_heads * head_dim_});
   if (gate_proj_ != nullptr) {
-    o = tape.Apply<SigmoidGate>({.x = o, .gate = gate_proj_->Forward(tape, x)}, {}).y;
+    const Var gate = gate_proj_->Forward(tape, x);
+    tape.Discard({x});
+    o = tape.Apply<SigmoidGate>({.x = o, .gate = gate}, {}).y;
   }
   return o_proj_.Forward(tape, o);
 }

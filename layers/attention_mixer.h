@@ -30,6 +30,7 @@ class AttentionMixer : public Mixer {
   std::unique_ptr<Norm> q_norm_, k_norm_;
   std::unique_ptr<Linear> gate_proj_;
   Linear o_proj_;
+  LinearGroup qkv_;
 };
 
 }  // namespace wyvern

@@ -35,9 +35,7 @@ int64_t Bytes(const Tensor& t) { return t.defined() ? t.nbytes() : 0; }
 
 int64_t KeyValueCache::num_bytes() const { return Bytes(keys_) + Bytes(values_); }
 
-int64_t DeltaState::num_bytes() const {
-  return Bytes(q_conv) + Bytes(k_conv) + Bytes(v_conv) + Bytes(state);
-}
+int64_t DeltaState::num_bytes() const { return Bytes(conv) + Bytes(state); }
 
 DecodeCache::DecodeCache() : impl_(std::make_unique<Impl>()) {}
 DecodeCache::~DecodeCache() = default;

@@ -28,8 +28,8 @@ class KeyValueCache {
 
 // Of a delta-rule mixer; undefined tensors stand for zeros.
 struct DeltaState {
-  Tensor q_conv, k_conv, v_conv;  // [1, W - 1, dim]
-  Tensor state;                   // [1, HV, K, V]
+  Tensor conv;   // [1, W - 1, channels of q, k and v]
+  Tensor state;  // [1, HV, K, V]
 
   int64_t num_bytes() const;
 };

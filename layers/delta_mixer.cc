@@ -14,7 +14,8 @@ DeltaMixer::DeltaMixer(const ModelConfig& model, const DeltaMixerConfig& config)
       k_conv_(config.num_heads * config.key_dim, config.conv_width, model.initializer_range),
       v_conv_(num_value_heads_ * config.value_dim, config.conv_width, model.initializer_range),
       output_norm_(config.value_dim, model.norm_eps),
-      o_proj_(num_value_heads_ * config.value_dim, model.hidden_size, model.initializer_range) {
+      o_proj_(num_value_heads_ * config.value_dim, model.hidden_size, model.initializer_range),
+      convolutions_({&q_conv_, &k_conv_, &v_conv_}) {
   const int64_t D = model.hidden_size, HV = num_value_heads_, K = config.key_dim;
   const double range = model.initializer_range;
   AddChild("q_proj", &q_proj_);
@@ -57,13 +58,9 @@ DeltaMixer::DeltaMixer(const ModelConfig& model, const DeltaMixerConfig& config)
   }
   AddChild("output_norm", &output_norm_);
   AddChild("o_proj", &o_proj_);
-}
-
-Var DeltaMixer::Project(Tape& tape, const Var& x, const std::unique_ptr<Linear>& first,
-                        const std::unique_ptr<Linear>& second) const {
-  if (first == nullptr) return Var();
-  const Var y = first->Forward(tape, x);
-  return second == nullptr ? y : second->Forward(tape, y);
+  // The narrow ones last, so that the others begin at aligned columns.
+  inputs_ = std::make_unique<LinearGroup>(std::vector<const Linear*>{
+      &q_proj_, &k_proj_, &v_proj_, gate_proj_.get(), decay_proj_.get(), beta_proj_.get()});
 }
 
 Var DeltaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, LayerCache* cache) const {
@@ -71,14 +68,19 @@ Var DeltaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, LayerC
   const int64_t K = config_.key_dim, V = config_.value_dim;
   DeltaState* state = cache == nullptr ? nullptr : &cache->delta;
 
-  const Var q = q_conv_.Forward(tape, q_proj_.Forward(tape, x), packing,
-                                state == nullptr ? nullptr : &state->q_conv);
-  const Var k = k_conv_.Forward(tape, k_proj_.Forward(tape, x), packing,
-                                state == nullptr ? nullptr : &state->k_conv);
-  const Var v = v_conv_.Forward(tape, v_proj_.Forward(tape, x), packing,
-                                state == nullptr ? nullptr : &state->v_conv);
-  const Var beta = Project(tape, x, beta_proj_, nullptr);
-  Var decay = Project(tape, x, decay_proj_, decay_up_);
+  const Var projected = inputs_->Forward(tape, x);
+  tape.Discard({x});
+  // The part of `first`, and `second` of it if there is one.
+  const auto project = [&](const std::unique_ptr<Linear>& first,
+                           const std::unique_ptr<Linear>& second) {
+    if (first == nullptr) return Var();
+    const Var y = inputs_->Part(projected, *first);
+    return second == nullptr ? y : second->Forward(tape, y);
+  };
+  const auto [q, k, v] = convolutions_.Forward(tape, inputs_->Part(projected, q_proj_, v_proj_),
+                                               packing, state == nullptr ? nullptr : &state->conv);
+  const Var beta = project(beta_proj_, nullptr);
+  Var decay = project(decay_proj_, decay_up_);
   if (config_.decay == DeltaDecay::kPerChannel) decay = decay.Reshape({T, HV, K});
 
   GatedDeltaRule::Params params{.cu_seqlens = packing.cu_seqlens,
@@ -104,8 +106,9 @@ Var DeltaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, LayerC
                                   .h0 = state == nullptr ? Var() : Var(state->state)},
                                  params);
   if (state != nullptr) state->state = mixed.ht.value();
+  tape.Discard({q, k, v});
 
-  Var gate = Project(tape, x, gate_proj_, gate_up_);
+  Var gate = project(gate_proj_, gate_up_);
   if (gate.defined()) gate = gate.Reshape({T, HV, V});
   const Var y =
       tape.Apply<GatedRmsNorm>(
@@ -114,7 +117,10 @@ Var DeltaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, LayerC
                .activation = config_.output_gate == OutputGate::kSigmoid ? GateActivation::kSigmoid
                                                                          : GateActivation::kSilu})
           .y;
-  return o_proj_.Forward(tape, y.Reshape({T, HV * V}));
+  const Var out = o_proj_.Forward(tape, y.Reshape({T, HV * V}));
+  tape.Discard({y});
+  tape.Discard({projected});
+  return out;
 }
 
 }  // namespace wyvern

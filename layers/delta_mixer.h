@@ -22,10 +22,6 @@ class DeltaMixer : public Mixer {
   Var Forward(Tape& tape, const Var& x, const Packing& packing, LayerCache* cache) const override;
 
  private:
-  // One matrix, or two with nothing between them.
-  Var Project(Tape& tape, const Var& x, const std::unique_ptr<Linear>& first,
-              const std::unique_ptr<Linear>& second) const;
-
   DeltaMixerConfig config_;
   int64_t num_value_heads_;
   Linear q_proj_, k_proj_, v_proj_;
@@ -37,6 +33,8 @@ class DeltaMixer : public Mixer {
   std::unique_ptr<Linear> gate_proj_, gate_up_;
   Norm output_norm_;
   Linear o_proj_;
+  std::unique_ptr<LinearGroup> inputs_;  // every matrix that x meets
+  ShortConvolutionGroup convolutions_;
 };
 
 }  // namespace wyvern

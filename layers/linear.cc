@@ -22,6 +22,30 @@ Var Linear::Forward(Tape& tape, const Var& x) const {
       .y;
 }
 
+LinearGroup::LinearGroup(const std::vector<const Linear*>& linears) {
+  std::vector<Parameter*> weights, biases;
+  for (const Linear* linear : linears) {
+    if (linear == nullptr) continue;
+    weights.push_back(linear->weight_);
+    if (linear->bias_ != nullptr) biases.push_back(linear->bias_);
+  }
+  weight_ = ParameterGroup::Of(weights);
+  if (biases.empty()) return;
+  CHECK(biases.size() == weights.size(), "biases in a part of the group only");
+  bias_ = ParameterGroup::Of(biases);
+}
+
+Var LinearGroup::Forward(Tape& tape, const Var& x) const {
+  return tape
+      .Apply<MatMul>({.x = x, .weight = weight_->var, .bias = bias_ ? bias_->var : Var()}, {})
+      .y;
+}
+
+Var LinearGroup::Part(const Var& y, const Linear& first, const Linear& last) const {
+  CHECK(first.weight_->group == weight_ && last.weight_->group == weight_, "not of this group");
+  return y.Columns(first.weight_->first_row, last.weight_->first_row + last.weight_->shape[0]);
+}
+
 Norm::Norm(int64_t dim, double eps)
     : weight_(AddParameter(
           "weight", {.shape = {dim}, .kind = ParameterKind::kNorm, .init = InitConstant(1)})),
@@ -31,23 +55,42 @@ RmsNorm::Outputs<Var> Norm::Forward(Tape& tape, const Var& x, const Var& residua
   return tape.Apply<RmsNorm>({.x = x, .residual = residual, .weight = weight_->var}, {.eps = eps_});
 }
 
-ShortConvolution::ShortConvolution(int64_t dim, int64_t width, double initializer_range) {
+ShortConvolution::ShortConvolution(int64_t dim, int64_t width, double initializer_range)
+    : dim_(dim) {
   if (width == 0) return;
   weight_ = AddParameter("weight", {.shape = {dim, width},
                                     .kind = ParameterKind::kConvolution,
                                     .init = InitNormal(initializer_range)});
 }
 
-Var ShortConvolution::Forward(Tape& tape, const Var& x, const Packing& packing,
-                              Tensor* state) const {
-  if (weight_ == nullptr) return tape.Apply<Silu>({.x = x}, {}).y;
+ShortConvolutionGroup::ShortConvolutionGroup(
+    const std::array<const ShortConvolution*, 3>& convolutions) {
+  std::vector<Parameter*> weights;
+  for (const ShortConvolution* convolution : convolutions) {
+    dims_.push_back(convolution->dim_);
+    if (convolution->weight_ != nullptr) weights.push_back(convolution->weight_);
+  }
+  if (!weights.empty()) weight_ = ParameterGroup::Of(weights);
+}
+
+std::array<Var, 3> ShortConvolutionGroup::Forward(Tape& tape, const Var& x, const Packing& packing,
+                                                  Tensor* state) const {
+  if (weight_ == nullptr) {
+    std::array<Var, 3> y;
+    int64_t begin = 0;
+    for (size_t j = 0; j < y.size(); ++j) {
+      y[j] = tape.Apply<Silu>({.x = x.Columns(begin, begin + dims_[j])}, {}).y;
+      begin += dims_[j];
+    }
+    return y;
+  }
   // A convolution over the current token alone carries nothing.
-  const bool carry = state != nullptr && weight_->value.dim(1) > 1;
+  const bool carry = state != nullptr && weight_->shape[1] > 1;
   const auto out = tape.Apply<ShortConv>(
       {.x = x, .weight = weight_->var, .initial_state = carry ? Var(*state) : Var()},
-      {.cu_seqlens = packing.cu_seqlens, .output_final_state = carry});
+      {.parts = dims_, .cu_seqlens = packing.cu_seqlens, .output_final_state = carry});
   if (carry) *state = out.final_state.value();
-  return out.y;
+  return {out.y, out.y1, out.y2};
 }
 
 }  // namespace wyvern

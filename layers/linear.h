@@ -2,6 +2,10 @@
 #ifndef WYVERN_LAYERS_LINEAR_H_
 #define WYVERN_LAYERS_LINEAR_H_
 
+#include <array>
+#include <memory>
+#include <vector>
+
 #include "autograd/ops/rms_norm.h"
 #include "layers/packing.h"
 #include "layers/parameter.h"
@@ -15,8 +19,25 @@ class Linear : public Module {
   Var Forward(Tape& tape, const Var& x) const;  // [..., in] -> [..., out]
 
  private:
+  friend class LinearGroup;
   Parameter* weight_;
   Parameter* bias_ = nullptr;
+};
+
+// Several Linears of one x as one product; each remains a module of its owner, who must not call
+// its Forward on another path.
+class LinearGroup {
+ public:
+  // Of the defined ones, at least one, in this order; all of them have a bias or none has.
+  explicit LinearGroup(const std::vector<const Linear*>& linears);
+  // [T, in] -> [T, sum of their out]
+  Var Forward(Tape& tape, const Var& x) const;
+  // Columns of Forward's result: those of the first Linear to those of the last one.
+  Var Part(const Var& y, const Linear& first, const Linear& last) const;
+  Var Part(const Var& y, const Linear& linear) const { return Part(y, linear, linear); }
+
+ private:
+  std::shared_ptr<ParameterGroup> weight_, bias_;
 };
 
 // RMS norm over the last axis. Parameter: weight [dim].
@@ -33,17 +54,29 @@ class Norm : public Module {
   double eps_;
 };
 
-// Causal depthwise convolution, then SiLU. Parameter: weight [dim, width]; none for width 0, which
-// is SiLU alone.
+// The taps of a causal depthwise convolution. Parameter: weight [dim, width]; none for width 0.
 class ShortConvolution : public Module {
  public:
   ShortConvolution(int64_t dim, int64_t width, double initializer_range);
-  // x [T, dim] -> [T, dim]. `state` [1, width - 1, dim], if given, holds the inputs before the one
-  // document (undefined: zeros) and is replaced by its last ones.
-  Var Forward(Tape& tape, const Var& x, const Packing& packing, Tensor* state = nullptr) const;
 
  private:
+  friend class ShortConvolutionGroup;
+  int64_t dim_;
   Parameter* weight_ = nullptr;
+};
+
+// Convolution and SiLU of q, k and v in one pass; width 0 is SiLU alone.
+class ShortConvolutionGroup {
+ public:
+  explicit ShortConvolutionGroup(const std::array<const ShortConvolution*, 3>& convolutions);
+  // x [T, sum of their dims] -> [T, dim] of each. `state` [1, width - 1, sum], if given, holds the
+  // inputs before the one document (undefined: zeros) and is replaced by its last ones.
+  std::array<Var, 3> Forward(Tape& tape, const Var& x, const Packing& packing,
+                             Tensor* state = nullptr) const;
+
+ private:
+  std::vector<int64_t> dims_;
+  std::shared_ptr<ParameterGroup> weight_;
 };
 
 }  // namespace wyvern

@@ -13,8 +13,8 @@ namespace wyvern {
 // What mixes tokens in a block.
 class Mixer : public Module {
  public:
-  // x [T, D] -> [T, D]. With a cache, the one document continues the cached sequence and the cache
-  // advances.
+  // x [T, D] -> [T, D]. The caller does not use x afterwards: its memory may be given back. With a
+  // cache, the one document continues the cached sequence and the cache advances.
   virtual Var Forward(Tape& tape, const Var& x, const Packing& packing,
                       LayerCache* cache) const = 0;
 

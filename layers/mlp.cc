@@ -10,15 +10,23 @@ Mlp::Mlp(const ModelConfig& model)
       up_proj_(model.hidden_size, model.IntermediateSize(), model.initializer_range,
                model.mlp_bias),
       down_proj_(model.IntermediateSize(), model.hidden_size, model.initializer_range,
-                 model.mlp_bias) {
+                 model.mlp_bias),
+      gate_up_({&gate_proj_, &up_proj_}) {
   AddChild("gate_proj", &gate_proj_);
   AddChild("up_proj", &up_proj_);
   AddChild("down_proj", &down_proj_);
 }
 
 Var Mlp::Forward(Tape& tape, const Var& x) const {
-  const Var gate = gate_proj_.Forward(tape, x), up = up_proj_.Forward(tape, x);
-  return down_proj_.Forward(tape, tape.Apply<SwiGlu>({.gate = gate, .up = up}, {}).y);
+  const Var both = gate_up_.Forward(tape, x);
+  tape.Discard({x});
+  const Var y =
+      tape.Apply<SwiGlu>(
+              {.gate = gate_up_.Part(both, gate_proj_), .up = gate_up_.Part(both, up_proj_)}, {})
+          .y;
+  const Var out = down_proj_.Forward(tape, y);
+  tape.Discard({y});
+  return out;
 }
 
 }  // namespace wyvern

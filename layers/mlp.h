@@ -10,10 +10,12 @@ namespace wyvern {
 class Mlp : public Module {
  public:
   explicit Mlp(const ModelConfig& model);
-  Var Forward(Tape& tape, const Var& x) const;  // [T, D] -> [T, D]
+  // x [T, D] -> [T, D]. The caller does not use x afterwards: its memory may be given back.
+  Var Forward(Tape& tape, const Var& x) const;
 
  private:
   Linear gate_proj_, up_proj_, down_proj_;
+  LinearGroup gate_up_;
 };
 
 }  // namespace wyvern

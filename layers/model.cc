@@ -97,7 +97,7 @@ int64_t Model::num_parameters() {
 
 void Model::ZeroGradients() {
   Visit([](Parameter& parameter, const Spec&) {
-    if (parameter.grad.defined()) parameter.var.ClearGrad();
+    if (parameter.grad.defined()) parameter.ClearGrad();
   });
 }
 

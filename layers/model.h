@@ -62,6 +62,9 @@ class Model : public Module {
 
   // Blocks whose activations are recomputed in backward instead of kept: the first `count`.
   void RecomputeBlocks(int64_t count);
+  // What a tape that trains this model should recompute of the other blocks.
+  void SetRecompute(RecomputePolicy policy) { recompute_ = policy; }
+  RecomputePolicy recompute() const { return recompute_; }
 
   const ModelConfig& config() const { return config_; }
   Device device() const { return device_; }
@@ -79,6 +82,7 @@ class Model : public Module {
   DType compute_ = DType::kFloat32;
   bool trainable_ = true;
   int64_t num_recomputed_ = 0;
+  RecomputePolicy recompute_ = RecomputePolicy::kNone;
   std::vector<std::unique_ptr<Block>> blocks_;
   Parameter* embedding_ = nullptr;
   Parameter* head_ = nullptr;  // the embedding itself when tied

@@ -28,6 +28,8 @@ void Parameter::SyncValue() const {
   if (master.defined() && master.dtype() != value.dtype()) value.CopyFrom(master);
 }
 
+void Parameter::ClearGrad() const { (group == nullptr ? var : group->var).ClearGrad(); }
+
 void Parameter::Assign(const Tensor& from) const {
   if (master.defined()) {
     master.CopyFrom(from);
@@ -35,6 +37,23 @@ void Parameter::Assign(const Tensor& from) const {
   } else {
     value.CopyFrom(from);
   }
+}
+
+std::shared_ptr<ParameterGroup> ParameterGroup::Of(const std::vector<Parameter*>& parameters) {
+  auto group = std::make_shared<ParameterGroup>();
+  group->shape = parameters.front()->shape;
+  group->shape[0] = 0;
+  for (Parameter* p : parameters) {
+    CHECK(p->group == nullptr && !p->value.defined(), p->name, " has its memory already");
+    CHECK(p->kind == parameters.front()->kind &&
+              std::equal(p->shape.begin() + 1, p->shape.end(), group->shape.begin() + 1,
+                         group->shape.end()),
+          p->name, " ", ToString(p->shape), " in a group with ", parameters.front()->name);
+    p->group = group;
+    p->first_row = group->shape[0];
+    group->shape[0] += p->shape[0];
+  }
+  return group;
 }
 
 std::vector<Parameter*> Module::parameters() {
@@ -47,6 +66,7 @@ Parameter* Module::AddParameter(const std::string& name, Spec spec) {
   own_.push_back(std::make_unique<Parameter>());
   own_.back()->name = name;
   own_.back()->kind = spec.kind;
+  own_.back()->shape = spec.shape;
   specs_.push_back(std::move(spec));
   return own_.back().get();
 }
@@ -69,13 +89,26 @@ void Module::Allocate(Device device, DType compute, bool trainable) {
   const DType master = AccDType(compute);
   Visit([&](Parameter& parameter, const Spec& spec) {
     const DType type = IsLarge(spec.kind) ? compute : master;
-    parameter.value = Tensor::Empty(spec.shape, type, device);
+    ParameterGroup* group = parameter.group.get();
+    if (group != nullptr && !group->value.defined()) {
+      group->value = Tensor::Empty(group->shape, type, device);
+      if (trainable) group->grad = Tensor::Zeros(group->shape, master, device);
+      group->var = trainable ? Var::Parameter(group->value, group->grad) : Var(group->value);
+    }
+    const auto rows = [&](const auto& all) {
+      return all.Rows(parameter.first_row, parameter.first_row + spec.shape[0]);
+    };
+    parameter.value =
+        group == nullptr ? Tensor::Empty(spec.shape, type, device) : rows(group->value);
     if (type == master) {
       parameter.master = parameter.value;
     } else if (trainable) {
       parameter.master = Tensor::Empty(spec.shape, master, device);
     }
-    if (trainable) {
+    if (group != nullptr) {
+      parameter.var = rows(group->var);
+      if (trainable) parameter.grad = rows(group->grad);
+    } else if (trainable) {
       parameter.grad = Tensor::Zeros(spec.shape, master, device);
       parameter.var = Var::Parameter(parameter.value, parameter.grad);
     } else {

@@ -13,21 +13,40 @@ namespace wyvern {
 // What a parameter is, for weight decay and for initialisation.
 enum class ParameterKind { kEmbedding, kMatrix, kConvolution, kNorm, kBias, kALog, kDtBias };
 
+struct ParameterGroup;
+
 // One trained tensor. The optimizer updates `master`; ops read `value`, which is the same tensor
 // when the compute type is the master's (CPU, and small parameters everywhere) and its bf16 copy
 // otherwise. Gradients gather in `grad`.
 struct Parameter {
   std::string name;  // "blocks.3.mixer.q_proj.weight"
   ParameterKind kind = ParameterKind::kMatrix;
+  Shape shape;
   Tensor value;   // compute type
   Tensor master;  // fp32 (fp64 in an fp64 model); undefined: a bf16 parameter that is not trained
   Tensor grad;    // like master; undefined when the model is not trained; read it as var.grad()
   Var var;        // value and grad on the tape
+  std::shared_ptr<ParameterGroup> group;  // null: alone
+  int64_t first_row = 0;                  // in the group
 
   // Copies the master into the value where they differ; after init, load or an outside change.
   void SyncValue() const;
+  // Zeroes the gradient as Var::ClearGrad does; that of the whole group if there is one.
+  void ClearGrad() const;
   // Sets master and value. `from` has the parameter's shape, any floating type and any device.
   void Assign(const Tensor& from) const;
+};
+
+// Parameters of one kind that lie one after another in memory, value and gradient, so that an op
+// can take them as one: rows of `shape`, in the order given. Each stays a parameter with its own
+// name.
+struct ParameterGroup {
+  Shape shape;
+  Tensor value, grad;
+  Var var;
+
+  // To be called before the parameters get their memory; they agree in all axes but the first.
+  static std::shared_ptr<ParameterGroup> Of(const std::vector<Parameter*>& parameters);
 };
 
 // Owns parameters and child modules by name. Forward functions are each module's own.

@@ -16,7 +16,14 @@ constexpr int64_t kLogitRows = 2048;
 struct MixerCost {
   double weights = 0;  // in products, per token
   double core = 0;     // FLOPs of one token's forward
-  double saved = 0;    // activation elements kept per token
+  // Activation elements kept per token: whatever is recomputed, unless outputs of passes over
+  // memory are, unless those of the input projections are.
+  double saved = 0, elementwise = 0, projections = 0;
+
+  double Kept(RecomputePolicy policy) const {
+    return saved + (policy < RecomputePolicy::kElementwise ? elementwise : 0) +
+           (policy < RecomputePolicy::kProjections ? projections : 0);
+  }
 };
 
 MixerCost CostOf(const DeltaMixerConfig& c, int64_t hidden) {
@@ -37,12 +44,14 @@ MixerCost CostOf(const DeltaMixerConfig& c, int64_t hidden) {
   if (c.output_gate != OutputGate::kNone) {
     const double rank = static_cast<double>(c.output_gate_rank);
     cost.weights += rank > 0 ? D * rank + rank * HV * V : D * HV * V;
-    cost.saved += rank + HV * V;
+    (rank > 0 ? cost.saved : cost.projections) += rank + HV * V;
   }
   cost.core = HV * (6 * K * V + 1.5 * C * (K + V) + C * C);
   // q, k, v before and after the convolution; the output before and after its norm; per chunk a
   // state and a triangular inverse.
-  cost.saved += 2 * (2 * H * K + HV * V) + 2 * HV * V + HV * (K * V / C + C);
+  cost.projections += 2 * H * K + HV * V;
+  cost.elementwise += 2 * H * K + HV * V + HV * V;
+  cost.saved += HV * V + HV * (K * V / C + C);
   return cost;
 }
 
@@ -88,11 +97,15 @@ MemoryEstimate EstimateMemory(const RunConfig& config) {
   double kept = 0, largest = 0;  // elements per token
   for (int64_t i = 0; i < model.num_layers; ++i) {
     // Two norms keep their input's sum and give an output; the MLP keeps gate, up and product.
-    const double block =
-        4 * D + 3 * I + CostOf(model.MixerOfLayer(i), model.hidden_size, config.data.seq_len).saved;
+    const MixerCost mixer = CostOf(model.MixerOfLayer(i), model.hidden_size, config.data.seq_len);
+    const RecomputePolicy policy = config.train.recompute;
+    const double block = 2 * D + 2 * I + mixer.Kept(policy) +
+                         (policy < RecomputePolicy::kElementwise ? 2 * D + I : 0);
     const bool recomputed = i < config.train.recompute_blocks;
     kept += recomputed ? 2 * D : block;
-    if (recomputed) largest = std::max(largest, block);
+    if (recomputed) {
+      largest = std::max(largest, 4 * D + 3 * I + mixer.Kept(RecomputePolicy::kNone));
+    }
   }
   kept += largest + 3 * D;
   const double tokens = static_cast<double>(config.train.micro_batch * config.data.seq_len);

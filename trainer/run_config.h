@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "autograd/tape.h"
 #include "layers/model_config.h"
 
 namespace wyvern {
@@ -65,11 +66,12 @@ struct DataSection {
 enum class NonFinitePolicy { kSkip, kStop };
 
 struct TrainSection {
-  int64_t steps = 0;             // exactly one of steps and tokens
-  int64_t tokens = 0;            // rounded up to whole steps
-  int64_t batch_tokens = 0;      // of one optimizer step; a multiple of micro_batch * seq_len
-  int64_t micro_batch = 1;       // sequences of one forward and backward
-  double grad_clip = 1.0;        // largest global norm of the gradient; 0: no clipping
+  int64_t steps = 0;         // exactly one of steps and tokens
+  int64_t tokens = 0;        // rounded up to whole steps
+  int64_t batch_tokens = 0;  // of one optimizer step; a multiple of micro_batch * seq_len
+  int64_t micro_batch = 1;   // sequences of one forward and backward
+  double grad_clip = 1.0;    // largest global norm of the gradient; 0: no clipping
+  RecomputePolicy recompute = RecomputePolicy::kNone;
   int64_t recompute_blocks = 0;  // blocks recomputed in backward instead of kept
   NonFinitePolicy nonfinite = NonFinitePolicy::kSkip;
 

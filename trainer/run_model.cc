@@ -20,13 +20,14 @@ absl::StatusOr<std::unique_ptr<Model>> CreateRunModel(const RunConfig& config) {
   ASSIGN_OR_RETURN(const Device device, RunDevice(config));
   SetOutOfMemoryAdvice(absl::StrCat(
       "lower train.micro_batch (now ", config.train.micro_batch, ") or data.seq_len (now ",
-      config.data.seq_len, "), raise train.recompute_blocks (now ", config.train.recompute_blocks,
-      " of ", config.model.num_layers,
+      config.data.seq_len, "), set train.recompute or raise train.recompute_blocks (now ",
+      config.train.recompute_blocks, " of ", config.model.num_layers,
       "), or take a smaller model; `wyvern config show` estimates the memory beforehand"));
   const DType compute =
       config.run.precision == PrecisionChoice::kBf16 ? DType::kBf16 : DType::kFloat32;
   std::unique_ptr<Model> model = Model::Create(config.model, device, compute);
   model->RecomputeBlocks(config.train.recompute_blocks);
+  model->SetRecompute(config.train.recompute);
   return model;
 }
 

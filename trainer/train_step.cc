@@ -45,7 +45,7 @@ StepResult TrainStep(Model* model, Optimizer* optimizer, absl::Span<const Batch>
   StepResult result;
   model->ZeroGradients();
   for (const DeviceBatch& batch : uploaded) {
-    Tape tape;
+    Tape tape(/*recording=*/true, model->recompute());
     const Var part = model->Loss(tape, batch.ids, batch.targets, batch.packing, denominator).loss;
     AddInto(device, loss.raw(), acc, part.value().raw(), part.value().dtype(), 1, ComputeStream());
     tape.Backward(part);

@@ -25,7 +25,7 @@ Batch TinyBatch(const ModelConfig& m) {
 
 double LossAndGradients(Model* model, const Batch& batch) {
   model->ZeroGradients();
-  Tape tape;
+  Tape tape(/*recording=*/true, model->recompute());
   const Var loss = model
                        ->Loss(tape, IdTensor(batch.ids), IdTensor(batch.targets),
                               Packing::FromDocuments(batch.cu_seqlens, Device::kCpu), 15)
@@ -110,22 +110,53 @@ TEST_P(TinyModelTest, GradientsMatchFiniteDifferences) {
 TEST_P(TinyModelTest, RecomputationChangesNoBit) {
   const auto model = Make(DType::kFloat32);
   const Batch batch = TinyBatch(model->config());
-  const auto run = [&](int64_t blocks) {
+  const auto run = [&](int64_t blocks, RecomputePolicy policy) {
     model->RecomputeBlocks(blocks);
+    model->SetRecompute(policy);
     std::vector<std::vector<float>> all = {
         {static_cast<float>(LossAndGradients(model.get(), batch))}};
     for (const Parameter* p : model->parameters()) all.push_back(p->var.grad().ToVector<float>());
     return all;
   };
-  const auto kept = run(0);
-  for (const int64_t blocks : {int64_t{1}, model->config().num_layers}) {
-    const auto recomputed = run(blocks);
+  const auto kept = run(0, RecomputePolicy::kNone);
+  for (const auto& [blocks, policy] :
+       {std::pair(int64_t{1}, RecomputePolicy::kNone),
+        std::pair(model->config().num_layers, RecomputePolicy::kNone),
+        std::pair(int64_t{0}, RecomputePolicy::kElementwise),
+        std::pair(int64_t{0}, RecomputePolicy::kProjections),
+        std::pair(int64_t{1}, RecomputePolicy::kProjections)}) {
+    const auto recomputed = run(blocks, policy);
     for (size_t i = 0; i < kept.size(); ++i) {
       EXPECT_EQ(std::memcmp(kept[i].data(), recomputed[i].data(), kept[i].size() * sizeof(float)),
                 0)
           << "of " << (i == 0 ? "loss" : model->parameters()[i - 1]->name);
     }
   }
+}
+
+TEST(Model, RecomputationKeepsLessForBackward) {
+  const auto model = Model::Create(TinyModelNamed("delta_net"), Device::kCpu, DType::kFloat32);
+  model->Initialize(3);
+  const Batch batch = TinyBatch(model->config());
+  const auto kept = [&](RecomputePolicy policy) {
+    const int64_t before = GetMemoryStats(Device::kCpu).current_bytes;
+    Tape tape(/*recording=*/true, policy);
+    model->Loss(tape, IdTensor(batch.ids), IdTensor(batch.targets),
+                Packing::FromDocuments(batch.cu_seqlens, Device::kCpu), 15);
+    return GetMemoryStats(Device::kCpu).current_bytes - before;
+  };
+  const ModelConfig& m = model->config();
+  const auto& mixer = std::get<DeltaMixerConfig>(m.MixerOfLayer(0));
+  const int64_t T = static_cast<int64_t>(batch.ids.size()), D = m.hidden_size;
+  const int64_t qk = 2 * mixer.num_heads * mixer.key_dim;
+  const int64_t v = mixer.num_heads * mixer.value_dim;
+  // Two norms, convolutions and gated norm, SwiGLU; then the projections to q, k, v and beta.
+  const int64_t elementwise = 2 * D + qk + 2 * v + m.IntermediateSize();
+  const int64_t projections = qk + v + mixer.num_heads;
+  const int64_t all = kept(RecomputePolicy::kNone);
+  const int64_t scale = T * m.num_layers * static_cast<int64_t>(sizeof(float));
+  EXPECT_EQ(all - kept(RecomputePolicy::kElementwise), scale * elementwise);
+  EXPECT_EQ(all - kept(RecomputePolicy::kProjections), scale * (elementwise + projections));
 }
 
 TEST_P(TinyModelTest, PackedDocumentsEqualEachAlone) {

@@ -74,6 +74,26 @@ TEST(Parameter, TheGpuDrawsTheSameInitialValues) {
   }
 }
 
+TEST(Parameter, MatricesOfOneInputLieOneAfterAnother) {
+  const auto model = Model::Create(HybridModel(), Device::kCpu, DType::kFloat32);
+  std::map<std::string, const Parameter*> all;
+  for (const Parameter* p : model->parameters()) all[p->name] = p;
+  const auto follows = [&](const std::string& first, const std::string& second) {
+    const Parameter *a = all.at(first), *b = all.at(second);
+    EXPECT_EQ(a->value.data<float>() + a->value.numel(), b->value.data<float>()) << second;
+    EXPECT_EQ(a->grad.data<float>() + a->grad.numel(), b->grad.data<float>()) << second;
+  };
+  follows("blocks.0.mixer.q_proj.weight", "blocks.0.mixer.k_proj.weight");
+  follows("blocks.0.mixer.k_conv.weight", "blocks.0.mixer.v_conv.weight");
+  follows("blocks.0.mlp.gate_proj.weight", "blocks.0.mlp.up_proj.weight");
+  follows("blocks.2.mixer.decay_proj.weight", "blocks.2.mixer.beta_proj.weight");
+  follows("blocks.4.mixer.v_proj.weight", "blocks.4.mixer.gate_down.weight");
+  Parameter a, b;
+  a.shape = {3, 4};
+  b.shape = {3, 5};
+  EXPECT_DEATH(ParameterGroup::Of({&a, &b}), "in a group with");
+}
+
 TEST(Parameter, InitialValuesFollowTheFamilies) {
   ModelConfig m = TinyModel(
       {DeltaMixerConfig{

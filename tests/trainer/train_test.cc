@@ -55,6 +55,19 @@ TEST_F(TrainTest, AccumulationRecomputationAndMaskingRun) {
   }
 }
 
+TEST_F(TrainTest, RecomputationChangesNoLoss) {
+  for (const char* policy : {"none", "elementwise", "projections"}) {
+    const ProcessResult result =
+        Train({"train.steps=3", "train.micro_batch=8", "schedule.warmup_steps=1",
+               absl::StrCat("train.recompute=", policy), "run.dir=" + Path(policy)});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const auto last = nlohmann::json::parse(Metrics(Path(policy)).at(3));
+    const auto kept = nlohmann::json::parse(Metrics(Path("none")).at(3));
+    EXPECT_EQ(last["loss"], kept["loss"]) << policy;
+    EXPECT_EQ(last["grad_norm"], kept["grad_norm"]) << policy;
+  }
+}
+
 // A rate at which the weights overflow within a few updates.
 const std::vector<std::string> kDiverging = {"schedule={type: constant, peak: 1e37}",
                                              "train.steps=6", "train.grad_clip=0"};
