@@ -1,0 +1,92 @@
+// The chunkwise gated delta rule on Hopper: what its passes share. bf16 inputs, key dim 64 or 128,
+// value dim 64, 128 or 256; everything else takes the general path (../gated_delta_rule.cuh, whose
+// notation this one keeps: chunks of up to 64 rows, G the running sum of log decays in a chunk
+// clamped to -20 per step, r the factor of the L2 norm, s the scale, A = (I + Diag(beta) M)^-1).
+//
+//   prepare       per chunk and value head: row factors, A, P; with a decay per channel also the
+//                 decayed operands
+//   scan          serial over a document's chunks, S^T in registers: either o, or (in the backward)
+//                 e and the S that enters each chunk
+//   reverse scan  serial in reverse, dS^T in registers: dv and the dS+ that leaves each chunk
+//   grad          per chunk and value head: dq, dk, dbeta, dg
+//   gate sums     dA_log, ddt_bias: the gates' sums over tokens in a fixed order
+//
+// With a decay per head or none, tensor cores are fed with the caller's q and k, and the factors of
+// a row are applied in fp32 to the other side. With one per channel the operands
+// r e^G q, r e^G k and r e^{G_C - G} k are stored by `prepare` and the factors of a row are 1.
+// |beta| is floored at kMinBeta, so that e / beta stands for r - M e without cancellation.
+#pragma once
+
+#include "kernels/cuda/gated_delta_rule.cuh"
+
+namespace wyvern::sm90 {
+
+using delta::Chunk;
+using delta::kMinLogDecay;
+
+constexpr int kChunk = 64;
+constexpr float kMinBeta = 1e-18f;
+
+// Row factors of a chunk and value head, 64 of each; those of rows beyond the chunk are zeros.
+enum RowFactor {
+  kQueryFactor,  // s r_q e^G       (per channel: s)
+  kKeyFactor,    // r_k e^G         (per channel: 1)
+  kBarFactor,    // r_k e^{G_C - G} (per channel: 1)
+  kBeta,
+  kQueryNorm,  // r_q
+  kKeyNorm,    // r_k
+  kGate,       // G; 0 unless the decay is per head
+  kNumRowFactors = 8,
+};
+
+struct Args {
+  int num_docs = 0, num_chunks = 0;
+  int64_t num_tokens = 0;
+  int heads = 0, value_heads = 0, group = 0;  // group = value_heads / heads
+  int key_dim = 0, value_dim = 0;
+  DeltaDecay decay = DeltaDecay::kNone;
+  float scale = 1;
+
+  const int* doc_chunks = nullptr;  // [N + 1] first chunk of each document
+  const Chunk* chunks = nullptr;    // [NC]
+  float* rows = nullptr;            // [NC, HV, kNumRowFactors, 64]
+  float* chunk_decay = nullptr;     // [NC, HV, K] e^{G_C}; null without decay
+  Bf16 *a_inv = nullptr, *p = nullptr;  // [NC, HV, 64, 64]; zero in rows and columns beyond the
+                                        // chunk, P (with s, norms and decays) above its diagonal
+  // Decay per channel only: [T, HV, K].
+  Bf16 *q_operand = nullptr, *k_operand = nullptr, *k_bar = nullptr;
+
+  Bf16* states = nullptr;    // [NC, HV, V, K] S^T entering the chunk
+  Bf16* e = nullptr;         // [T, HV, V]
+  Bf16* d_states = nullptr;  // [NC, HV, V, K] dS+^T leaving the chunk
+  Bf16* dv = nullptr;        // [T, HV, V] beta y
+
+  __host__ __device__ int key_blocks() const { return key_dim / 64; }
+  __host__ __device__ int64_t chunk_heads() const {
+    return static_cast<int64_t>(num_chunks) * value_heads;
+  }
+};
+
+// Fills rows, chunk_decay, a_inv, p and the operands. `operands_only`: rows, a_inv and p are there
+// already and only the operands (and chunk_decay) are wanted again; per channel only.
+void Prepare(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, bool operands_only,
+             cudaStream_t stream);
+
+// o [T, HV, V] and ht from S_0 = h0 ([N, HV, K, V] fp32 or null). Reads rows, chunk_decay, a_inv,
+// p and q, k, v or the operands.
+void ScanOutputs(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, Bf16* o, float* ht,
+                 cudaStream_t stream);
+// args.states and args.e.
+void ScanStates(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStream_t stream);
+
+// args.d_states, args.dv and dh0 from d_o [T, HV, V] and dht ([N, HV, K, V] fp32 or null).
+void ReverseScan(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
+                 const float* d_ht, float* d_h0, cudaStream_t stream);
+
+// dq, dk ([T, H, K], norm's backward and the sum over a group's value heads included), d_beta
+// [T, HV] of what `beta` holds, and dg, the gradient of each step's log decay ([T, HV] or [T, HV,
+// K] fp32; null without decay), from rows, p, a_inv, states, e, d_states, dv and d_o.
+void Grad(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o, Bf16* dq,
+          Bf16* dk, Bf16* d_beta, float* dg, cudaStream_t stream);
+
+}  // namespace wyvern::sm90
