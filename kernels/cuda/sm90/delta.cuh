@@ -9,7 +9,6 @@
 //                 e and the S that enters each chunk
 //   reverse scan  serial in reverse, dS^T in registers: dv and the dS+ that leaves each chunk
 //   grad          per chunk and value head: dq, dk, dbeta, dg
-//   gate sums     dA_log, ddt_bias: the gates' sums over tokens in a fixed order
 //
 // With a decay per head or none, tensor cores are fed with the caller's q and k, and the factors of
 // a row are applied in fp32 to the other side. With one per channel the operands
@@ -67,10 +66,12 @@ struct Args {
   }
 };
 
-// Fills rows, chunk_decay, a_inv, p and the operands. `operands_only`: rows, a_inv and p are there
-// already and only the operands (and chunk_decay) are wanted again; per channel only.
-void Prepare(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, bool operands_only,
-             cudaStream_t stream);
+// Fills rows, chunk_decay, a_inv and p. Without decay or with one per head.
+void PrepareHeads(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStream_t stream);
+// The same, and the operands, with a decay per channel. `operands_only`: rows, chunk_decay, a_inv
+// and p are there already and only the operands are wanted again.
+void PrepareChannels(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, bool operands_only,
+                     cudaStream_t stream);
 
 // o [T, HV, V] and ht from S_0 = h0 ([N, HV, K, V] fp32 or null). Reads rows, chunk_decay, a_inv,
 // p and q, k, v or the operands.
@@ -83,10 +84,15 @@ void ScanStates(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStre
 void ReverseScan(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
                  const float* d_ht, float* d_h0, cudaStream_t stream);
 
-// dq, dk ([T, H, K], norm's backward and the sum over a group's value heads included), d_beta
-// [T, HV] of what `beta` holds, and dg, the gradient of each step's log decay ([T, HV] or [T, HV,
-// K] fp32; null without decay), from rows, p, a_inv, states, e, d_states, dv and d_o.
-void Grad(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o, Bf16* dq,
-          Bf16* dk, Bf16* d_beta, float* dg, cudaStream_t stream);
+// dq, dk ([T, H, K], norm's backward and the sum over a group's value heads included) and d_beta
+// [T, HV] of what `beta` holds, from rows, chunk_decay, states, e, d_states, dv and d_o. dg is the
+// gradient of each step's log decay, [T, HV] fp32; null without decay.
+void GradHeads(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o, Bf16* dq,
+               Bf16* dk, Bf16* d_beta, float* dg, cudaStream_t stream);
+// The same with a decay per channel: d_gate [T, HV, K] of what `gate` holds, and the sums over
+// tokens d_a_log [HV] and d_dt_bias [HV, K], in a fixed order; each may be null.
+void GradChannels(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o, Bf16* dq,
+                  Bf16* dk, Bf16* d_beta, Bf16* d_gate, float* d_a_log, float* d_dt_bias,
+                  cudaStream_t stream);
 
 }  // namespace wyvern::sm90
