@@ -1,9 +1,6 @@
 // Entry points: choose the launch geometry, give every pass its buffers, run the passes.
-#include <vector>
-
-#include "absl/strings/str_cat.h"
 #include "kernels/cuda/gated_delta_rule.cuh"
-#include "kernels/runtime/allocator.h"
+#include "kernels/cuda/sm90/delta.cuh"
 
 namespace wyvern {
 namespace delta {
@@ -13,15 +10,6 @@ constexpr int64_t kMaxDim = 256;
 constexpr int64_t kMaxStepTokens = 8;  // beyond, chunks are faster than steps
 
 template <typename T>
-int64_t CountChunks(const GatedDeltaRuleInputs<T>& in) {
-  int64_t chunks = 0;
-  for (int64_t n = 0; n < in.num_docs; ++n) {
-    chunks += CeilDiv<int64_t>(in.cu_seqlens_host[n + 1] - in.cu_seqlens_host[n], kChunk);
-  }
-  return chunks;
-}
-
-template <typename T>
 int64_t LongestDocument(const GatedDeltaRuleInputs<T>& in) {
   int64_t longest = 0;
   for (int64_t n = 0; n < in.num_docs; ++n) {
@@ -29,19 +17,6 @@ int64_t LongestDocument(const GatedDeltaRuleInputs<T>& in) {
   }
   return longest;
 }
-
-// The buffers of one call.
-class Arena {
- public:
-  template <typename U>
-  void Allocate(U*& pointer, int64_t count) {
-    buffers_.emplace_back(Device::kCuda, static_cast<size_t>(count) * sizeof(U));
-    pointer = buffers_.back().template as<U>();
-  }
-
- private:
-  std::vector<Buffer> buffers_;
-};
 
 template <typename T>
 int64_t SquareElements(const Args<T>& a) {
@@ -58,7 +33,7 @@ void PlaceSquares(Args<T>& a, T* workspace, Arena& arena) {
 }
 
 template <typename T>
-Args<T> MakeArgs(const GatedDeltaRuleInputs<T>& in, const Config& config, Arena& arena) {
+Args<T> MakeArgs(const GatedDeltaRuleInputs<T>& in, Arena& arena) {
   CHECK(in.key_dim >= 1 && in.key_dim <= kMaxDim && in.value_dim >= 1 && in.value_dim <= kMaxDim,
         "gated_delta_rule: head dims 1 .. 256 on CUDA, got K ", in.key_dim, ", V ", in.value_dim);
   CHECK(in.num_value_heads % in.num_heads == 0, "gated_delta_rule: value heads ",
@@ -72,7 +47,7 @@ Args<T> MakeArgs(const GatedDeltaRuleInputs<T>& in, const Config& config, Arena&
   a.group = a.value_heads / a.heads;
   a.key_dim = static_cast<int>(in.key_dim);
   a.value_dim = static_cast<int>(in.value_dim);
-  a.key_blocks = config.key_blocks;
+  a.key_blocks = in.key_dim <= 64 ? 1 : in.key_dim <= 128 ? 2 : 4;
   a.value_blocks = static_cast<int>(CeilDiv<int64_t>(in.value_dim, kTile));
   a.decay = in.decay;
   a.scale = static_cast<float>(in.scale);
@@ -111,25 +86,23 @@ Args<T> MakeArgs(const GatedDeltaRuleInputs<T>& in, const Config& config, Arena&
   return a;
 }
 
+template <typename T>
+Path ChoosePath(const GatedDeltaRuleInputs<T>& in, bool has_gradient) {
+  if (!has_gradient && LongestDocument(in) <= kMaxStepTokens) return Path::kSteps;
+  if constexpr (kIsBf16<T>) {
+    if (sm90::Serves(in)) return Path::kHopper;
+  }
+  return Path::kChunks;
+}
+
 }  // namespace
-
-Config ChooseConfig(int64_t key_dim, int64_t longest_document, bool has_gradient) {
-  Config config;
-  config.steps = !has_gradient && longest_document <= kMaxStepTokens;
-  config.key_blocks = key_dim <= 64 ? 1 : key_dim <= 128 ? 2 : 4;
-  return config;
-}
-
-std::string ToString(const Config& config) {
-  if (config.steps) return "token by token, value tile 32";
-  return absl::StrCat("chunks of ", config.chunk, ", ", config.key_blocks,
-                      " blocks of 64 key channels, value tile ", config.value_tile);
-}
-
 }  // namespace delta
 
 template <typename Io>
 size_t GatedDeltaRuleWorkspaceBytes(CudaTag, const GatedDeltaRuleInputs<Io>& in) {
+  if constexpr (kIsBf16<Io>) {
+    if (sm90::Serves(in)) return sm90::WorkspaceBytes(in);
+  }
   return static_cast<size_t>(delta::CountChunks(in) * in.num_value_heads) * 3 * delta::kChunk *
          delta::kChunk * sizeof(Io);
 }
@@ -137,11 +110,13 @@ size_t GatedDeltaRuleWorkspaceBytes(CudaTag, const GatedDeltaRuleInputs<Io>& in)
 template <typename Io>
 void GatedDeltaRuleFwd(CudaTag, const GatedDeltaRuleFwdParams<Io>& p) {
   const cudaStream_t stream = ToStream(p.stream);
-  const delta::Config config =
-      delta::ChooseConfig(p.in.key_dim, delta::LongestDocument(p.in), p.workspace != nullptr);
-  if (config.steps) return delta::Steps(p, stream);
+  const delta::Path path = delta::ChoosePath(p.in, p.workspace != nullptr);
+  if (path == delta::Path::kSteps) return delta::Steps(p, stream);
+  if constexpr (kIsBf16<Io>) {
+    if (path == delta::Path::kHopper) return sm90::Forward(p, stream);
+  }
   delta::Arena arena;
-  delta::Args<Io> a = delta::MakeArgs(p.in, config, arena);
+  delta::Args<Io> a = delta::MakeArgs(p.in, arena);
   delta::PlaceSquares(a, static_cast<Io*>(p.workspace), arena);
   delta::Prologue(a, p.in, stream);
   delta::Intra(a, stream);
@@ -152,10 +127,13 @@ void GatedDeltaRuleFwd(CudaTag, const GatedDeltaRuleFwdParams<Io>& p) {
 template <typename Io>
 void GatedDeltaRuleBwd(CudaTag, const GatedDeltaRuleBwdParams<Io>& p) {
   const cudaStream_t stream = ToStream(p.stream);
-  const delta::Config config =
-      delta::ChooseConfig(p.in.key_dim, delta::LongestDocument(p.in), true);
+  if constexpr (kIsBf16<Io>) {
+    if (delta::ChoosePath(p.in, /*has_gradient=*/true) == delta::Path::kHopper) {
+      return sm90::Backward(p, stream);
+    }
+  }
   delta::Arena arena;
-  delta::Args<Io> a = delta::MakeArgs(p.in, config, arena);
+  delta::Args<Io> a = delta::MakeArgs(p.in, arena);
   // The workspace is only read; passes take it as they take their own buffers.
   delta::PlaceSquares(a, static_cast<Io*>(const_cast<void*>(p.workspace)), arena);
   delta::Prologue(a, p.in, stream);

@@ -28,10 +28,11 @@
 #pragma once
 
 #include <algorithm>
-#include <string>
+#include <vector>
 
 #include "kernels/cuda/tile_mma.cuh"
 #include "kernels/ops/gated_delta_rule.h"
+#include "kernels/runtime/allocator.h"
 
 namespace wyvern::delta {
 
@@ -84,15 +85,12 @@ struct Args {
   __host__ __device__ int value_pad() const { return value_blocks * kTile; }
 };
 
-// The launch geometry: a value that can be printed and tested.
-struct Config {
-  bool steps = false;      // token by token (short documents without gradient), else by chunks
-  int chunk = kChunk;      // rows per chunk
-  int key_blocks = 0;      // of 64 key channels: a template parameter of the serial passes
-  int value_tile = kTile;  // value columns per block in the serial passes
+// Which kernels serve a call.
+enum class Path {
+  kSteps,   // token by token: short documents without gradient
+  kChunks,  // by chunks, any GPU and size
+  kHopper,  // by chunks, sm90/delta.cuh
 };
-Config ChooseConfig(int64_t key_dim, int64_t longest_document, bool has_gradient);
-std::string ToString(const Config& config);
 
 // exp on operands: accurate for fp32, fast for what is then rounded to bf16.
 template <typename T>
@@ -150,6 +148,15 @@ __device__ __forceinline__ void StoreRest(T* to, TileAcc& acc, int64_t ld, int r
   });
 }
 
+// doc_chunks [N + 1] and chunks [num_chunks] of packed documents, from cu_seqlens on the device.
+void ListChunks(const int* cu_seqlens, int num_docs, int num_chunks, int* doc_chunks, Chunk* chunks,
+                cudaStream_t stream);
+// Gradients of the gate's inputs (each may be null) from dg, that of each step's log decay, whose
+// heads are padded to `padded_channels`.
+template <typename T>
+void GateGradients(const GatedDeltaRuleInputs<T>& in, const float* dg, int padded_channels,
+                   T* d_gate, float* d_a_log, float* d_dt_bias, cudaStream_t stream);
+
 // One pass each; all asynchronous on `stream`.
 template <typename T>
 void Prologue(const Args<T>& args, const GatedDeltaRuleInputs<T>& in, cudaStream_t stream);
@@ -169,6 +176,28 @@ void Epilogue(const Args<T>& args, const GatedDeltaRuleBwdParams<T>& p, cudaStre
 // The whole forward, one token after another.
 template <typename T>
 void Steps(const GatedDeltaRuleFwdParams<T>& p, cudaStream_t stream);
+
+// The buffers of one call.
+class Arena {
+ public:
+  template <typename U>
+  void Allocate(U*& pointer, int64_t count) {
+    buffers_.emplace_back(Device::kCuda, static_cast<size_t>(count) * sizeof(U));
+    pointer = buffers_.back().template as<U>();
+  }
+
+ private:
+  std::vector<Buffer> buffers_;
+};
+
+template <typename T>
+int64_t CountChunks(const GatedDeltaRuleInputs<T>& in) {
+  int64_t chunks = 0;
+  for (int64_t n = 0; n < in.num_docs; ++n) {
+    chunks += CeilDiv<int64_t>(in.cu_seqlens_host[n + 1] - in.cu_seqlens_host[n], kChunk);
+  }
+  return chunks;
+}
 
 // A kernel may use `bytes` of dynamic shared memory.
 template <class Kernel>

@@ -152,34 +152,45 @@ void Epilogue(const Args<T>& a, const GatedDeltaRuleBwdParams<T>& p, cudaStream_
                                                                     token_heads, p.d_beta);
     CUDA_CHECK_LAUNCH();
   }
-  const bool sums = p.d_a_log != nullptr || p.d_dt_bias != nullptr;
-  if (a.decay == DeltaDecay::kNone || (p.d_gate == nullptr && !sums)) return;
-  const bool per_head = a.decay == DeltaDecay::kPerHead;
-  const int channels = per_head ? 1 : a.key_dim;
-  const int64_t columns = static_cast<int64_t>(a.value_heads) * channels;
+  if (a.decay == DeltaDecay::kNone) return;
+  GateGradients(in, a.dg, a.decay == DeltaDecay::kPerHead ? 1 : a.key_pad(), p.d_gate, p.d_a_log,
+                p.d_dt_bias, stream);
+}
+
+template <typename T>
+void GateGradients(const GatedDeltaRuleInputs<T>& in, const float* dg, int padded_channels,
+                   T* d_gate, float* d_a_log, float* d_dt_bias, cudaStream_t stream) {
+  const bool sums = d_a_log != nullptr || d_dt_bias != nullptr;
+  if (d_gate == nullptr && !sums) return;
+  const int value_heads = static_cast<int>(in.num_value_heads);
+  const int channels = in.decay == DeltaDecay::kPerHead ? 1 : static_cast<int>(in.key_dim);
+  const int64_t columns = static_cast<int64_t>(value_heads) * channels;
   const GateTensors tensors = {.form = in.gate_form,
                                .lower_bound = static_cast<float>(in.lower_bound),
                                .a_log = in.a_log,
                                .dt_bias = in.dt_bias,
-                               .dg = a.dg,
-                               .value_heads = a.value_heads,
+                               .dg = dg,
+                               .value_heads = value_heads,
                                .channels = channels,
-                               .padded_channels = per_head ? 1 : a.key_pad()};
-  const int64_t slabs = std::clamp<int64_t>(a.num_tokens / kMinSlabRows, 1, kMaxSlabs);
+                               .padded_channels = padded_channels};
+  const int64_t slabs = std::clamp<int64_t>(in.num_tokens / kMinSlabRows, 1, kMaxSlabs);
   const Buffer partials(Device::kCuda, sums ? 2 * slabs * columns * sizeof(double) : 0);
   const dim3 grid(Blocks(columns), static_cast<unsigned>(slabs));
-  GateGradKernel<T><<<grid, kThreads, 0, stream>>>(tensors, in.gate, a.num_tokens,
-                                                   CeilDiv<int64_t>(a.num_tokens, slabs), p.d_gate,
+  GateGradKernel<T><<<grid, kThreads, 0, stream>>>(tensors, in.gate, in.num_tokens,
+                                                   CeilDiv<int64_t>(in.num_tokens, slabs), d_gate,
                                                    sums ? partials.as<double>() : nullptr);
   CUDA_CHECK_LAUNCH();
   if (!sums) return;
-  GateSumsKernel<<<static_cast<unsigned>(a.value_heads), kThreads, 0, stream>>>(
-      partials.as<double>(), static_cast<int>(slabs), a.value_heads, channels, p.d_a_log,
-      p.d_dt_bias);
+  GateSumsKernel<<<static_cast<unsigned>(value_heads), kThreads, 0, stream>>>(
+      partials.as<double>(), static_cast<int>(slabs), value_heads, channels, d_a_log, d_dt_bias);
   CUDA_CHECK_LAUNCH();
 }
 
 template void Epilogue(const Args<float>&, const GatedDeltaRuleBwdParams<float>&, cudaStream_t);
 template void Epilogue(const Args<Bf16>&, const GatedDeltaRuleBwdParams<Bf16>&, cudaStream_t);
+template void GateGradients(const GatedDeltaRuleInputs<float>&, const float*, int, float*, float*,
+                            float*, cudaStream_t);
+template void GateGradients(const GatedDeltaRuleInputs<Bf16>&, const float*, int, Bf16*, float*,
+                            float*, cudaStream_t);
 
 }  // namespace wyvern::delta

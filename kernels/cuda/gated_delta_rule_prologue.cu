@@ -165,14 +165,20 @@ unsigned Blocks(int64_t n) { return static_cast<unsigned>(CeilDiv<int64_t>(n, kT
 
 }  // namespace
 
+void ListChunks(const int* cu_seqlens, int num_docs, int num_chunks, int* doc_chunks, Chunk* chunks,
+                cudaStream_t stream) {
+  CountChunksKernel<<<1, 1024, 0, stream>>>(cu_seqlens, num_docs, doc_chunks);
+  CUDA_CHECK_LAUNCH();
+  if (num_chunks == 0) return;
+  ListChunksKernel<<<Blocks(num_chunks), kThreads, 0, stream>>>(cu_seqlens, doc_chunks, num_docs,
+                                                                num_chunks, chunks);
+  CUDA_CHECK_LAUNCH();
+}
+
 template <typename T>
 void Prologue(const Args<T>& a, const GatedDeltaRuleInputs<T>& in, cudaStream_t stream) {
-  CountChunksKernel<<<1, 1024, 0, stream>>>(in.cu_seqlens, a.num_docs, a.doc_chunks);
-  CUDA_CHECK_LAUNCH();
+  ListChunks(in.cu_seqlens, a.num_docs, a.num_chunks, a.doc_chunks, a.chunks, stream);
   if (a.num_chunks == 0) return;
-  ListChunksKernel<<<Blocks(a.num_chunks), kThreads, 0, stream>>>(
-      in.cu_seqlens, a.doc_chunks, a.num_docs, a.num_chunks, a.chunks);
-  CUDA_CHECK_LAUNCH();
   const dim3 norm_grid(Blocks(a.num_tokens * a.heads * kWarpSize), 2);
   // Args holds what later passes only read; buffers of this call's own are written here.
   T* const q_copy = a.q == in.q ? nullptr : const_cast<T*>(a.q);

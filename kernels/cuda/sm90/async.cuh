@@ -14,7 +14,8 @@ namespace wyvern::sm90 {
 using TensorMap = CUtensorMap;
 
 // Of x [tokens, heads, dim] bf16: tiles of 64 tokens and 64 elements of one head. Rows of one token
-// are `token_stride` elements apart (a multiple of 8; `x` is 16-byte aligned, dim a multiple of 64).
+// are `token_stride` elements apart (a multiple of 8; `x` is 16-byte aligned, dim a multiple of
+// 64).
 TensorMap MakeTokenMap(const Bf16* x, int64_t tokens, int64_t heads, int64_t dim,
                        int64_t token_stride);
 // Of x [rows, columns] bf16, contiguous, columns a multiple of 64: tiles of 64 rows and 64 columns.
@@ -41,10 +42,10 @@ __device__ __forceinline__ void Arrive(Barrier& barrier) {
 }
 // Arrives and announces `bytes` that copies will bring.
 __device__ __forceinline__ void ArriveExpecting(Barrier& barrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(
-                   SharedAddress(&barrier)),
-               "r"(bytes)
-               : "memory");
+  asm volatile(
+      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(SharedAddress(&barrier)),
+      "r"(bytes)
+      : "memory");
 }
 // Waits for the end of the barrier's phase of this parity (the first phase has parity 0).
 __device__ __forceinline__ void Wait(Barrier& barrier, int parity) {
@@ -95,8 +96,7 @@ __device__ __forceinline__ void CopyMatrix(Bf16* tile, const TensorMap& map, int
       : "memory");
 }
 // `bytes` (a multiple of 16) from global to shared memory, both 16-byte aligned.
-__device__ __forceinline__ void CopyBytes(void* to, const void* from, int bytes,
-                                          Barrier& barrier) {
+__device__ __forceinline__ void CopyBytes(void* to, const void* from, int bytes, Barrier& barrier) {
   asm volatile(
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];\n" ::
           "r"(SharedAddress(to)),

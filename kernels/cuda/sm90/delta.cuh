@@ -46,10 +46,10 @@ struct Args {
   DeltaDecay decay = DeltaDecay::kNone;
   float scale = 1;
 
-  const int* doc_chunks = nullptr;  // [N + 1] first chunk of each document
-  const Chunk* chunks = nullptr;    // [NC]
-  float* rows = nullptr;            // [NC, HV, kNumRowFactors, 64]
-  float* chunk_decay = nullptr;     // [NC, HV, K] e^{G_C}; null without decay
+  const int* doc_chunks = nullptr;      // [N + 1] first chunk of each document
+  const Chunk* chunks = nullptr;        // [NC]
+  float* rows = nullptr;                // [NC, HV, kNumRowFactors, 64]
+  float* chunk_decay = nullptr;         // [NC, HV, K] e^{G_C}; null without decay
   Bf16 *a_inv = nullptr, *p = nullptr;  // [NC, HV, 64, 64]; zero in rows and columns beyond the
                                         // chunk, P (with s, norms and decays) above its diagonal
   // Decay per channel only: [T, HV, K].
@@ -65,6 +65,12 @@ struct Args {
     return static_cast<int64_t>(num_chunks) * value_heads;
   }
 };
+
+// The op's entries. `Serves`: whether this GPU and the kernels here take these inputs.
+bool Serves(const GatedDeltaRuleInputs<Bf16>& in);
+size_t WorkspaceBytes(const GatedDeltaRuleInputs<Bf16>& in);
+void Forward(const GatedDeltaRuleFwdParams<Bf16>& p, cudaStream_t stream);
+void Backward(const GatedDeltaRuleBwdParams<Bf16>& p, cudaStream_t stream);
 
 // Fills rows, chunk_decay, a_inv and p. Without decay or with one per head.
 void PrepareHeads(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStream_t stream);

@@ -45,9 +45,7 @@ __device__ __forceinline__ uint32_t Pack(float low, float high) {
   return packed;
 }
 __device__ __forceinline__ float UnpackLow(uint32_t x) { return __uint_as_float(x << 16); }
-__device__ __forceinline__ float UnpackHigh(uint32_t x) {
-  return __uint_as_float(x & 0xffff0000u);
-}
+__device__ __forceinline__ float UnpackHigh(uint32_t x) { return __uint_as_float(x & 0xffff0000u); }
 
 // The accumulator, rounded, as a left operand of the same rows.
 __device__ __forceinline__ Fragment ToFragment(const Accumulator& x) {
@@ -108,10 +106,10 @@ template <bool kTranspose>
 __device__ __forceinline__ void StoreMatrices(Bf16* row, const uint32_t (&r)[4]) {
   const uint32_t address = SharedAddress(row);
   if constexpr (kTranspose) {
-    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};\n" ::"r"(
-                     address),
-                 "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
-                 : "memory");
+    asm volatile(
+        "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};\n" ::"r"(address),
+        "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+        : "memory");
   } else {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};\n" ::"r"(address),
                  "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
@@ -205,39 +203,37 @@ __device__ __forceinline__ void WaitProducts(Accumulators&... ready) {
   (Pin(ready), ...);
 }
 
-#define WYVERN_WGMMA_OUTPUTS(d)                                                                  \
-  "+f"(d.c[0][0]), "+f"(d.c[0][1]), "+f"(d.c[0][2]), "+f"(d.c[0][3]), "+f"(d.c[1][0]),           \
-      "+f"(d.c[1][1]), "+f"(d.c[1][2]), "+f"(d.c[1][3]), "+f"(d.c[2][0]), "+f"(d.c[2][1]),       \
-      "+f"(d.c[2][2]), "+f"(d.c[2][3]), "+f"(d.c[3][0]), "+f"(d.c[3][1]), "+f"(d.c[3][2]),       \
-      "+f"(d.c[3][3]), "+f"(d.c[4][0]), "+f"(d.c[4][1]), "+f"(d.c[4][2]), "+f"(d.c[4][3]),       \
-      "+f"(d.c[5][0]), "+f"(d.c[5][1]), "+f"(d.c[5][2]), "+f"(d.c[5][3]), "+f"(d.c[6][0]),       \
-      "+f"(d.c[6][1]), "+f"(d.c[6][2]), "+f"(d.c[6][3]), "+f"(d.c[7][0]), "+f"(d.c[7][1]),       \
+#define WYVERN_WGMMA_OUTPUTS(d)                                                            \
+  "+f"(d.c[0][0]), "+f"(d.c[0][1]), "+f"(d.c[0][2]), "+f"(d.c[0][3]), "+f"(d.c[1][0]),     \
+      "+f"(d.c[1][1]), "+f"(d.c[1][2]), "+f"(d.c[1][3]), "+f"(d.c[2][0]), "+f"(d.c[2][1]), \
+      "+f"(d.c[2][2]), "+f"(d.c[2][3]), "+f"(d.c[3][0]), "+f"(d.c[3][1]), "+f"(d.c[3][2]), \
+      "+f"(d.c[3][3]), "+f"(d.c[4][0]), "+f"(d.c[4][1]), "+f"(d.c[4][2]), "+f"(d.c[4][3]), \
+      "+f"(d.c[5][0]), "+f"(d.c[5][1]), "+f"(d.c[5][2]), "+f"(d.c[5][3]), "+f"(d.c[6][0]), \
+      "+f"(d.c[6][1]), "+f"(d.c[6][2]), "+f"(d.c[6][3]), "+f"(d.c[7][0]), "+f"(d.c[7][1]), \
       "+f"(d.c[7][2]), "+f"(d.c[7][3])
-#define WYVERN_WGMMA_OPCODE                                                                       \
-  "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "                                         \
-  "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"                                       \
+#define WYVERN_WGMMA_OPCODE                                 \
+  "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "   \
+  "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15," \
   "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, "
 
 // d (+)= A B over one inner step of 16; `accumulate` 0 overwrites d.
 template <Major kB>
 __device__ __forceinline__ void ProductStep(Accumulator& d, const uint32_t (&a)[4], uint64_t b,
                                             int accumulate) {
-  asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n" WYVERN_WGMMA_OPCODE
-      "{%32,%33,%34,%35}, %36, p, 1, 1, %38;\n}\n"
-      : WYVERN_WGMMA_OUTPUTS(d)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate),
-        "n"(kB == Major::kOuter ? 1 : 0));
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n" WYVERN_WGMMA_OPCODE
+               "{%32,%33,%34,%35}, %36, p, 1, 1, %38;\n}\n"
+               : WYVERN_WGMMA_OUTPUTS(d)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate),
+                 "n"(kB == Major::kOuter ? 1 : 0));
 }
 template <Major kA, Major kB>
 __device__ __forceinline__ void ProductStep(Accumulator& d, uint64_t a, uint64_t b,
                                             int accumulate) {
-  asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n" WYVERN_WGMMA_OPCODE
-      "%32, %33, p, 1, 1, %35, %36;\n}\n"
-      : WYVERN_WGMMA_OUTPUTS(d)
-      : "l"(a), "l"(b), "r"(accumulate), "n"(kA == Major::kOuter ? 1 : 0),
-        "n"(kB == Major::kOuter ? 1 : 0));
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n" WYVERN_WGMMA_OPCODE
+               "%32, %33, p, 1, 1, %35, %36;\n}\n"
+               : WYVERN_WGMMA_OUTPUTS(d)
+               : "l"(a), "l"(b), "r"(accumulate), "n"(kA == Major::kOuter ? 1 : 0),
+                 "n"(kB == Major::kOuter ? 1 : 0));
 }
 #undef WYVERN_WGMMA_OUTPUTS
 #undef WYVERN_WGMMA_OPCODE

@@ -1,0 +1,128 @@
+// The serial pass in reverse, in the notation of delta.cuh; every matrix is held transposed. With
+// dS+ the gradient of the state that leaves the chunk:
+//
+//   de = P^T dO + kbar dS+      y = A^T de      dv = beta y
+//   dS = Diag(e^{G_C}) dS+ + s (e^G q)^T dO - (e^G k)^T dv
+#include "kernels/cuda/sm90/delta_scan.cuh"
+
+namespace wyvern::sm90 {
+namespace {
+
+template <int kKeyBlocks, int kGroups>
+__global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
+    ReverseScanKernel(const __grid_constant__ ScanMaps maps, const __grid_constant__ ScanParams p) {
+  extern __shared__ __align__(1024) unsigned char shared[];
+  const ScanBlock block = EnterScan<kGroups>(p, shared);
+  const int group = static_cast<int>(threadIdx.x) / kWarpgroupThreads;
+  if (group == kGroups) {
+    LowerRegisters<24>();
+    if (threadIdx.x % kWarpgroupThreads == 0) {
+      Produce<kKeyBlocks, kGroups, ScanKind::kReverse>(maps, p, block);
+    }
+  } else {
+    RaiseRegisters<kScanRegisters<kGroups>>();
+    const ScanLayout& layout = p.layout;
+    const int value0 = (block.part * kGroups + group) * kTile;
+    Bf16* const staging = block.tiles + (layout.staging + group * kKeyBlocks) * kTileElements;
+    Accumulator d_state[kKeyBlocks];
+    LoadState(d_state, p, block, value0);
+    Ring ring{layout.stages};
+    for (int c = block.end - 1; c >= block.begin; --c, ring.Advance()) {
+      const Chunk chunk = p.a.chunks[c];
+      Bf16* const stage = block.Stage(layout, ring);
+      Bf16* const s_value = stage + (layout.value + group) * kTileElements;
+      const float* const factors = block.Small(ring);
+      Fragment ds[kKeyBlocks];
+#pragma unroll
+      for (int kb = 0; kb < kKeyBlocks; ++kb) ds[kb] = ToFragment(d_state[kb]);
+      Wait(block.full[ring.place], ring.full_parity());
+      if (chunk.rows < kChunk) ClearTail<kGroups>(layout, stage, chunk.rows);
+
+      // kbar dS+
+      Accumulator de;
+      ProductFence();
+      Product<Major::kInner, Sum::kOverwrite>(de, ds[0], stage + layout.bar * kTileElements);
+      if constexpr (kKeyBlocks == 2) {
+        Product<Major::kInner, Sum::kAdd>(de, ds[1], stage + (layout.bar + 1) * kTileElements);
+      }
+      CommitProducts();
+      const int row = static_cast<int>(
+          (static_cast<int64_t>(c) * p.a.value_heads + block.hv) * p.a.value_dim + value0);
+      SaveState<kKeyBlocks>(maps, ds, staging, group, row);
+      const Fragment d_o = LoadFragment<true>(s_value);
+      if (p.has_decay) {
+#pragma unroll
+        for (int kb = 0; kb < kKeyBlocks; ++kb) {
+          ScaleColumns(d_state[kb], factors + 4 * kChunk + kb * kTile);
+        }
+      }
+      WaitProducts<0>(de);
+      ScaleColumns(de, factors + kBarFactor * kChunk);
+      const Fragment d_o_scaled = ScaledFragment(d_o, factors + kQueryFactor * kChunk);
+      ProductFence();
+      Product<Major::kOuter, Sum::kAdd>(de, d_o, stage + layout.scores * kTileElements);
+      CommitProducts();
+#pragma unroll
+      for (int kb = 0; kb < kKeyBlocks; ++kb) {
+        Product<Major::kOuter, Sum::kAdd>(d_state[kb], d_o_scaled,
+                                          stage + (layout.query + kb) * kTileElements);
+      }
+      CommitProducts();
+      WaitProducts<1>(de);
+      const Fragment de_rounded = ToFragment(de);
+      Accumulator y;
+      ProductFence();
+      Product<Major::kOuter, Sum::kOverwrite>(y, de_rounded,
+                                              stage + layout.inverse * kTileElements);
+      CommitProducts();
+      WaitProducts<0>(y);
+      ScaleColumns(y, factors + kBeta * kChunk);
+      const Fragment dv = ToFragment(y);
+      ForEachPair(y, [&](int, int, int, int column, float& x0, float& x1) {
+        const float2 key = *reinterpret_cast<const float2*>(factors + kKeyFactor * kChunk + column);
+        x0 *= -key.x;
+        x1 *= -key.y;
+      });
+      const Fragment dv_scaled = ToFragment(y);
+      ProductFence();
+#pragma unroll
+      for (int kb = 0; kb < kKeyBlocks; ++kb) {
+        Product<Major::kOuter, Sum::kAdd>(d_state[kb], dv_scaled,
+                                          stage + (layout.key + kb) * kTileElements);
+      }
+      CommitProducts();
+      SaveRows(p, block, dv, s_value, group, value0, chunk);
+      if constexpr (kKeyBlocks == 2) {
+        WaitProducts<0>(d_state[0], d_state[1]);
+      } else {
+        WaitProducts<0>(d_state[0]);
+      }
+      Release(block.empty[ring.place]);
+    }
+    StoreState(d_state, p, block, value0);
+    WaitStores<0>();
+  }
+}
+
+}  // namespace
+
+void ReverseScan(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
+                 const float* d_ht, float* d_h0, cudaStream_t stream) {
+  if (args.num_docs == 0) return;
+  const int groups = ScanGroups(args);
+  ScanParams p = MakeScanParams(args, ScanKind::kReverse, groups);
+  p.first = d_ht;
+  p.last = d_h0;
+  p.rows_out = args.dv;
+  ScanMaps maps = MakeScanMaps(args, in, d_o);
+  maps.states = MakeMatrixMap(args.d_states, args.chunk_heads() * args.value_dim, args.key_dim);
+  DispatchScan(args, groups, [&](auto key_blocks, auto num_groups) {
+    constexpr int kKeyBlocks = decltype(key_blocks)::value, kGroups = decltype(num_groups)::value;
+    delta::AllowSharedMemory(ReverseScanKernel<kKeyBlocks, kGroups>, p.layout.bytes);
+    ReverseScanKernel<kKeyBlocks, kGroups>
+        <<<ScanBlocks(args, groups), kScanThreads<kGroups>, p.layout.bytes, stream>>>(maps, p);
+    CUDA_CHECK_LAUNCH();
+  });
+}
+
+}  // namespace wyvern::sm90
