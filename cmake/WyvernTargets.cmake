@@ -21,10 +21,14 @@ function(wyvern_library NAME)
   wyvern_warnings(${NAME})
 endfunction()
 
-# wyvern_tests(PREFIX DEPENDS...) makes one GoogleTest program of the *_test.cc in the current
-# folder and below; its tests are registered with CTest one by one.
+# wyvern_tests(PREFIX DEPENDS...) makes one GoogleTest program of the *_test.cc (and with CUDA
+# *_test.cu) in the current folder and below; its tests are registered with CTest one by one.
 function(wyvern_tests PREFIX)
   file(GLOB_RECURSE SOURCES CONFIGURE_DEPENDS *_test.cc)
+  if(WYVERN_CUDA)
+    file(GLOB_RECURSE CUDA_SOURCES CONFIGURE_DEPENDS *_test.cu)
+    list(APPEND SOURCES ${CUDA_SOURCES})
+  endif()
   if(NOT SOURCES)
     return()
   endif()

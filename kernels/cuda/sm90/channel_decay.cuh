@@ -1,0 +1,141 @@
+// Log decays per channel of a chunk, as every warp of a warpgroup holds them: for its 16 rows, the
+// running sums L in base 2 within those rows, in the layout of a left operand (Fragment).
+//
+// G = base + L, base the sum over the warp's preceding rows. All that a product within the chunk
+// needs follows from L, with exponents bounded by 80 / ln 2 since a step is clamped to -20:
+//   E = 2^L and B = 2^(L_15 - L)         between blocks of 16 rows: row i of block I, column j of
+//                                        block J < I: E_i 2^(sum of the blocks between) B_j
+//   D = 2^(a - L), R = 2^(L - a)         within a block: columns in two halves of 8, each around
+//                                        the L of its fifth row, a; R also for later rows
+#pragma once
+
+#include "kernels/cuda/gated_delta_rule_gates.cuh"
+#include "kernels/cuda/sm90/delta.cuh"
+#include "kernels/cuda/sm90/wgmma.cuh"
+
+namespace wyvern::sm90 {
+
+constexpr float kLog2E = 1.4426950408889634f;
+
+__device__ __forceinline__ float Exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ __forceinline__ float Log2(float x) {
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// What a value head's gates have in common.
+struct GateRate {
+  float rate;         // exp(a_log)
+  float lower_bound;  // in base 2
+};
+__device__ __forceinline__ GateRate GateRateOf(const GatedDeltaRuleInputs<Bf16>& in, int hv) {
+  return {in.a_log == nullptr ? 1.f : expf(in.a_log[hv]),
+          static_cast<float>(in.lower_bound) * kLog2E};
+}
+
+// log2(1 + e^x) for z = x log2(e).
+__device__ __forceinline__ float Softplus2(float z) {
+  const float y = Exp2(z);
+  const float small = y * fmaf(y, fmaf(y, kLog2E / 3.f, -kLog2E / 2.f), kLog2E);
+  return z > 20.f * kLog2E ? z : y < 0.015625f ? small : Log2(1.f + y);
+}
+
+// The log decay of one step in base 2, not clamped; x is the gate plus its bias. A rate of 0 gives
+// 0.
+template <DeltaGate kForm>
+__device__ __forceinline__ float LogDecay2(float x, const GateRate& gate) {
+  if constexpr (kForm == DeltaGate::kLogDecay) return x * kLog2E;
+  if constexpr (kForm == DeltaGate::kSoftplus) return -gate.rate * Softplus2(x * kLog2E);
+  return __fdividef(gate.lower_bound, 1.f + Exp2(-gate.rate * x * kLog2E));
+}
+
+// The lower triangle of ones, 16 x 16, as a left operand.
+__device__ __forceinline__ void MakeTriangle(uint32_t (&ones)[4]) {
+  const int row = LaneId() / 4, column = 2 * (LaneId() % 4);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int r = row + 8 * (i % 2), c = column + 8 * (i / 2);
+    ones[i] = (c <= r ? 0x3f80u : 0u) | (c + 1 <= r ? 0x3f800000u : 0u);
+  }
+}
+
+// sums = L of 16 channels: parts of 8 channels, as accumulators. `tile` holds the raw gates,
+// `block` the place of the channels in it, `bias` theirs. Rows from `rows` on take no step. Steps
+// are split into two bf16 terms, so the sums are good to 2^-17.
+template <DeltaGate kForm>
+__device__ __forceinline__ void RunningSums(float (&sums)[2][4], const Bf16* tile, int block,
+                                            const float* bias, const GateRate& gate, int rows,
+                                            const uint32_t (&ones)[4]) {
+  const int row = 16 * WarpOfGroup() + 2 * (LaneId() % 4);
+  uint32_t raw[4], high[4], low[4];
+  // Transposed: of each register the rows are row + 8 (m % 2) and the next, the channel that of
+  // lane / 4.
+  LoadMatrices<true>(raw, BlockRow<false>(const_cast<Bf16*>(tile), block));
+#pragma unroll
+  for (int m = 0; m < 4; ++m) {
+    const float channel_bias =
+        kForm == DeltaGate::kLogDecay ? 0.f : bias[8 * (m / 2) + LaneId() / 4];
+    float step[2] = {UnpackLow(raw[m]), UnpackHigh(raw[m])};
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const float x = LogDecay2<kForm>(step[e] + channel_bias, gate);
+      step[e] = row + 8 * (m % 2) + e < rows ? fmaxf(x, kMinLogDecay * kLog2E) : 0.f;
+    }
+    high[m] = Pack(step[0], step[1]);
+    low[m] = Pack(step[0] - UnpackLow(high[m]), step[1] - UnpackHigh(high[m]));
+  }
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) sums[n][e] = 0.f;
+    MmaBf16(sums[n], ones, low[2 * n], low[2 * n + 1]);
+    MmaBf16(sums[n], ones, high[2 * n], high[2 * n + 1]);
+  }
+}
+
+// Of the pair of channels that a thread holds in a part of 8: L of the two anchors' rows and of the
+// last row.
+struct Anchors {
+  float first[2], second[2], last[2];
+};
+__device__ __forceinline__ Anchors AnchorsOf(const float (&sums)[4]) {
+  const int lane = LaneId() % 4;
+  Anchors a;
+#pragma unroll
+  for (int e = 0; e < 2; ++e) {
+    a.first[e] = __shfl_sync(0xffffffffu, sums[e], 16 + lane);
+    a.second[e] = __shfl_sync(0xffffffffu, sums[2 + e], 16 + lane);
+    a.last[e] = __shfl_sync(0xffffffffu, sums[2 + e], 28 + lane);
+  }
+  return a;
+}
+
+// r of rows lane / 4 and lane / 4 + 8 of the warp, from a row's tiles; 1 without norm.
+template <int kKeyBlocks>
+__device__ __forceinline__ void RowNorms(float (&r)[2], const Bf16* tiles, bool l2_norm) {
+  float sum[2] = {0.f, 0.f};
+#pragma unroll
+  for (int step = 0; step < 4 * kKeyBlocks; ++step) {
+    uint32_t x[4];
+    LoadMatrices<false>(
+        x, BlockRow<false>(const_cast<Bf16*>(tiles) + step / 4 * kTileElements, step % 4));
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float low = UnpackLow(x[i]), high = UnpackHigh(x[i]);
+      sum[i % 2] = fmaf(low, low, fmaf(high, high, sum[i % 2]));
+    }
+  }
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 1);
+    sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 2);
+    r[half] = l2_norm ? rsqrtf(sum[half] + delta::kNormEps) : 1.f;
+  }
+}
+
+}  // namespace wyvern::sm90
