@@ -38,52 +38,57 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
       Wait(block.full[ring.place], ring.full_parity());
       if (chunk.rows < kChunk) ClearTail<kGroups>(layout, stage, chunk.rows);
 
-      // kbar dS+
-      Accumulator de;
+      // kbar dS+ and P^T dO, then half of (e^G q)^T dO while they are joined.
+      const Fragment d_o = LoadFragment<true>(s_value);
+      Accumulator de, de_scores;
       ProductFence();
       Product<Major::kInner, Sum::kOverwrite>(de, ds[0], stage + layout.bar * kTileElements);
       if constexpr (kKeyBlocks == 2) {
         Product<Major::kInner, Sum::kAdd>(de, ds[1], stage + (layout.bar + 1) * kTileElements);
       }
+      Product<Major::kOuter, Sum::kOverwrite>(de_scores, d_o,
+                                              stage + layout.scores * kTileElements);
       CommitProducts();
-      const int row = static_cast<int>(
-          (static_cast<int64_t>(c) * p.a.value_heads + block.hv) * p.a.value_dim + value0);
-      SaveState<kKeyBlocks>(maps, ds, staging, group, row);
-      const Fragment d_o = LoadFragment<true>(s_value);
+      SaveState<kKeyBlocks>(maps, ds, staging, group, StateRow(p, block, c, value0));
       if (p.has_decay) {
 #pragma unroll
         for (int kb = 0; kb < kKeyBlocks; ++kb) {
-          ScaleColumns(d_state[kb], factors + 4 * kChunk + kb * kTile);
+          ScaleColumns(d_state[kb], LoadFactors(factors + 4 * kChunk + kb * kTile));
         }
       }
-      WaitProducts<0>(de);
-      ScaleColumns(de, factors + kBarFactor * kChunk);
-      const Fragment d_o_scaled = ScaledFragment(d_o, factors + kQueryFactor * kChunk);
+      const Fragment d_o_scaled = ScaledFragment(d_o, LoadFactors(factors + kQueryFactor * kChunk));
       ProductFence();
-      Product<Major::kOuter, Sum::kAdd>(de, d_o, stage + layout.scores * kTileElements);
+      Product<Major::kOuter, Sum::kAdd>(d_state[0], d_o_scaled,
+                                        stage + layout.query * kTileElements);
       CommitProducts();
+      const ColumnFactors bar = LoadFactors(factors + kBarFactor * kChunk);
+      WaitProducts<1>(de, de_scores);
+      ScaleColumns(de, bar);
 #pragma unroll
-      for (int kb = 0; kb < kKeyBlocks; ++kb) {
-        Product<Major::kOuter, Sum::kAdd>(d_state[kb], d_o_scaled,
-                                          stage + (layout.query + kb) * kTileElements);
+      for (int n = 0; n < 8; ++n) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) de.c[n][e] += de_scores.c[n][e];
       }
-      CommitProducts();
-      WaitProducts<1>(de);
       const Fragment de_rounded = ToFragment(de);
       Accumulator y;
       ProductFence();
       Product<Major::kOuter, Sum::kOverwrite>(y, de_rounded,
                                               stage + layout.inverse * kTileElements);
       CommitProducts();
-      WaitProducts<0>(y);
-      ScaleColumns(y, factors + kBeta * kChunk);
-      const Fragment dv = ToFragment(y);
-      ForEachPair(y, [&](int, int, int, int column, float& x0, float& x1) {
-        const float2 key = *reinterpret_cast<const float2*>(factors + kKeyFactor * kChunk + column);
-        x0 *= -key.x;
-        x1 *= -key.y;
-      });
-      const Fragment dv_scaled = ToFragment(y);
+      if constexpr (kKeyBlocks == 2) {
+        Product<Major::kOuter, Sum::kAdd>(d_state[1], d_o_scaled,
+                                          stage + (layout.query + 1) * kTileElements);
+      }
+      CommitProducts();
+      const ColumnFactors beta = LoadFactors(factors + kBeta * kChunk);
+      ColumnFactors key = LoadFactors(factors + kKeyFactor * kChunk);
+#pragma unroll
+      for (int n = 0; n < 8; ++n) {
+        key.f[n].x *= -beta.f[n].x;
+        key.f[n].y *= -beta.f[n].y;
+      }
+      WaitProducts<1>(y);
+      const Fragment dv_scaled = ScaledFragment(y, key);
       ProductFence();
 #pragma unroll
       for (int kb = 0; kb < kKeyBlocks; ++kb) {
@@ -91,7 +96,7 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
                                           stage + (layout.key + kb) * kTileElements);
       }
       CommitProducts();
-      SaveRows(p, block, dv, s_value, group, value0, chunk);
+      SaveRows(p, block, ScaledFragment(y, beta), s_value, group, value0, chunk);
       if constexpr (kKeyBlocks == 2) {
         WaitProducts<0>(d_state[0], d_state[1]);
       } else {

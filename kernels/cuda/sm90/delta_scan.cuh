@@ -19,7 +19,7 @@ enum class ScanKind { kOutputs, kStates, kReverse };
 struct ScanLayout {
   int stages = 0, tiles = 0;
   int key = 0, bar = 0, query = -1, value = 0, inverse = 0, scores = -1;
-  int staging = 0;   // tile index, from the start of shared memory, of the state's way out
+  int staging = 0;   // tile index, from the start of shared memory, of what is on its way out
   int small = 0;     // byte offset of the first stage's factors
   int barriers = 0;  // byte offset
   int bytes = 0;
@@ -179,6 +179,13 @@ __device__ __forceinline__ void StoreState(Accumulator (&x)[kKeyBlocks], const S
   }
 }
 
+// First row of a warpgroup's tiles in maps.states.
+__device__ __forceinline__ int StateRow(const ScanParams& p, const ScanBlock& block, int c,
+                                        int value0) {
+  return static_cast<int>((static_cast<int64_t>(c) * p.a.value_heads + block.hv) * p.a.value_dim +
+                          value0);
+}
+
 // Starts the copy of a warpgroup's state tiles to row `row` of maps.states.
 template <int kKeyBlocks>
 __device__ __forceinline__ void SaveState(const ScanMaps& maps, const Fragment (&x)[kKeyBlocks],
@@ -199,8 +206,8 @@ __device__ __forceinline__ void SaveState(const ScanMaps& maps, const Fragment (
   }
 }
 
-// rows_out[token][hv][value0 ..] = x^T by way of `tile`, of which each warp overwrites only what it
-// alone has read.
+// rows_out[token][hv][value0 ..] = x^T by way of `tile`: one of the warpgroup's own, or the stage's
+// value tile, of which each warp overwrites only what it alone has read.
 __device__ __forceinline__ void SaveRows(const ScanParams& p, const ScanBlock& block,
                                          const Fragment& x, Bf16* tile, int group, int value0,
                                          const Chunk& chunk) {
@@ -220,38 +227,52 @@ __device__ __forceinline__ void SaveRows(const ScanParams& p, const ScanBlock& b
   FenceSharedWrites();  // the copy engine writes this tile next
 }
 
-// x(i, j) *= factors[j] for the columns of a 64-wide block.
-__device__ __forceinline__ void ScaleColumns(Accumulator& x, const float* factors) {
-  ForEachPair(x, [&](int, int, int, int column, float& x0, float& x1) {
-    const float2 f = *reinterpret_cast<const float2*>(factors + column);
-    x0 *= f.x;
-    x1 *= f.y;
-  });
-}
-// x with columns times factors, rounded.
-__device__ __forceinline__ Fragment ScaledFragment(const Accumulator& x, const float* factors) {
-  Fragment f;
-  const int column = 2 * (LaneId() % 4);
+// The factors of a thread's 16 columns in a 64-wide block. Read before a wait for products, so that
+// the reads and the products overlap.
+struct ColumnFactors {
+  float2 f[8];
+};
+__device__ __forceinline__ ColumnFactors LoadFactors(const float* factors) {
+  ColumnFactors x;
 #pragma unroll
   for (int n = 0; n < 8; ++n) {
-    const float2 s = *reinterpret_cast<const float2*>(factors + column + 8 * n);
+    x.f[n] = *reinterpret_cast<const float2*>(factors + 2 * (LaneId() % 4) + 8 * n);
+  }
+  return x;
+}
+
+// x(i, j) *= factors[j]
+__device__ __forceinline__ void ScaleColumns(Accumulator& x, const ColumnFactors& factors) {
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) x.c[n][e] *= e % 2 == 0 ? factors.f[n].x : factors.f[n].y;
+  }
+}
+// x with columns times factors, rounded.
+__device__ __forceinline__ Fragment ScaledFragment(const Accumulator& x,
+                                                   const ColumnFactors& factors) {
+  Fragment f;
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      f.r[n / 2][2 * (n % 2) + half] = Pack(x.c[n][2 * half] * s.x, x.c[n][2 * half + 1] * s.y);
+      f.r[n / 2][2 * (n % 2) + half] =
+          Pack(x.c[n][2 * half] * factors.f[n].x, x.c[n][2 * half + 1] * factors.f[n].y);
     }
   }
   return f;
 }
-__device__ __forceinline__ Fragment ScaledFragment(const Fragment& x, const float* factors) {
+__device__ __forceinline__ Fragment ScaledFragment(const Fragment& x,
+                                                   const ColumnFactors& factors) {
   Fragment f;
-  const int column = 2 * (LaneId() % 4);
 #pragma unroll
   for (int n = 0; n < 8; ++n) {
-    const float2 s = *reinterpret_cast<const float2*>(factors + column + 8 * n);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const uint32_t pair = x.r[n / 2][2 * (n % 2) + half];
-      f.r[n / 2][2 * (n % 2) + half] = Pack(UnpackLow(pair) * s.x, UnpackHigh(pair) * s.y);
+      f.r[n / 2][2 * (n % 2) + half] =
+          Pack(UnpackLow(pair) * factors.f[n].x, UnpackHigh(pair) * factors.f[n].y);
     }
   }
   return f;

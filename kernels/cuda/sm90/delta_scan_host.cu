@@ -34,7 +34,7 @@ ScanLayout MakeScanLayout(const Args& args, ScanKind kind, int groups) {
   layout.value = take(groups);
   layout.inverse = take(1);
   if (kind != ScanKind::kStates) layout.scores = take(1);
-  const int staging = kind == ScanKind::kOutputs ? 0 : groups * key_blocks;
+  const int staging = groups * (kind == ScanKind::kOutputs ? 1 : key_blocks);
   const auto bytes = [&](int stages) {
     return (stages * layout.tiles + staging) * kTileBytes +
            stages * (kSmallFloats * static_cast<int>(sizeof(float)) +
