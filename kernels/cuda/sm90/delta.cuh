@@ -10,6 +10,12 @@
 //   reverse scan  serial in reverse, dS^T in registers: dv and the dS+ that leaves each chunk
 //   grad          per chunk and value head: dq, dk, dbeta, dg
 //
+// Where documents are too few to fill the GPU they are cut into spans of chunks, which the serial
+// passes then walk in parallel. A span maps the state that enters it to Phi S + E: E is its scan
+// from 0, Phi that of the identity with v = 0. Both come from one more scan, and are combined,
+// exactly but for rounding, into the state that enters each span; backward, dS becomes Phi^T dS + F
+// likewise.
+//
 // With a decay per head or none, tensor cores are fed with the caller's q and k, and the factors of
 // a row are applied in fp32 to the other side. With one per channel the operands
 // r e^G q, r e^G k and r e^{G_C - G} k are stored by `prepare` and the factors of a row are 1.
@@ -38,6 +44,10 @@ enum RowFactor {
   kNumRowFactors = 8,
 };
 
+struct Span {
+  int begin, end, doc, unused;  // chunks begin .. end - 1
+};
+
 struct Args {
   int num_docs = 0, num_chunks = 0;
   int64_t num_tokens = 0;
@@ -55,11 +65,20 @@ struct Args {
   // Decay per channel only: [T, HV, K].
   Bf16 *q_operand = nullptr, *k_operand = nullptr, *k_bar = nullptr;
 
+  // Spans; none when documents are walked whole.
+  int num_spans = 0, span_chunks = 0;
+  const Span* spans = nullptr;     // [NS]
+  float* span_states = nullptr;    // [NS, HV, K, V] S entering the span
+  float* transitions = nullptr;    // [NS, HV, K, K] Phi
+  float* span_d_states = nullptr;  // [NS, HV, K, V] dS leaving the span
+
   Bf16* states = nullptr;    // [NC, HV, V, K] S^T entering the chunk
   Bf16* e = nullptr;         // [T, HV, V]
   Bf16* d_states = nullptr;  // [NC, HV, V, K] dS+^T leaving the chunk
   Bf16* dv = nullptr;        // [T, HV, V] beta y
 
+  // What a serial pass walks at once.
+  __host__ __device__ int num_walks() const { return spans == nullptr ? num_docs : num_spans; }
   __host__ __device__ int key_blocks() const { return key_dim / 64; }
   __host__ __device__ int64_t chunk_heads() const {
     return static_cast<int64_t>(num_chunks) * value_heads;
@@ -78,6 +97,19 @@ void PrepareHeads(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaSt
 // and p are there already and only the operands are wanted again.
 void PrepareChannels(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, bool operands_only,
                      cudaStream_t stream);
+
+// Number and length (chunks) of spans; 0 spans where documents are walked whole.
+struct SpanPlan {
+  int num_spans = 0, span_chunks = 0;
+};
+SpanPlan PlanSpans(const GatedDeltaRuleInputs<Bf16>& in);
+// Fills spans from doc_chunks.
+void ListSpans(const Args& args, Span* spans, cudaStream_t stream);
+// args.span_states and args.transitions, from h0.
+void EnterSpans(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStream_t stream);
+// args.span_d_states from d_o and dht.
+void LeaveSpans(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
+                const float* d_ht, cudaStream_t stream);
 
 // o [T, HV, V] and ht from S_0 = h0 ([N, HV, K, V] fp32 or null). Reads rows, chunk_decay, a_inv,
 // p and q, k, v or the operands.

@@ -8,11 +8,15 @@
 namespace wyvern::sm90 {
 namespace {
 
-template <int kKeyBlocks, int kGroups>
+// kSave: writes dv and the dS+ that leaves each chunk; otherwise only p.ends.
+template <int kKeyBlocks, int kGroups, bool kSave>
 __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
     ReverseScanKernel(const __grid_constant__ ScanMaps maps, const __grid_constant__ ScanParams p) {
   extern __shared__ __align__(1024) unsigned char shared[];
-  const ScanBlock block = EnterScan<kGroups>(p, shared);
+  const ScanBlock block =
+      EnterScan<kGroups, ScanKind::kReverse>(p, p.a.value_dim / (kTile * kGroups), shared);
+  // What leaves a document at its start is the saving pass's to compute.
+  if (!kSave && block.ends_doc) return;
   const int group = static_cast<int>(threadIdx.x) / kWarpgroupThreads;
   if (group == kGroups) {
     LowerRegisters<24>();
@@ -49,7 +53,9 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
       Product<Major::kOuter, Sum::kOverwrite>(de_scores, d_o,
                                               stage + layout.scores * kTileElements);
       CommitProducts();
-      SaveState<kKeyBlocks>(maps, ds, staging, group, StateRow(p, block, c, value0));
+      if constexpr (kSave) {
+        SaveState<kKeyBlocks>(maps, ds, staging, group, StateRow(p, block, c, value0));
+      }
       if (p.has_decay) {
 #pragma unroll
         for (int kb = 0; kb < kKeyBlocks; ++kb) {
@@ -96,7 +102,9 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
                                           stage + (layout.key + kb) * kTileElements);
       }
       CommitProducts();
-      SaveRows(p, block, ScaledFragment(y, beta), s_value, group, value0, chunk);
+      if constexpr (kSave) {
+        SaveRows(p, block, ScaledFragment(y, beta), s_value, group, value0, chunk);
+      }
       if constexpr (kKeyBlocks == 2) {
         WaitProducts<0>(d_state[0], d_state[1]);
       } else {
@@ -104,9 +112,23 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
       }
       Release(block.empty[ring.place]);
     }
-    StoreState(d_state, p, block, value0);
-    WaitStores<0>();
+    StoreEnds(d_state, p, block, value0);
+    if constexpr (kSave) WaitStores<0>();
   }
+}
+
+template <bool kSave>
+void Launch(const Args& args, const ScanMaps& maps, const ScanParams& p, int groups,
+            cudaStream_t stream) {
+  DispatchScan(args, groups, [&](auto key_blocks, auto num_groups) {
+    constexpr int kKeyBlocks = decltype(key_blocks)::value, kGroups = decltype(num_groups)::value;
+    if constexpr (kSave || kGroups == 1) {
+      delta::AllowSharedMemory(ReverseScanKernel<kKeyBlocks, kGroups, kSave>, p.layout.bytes);
+      ReverseScanKernel<kKeyBlocks, kGroups, kSave>
+          <<<ScanBlocks(args, groups), kScanThreads<kGroups>, p.layout.bytes, stream>>>(maps, p);
+      CUDA_CHECK_LAUNCH();
+    }
+  });
 }
 
 }  // namespace
@@ -116,18 +138,19 @@ void ReverseScan(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const B
   if (args.num_docs == 0) return;
   const int groups = ScanGroups(args);
   ScanParams p = MakeScanParams(args, ScanKind::kReverse, groups);
-  p.first = d_ht;
+  p.first = args.spans == nullptr ? d_ht : args.span_d_states;
   p.last = d_h0;
   p.rows_out = args.dv;
   ScanMaps maps = MakeScanMaps(args, in, d_o);
   maps.states = MakeMatrixMap(args.d_states, args.chunk_heads() * args.value_dim, args.key_dim);
-  DispatchScan(args, groups, [&](auto key_blocks, auto num_groups) {
-    constexpr int kKeyBlocks = decltype(key_blocks)::value, kGroups = decltype(num_groups)::value;
-    delta::AllowSharedMemory(ReverseScanKernel<kKeyBlocks, kGroups>, p.layout.bytes);
-    ReverseScanKernel<kKeyBlocks, kGroups>
-        <<<ScanBlocks(args, groups), kScanThreads<kGroups>, p.layout.bytes, stream>>>(maps, p);
-    CUDA_CHECK_LAUNCH();
-  });
+  Launch<true>(args, maps, p, groups, stream);
+}
+
+void ReverseScanEnds(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
+                     float* ends, cudaStream_t stream) {
+  ScanParams p = MakeScanParams(args, ScanKind::kReverse, /*groups=*/1);
+  p.ends = ends;
+  Launch<false>(args, MakeScanMaps(args, in, d_o), p, /*groups=*/1, stream);
 }
 
 }  // namespace wyvern::sm90

@@ -10,25 +10,34 @@ bool Aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
 // What the backward reads again, one array after another.
 struct Workspace {
-  int64_t chunk_heads;
-  int key_dim;
+  int64_t chunk_heads, span_heads;
+  int key_dim, value_dim;
   bool has_decay;
 
   int64_t square_bytes() const { return chunk_heads * kChunk * kChunk * 2; }
   int64_t rows_bytes() const { return chunk_heads * kNumRowFactors * kChunk * 4; }
   int64_t decay_bytes() const { return has_decay ? chunk_heads * key_dim * 4 : 0; }
-  int64_t bytes() const { return 2 * square_bytes() + rows_bytes() + decay_bytes(); }
+  int64_t span_state_bytes() const { return span_heads * key_dim * value_dim * 4; }
+  int64_t transition_bytes() const { return span_heads * key_dim * key_dim * 4; }
+  int64_t bytes() const {
+    return 2 * square_bytes() + rows_bytes() + decay_bytes() + span_state_bytes() +
+           transition_bytes();
+  }
 
   void Place(Args& a, unsigned char* memory) const {
     a.a_inv = reinterpret_cast<Bf16*>(memory);
     a.p = reinterpret_cast<Bf16*>(memory + square_bytes());
     a.rows = reinterpret_cast<float*>(memory + 2 * square_bytes());
-    a.chunk_decay = has_decay ? a.rows + rows_bytes() / 4 : nullptr;
+    float* const behind_rows = a.rows + rows_bytes() / 4;
+    a.chunk_decay = has_decay ? behind_rows : nullptr;
+    a.span_states = behind_rows + decay_bytes() / 4;
+    a.transitions = a.span_states + span_state_bytes() / 4;
   }
 };
 
 Workspace WorkspaceOf(const GatedDeltaRuleInputs<Bf16>& in) {
-  return {delta::CountChunks(in) * in.num_value_heads, static_cast<int>(in.key_dim),
+  return {delta::CountChunks(in) * in.num_value_heads, PlanSpans(in).num_spans * in.num_value_heads,
+          static_cast<int>(in.key_dim), static_cast<int>(in.value_dim),
           in.decay != DeltaDecay::kNone};
 }
 
@@ -54,6 +63,15 @@ Args MakeArgs(const GatedDeltaRuleInputs<Bf16>& in, const void* workspace, Arena
   delta::ListChunks(in.cu_seqlens, a.num_docs, a.num_chunks, doc_chunks, chunks, stream);
   a.doc_chunks = doc_chunks;
   a.chunks = chunks;
+  const SpanPlan plan = PlanSpans(in);
+  if (plan.num_spans > 0) {
+    a.num_spans = plan.num_spans;
+    a.span_chunks = plan.span_chunks;
+    Span* spans = nullptr;
+    arena.Allocate(spans, a.num_spans);
+    ListSpans(a, spans, stream);
+    a.spans = spans;
+  }
   const Workspace kept = WorkspaceOf(in);
   // The backward only reads what the forward kept; passes take it as they take their own buffers.
   unsigned char* memory = static_cast<unsigned char*>(const_cast<void*>(workspace));
@@ -68,6 +86,7 @@ Args MakeArgs(const GatedDeltaRuleInputs<Bf16>& in, const void* workspace, Arena
   return a;
 }
 
+// Everything that does not depend on the direction. `kept`: the workspace is filled already.
 void Prepare(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, bool kept, cudaStream_t stream) {
   if (a.num_chunks == 0) return;
   if (a.decay == DeltaDecay::kPerChannel) {
@@ -75,6 +94,7 @@ void Prepare(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, bool kept, cud
   } else if (!kept) {
     PrepareHeads(a, in, stream);
   }
+  if (a.spans != nullptr && !kept) EnterSpans(a, in, stream);
 }
 
 }  // namespace
@@ -123,6 +143,11 @@ void Backward(const GatedDeltaRuleBwdParams<Bf16>& p, cudaStream_t stream) {
   arena.Allocate(a.d_states, a.chunk_heads() * a.key_dim * a.value_dim);
   a.dv = p.dv;
   if (a.dv == nullptr) arena.Allocate(a.dv, values);
+  if (a.spans != nullptr) {
+    arena.Allocate(a.span_d_states,
+                   static_cast<int64_t>(a.num_spans) * a.value_heads * a.key_dim * a.value_dim);
+    LeaveSpans(a, p.in, d_o, p.d_ht, stream);
+  }
   ReverseScan(a, p.in, d_o, p.d_ht, p.d_h0, stream);
   if (a.num_chunks == 0) {  // no tokens: sums over them are zeros
     if (a.decay != DeltaDecay::kNone) {

@@ -31,7 +31,8 @@ template <int kKeyBlocks, int kGroups>
 __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
     ScanOutputsKernel(const __grid_constant__ ScanMaps maps, const __grid_constant__ ScanParams p) {
   extern __shared__ __align__(1024) unsigned char shared[];
-  const ScanBlock block = EnterScan<kGroups>(p, shared);
+  const ScanBlock block =
+      EnterScan<kGroups, ScanKind::kOutputs>(p, p.a.value_dim / (kTile * kGroups), shared);
   const int group = static_cast<int>(threadIdx.x) / kWarpgroupThreads;
   if (group == kGroups) {
     LowerRegisters<24>();
@@ -123,15 +124,22 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
     }
     WaitProducts<0>(o);
     if (block.begin < block.end) save_o();
-    StoreState(state, p, block, value0);
+    StoreEnds(state, p, block, value0);
   }
 }
 
-template <int kKeyBlocks, int kGroups>
+// kSave: writes e and the S that enters each chunk. Otherwise only what each span leaves: E in
+// p.ends, and Phi, the scan of the identity without v, in args.transitions by the blocks whose part
+// lies beyond the value columns.
+template <int kKeyBlocks, int kGroups, bool kSave>
 __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
     ScanStatesKernel(const __grid_constant__ ScanMaps maps, const __grid_constant__ ScanParams p) {
   extern __shared__ __align__(1024) unsigned char shared[];
-  const ScanBlock block = EnterScan<kGroups>(p, shared);
+  const int value_parts = p.a.value_dim / (kTile * kGroups);
+  const ScanBlock block = EnterScan<kGroups, ScanKind::kStates>(
+      p, kSave ? value_parts : value_parts + kKeyBlocks, shared);
+  const bool identity = !kSave && block.part >= value_parts;
+  if (!kSave && !identity && block.ends_doc) return;  // no span follows that would read E
   const int group = static_cast<int>(threadIdx.x) / kWarpgroupThreads;
   if (group == kGroups) {
     LowerRegisters<24>();
@@ -145,6 +153,16 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
     Bf16* const staging = block.tiles + (layout.staging + group * kKeyBlocks) * kTileElements;
     Accumulator state[kKeyBlocks];
     LoadState(state, p, block, value0);
+    const int identity0 = (block.part - value_parts) * kTile;
+    if (identity) {
+#pragma unroll
+      for (int kb = 0; kb < kKeyBlocks; ++kb) {
+        ForEachPair(state[kb], [&](int, int, int row, int column, float& x0, float& x1) {
+          x0 = identity0 + row == kb * kTile + column ? 1.f : 0.f;
+          x1 = identity0 + row == kb * kTile + column + 1 ? 1.f : 0.f;
+        });
+      }
+    }
     Ring ring{layout.stages};
     for (int c = block.begin; c < block.end; ++c, ring.Advance()) {
       const Chunk chunk = p.a.chunks[c];
@@ -164,8 +182,11 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
         Product<Major::kInner, Sum::kAdd>(r, s[1], stage + (layout.key + 1) * kTileElements);
       }
       CommitProducts();
-      SaveState<kKeyBlocks>(maps, s, staging, group, StateRow(p, block, c, value0));
-      const Fragment v = LoadFragment<true>(s_value);
+      if constexpr (kSave) {
+        SaveState<kKeyBlocks>(maps, s, staging, group, StateRow(p, block, c, value0));
+      }
+      Fragment v{};
+      if (!identity) v = LoadFragment<true>(s_value);
       const ColumnFactors key = LoadFactors(factors + kKeyFactor * kChunk);
       const ColumnFactors beta = LoadFactors(factors + kBeta * kChunk);
       WaitProducts<0>(r);
@@ -190,7 +211,7 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
                                           stage + (layout.bar + kb) * kTileElements);
       }
       CommitProducts();
-      SaveRows(p, block, ToFragment(e), s_value, group, value0, chunk);
+      if constexpr (kSave) SaveRows(p, block, ToFragment(e), s_value, group, value0, chunk);
       if constexpr (kKeyBlocks == 2) {
         WaitProducts<0>(state[0], state[1]);
       } else {
@@ -198,7 +219,15 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
       }
       Release(block.empty[ring.place]);
     }
-    WaitStores<0>();
+    if constexpr (kSave) {
+      WaitStores<0>();
+    } else if (identity) {
+      StoreState(state, p, p.a.transitions,
+                 static_cast<int64_t>(block.walk) * p.a.value_heads + block.hv, p.a.key_dim,
+                 identity0);
+    } else {
+      StoreEnds(state, p, block, value0);
+    }
   }
 }
 
@@ -209,7 +238,7 @@ void ScanOutputs(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, Bf16* o
   if (args.num_docs == 0) return;
   const int groups = ScanGroups(args);
   ScanParams p = MakeScanParams(args, ScanKind::kOutputs, groups);
-  p.first = in.h0;
+  p.first = args.spans == nullptr ? in.h0 : args.span_states;
   p.last = ht;
   p.rows_out = o;
   const ScanMaps maps = MakeScanMaps(args, in, in.v);
@@ -226,15 +255,31 @@ void ScanStates(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStre
   if (args.num_chunks == 0) return;
   const int groups = ScanGroups(args);
   ScanParams p = MakeScanParams(args, ScanKind::kStates, groups);
-  p.first = in.h0;
+  p.first = args.spans == nullptr ? in.h0 : args.span_states;
   p.rows_out = args.e;
   ScanMaps maps = MakeScanMaps(args, in, in.v);
   maps.states = MakeMatrixMap(args.states, args.chunk_heads() * args.value_dim, args.key_dim);
   DispatchScan(args, groups, [&](auto key_blocks, auto num_groups) {
     constexpr int kKeyBlocks = decltype(key_blocks)::value, kGroups = decltype(num_groups)::value;
-    delta::AllowSharedMemory(ScanStatesKernel<kKeyBlocks, kGroups>, p.layout.bytes);
-    ScanStatesKernel<kKeyBlocks, kGroups>
+    delta::AllowSharedMemory(ScanStatesKernel<kKeyBlocks, kGroups, true>, p.layout.bytes);
+    ScanStatesKernel<kKeyBlocks, kGroups, true>
         <<<ScanBlocks(args, groups), kScanThreads<kGroups>, p.layout.bytes, stream>>>(maps, p);
+    CUDA_CHECK_LAUNCH();
+  });
+}
+
+void ScanTransitions(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, float* ends,
+                     cudaStream_t stream) {
+  ScanParams p = MakeScanParams(args, ScanKind::kStates, /*groups=*/1);
+  p.ends = ends;
+  const ScanMaps maps = MakeScanMaps(args, in, in.v);
+  const unsigned blocks = static_cast<unsigned>(args.num_walks() * args.value_heads *
+                                                (args.value_dim / kTile + args.key_blocks()));
+  DispatchScan(args, /*groups=*/1, [&](auto key_blocks, auto) {
+    constexpr int kKeyBlocks = decltype(key_blocks)::value;
+    delta::AllowSharedMemory(ScanStatesKernel<kKeyBlocks, 1, false>, p.layout.bytes);
+    ScanStatesKernel<kKeyBlocks, 1, false>
+        <<<blocks, kScanThreads<1>, p.layout.bytes, stream>>>(maps, p);
     CUDA_CHECK_LAUNCH();
   });
 }

@@ -1,7 +1,7 @@
-// What the serial passes share: one block per (document, value head, 64 or 128 value columns) walks
-// the document's chunks. Each of its one or two consumer warpgroups keeps S^T (or dS^T), 64 value
-// rows by K columns, in registers; a producer thread copies the operands of the chunks ahead into a
-// ring of stages.
+// What the serial passes share: one block per (document or span, value head, 64 or 128 value
+// columns) walks the chunks. Each of its one or two consumer warpgroups keeps S^T (or dS^T), 64
+// value rows by K columns, in registers; a producer thread copies the operands of the chunks ahead
+// into a ring of stages.
 //
 // With the state transposed every product takes the state, or what came from it, as its left
 // operand straight from registers, and only what the caller or `prepare` stored from shared memory.
@@ -37,8 +37,9 @@ struct ScanParams {
   ScanLayout layout;
   int operand_group = 1;  // value heads that share a head of the key operands
   bool has_decay = false;
-  const float* first = nullptr;  // [N, HV, K, V] state to start with, or null: zeros
-  float* last = nullptr;         // [N, HV, K, V] state at the end, or null
+  const float* first = nullptr;  // state to start each walk with [NW, HV, K, V], or null: zeros
+  float* last = nullptr;         // state at each document's end [N, HV, K, V], or null
+  float* ends = nullptr;         // state at each walk's end [NW, HV, K, V], or null
   Bf16* rows_out = nullptr;      // [T, HV, V] o, e or dv
 };
 
@@ -47,8 +48,9 @@ struct ScanBlock {
   Bf16* tiles;
   float* small;
   Barrier *full, *empty;
-  int part, hv, doc;
+  int part, hv, doc, walk;
   int begin, end;  // chunks
+  bool ends_doc;   // the walk reaches the document's end; in reverse, its start
 
   __device__ Bf16* Stage(const ScanLayout& layout, const Ring& ring) const {
     return tiles + ring.place * layout.tiles * kTileElements;
@@ -56,20 +58,24 @@ struct ScanBlock {
   __device__ float* Small(const Ring& ring) const { return small + ring.place * kSmallFloats; }
 };
 
-template <int kGroups>
-__device__ __forceinline__ ScanBlock EnterScan(const ScanParams& p, unsigned char* shared) {
+// `parts` blocks share a walk and head.
+template <int kGroups, ScanKind kKind>
+__device__ __forceinline__ ScanBlock EnterScan(const ScanParams& p, int parts,
+                                               unsigned char* shared) {
   ScanBlock block;
   const ScanLayout& layout = p.layout;
   block.tiles = reinterpret_cast<Bf16*>(shared);
   block.small = reinterpret_cast<float*>(shared + layout.small);
   block.full = reinterpret_cast<Barrier*>(shared + layout.barriers);
   block.empty = block.full + layout.stages;
-  const int parts = p.a.value_dim / (kTile * kGroups);
   block.part = static_cast<int>(blockIdx.x) % parts;
   block.hv = static_cast<int>(blockIdx.x) / parts % p.a.value_heads;
-  block.doc = static_cast<int>(blockIdx.x) / parts / p.a.value_heads;
-  block.begin = p.a.doc_chunks[block.doc];
-  block.end = p.a.doc_chunks[block.doc + 1];
+  block.walk = static_cast<int>(blockIdx.x) / parts / p.a.value_heads;
+  block.doc = p.a.spans == nullptr ? block.walk : p.a.spans[block.walk].doc;
+  const int doc_begin = p.a.doc_chunks[block.doc], doc_end = p.a.doc_chunks[block.doc + 1];
+  block.begin = p.a.spans == nullptr ? doc_begin : p.a.spans[block.walk].begin;
+  block.end = p.a.spans == nullptr ? doc_end : p.a.spans[block.walk].end;
+  block.ends_doc = kKind == ScanKind::kReverse ? block.begin == doc_begin : block.end == doc_end;
   if (threadIdx.x == 0) {
     for (int i = 0; i < layout.stages; ++i) {
       Init(block.full[i], 1);
@@ -144,11 +150,12 @@ __device__ __forceinline__ void ClearTail(const ScanLayout& layout, Bf16* stage,
   Sync(1, kThreads);
 }
 
-// The state at an end of the document: x[kb] = S^T, from or to [N, HV, K, V].
+// x[kb] = S^T, or S^T to `states` ([.., HV, K, width], entry `index`): columns column0 ... of
+// width.
 template <int kKeyBlocks>
 __device__ __forceinline__ void LoadState(Accumulator (&x)[kKeyBlocks], const ScanParams& p,
-                                          const ScanBlock& block, int value0) {
-  const int64_t doc_head = static_cast<int64_t>(block.doc) * p.a.value_heads + block.hv;
+                                          const ScanBlock& block, int column0) {
+  const int64_t at = static_cast<int64_t>(block.walk) * p.a.value_heads + block.hv;
 #pragma unroll
   for (int kb = 0; kb < kKeyBlocks; ++kb) {
     ForEachPair(x[kb], [&](int, int, int row, int column, float& x0, float& x1) {
@@ -157,7 +164,7 @@ __device__ __forceinline__ void LoadState(Accumulator (&x)[kKeyBlocks], const Sc
         return;
       }
       const float* from =
-          p.first + (doc_head * p.a.key_dim + kb * kTile + column) * p.a.value_dim + value0 + row;
+          p.first + (at * p.a.key_dim + kb * kTile + column) * p.a.value_dim + column0 + row;
       x0 = from[0];
       x1 = from[p.a.value_dim];
     });
@@ -165,17 +172,26 @@ __device__ __forceinline__ void LoadState(Accumulator (&x)[kKeyBlocks], const Sc
 }
 template <int kKeyBlocks>
 __device__ __forceinline__ void StoreState(Accumulator (&x)[kKeyBlocks], const ScanParams& p,
-                                           const ScanBlock& block, int value0) {
-  if (p.last == nullptr) return;
-  const int64_t doc_head = static_cast<int64_t>(block.doc) * p.a.value_heads + block.hv;
+                                           float* states, int64_t index, int width, int column0) {
 #pragma unroll
   for (int kb = 0; kb < kKeyBlocks; ++kb) {
     ForEachPair(x[kb], [&](int, int, int row, int column, float x0, float x1) {
-      float* to =
-          p.last + (doc_head * p.a.key_dim + kb * kTile + column) * p.a.value_dim + value0 + row;
+      float* to = states + (index * p.a.key_dim + kb * kTile + column) * width + column0 + row;
       to[0] = x0;
-      to[p.a.value_dim] = x1;
+      to[width] = x1;
     });
+  }
+}
+// What a walk leaves behind, value columns value0 ...
+template <int kKeyBlocks>
+__device__ __forceinline__ void StoreEnds(Accumulator (&x)[kKeyBlocks], const ScanParams& p,
+                                          const ScanBlock& block, int value0) {
+  const int64_t heads = p.a.value_heads;
+  if (p.last != nullptr && block.ends_doc) {
+    StoreState(x, p, p.last, block.doc * heads + block.hv, p.a.value_dim, value0);
+  }
+  if (p.ends != nullptr) {
+    StoreState(x, p, p.ends, block.walk * heads + block.hv, p.a.value_dim, value0);
   }
 }
 
@@ -286,13 +302,21 @@ __device__ __forceinline__ void Release(Barrier& empty) {
 
 // ---- Host side ----
 
+// What each span leaves when it starts with nothing: ends = E ([NS, HV, K, V]) and
+// args.transitions, but for each document's last span.
+void ScanTransitions(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, float* ends,
+                     cudaStream_t stream);
+// The same in reverse, but for each document's first span: ends = F.
+void ReverseScanEnds(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
+                     float* ends, cudaStream_t stream);
+
 // Value columns of a block: 128 where that gives enough blocks to fill the GPU, else 64.
 int ScanGroups(const Args& args);
 ScanLayout MakeScanLayout(const Args& args, ScanKind kind, int groups);
 ScanMaps MakeScanMaps(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* value);
 ScanParams MakeScanParams(const Args& args, ScanKind kind, int groups);
 inline unsigned ScanBlocks(const Args& args, int groups) {
-  return static_cast<unsigned>(static_cast<int64_t>(args.num_docs) * args.value_heads *
+  return static_cast<unsigned>(static_cast<int64_t>(args.num_walks()) * args.value_heads *
                                (args.value_dim / (kTile * groups)));
 }
 
