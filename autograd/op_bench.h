@@ -40,6 +40,12 @@ std::vector<BenchResult> BenchOp(Device device) {
         },
         in, c.in, want);
     const auto params = ParamsOn<Op>(c.params, device);
+    const Cost cost = Op::EstimateCost(in, params);
+    if (c.forward_only) {
+      const double ms = MedianMilliseconds(device, [&] { Op::Forward(in, params, nullptr); });
+      results.push_back({Op::kName, c.name, "forward", ms, cost.forward_flops, cost.forward_bytes});
+      continue;
+    }
     typename Op::Saved saved;
     SetWanted<Op>(want, &saved);
     typename Op::template Outputs<Tensor> d_out;
@@ -52,7 +58,6 @@ std::vector<BenchResult> BenchOp(Device device) {
           d = BenchTensor({.shape = y.shape()}, dtype, device);
         },
         d_out, Op::Forward(in, params, &saved));
-    const Cost cost = Op::EstimateCost(in, params);
     const auto record = [&] {
       typename Op::Saved unread;
       SetWanted<Op>(want, &unread);

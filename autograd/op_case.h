@@ -48,6 +48,7 @@ struct BenchCase {
   typename Op::template Inputs<BenchInput> in;
   typename Op::Params params;               // index tensors on the CPU
   std::vector<std::string> unused_outputs;  // those that send no gradient back
+  bool forward_only = false;                // timed as without gradient
 };
 
 // Draws for cases: normal or uniform fp64 CPU tensors. Each call advances the stream.

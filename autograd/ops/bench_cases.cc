@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "autograd/ops/attention.h"
+#include "autograd/ops/bench_inputs.h"
 #include "autograd/ops/embedding.h"
-#include "autograd/ops/gated_delta_rule.h"
 #include "autograd/ops/gated_rms_norm.h"
 #include "autograd/ops/l2_norm.h"
 #include "autograd/ops/linear_cross_entropy.h"
@@ -29,16 +29,6 @@ Size SizeOn(Device device) {
   return {2, 128, 256, 128, 352, 2, 64, 512};
 }
 
-std::vector<int32_t> Offsets(int32_t num_docs, int32_t length) {
-  std::vector<int32_t> offsets;
-  for (int32_t n = 0; n <= num_docs; ++n) offsets.push_back(n * length);
-  return offsets;
-}
-
-Tensor ToTensor(const std::vector<int32_t>& values) {
-  return Tensor::FromVector(values, {static_cast<int64_t>(values.size())});
-}
-
 Tensor RandomIds(int64_t count, int64_t bound) {
   CaseRandom random("bench ids");
   std::vector<int32_t> ids(count);
@@ -46,18 +36,9 @@ Tensor RandomIds(int64_t count, int64_t bound) {
   return ToTensor(ids);
 }
 
-// "16 x 2048"
-std::string DocsName(const std::vector<int32_t>& offsets) {
-  return absl::StrCat(offsets.size() - 1, " x ", offsets[1]);
-}
-
 // The same tokens as short documents and as one.
 std::vector<std::vector<int32_t>> Packings(const Size& s) {
   return {Offsets(s.num_docs, s.doc_length), Offsets(1, static_cast<int32_t>(s.T))};
-}
-
-BenchInput Weight(Shape shape, double mean = 0, double stddev = 0.02) {
-  return {.shape = std::move(shape), .mean = mean, .stddev = stddev, .parameter = true};
 }
 
 }  // namespace
@@ -86,43 +67,6 @@ std::vector<BenchCase<Embedding>> Embedding::BenchCases(Device device) {
   return {{.name = absl::StrCat(s.T, " of ", s.vocab, " x ", s.width),
            .in = {.weight = Weight({s.vocab, s.width})},
            .params = {.ids = RandomIds(s.T, s.vocab)}}};
-}
-
-std::vector<BenchCase<GatedDeltaRule>> GatedDeltaRule::BenchCases(Device device) {
-  struct Kind {
-    const char* name;
-    DeltaDecay decay;
-    DeltaGate gate;
-  };
-  const Kind kinds[] = {
-      {"delta", DeltaDecay::kNone, DeltaGate::kLogDecay},
-      {"gdn", DeltaDecay::kPerHead, DeltaGate::kSoftplus},
-      {"kda", DeltaDecay::kPerChannel, DeltaGate::kSoftplus},
-      {"kda, bounded", DeltaDecay::kPerChannel, DeltaGate::kBounded},
-  };
-  const Size s = SizeOn(device);
-  const BenchInput heads = {.shape = {s.T, s.heads, s.head_dim}};
-  std::vector<BenchCase<GatedDeltaRule>> cases;
-  for (const std::vector<int32_t>& offsets : Packings(s)) {
-    for (const Kind& kind : kinds) {
-      BenchCase<GatedDeltaRule> c;
-      c.name = absl::StrCat(kind.name, ", ", DocsName(offsets), " x ", s.heads, " x ", s.head_dim);
-      c.in.q = c.in.k = c.in.v = heads;
-      c.in.beta.shape = {s.T, s.heads};
-      c.params.cu_seqlens_host = offsets;
-      c.params.cu_seqlens = ToTensor(offsets);
-      c.params.decay = kind.decay;
-      c.params.gate = kind.gate;
-      if (kind.decay != DeltaDecay::kNone) {
-        const bool per_channel = kind.decay == DeltaDecay::kPerChannel;
-        c.in.gate.shape = per_channel ? heads.shape : Shape{s.T, s.heads};
-        c.in.a_log = Weight({s.heads}, std::log(8.0), 0.5);
-        c.in.dt_bias = Weight(per_channel ? Shape{s.heads, s.head_dim} : Shape{s.heads}, -4.6, 1);
-      }
-      cases.push_back(std::move(c));
-    }
-  }
-  return cases;
 }
 
 std::vector<BenchCase<GatedRmsNorm>> GatedRmsNorm::BenchCases(Device device) {

@@ -154,7 +154,8 @@ Op::Inputs<Tensor> Op::Backward(const Saved& saved, const Outputs<Tensor>& d_out
 // FLOPs of one token and value head: 6 K V for the state's products and 3 C (K + V) / 2 + C^2 for
 // those inside a chunk of C = 64 tokens (arXiv 2510.26692 eq. 13), twice that backward. Bytes: each
 // activation once; backward also writes and reads one state per chunk and the chunk's triangular
-// inverse, and reads k, v and the gate a second time to recompute them.
+// inverse, and reads k, v and the gate a second time to recompute them. States that enter and leave
+// documents are counted forward, where they matter for decoding.
 Cost Op::EstimateCost(const Inputs<Tensor>& in, const Params& params) {
   constexpr double kChunk = 64;
   const Sizes s = CheckedSizes(in, params);
@@ -166,11 +167,13 @@ Cost Op::EstimateCost(const Inputs<Tensor>& in, const Params& params) {
   };
   const double q = bytes(in.q), v = bytes(in.v), small = bytes(in.beta);
   const double gate = bytes(in.gate);
+  const double final_state =
+      params.output_final_state ? static_cast<double>(s.N * s.HV) * K * V * 4 : 0;
   const double state = token_heads * K * V / kChunk * io, inverse = token_heads * kChunk * io;
   const double flops = token_heads * (6 * K * V + 1.5 * kChunk * (K + V) + kChunk * kChunk);
   return {.forward_flops = flops,
           .backward_flops = 2 * flops,
-          .forward_bytes = 2 * q + 2 * v + small + gate,
+          .forward_bytes = 2 * q + 2 * v + small + gate + bytes(in.h0) + final_state,
           .backward_bytes = 5 * q + 4 * v + 3 * small + 3 * gate + 2 * state + 2 * inverse};
 }
 
