@@ -1,279 +1,9 @@
 // PrepareHeads and GradHeads alone, each against fp64 from the same inputs. What the scans would
 // give, states and e and their gradients, is random here: the formulas hold for any values.
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <cmath>
-#include <numeric>
-#include <random>
-#include <string>
-#include <vector>
-
-#include "kernels/cuda/sm90/delta.cuh"
-#include "kernels/runtime/allocator.h"
+#include "tests/kernels/sm90_delta_heads.cuh"
 
 namespace wyvern::sm90 {
 namespace {
-
-using Vector = std::vector<double>;
-
-struct Case {
-  std::string name;
-  std::vector<int> lengths;  // of the documents
-  int heads = 1, group = 1, key_dim = 128, value_dim = 128;
-  DeltaDecay decay = DeltaDecay::kPerHead;
-  DeltaGate gate_form = DeltaGate::kSoftplus;
-  DeltaBeta beta_form = DeltaBeta::kSigmoid;
-  bool l2_norm = true, near_identical_keys = false, null_beta = false;
-  bool nan_beside = false;  // the last document is NaN, and not looked at
-  double gate_scale = 1;
-};
-
-std::vector<Case> Cases() {
-  std::vector<Case> cases;
-  cases.push_back({"gated", {64, 70, 0, 1, 63, 130}, 2});
-  cases.push_back({.name = "plain", .lengths = {65, 127}, .heads = 3, .decay = DeltaDecay::kNone});
-  cases.push_back({.name = "narrow",
-                   .lengths = {100, 28},
-                   .heads = 2,
-                   .group = 2,
-                   .key_dim = 64,
-                   .value_dim = 256,
-                   .gate_form = DeltaGate::kLogDecay,
-                   .beta_form = DeltaBeta::kGiven});
-  cases.push_back({.name = "narrow_plain",
-                   .lengths = {17, 64},
-                   .key_dim = 64,
-                   .value_dim = 64,
-                   .decay = DeltaDecay::kNone,
-                   .beta_form = DeltaBeta::kGiven,
-                   .l2_norm = false,
-                   .null_beta = true});
-  cases.push_back({.name = "grouped",
-                   .lengths = {90, 64},
-                   .heads = 2,
-                   .group = 3,
-                   .value_dim = 64,
-                   .gate_form = DeltaGate::kBounded,
-                   .beta_form = DeltaBeta::kTwiceSigmoid});
-  cases.push_back({.name = "strong_gates", .lengths = {128, 33}, .heads = 2, .gate_scale = 300});
-  cases.push_back({.name = "near_identical_keys",
-                   .lengths = {64, 128},
-                   .heads = 2,
-                   .decay = DeltaDecay::kNone,
-                   .beta_form = DeltaBeta::kTwiceSigmoid,
-                   .near_identical_keys = true});
-  cases.push_back({.name = "nan_beside", .lengths = {40, 7}, .nan_beside = true});
-  return cases;
-}
-
-class Random {
- public:
-  explicit Random(const std::string& name) : seed_(name.begin(), name.end()), engine_(seed_) {}
-  // Values of the bf16 grid (exact in fp32 too).
-  Vector Normal(int64_t n, double mean = 0, double deviation = 1) {
-    std::normal_distribution<double> normal(mean, deviation);
-    Vector x(n);
-    for (double& v : x) v = ToFloat(ToBf16(static_cast<float>(normal(engine_))));
-    return x;
-  }
-
- private:
-  std::seed_seq seed_;
-  std::mt19937 engine_;
-};
-
-double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
-
-template <typename T>
-Buffer ToDevice(const std::vector<T>& x) {
-  Buffer buffer(Device::kCuda, x.size() * sizeof(T));
-  CopyBytes(buffer.data(), Device::kCuda, x.data(), Device::kCpu, buffer.num_bytes());
-  return buffer;
-}
-Buffer ToDeviceBf16(const Vector& x) {
-  std::vector<Bf16> narrow;
-  for (const double v : x) narrow.push_back(ToBf16(static_cast<float>(v)));
-  return ToDevice(narrow);
-}
-double Value(float x) { return x; }
-double Value(Bf16 x) { return ToFloat(x); }
-template <typename T>
-Vector ToHost(const Buffer& buffer) {
-  std::vector<T> x(buffer.num_bytes() / sizeof(T));
-  CopyBytes(x.data(), Device::kCpu, buffer.data(), Device::kCuda, buffer.num_bytes());
-  Vector result;
-  for (const T v : x) result.push_back(Value(v));
-  return result;
-}
-
-// RMS(x - expected) / RMS(expected); a NaN anywhere is a NaN here.
-double RmsError(const Vector& x, const Vector& expected) {
-  EXPECT_EQ(x.size(), expected.size());
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < x.size(); ++i) {
-    difference += (x[i] - expected[i]) * (x[i] - expected[i]);
-    size += expected[i] * expected[i];
-  }
-  return std::sqrt(difference / std::max(size, 1e-300));
-}
-
-// What a chunk and value head knows without the state, in fp64.
-struct ChunkHead {
-  Vector q_norm, k_norm, beta, gate;  // per row
-  Vector q, k;                        // [rows][K], of unit length
-  Vector a, p;                        // [rows][rows]
-};
-
-class Fixture {
- public:
-  explicit Fixture(const Case& c) : c(c), random(c.name) {
-    std::vector<int> offsets = {0};
-    for (const int length : c.lengths) {
-      for (int i = 0; i < length; i += kChunk) {
-        chunks.push_back({offsets.back() + i, std::min(kChunk, length - i),
-                          static_cast<int>(offsets.size()) - 1, 0});
-      }
-      offsets.push_back(offsets.back() + length);
-    }
-    tokens = offsets.back();
-    value_heads = c.heads * c.group;
-    q = random.Normal(tokens * c.heads * c.key_dim);
-    k = random.Normal(tokens * c.heads * c.key_dim);
-    if (c.near_identical_keys) {
-      const Vector common = random.Normal(c.key_dim);
-      for (size_t i = 0; i < k.size(); ++i) {
-        k[i] = ToFloat(ToBf16(static_cast<float>(common[i % c.key_dim] + 0.1 * k[i])));
-      }
-    }
-    if (!c.l2_norm) {
-      for (Vector* x : {&q, &k}) {
-        for (double& v : *x) v = ToFloat(ToBf16(static_cast<float>(v / std::sqrt(c.key_dim))));
-      }
-    }
-    beta = random.Normal(tokens * value_heads, c.near_identical_keys ? 2 : 0);
-    gate = random.Normal(tokens * value_heads, 0, c.gate_scale);
-    if (c.gate_form == DeltaGate::kLogDecay) {
-      for (double& g : gate) g = -std::abs(g);
-    }
-    if (c.nan_beside) {
-      const int64_t good = tokens - c.lengths.back();
-      std::fill(q.begin() + good * c.heads * c.key_dim, q.end(), NAN);
-      std::fill(k.begin() + good * c.heads * c.key_dim, k.end(), NAN);
-    }
-    a_log = random.Normal(value_heads);
-    if (c.heads > 1) a_log[1] = -INFINITY;
-    dt_bias = random.Normal(value_heads);
-
-    buffers.push_back(ToDevice(chunks));
-    args.chunks = buffers.back().as<Chunk>();
-    in.q = Upload(q);
-    in.k = Upload(k);
-    if (!c.null_beta) in.beta = Upload(beta);
-    if (c.decay != DeltaDecay::kNone) {
-      in.gate = Upload(gate);
-      if (c.gate_form != DeltaGate::kLogDecay) {
-        in.a_log = UploadFloats(a_log);
-        in.dt_bias = UploadFloats(dt_bias);
-      }
-    }
-    in.decay = c.decay;
-    in.gate_form = c.gate_form;
-    in.beta_form = c.beta_form;
-    in.l2_norm = c.l2_norm;
-    args.num_docs = static_cast<int>(c.lengths.size());
-    args.num_chunks = static_cast<int>(chunks.size());
-    args.num_tokens = tokens;
-    args.heads = c.heads;
-    args.value_heads = value_heads;
-    args.group = c.group;
-    args.key_dim = c.key_dim;
-    args.value_dim = c.value_dim;
-    args.decay = c.decay;
-    args.scale = static_cast<float>(1 / std::sqrt(c.key_dim));
-    rows = Buffer(Device::kCuda, args.chunk_heads() * kNumRowFactors * kChunk * 4);
-    chunk_decay = Buffer(Device::kCuda, args.chunk_heads() * c.key_dim * 4);
-    a_inv = Buffer(Device::kCuda, args.chunk_heads() * kChunk * kChunk * 2);
-    p = Buffer(Device::kCuda, args.chunk_heads() * kChunk * kChunk * 2);
-    args.rows = rows.as<float>();
-    args.chunk_decay = c.decay == DeltaDecay::kNone ? nullptr : chunk_decay.as<float>();
-    args.a_inv = a_inv.as<Bf16>();
-    args.p = p.as<Bf16>();
-    PrepareHeads(args, in, Stream());
-  }
-
-  static cudaStream_t Stream() { return static_cast<cudaStream_t>(ComputeStream()); }
-  const Bf16* Upload(const Vector& x) {
-    buffers.push_back(ToDeviceBf16(x));
-    return buffers.back().as<Bf16>();
-  }
-  const float* UploadFloats(const Vector& x) {
-    buffers.push_back(ToDevice(std::vector<float>(x.begin(), x.end())));
-    return buffers.back().as<float>();
-  }
-
-  bool IsNan(const Chunk& chunk) const {
-    return c.nan_beside && chunk.doc == static_cast<int>(c.lengths.size()) - 1;
-  }
-  double Beta(int64_t at) const {
-    if (c.null_beta) return 1;
-    if (c.beta_form == DeltaBeta::kGiven) return beta[at];
-    return (c.beta_form == DeltaBeta::kSigmoid ? 1 : 2) * Sigmoid(beta[at]);
-  }
-  double LogDecay(int64_t at) const {
-    if (c.decay == DeltaDecay::kNone) return 0;
-    const int64_t hv = at % value_heads;
-    const double x = gate[at] + dt_bias[hv], a = std::exp(a_log[hv]);
-    const double g = c.gate_form == DeltaGate::kLogDecay   ? gate[at]
-                     : c.gate_form == DeltaGate::kSoftplus ? -a * std::log1p(std::exp(x))
-                                                           : in.lower_bound * Sigmoid(a * x);
-    return std::max(g, -20.0);
-  }
-  ChunkHead Reference(const Chunk& chunk, int hv) const {
-    const int n = chunk.rows, dim = c.key_dim;
-    ChunkHead r;
-    double sum = 0;
-    const auto normalise = [&](const Vector& from, int row, Vector& norms, Vector& to) {
-      const double* x = &from[((chunk.first + row) * c.heads + hv / c.group) * dim];
-      const double norm = c.l2_norm ? 1 / std::sqrt(std::inner_product(x, x + dim, x, 1e-6)) : 1;
-      norms.push_back(norm);
-      for (int d = 0; d < dim; ++d) to.push_back(norm * x[d]);
-    };
-    for (int i = 0; i < n; ++i) {
-      const int64_t at = (chunk.first + i) * value_heads + hv;
-      r.beta.push_back(Beta(at));
-      r.gate.push_back(sum += LogDecay(at));
-      normalise(q, i, r.q_norm, r.q);
-      normalise(k, i, r.k_norm, r.k);
-    }
-    r.a.assign(n * n, 0);
-    r.p.assign(n * n, 0);
-    for (int i = 0; i < n; ++i) {
-      const auto k_i = r.k.begin() + i * dim, q_i = r.q.begin() + i * dim;
-      r.a[i * n + i] = 1;
-      for (int j = 0; j <= i; ++j) {
-        const auto k_j = r.k.begin() + j * dim;
-        const double gamma = std::exp(r.gate[i] - r.gate[j]);
-        r.p[i * n + j] = args.scale * gamma * std::inner_product(q_i, q_i + dim, k_j, 0.0);
-        if (j == i) continue;
-        const double m = r.beta[i] * gamma * std::inner_product(k_i, k_i + dim, k_j, 0.0);
-        for (int l = 0; l <= j; ++l) r.a[i * n + l] -= m * r.a[j * n + l];
-      }
-    }
-    return r;
-  }
-
-  Case c;
-  Random random;
-  std::vector<Chunk> chunks;
-  int64_t tokens = 0;
-  int value_heads = 0;
-  Vector q, k, beta, gate, a_log, dt_bias;
-  std::vector<Buffer> buffers;
-  Buffer rows, chunk_decay, a_inv, p;
-  Args args;
-  GatedDeltaRuleInputs<Bf16> in;
-};
 
 class DeltaHeads : public testing::TestWithParam<Case> {
  protected:
@@ -336,6 +66,134 @@ TEST_P(DeltaHeads, Prepare) {
     if (expected_a[i] == 0) ASSERT_EQ(a[i], 0) << i;
     if (expected_p[i] == 0) ASSERT_EQ(p[i], 0) << i;
   }
+}
+
+// dq, dk, d_beta and dg.
+struct Gradients {
+  Vector dq, dk, d_beta, dg;
+};
+
+// What the scans give: random, of the sizes that they have.
+struct Scanned {
+  explicit Scanned(Fixture& f)
+      : states(f.random.Normal(f.args.chunk_heads() * f.c.value_dim * f.c.key_dim)),
+        d_states(f.random.Normal(f.args.chunk_heads() * f.c.value_dim * f.c.key_dim, 0, 0.1)),
+        e(f.random.Normal(f.tokens * f.value_heads * f.c.value_dim)),
+        dv(f.random.Normal(f.tokens * f.value_heads * f.c.value_dim, 0, 0.5)),
+        d_o(f.random.Normal(f.tokens * f.value_heads * f.c.value_dim, 0, 0.5)) {
+    for (size_t i = 0; i < e.size(); ++i) {
+      const int64_t at = static_cast<int64_t>(i) / f.c.value_dim;
+      const double beta = std::max(std::abs(f.Beta(at)), 1.0 * kMinBeta);
+      e[i] = Round(e[i] * beta);
+      dv[i] = Round(dv[i] * beta);
+    }
+  }
+  Vector states, d_states, e, dv, d_o;
+};
+
+Gradients RunGrad(Fixture& f, const Scanned& scanned) {
+  const int64_t keys = f.tokens * f.c.heads * f.c.key_dim, token_heads = f.tokens * f.value_heads;
+  const Buffer dq(Device::kCuda, keys * 2), dk(Device::kCuda, keys * 2);
+  const Buffer d_beta(Device::kCuda, token_heads * 2), dg(Device::kCuda, token_heads * 4);
+  f.args.states = const_cast<Bf16*>(f.Upload(scanned.states));
+  f.args.d_states = const_cast<Bf16*>(f.Upload(scanned.d_states));
+  f.args.e = const_cast<Bf16*>(f.Upload(scanned.e));
+  f.args.dv = const_cast<Bf16*>(f.Upload(scanned.dv));
+  GradHeads(f.args, f.in, f.Upload(scanned.d_o), dq.as<Bf16>(), dk.as<Bf16>(), d_beta.as<Bf16>(),
+            f.c.decay == DeltaDecay::kNone ? nullptr : dg.as<float>(), f.Stream());
+  return {ToHost<Bf16>(dq), ToHost<Bf16>(dk), ToHost<Bf16>(d_beta), ToHost<float>(dg)};
+}
+
+Gradients GradReference(const Fixture& f, const Scanned& in) {
+  const int dim = f.c.key_dim, width = f.c.value_dim, heads = f.c.heads;
+  Gradients r = {Vector(f.q.size()), Vector(f.k.size()), Vector(f.beta.size()),
+                 Vector(f.beta.size())};
+  for (size_t c = 0; c < f.chunks.size() * f.value_heads; ++c) {
+    const int first = f.chunks[c / f.value_heads].first, n = f.chunks[c / f.value_heads].rows;
+    const int hv = static_cast<int>(c % f.value_heads);
+    const ChunkHead x = f.Reference(f.chunks[c / f.value_heads], hv);
+    const auto value = [&](const Vector& tensor, int row) {
+      return &tensor[((first + row) * f.value_heads + hv) * static_cast<int64_t>(width)];
+    };
+    const auto dot = [](const double* a, const double* b, int64_t count) {
+      return std::inner_product(a, a + count, b, 0.0);
+    };
+    // to[d] += factor sum_v S[d][v] row[v]
+    const auto add_state = [&](const Vector& states, const double* row, double factor, double* to) {
+      for (int v = 0; v < width; ++v) {
+        const double* state = &states[(c * width + v) * dim];
+        for (int d = 0; d < dim; ++d) to[d] += factor * row[v] * state[d];
+      }
+    };
+    Vector dq(n * dim), row_k(n * dim), column_k(n * dim), inter_q(n * dim), bar(n * dim);
+    Vector log_decay(n);
+    for (int i = 0; i < n; ++i) {
+      const double g = std::exp(x.gate[i]), rest = std::exp(x.gate[n - 1] - x.gate[i]);
+      add_state(in.states, value(in.d_o, i), f.args.scale * g, &dq[i * dim]);
+      add_state(in.states, value(in.dv, i), -g, &row_k[i * dim]);
+      add_state(in.d_states, value(in.e, i), rest, &bar[i * dim]);
+      for (int t = 0; t <= i; ++t) {
+        log_decay[t] += dot(&x.q[i * dim], &dq[i * dim], dim);
+        log_decay[t] += dot(&x.k[i * dim], &row_k[i * dim], dim);
+      }
+      for (int t = i + 1; t < n; ++t) log_decay[t] += dot(&x.k[i * dim], &bar[i * dim], dim);
+    }
+    for (int i = 0; i < n; ++i) {
+      for (int j = 0; j <= i; ++j) {
+        const double gamma = std::exp(x.gate[i] - x.gate[j]);
+        const double dp = f.args.scale * gamma * dot(value(in.d_o, i), value(in.e, j), width);
+        const double dm = i == j ? 0 : -gamma * dot(value(in.dv, i), value(in.e, j), width);
+        const double weight = dp * dot(&x.q[i * dim], &x.k[j * dim], dim) +
+                              dm * dot(&x.k[i * dim], &x.k[j * dim], dim);
+        for (int t = j + 1; t <= i; ++t) log_decay[t] += weight;
+        for (int d = 0; d < dim; ++d) {
+          dq[i * dim + d] += dp * x.k[j * dim + d];
+          row_k[i * dim + d] += dm * x.k[j * dim + d];
+          column_k[j * dim + d] += dp * x.q[i * dim + d] + dm * x.k[i * dim + d];
+        }
+      }
+    }
+    const double state_dot =
+        std::exp(x.gate[n - 1]) * dot(&in.states[c * width * dim], &in.d_states[c * width * dim],
+                                      static_cast<int64_t>(width) * dim);
+    for (int i = 0; i < n; ++i) {
+      const int64_t at = static_cast<int64_t>(first + i) * f.value_heads + hv;
+      const double beta = x.beta[i], floored = std::max(std::abs(beta), 1.0 * kMinBeta);
+      const double d_beta = dot(value(in.dv, i), value(in.e, i), width) / (floored * floored);
+      const double top = f.c.beta_form == DeltaBeta::kTwiceSigmoid ? 2 : 1;
+      r.d_beta[at] = f.c.beta_form == DeltaBeta::kGiven ? d_beta : d_beta * beta * (1 - beta / top);
+      r.dg[at] = log_decay[i] + state_dot;
+      // The norm's backward is linear: head by head.
+      const int64_t out = (static_cast<int64_t>(first + i) * heads + hv / f.c.group) * dim;
+      const auto add_grad = [&](const Vector& unit, double norm, const double* d, Vector& to) {
+        const double along = f.c.l2_norm ? dot(d, &unit[i * dim], dim) : 0;
+        for (int l = 0; l < dim; ++l) to[out + l] += norm * (d[l] - along * unit[i * dim + l]);
+      };
+      for (int d = 0; d < dim; ++d) row_k[i * dim + d] += column_k[i * dim + d] + bar[i * dim + d];
+      add_grad(x.q, x.q_norm[i], &dq[i * dim], r.dq);
+      add_grad(x.k, x.k_norm[i], &row_k[i * dim], r.dk);
+    }
+  }
+  return r;
+}
+
+TEST_P(DeltaHeads, Grad) {
+  Fixture f(GetParam());
+  const Scanned scanned(f);
+  Gradients grads = RunGrad(f, scanned), expected = GradReference(f, scanned);
+  for (const Chunk& chunk : f.chunks) {
+    if (!f.IsNan(chunk)) continue;
+    for (auto member : {&Gradients::dq, &Gradients::dk, &Gradients::d_beta, &Gradients::dg}) {
+      const int64_t row = (grads.*member).size() / f.tokens;
+      for (Vector* x : {&(grads.*member), &(expected.*member)}) {
+        std::fill_n(x->begin() + chunk.first * row, chunk.rows * row, 0);
+      }
+    }
+  }
+  EXPECT_LE(RmsError(grads.dq, expected.dq), 5e-3);
+  EXPECT_LE(RmsError(grads.dk, expected.dk), 5e-3);
+  if (!f.c.null_beta) EXPECT_LE(RmsError(grads.d_beta, expected.d_beta), 5e-3);
+  if (f.c.decay != DeltaDecay::kNone) EXPECT_LE(RmsError(grads.dg, expected.dg), 1e-4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, DeltaHeads, testing::ValuesIn(Cases()),

@@ -19,7 +19,8 @@
 // With a decay per head or none, tensor cores are fed with the caller's q and k, and the factors of
 // a row are applied in fp32 to the other side. With one per channel the operands
 // r e^G q, r e^G k and r e^{G_C - G} k are stored by `prepare` and the factors of a row are 1.
-// |beta| is floored at kMinBeta, so that e / beta stands for r - M e without cancellation.
+// |beta| is floored at kMinBeta, so that e / beta stands for r - M e without cancellation; small
+// beside anything it meets, and its square times gradients still far from fp32's smallest number.
 #pragma once
 
 #include "kernels/cuda/gated_delta_rule.cuh"
@@ -30,7 +31,7 @@ using delta::Chunk;
 using delta::kMinLogDecay;
 
 constexpr int kChunk = 64;
-constexpr float kMinBeta = 1e-18f;
+constexpr float kMinBeta = 1e-9f;
 
 // Row factors of a chunk and value head, 64 of each; those of rows beyond the chunk are zeros.
 enum RowFactor {
