@@ -22,12 +22,6 @@ __device__ __forceinline__ float Exp2(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
   return y;
 }
-__device__ __forceinline__ float Log2(float x) {
-  float y;
-  asm("lg2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // What a value head's gates have in common.
 struct GateRate {
   float rate;         // exp(a_log)
@@ -38,11 +32,18 @@ __device__ __forceinline__ GateRate GateRateOf(const GatedDeltaRuleInputs<Bf16>&
           static_cast<float>(in.lower_bound) * kLog2E};
 }
 
-// log2(1 + e^x) for z = x log2(e).
+// log2(1 + e^x) for z = x log2(e), to 1.3e-6 of it for any x: max(z, 0) + log2(1 + 2^-|z|), the
+// latter by a polynomial, so that there is neither a branch nor a loss of small values.
 __device__ __forceinline__ float Softplus2(float z) {
-  const float y = Exp2(z);
-  const float small = y * fmaf(y, fmaf(y, kLog2E / 3.f, -kLog2E / 2.f), kLog2E);
-  return z > 20.f * kLog2E ? z : y < 0.015625f ? small : Log2(1.f + y);
+  const float y = Exp2(-fabsf(z));
+  float p = 0.0204011815f;
+  p = fmaf(p, y, -0.0957975373f);
+  p = fmaf(p, y, 0.215284532f);
+  p = fmaf(p, y, -0.339089022f);
+  p = fmaf(p, y, 0.477668377f);
+  p = fmaf(p, y, -0.721159474f);
+  p = fmaf(p, y, 1.44269321f);
+  return fmaf(p, y, fmaxf(z, 0.f));
 }
 
 // The log decay of one step in base 2, not clamped; x is the gate plus its bias. A rate of 0 gives
@@ -52,6 +53,31 @@ __device__ __forceinline__ float LogDecay2(float x, const GateRate& gate) {
   if constexpr (kForm == DeltaGate::kLogDecay) return x * kLog2E;
   if constexpr (kForm == DeltaGate::kSoftplus) return -gate.rate * Softplus2(x * kLog2E);
   return __fdividef(gate.lower_bound, 1.f + Exp2(-gate.rate * x * kLog2E));
+}
+
+// This lane's row of the four 8 x 8 matrices of a 16 x 16 block of a tile, as BlockRow.
+__device__ __forceinline__ Bf16* SquareRow(Bf16* tile, int block_row, int block_column) {
+  const int matrix = LaneId() / 8;
+  return TileRow(tile, 16 * block_row + 8 * (matrix % 2) + LaneId() % 8,
+                 2 * block_column + matrix / 2);
+}
+
+struct GateGradient {
+  float d_x;      // of the gate and of dt_bias
+  float d_a_log;  // this element's part
+};
+template <DeltaGate kForm>
+__device__ __forceinline__ GateGradient LogDecayBackward(float dg, float x, const GateRate& gate) {
+  if constexpr (kForm == DeltaGate::kLogDecay) return {dg, 0.f};
+  if constexpr (kForm == DeltaGate::kSoftplus) {
+    const float z = x * kLog2E, y = Exp2(-fabsf(z)), outer = -dg * gate.rate;
+    const float sigmoid = __fdividef(x >= 0.f ? 1.f : y, 1.f + y);
+    return {outer * sigmoid, outer * (Softplus2(z) * (1.f / kLog2E))};
+  }
+  const float z = gate.rate * x, y = z * kLog2E;
+  const float slope = __fdividef(1.f, 1.f + Exp2(-y)) * __fdividef(1.f, 1.f + Exp2(y));
+  const float outer = dg * (gate.lower_bound * (1.f / kLog2E)) * slope;
+  return {outer * gate.rate, outer * z};
 }
 
 // The lower triangle of ones, 16 x 16, as a left operand.

@@ -47,13 +47,6 @@ __device__ __forceinline__ void StoreRows(const Args& a, Bf16* to, const Bf16* t
   }
 }
 
-// This lane's row of the four 8 x 8 matrices of a 16 x 16 block of a tile, as BlockRow.
-__device__ __forceinline__ Bf16* SquareRow(Bf16* tile, int block_row, int block_column) {
-  const int matrix = LaneId() / 8;
-  return TileRow(tile, 16 * block_row + 8 * (matrix % 2) + LaneId() % 8,
-                 2 * block_column + matrix / 2);
-}
-
 // Rows of x times r, as floats in the order of a left operand.
 __device__ __forceinline__ void Unpack(float (&x)[4][2], const uint32_t (&raw)[4],
                                        const float (&r)[2]) {
