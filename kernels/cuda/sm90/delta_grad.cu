@@ -18,6 +18,7 @@
 // value head at a time. Warpgroup 0 owns P' and warpgroup 1 M'; with 128 key channels each has
 // half of u, a and b, with 64 warpgroup 0 has u and warpgroup 1 the rest.
 #include "kernels/cuda/gated_delta_rule_gates.cuh"
+#include "kernels/cuda/sm90/channel_decay.cuh"
 #include "kernels/cuda/sm90/delta_grad_ring.cuh"
 #include "kernels/runtime/device.h"
 
@@ -181,8 +182,8 @@ __device__ __forceinline__ void Consume(const Args& a, const GatedDeltaRuleInput
               float2 scale = *reinterpret_cast<const float2*>(head.rows[kKeyNorm] + column);
               if constexpr (kDecay) {
                 const float2 gate_j = *reinterpret_cast<const float2*>(head.rows[kGate] + column);
-                scale.x *= __expf(gate[half] - gate_j.x);
-                scale.y *= __expf(gate[half] - gate_j.y);
+                scale.x *= Exp2((gate[half] - gate_j.x) * kLog2E);
+                scale.y *= Exp2((gate[half] - gate_j.y) * kLog2E);
               }
               const int end = row < chunk.rows ? row + 1 - kGroup : 0;  // of the row's pairs
               const float* const pair = pairs.c[n] + 2 * half;
@@ -314,7 +315,8 @@ void Launch(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o
                          value_map(a.dv),
                          MakeMatrixMap(a.states, state_rows, a.key_dim),
                          MakeMatrixMap(a.d_states, state_rows, a.key_dim)};
-  const int blocks = std::min(CurrentGpu().num_sms, a.num_chunks * a.heads);
+  static const int num_sms = CurrentGpu().num_sms;
+  const int blocks = std::min(num_sms, a.num_chunks * a.heads);
   kernel<<<static_cast<unsigned>(blocks), kThreads, kBytes, stream>>>(a, in, out, maps);
   CUDA_CHECK_LAUNCH();
 }

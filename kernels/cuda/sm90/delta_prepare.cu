@@ -2,6 +2,7 @@
 // none: row factors, A and P. One warpgroup each.
 #include "kernels/cuda/gated_delta_rule_gates.cuh"
 #include "kernels/cuda/sm90/async.cuh"
+#include "kernels/cuda/sm90/channel_decay.cuh"
 #include "kernels/cuda/sm90/delta.cuh"
 #include "kernels/cuda/sm90/inverse.cuh"
 
@@ -9,12 +10,14 @@ namespace wyvern::sm90 {
 namespace {
 
 constexpr int kThreads = kWarpgroupThreads;
+constexpr float kLn2 = 0.6931471805599453f;
 
 struct Shared {
   // q's tiles in 0 and 1, k's in 2 and 3; then P, the inverse's scratch, A and its low terms.
   Bf16 tiles[4][kTileElements];
-  float query_norm[kChunk], key_norm[kChunk], beta[kChunk], gate[kChunk];
-  float half_sum;  // of the first 32 steps' log decays
+  float query_norm[kChunk], key_norm[kChunk], beta[kChunk];
+  float gate[kChunk];  // G in base 2
+  float half_sum;      // of the first 32 steps' log decays
   Barrier loaded;
 };
 static_assert(kInverseScratchBytes <= kTileBytes);
@@ -91,6 +94,7 @@ __global__ void __launch_bounds__(kThreads, 5)
   __syncthreads();
   if (tid < kChunk) {
     if (kDecay && warp == 1) gate += s.half_sum;
+    gate *= kLog2E;
     s.gate[tid] = gate;
     s.beta[tid] = beta;
     if (!in.l2_norm) s.query_norm[tid] = s.key_norm[tid] = tid < chunk.rows ? 1.f : 0.f;
@@ -120,19 +124,18 @@ __global__ void __launch_bounds__(kThreads, 5)
       float* const rows = a.rows + chunk_head * kNumRowFactors * kChunk + tid;
       const bool valid = tid < chunk.rows;
       const float query_norm = s.query_norm[tid], key_norm = s.key_norm[tid];
-      const float decay = kDecay ? __expf(gate) : 1.f,
-                  rest = kDecay ? __expf(last_gate - gate) : 1.f;
+      const float decay = kDecay ? Exp2(gate) : 1.f, rest = kDecay ? Exp2(last_gate - gate) : 1.f;
       rows[kQueryFactor * kChunk] = a.scale * query_norm * decay;
       rows[kKeyFactor * kChunk] = key_norm * decay;
       rows[kBarFactor * kChunk] = key_norm * rest;
       rows[kBeta * kChunk] = beta;
       rows[kQueryNorm * kChunk] = query_norm;
       rows[kKeyNorm * kChunk] = key_norm;
-      rows[kGate * kChunk] = valid ? gate : 0.f;
+      rows[kGate * kChunk] = valid ? gate * kLn2 : 0.f;
       rows[(kNumRowFactors - 1) * kChunk] = 0.f;
     }
     if (kDecay && tid < 64 * kKeyBlocks) {
-      a.chunk_decay[chunk_head * 64 * kKeyBlocks + tid] = expf(last_gate);
+      a.chunk_decay[chunk_head * 64 * kKeyBlocks + tid] = exp2f(last_gate);
     }
   }
   // p becomes P and m becomes Diag(beta) M, by selection: what lies above the diagonal may be
@@ -157,8 +160,8 @@ __global__ void __launch_bounds__(kThreads, 5)
         float2 factor = *reinterpret_cast<const float2*>(s.key_norm + column);
         if constexpr (kDecay) {
           const float2 gate_j = *reinterpret_cast<const float2*>(s.gate + column);
-          factor.x *= __expf(gate_i[half] - gate_j.x);
-          factor.y *= __expf(gate_i[half] - gate_j.y);
+          factor.x *= Exp2(gate_i[half] - gate_j.x);
+          factor.y *= Exp2(gate_i[half] - gate_j.y);
         }
         float *const p_pair = p.c[n] + 2 * half, *const m_pair = m.c[n] + 2 * half;
         const int last = row < chunk.rows ? row : -1;
