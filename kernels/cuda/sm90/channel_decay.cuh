@@ -107,13 +107,14 @@ __device__ __forceinline__ void RunningSums(float (&sums)[2][4], const Bf16* til
     const float channel_bias =
         kForm == DeltaGate::kLogDecay ? 0.f : bias[8 * (m / 2) + LaneId() / 4];
     float step[2] = {UnpackLow(raw[m]), UnpackHigh(raw[m])};
+    uint32_t valid = 0;  // a mask instead of a condition around what is long to compute
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const float x = LogDecay2<kForm>(step[e] + channel_bias, gate);
-      step[e] = row + 8 * (m % 2) + e < rows ? fmaxf(x, kMinLogDecay * kLog2E) : 0.f;
+      step[e] = fmaxf(LogDecay2<kForm>(step[e] + channel_bias, gate), kMinLogDecay * kLog2E);
+      if (row + 8 * (m % 2) + e < rows) valid |= 0xffffu << (16 * e);
     }
-    high[m] = Pack(step[0], step[1]);
-    low[m] = Pack(step[0] - UnpackLow(high[m]), step[1] - UnpackHigh(high[m]));
+    high[m] = Pack(step[0], step[1]) & valid;
+    low[m] = Pack(step[0] - UnpackLow(high[m]), step[1] - UnpackHigh(high[m])) & valid;
   }
 #pragma unroll
   for (int n = 0; n < 2; ++n) {
