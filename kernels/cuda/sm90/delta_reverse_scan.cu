@@ -75,11 +75,14 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
 #pragma unroll
         for (int e = 0; e < 4; ++e) de.c[n][e] += de_scores.c[n][e];
       }
+      // y = A^T de, where the identity's part of A does not see the rounding of de.
       const Fragment de_rounded = ToFragment(de);
-      Accumulator y;
+      ForEachPair(de_rounded, [&](int n, int half, int, int, float x0, float x1) {
+        de.c[n][2 * half] -= x0;
+        de.c[n][2 * half + 1] -= x1;
+      });
       ProductFence();
-      Product<Major::kOuter, Sum::kOverwrite>(y, de_rounded,
-                                              stage + layout.inverse * kTileElements);
+      Product<Major::kOuter, Sum::kAdd>(de, de_rounded, stage + layout.inverse * kTileElements);
       CommitProducts();
       if constexpr (kKeyBlocks == 2) {
         Product<Major::kOuter, Sum::kAdd>(d_state[1], d_o_scaled,
@@ -93,7 +96,8 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
         key.f[n].x *= -beta.f[n].x;
         key.f[n].y *= -beta.f[n].y;
       }
-      WaitProducts<1>(y);
+      WaitProducts<1>(de);
+      const Accumulator& y = de;
       const Fragment dv_scaled = ScaledFragment(y, key);
       ProductFence();
 #pragma unroll

@@ -7,8 +7,9 @@
 namespace wyvern::sm90 {
 namespace {
 
-// r = beta (v - (e^G k) S), given r = k S; rounded.
-__device__ __forceinline__ Fragment BetaResidual(const Accumulator& r, const Fragment& v,
+// x = beta (v - (e^G k) S), given r = k S: returned rounded, with what the rounding lost left in r.
+// Then e = A x is r + A rn(x), where the identity's part of A does not see the rounding.
+__device__ __forceinline__ Fragment BetaResidual(Accumulator& r, const Fragment& v,
                                                  const ColumnFactors& key,
                                                  const ColumnFactors& beta) {
   Fragment f;
@@ -17,9 +18,14 @@ __device__ __forceinline__ Fragment BetaResidual(const Accumulator& r, const Fra
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const uint32_t pair = v.r[n / 2][2 * (n % 2) + half];
-      f.r[n / 2][2 * (n % 2) + half] =
-          Pack(beta.f[n].x * (UnpackLow(pair) - key.f[n].x * r.c[n][2 * half]),
-               beta.f[n].y * (UnpackHigh(pair) - key.f[n].y * r.c[n][2 * half + 1]));
+      float& x0 = r.c[n][2 * half];
+      float& x1 = r.c[n][2 * half + 1];
+      x0 = beta.f[n].x * (UnpackLow(pair) - key.f[n].x * x0);
+      x1 = beta.f[n].y * (UnpackHigh(pair) - key.f[n].y * x1);
+      const uint32_t rounded = Pack(x0, x1);
+      x0 -= UnpackLow(rounded);
+      x1 -= UnpackHigh(rounded);
+      f.r[n / 2][2 * (n % 2) + half] = rounded;
     }
   }
   return f;
@@ -65,11 +71,11 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
       Wait(block.full[ring.place], ring.full_parity());
       if (chunk.rows < kChunk) ClearTail<kGroups>(layout, stage, chunk.rows);
 
-      Accumulator r;
+      Accumulator e;  // k S at first
       ProductFence();
-      Product<Major::kInner, Sum::kOverwrite>(r, s[0], stage + layout.key * kTileElements);
+      Product<Major::kInner, Sum::kOverwrite>(e, s[0], stage + layout.key * kTileElements);
       if constexpr (kKeyBlocks == 2) {
-        Product<Major::kInner, Sum::kAdd>(r, s[1], stage + (layout.key + 1) * kTileElements);
+        Product<Major::kInner, Sum::kAdd>(e, s[1], stage + (layout.key + 1) * kTileElements);
       }
       CommitProducts();
       if (c > block.begin) {
@@ -82,11 +88,10 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
       const Fragment v = LoadFragment<true>(stage + (layout.value + group) * kTileElements);
       const ColumnFactors key = LoadFactors(factors + kKeyFactor * kChunk);
       const ColumnFactors beta = LoadFactors(factors + kBeta * kChunk);
-      WaitProducts<1>(r);
-      const Fragment beta_r = BetaResidual(r, v, key, beta);
-      Accumulator e;
+      WaitProducts<1>(e);
+      const Fragment beta_r = BetaResidual(e, v, key, beta);
       ProductFence();
-      Product<Major::kInner, Sum::kOverwrite>(e, beta_r, stage + layout.inverse * kTileElements);
+      Product<Major::kInner, Sum::kAdd>(e, beta_r, stage + layout.inverse * kTileElements);
       CommitProducts();
       if constexpr (kKeyBlocks == 2) {
         Product<Major::kInner, Sum::kAdd>(o, s[1], stage + (layout.query + 1) * kTileElements);
@@ -175,11 +180,11 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
       Wait(block.full[ring.place], ring.full_parity());
       if (chunk.rows < kChunk) ClearTail<kGroups>(layout, stage, chunk.rows);
 
-      Accumulator r;
+      Accumulator e;  // k S at first
       ProductFence();
-      Product<Major::kInner, Sum::kOverwrite>(r, s[0], stage + layout.key * kTileElements);
+      Product<Major::kInner, Sum::kOverwrite>(e, s[0], stage + layout.key * kTileElements);
       if constexpr (kKeyBlocks == 2) {
-        Product<Major::kInner, Sum::kAdd>(r, s[1], stage + (layout.key + 1) * kTileElements);
+        Product<Major::kInner, Sum::kAdd>(e, s[1], stage + (layout.key + 1) * kTileElements);
       }
       CommitProducts();
       if constexpr (kSave) {
@@ -189,11 +194,10 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
       if (!identity) v = LoadFragment<true>(s_value);
       const ColumnFactors key = LoadFactors(factors + kKeyFactor * kChunk);
       const ColumnFactors beta = LoadFactors(factors + kBeta * kChunk);
-      WaitProducts<0>(r);
-      const Fragment beta_r = BetaResidual(r, v, key, beta);
-      Accumulator e;
+      WaitProducts<0>(e);
+      const Fragment beta_r = BetaResidual(e, v, key, beta);
       ProductFence();
-      Product<Major::kInner, Sum::kOverwrite>(e, beta_r, stage + layout.inverse * kTileElements);
+      Product<Major::kInner, Sum::kAdd>(e, beta_r, stage + layout.inverse * kTileElements);
       CommitProducts();
       const ColumnFactors bar = LoadFactors(factors + kBarFactor * kChunk);
       if (p.has_decay) {
