@@ -60,14 +60,28 @@ __device__ __forceinline__ void Consume(const Args& a, const GatedDeltaRuleInput
   Ring heads{s.kHeads}, values{s.kValues};
   int parity = 0;
   const int items = a.num_chunks * a.heads;
+  Chunk next = a.chunks[static_cast<int>(blockIdx.x) / a.heads];
   for (int item = static_cast<int>(blockIdx.x); item < items; item += gridDim.x) {
-    const Chunk chunk = a.chunks[item / a.heads];
-    const int key_head = item % a.heads;
+    const Chunk chunk = next;
+    const int following = item + static_cast<int>(gridDim.x), key_head = item % a.heads;
+    if (following < items) next = a.chunks[following / a.heads];
     Accumulator dq, dk;
     for (int hv = key_head * a.group; hv < (key_head + 1) * a.group; ++hv, parity ^= 1) {
       const bool last = !kGrouped || hv + 1 == (key_head + 1) * a.group;
       auto& head = s.head[heads.place];
       GradSums& sums = s.sums[parity];
+      const int64_t token_head = static_cast<int64_t>(chunk.first) * a.value_heads + hv;
+      const bool with_beta = out.d_beta != nullptr && in.beta != nullptr;
+      Bf16 raw_beta[2] = {};  // loaded ahead of its use
+      if constexpr (kGroup == 1) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int row = row0 + 8 * half;
+          if (with_beta && row < chunk.rows) {
+            raw_beta[half] = in.beta[token_head + static_cast<int64_t>(row) * a.value_heads];
+          }
+        }
+      }
 
       // dO S, dv S, e dS+ and dO e^T or dv e^T.
       Accumulator from_o, from_dv, from_e, pairs;
@@ -93,8 +107,8 @@ __device__ __forceinline__ void Consume(const Args& a, const GatedDeltaRuleInput
         if constexpr (kDecay) {
           constexpr int kPart = kTileElements / (kKeyBlocks == 2 ? 1 : 2);
           const int first = kKeyBlocks == 2 ? 0 : kGroup * kPart;
-          state_dot +=
-              ThreadDot<kPart>(value.states[kBlock] + first, value.d_states[kBlock] + first);
+          state_dot += ThreadDot < kPart,
+              kGrouped ? 1 : 4 > (value.states[kBlock] + first, value.d_states[kBlock] + first);
         }
         if constexpr (kQuery && kKey) {
           WaitProducts<0>(from_o, from_dv, from_e, pairs);
@@ -110,6 +124,19 @@ __device__ __forceinline__ void Consume(const Args& a, const GatedDeltaRuleInput
 
       Wait(s.head_full[heads.place], heads.full_parity());
       if (chunk.rows < kChunk) ClearRowsBeyond<kKeyBlocks>(head, chunk.rows);
+      // x_q or x_k times x_k, for the sums over pairs; grouped heads have no registers for it yet.
+      Accumulator product;
+      const auto multiply_rows = [&] {
+        ProductFence();
+        const auto& left = kGroup == 0 ? head.q : head.k;
+        Product<Major::kInner, Major::kInner, Sum::kOverwrite>(product, left[0], head.k[0]);
+        if constexpr (kKeyBlocks == 2) {
+          Product<Major::kInner, Major::kInner, Sum::kAdd>(product, left[1], head.k[1]);
+        }
+        CommitProducts();
+      };
+      if constexpr (kDecay && !kGrouped) multiply_rows();
+
       // Row factors; with a decay also what it needs of their products with x.
       {
         float row_u[2] = {0.f, 0.f}, row_z[2] = {0.f, 0.f};
@@ -131,19 +158,12 @@ __device__ __forceinline__ void Consume(const Args& a, const GatedDeltaRuleInput
           if (lane == 0) sums.states[4 * kGroup + warp] = state_dot;
         }
       }
+      if constexpr (kDecay && kGrouped) multiply_rows();
 
-      // P' or M', and with a decay the sums over pairs.
+      // P' or M'.
+      float diagonal[2];
+      const bool on_diagonal = kGroup == 1 && Diagonal(pairs, diagonal);
       {
-        Accumulator product;
-        if constexpr (kDecay) {
-          ProductFence();
-          const auto& left = kGroup == 0 ? head.q : head.k;
-          Product<Major::kInner, Major::kInner, Sum::kOverwrite>(product, left[0], head.k[0]);
-          if constexpr (kKeyBlocks == 2) {
-            Product<Major::kInner, Major::kInner, Sum::kAdd>(product, left[1], head.k[1]);
-          }
-          CommitProducts();
-        }
         float factor[2], gate[2];
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
@@ -152,54 +172,18 @@ __device__ __forceinline__ void Consume(const Args& a, const GatedDeltaRuleInput
           factor[half] =
               kGroup == 0 ? a.scale * head.rows[kQueryNorm][row] : -head.rows[kKeyNorm][row];
         }
-        if constexpr (kGroup == 1) {
-          if (out.d_beta != nullptr && in.beta != nullptr) {
-            float diagonal[2];
-            if (Diagonal(pairs, diagonal)) {
-#pragma unroll
-              for (int half = 0; half < 2; ++half) {
-                const int row = row0 + 8 * half;
-                if (row >= chunk.rows) continue;
-                const int64_t at = (static_cast<int64_t>(chunk.first) + row) * a.value_heads + hv;
-                const float beta = head.rows[kBeta][row];
-                out.d_beta[at] = FromFloatDevice<Bf16>(delta::BetaBackward(
-                    in.beta_form, diagonal[half] / beta / beta, ToFloatDevice(in.beta[at])));
-              }
-            }
+        ForEachPair(pairs, [&](int, int half, int row, int column, float& x0, float& x1) {
+          float2 scale = *reinterpret_cast<const float2*>(head.rows[kKeyNorm] + column);
+          if constexpr (kDecay) {
+            const float2 gate_j = *reinterpret_cast<const float2*>(head.rows[kGate] + column);
+            scale.x *= Exp2((gate[half] - gate_j.x) * kLog2E);
+            scale.y *= Exp2((gate[half] - gate_j.y) * kLog2E);
           }
-        }
-        if constexpr (kDecay) WaitProducts<0>(product);
-        PairSums pair_sums;
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          uint32_t packed[4] = {};
-          if (j <= warp) {
-            float weight[4][2];
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-              const int n = 2 * j + i / 2, half = i % 2;
-              const int row = row0 + 8 * half, column = 8 * n + 2 * (lane % 4);
-              float2 scale = *reinterpret_cast<const float2*>(head.rows[kKeyNorm] + column);
-              if constexpr (kDecay) {
-                const float2 gate_j = *reinterpret_cast<const float2*>(head.rows[kGate] + column);
-                scale.x *= Exp2((gate[half] - gate_j.x) * kLog2E);
-                scale.y *= Exp2((gate[half] - gate_j.y) * kLog2E);
-              }
-              const int end = row < chunk.rows ? row + 1 - kGroup : 0;  // of the row's pairs
-              const float* const pair = pairs.c[n] + 2 * half;
-              const float x0 = column < end ? pair[0] * (factor[half] * scale.x) : 0.f;
-              const float x1 = column + 1 < end ? pair[1] * (factor[half] * scale.y) : 0.f;
-              packed[i] = Pack(x0, x1);
-              if constexpr (kDecay) {
-                weight[i][0] = x0 * product.c[n][2 * half];
-                weight[i][1] = x1 * product.c[n][2 * half + 1];
-              }
-            }
-            if constexpr (kDecay) pair_sums.Add(j, weight);
-          }
-          StoreMatrices<false>(BlockRow<false>(s.pairs[kGroup], j), packed);
-        }
-        if constexpr (kDecay) pair_sums.Store(sums.pairs[4 * kGroup + warp]);
+          const int end = row < chunk.rows ? row + 1 - kGroup : 0;  // of the row's pairs
+          x0 = column < end ? x0 * (factor[half] * scale.x) : 0.f;
+          x1 = column + 1 < end ? x1 * (factor[half] * scale.y) : 0.f;
+        });
+        StoreFragment<false>(s.pairs[kGroup], ToFragment(pairs));
       }
       FenceSharedWrites();
       Sync(kConsumerBarrier, kConsumers);
@@ -214,6 +198,22 @@ __device__ __forceinline__ void Consume(const Args& a, const GatedDeltaRuleInput
         Product<Major::kOuter, Major::kOuter, Sum::kAdd>(dk, s.pairs[1], head.k[kBlock]);
       }
       CommitProducts();
+      // Meanwhile.
+      if (on_diagonal && with_beta) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int row = row0 + 8 * half;
+          if (row >= chunk.rows) continue;
+          const float beta = head.rows[kBeta][row];
+          out.d_beta[token_head + static_cast<int64_t>(row) * a.value_heads] =
+              FromFloatDevice<Bf16>(delta::BetaBackward(in.beta_form, diagonal[half] / beta / beta,
+                                                        ToFloatDevice(raw_beta[half])));
+        }
+      }
+      if constexpr (kDecay) {
+        WaitProducts<1>(product);
+        StorePairSums(pairs, product, sums.pairs[4 * kGroup + warp]);
+      }
       if constexpr (kQuery && kKey) {
         WaitProducts<0>(dq, dk);
       } else if constexpr (kQuery) {
@@ -227,11 +227,9 @@ __device__ __forceinline__ void Consume(const Args& a, const GatedDeltaRuleInput
       }
       Sync(kConsumerBarrier, kConsumers);
 
-      if (kDecay && kGroup == 1 && warp == 0 && out.dg != nullptr) {
-        const float decay = expf(head.rows[kGate][chunk.rows - 1]);
-        WriteLogDecayGrad(sums, decay, chunk.rows,
-                          out.dg + static_cast<int64_t>(chunk.first) * a.value_heads + hv,
-                          a.value_heads);
+      if (kDecay && out.dg != nullptr) {
+        WriteLogDecayGrad(sums, expf(head.rows[kGate][chunk.rows - 1]), 4 * kGroup + warp,
+                          chunk.rows, out.dg + token_head, a.value_heads);
       }
       if (last) {
         const int64_t stride = static_cast<int64_t>(a.heads) * a.key_dim;
@@ -247,16 +245,16 @@ __device__ __forceinline__ void Consume(const Args& a, const GatedDeltaRuleInput
             along[half] = dot * r * r;
           }
         };
-        if constexpr (kQuery) {
+        Bf16* const staging = s.pairs[kGroup];  // products with it have ended
+        if (kQuery && out.dq != nullptr) {
           along_of(sums.dot_q, kQueryNorm);
-          WriteRows(dq, along, head.q[kBlock], chunk.rows, out.dq + at, stride);
+          WriteRows(dq, along, head.q[kBlock], staging, chunk.rows, out.dq + at, stride);
         }
-        if constexpr (kKey) {
+        if (kKey && out.dk != nullptr) {
           along_of(sums.dot_k, kKeyNorm);
-          WriteRows(dk, along, head.k[kBlock], chunk.rows, out.dk + at, stride);
+          WriteRows(dk, along, head.k[kBlock], staging, chunk.rows, out.dk + at, stride);
         }
       }
-      FenceSharedWrites();
       __syncwarp();
       if (lane == 0) Arrive(s.head_empty[heads.place]);
       heads.Advance();

@@ -32,8 +32,11 @@ __device__ __forceinline__ void ProduceGrad(const Args& a, const GradMaps& maps,
                                             GradShared<kKeyBlocks>& s) {
   Ring heads{s.kHeads}, values{s.kValues};
   const int items = a.num_chunks * a.heads;
+  int next_token = a.chunks[static_cast<int>(blockIdx.x) / a.heads].first;
   for (int item = static_cast<int>(blockIdx.x); item < items; item += gridDim.x) {
-    const int c = item / a.heads, key_head = item % a.heads, token = a.chunks[c].first;
+    const int c = item / a.heads, key_head = item % a.heads, token = next_token;
+    const int following = item + static_cast<int>(gridDim.x);
+    if (following < items) next_token = a.chunks[following / a.heads].first;
     for (int hv = key_head * a.group; hv < (key_head + 1) * a.group; ++hv) {
       const int chunk_head = c * a.value_heads + hv;
       auto& head = s.head[heads.place];

@@ -15,10 +15,10 @@ struct GradSums {
 };
 
 // What this thread adds to the dot product of kCount elements of two tiles.
-template <int kCount>
+template <int kCount, int kUnroll>
 __device__ __forceinline__ float ThreadDot(const Bf16* x, const Bf16* y) {
   float sum[2] = {0.f, 0.f};
-#pragma unroll 1
+#pragma unroll kUnroll
   for (int i = 0; i < kCount / (8 * kWarpgroupThreads); ++i) {
     const int at = i * kWarpgroupThreads + static_cast<int>(threadIdx.x) % kWarpgroupThreads;
     const uint4 a = reinterpret_cast<const uint4*>(x)[at],
@@ -78,21 +78,23 @@ __device__ __forceinline__ void AddScaled(Accumulator& to, const Accumulator& x,
   Pin(to);  // x ends here
 }
 
-// The gradient of x, in the warp's 16 rows of a tile that holds x: rn(d - along x), copied out.
-__device__ __forceinline__ void WriteRows(const Accumulator& d, const float (&along)[2], Bf16* tile,
-                                          int rows, Bf16* out, int64_t stride) {
+// Rounds d - along x, the gradient of the rows of the tile x, and copies the rows of the chunk out.
+// Each warp goes through its own rows of `staging`, which it may use again at once.
+__device__ __forceinline__ void WriteRows(const Accumulator& d, const float (&along)[2],
+                                          const Bf16* x, Bf16* staging, int rows, Bf16* out,
+                                          int64_t stride) {
   const int lane = LaneId();
 #pragma unroll
   for (int j = 0; j < 4; ++j) {
-    uint32_t x[4];
-    LoadMatrices<false>(x, BlockRow<false>(tile, j));
+    uint32_t words[4];
+    LoadMatrices<false>(words, BlockRow<false>(const_cast<Bf16*>(x), j));
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const float* const pair = d.c[2 * j + i / 2] + 2 * (i % 2);
-      x[i] =
-          Pack(pair[0] - along[i % 2] * UnpackLow(x[i]), pair[1] - along[i % 2] * UnpackHigh(x[i]));
+      words[i] = Pack(pair[0] - along[i % 2] * UnpackLow(words[i]),
+                      pair[1] - along[i % 2] * UnpackHigh(words[i]));
     }
-    StoreMatrices<false>(BlockRow<false>(tile, j), x);
+    StoreMatrices<false>(BlockRow<false>(staging, j), words);
   }
   __syncwarp();
 #pragma unroll
@@ -100,9 +102,10 @@ __device__ __forceinline__ void WriteRows(const Accumulator& d, const float (&al
     const int row = 16 * WarpOfGroup() + 4 * i + lane / 8;
     if (row < rows) {
       *reinterpret_cast<uint4*>(out + row * stride + 8 * (lane % 8)) =
-          *reinterpret_cast<const uint4*>(TileRow(tile, row, lane % 8));
+          *reinterpret_cast<const uint4*>(TileRow(staging, row, lane % 8));
     }
   }
+  __syncwarp();
 }
 
 // to[row] = the product of the row of d and that of the tile x.
@@ -135,109 +138,92 @@ __device__ __forceinline__ bool Diagonal(const Accumulator& x, float (&diagonal)
   return lane / 8 == lane % 4;
 }
 
-// sum_{i >= t > j} w_ij for every t, over the 16 rows of a warp, of which w is lower triangular.
-// The sums over j < t are products with a triangle of ones, w in two bf16 terms.
-class PairSums {
- public:
-  // Of columns 16 j .. 16 j + 15, in ascending order of j up to the warp's own rows: weight[i] lies
-  // as Fragment::r[j][i].
-  __device__ __forceinline__ void Add(int j, const float (&weight)[4][2]) {
-    const int lane = LaneId(), own = lane / 4, inner = 2 * (lane % 4);
-    constexpr uint32_t kOne = 0x3f80, kOnes = 0x3f803f80;
+// Each of two threads that differ in `bit` takes kKept of twice as many sums.
+template <int kKept>
+__device__ __forceinline__ void Fold(float (&sums)[16], int bit) {
+  const bool upper = (LaneId() & bit) != 0;
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+    const float mine = upper ? sums[kKept + i] : sums[i];
+    const float other = upper ? sums[i] : sums[kKept + i];
+    sums[i] = mine + __shfl_xor_sync(0xffffffffu, other, bit);
+  }
+}
+
+// to[t] = sum_{i >= t > j} x_ij y_ij over the 16 rows of a warp, for every t; x is lower
+// triangular. The sums over j < t are products with a triangle of ones, x y in two bf16 terms.
+__device__ __forceinline__ void StorePairSums(const Accumulator& x, const Accumulator& y,
+                                              float* to) {
+  const int lane = LaneId(), own = lane / 4, inner = 2 * (lane % 4);
+  const int row = 16 * WarpOfGroup() + own;
+  constexpr uint32_t kOne = 0x3f80, kOnes = 0x3f803f80;
+  // Ones where the inner position is before the column, `own` of 8.
+  const uint32_t triangle = (inner < own ? kOne : 0) | (inner + 1 < own ? kOne << 16 : 0);
+  float columns[16];             // of columns 16 j + 8 half + inner and the next
+  float before[2] = {0.f, 0.f};  // of the two rows, over the columns so far
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
     uint32_t high[4], low[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const SplitPair pair = Split(weight[i][0], weight[i][1]);
+      const int n = 2 * j + i / 2, e = 2 * (i % 2);
+      const SplitPair pair = Split(x.c[n][e] * y.c[n][e], x.c[n][e + 1] * y.c[n][e + 1]);
       high[i] = pair.high;
       low[i] = pair.low;
     }
-    // Ones where the inner position is before the column, `own` of 8.
-    const uint32_t triangle = (inner < own ? kOne : 0) | (inner + 1 < own ? kOne << 16 : 0);
-    float sums[2][4];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) sums[half][e] = before_[e];
       const uint32_t b0 = half == 0 ? triangle : kOnes, b1 = half == 0 ? 0 : triangle;
-      MmaBf16(sums[half], low, b0, b1);
-      MmaBf16(sums[half], high, b0, b1);
-      // Rows of at least the column only.
-      const bool diagonal = j == WarpOfGroup();
+      float sums[4] = {};
+      MmaBf16(sums, low, b0, b1);
+      MmaBf16(sums, high, b0, b1);
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        const int column = 8 * half + inner + e;
-        const float first = diagonal && own < column ? 0.f : sums[half][e];
-        const float second = diagonal && own + 8 < column ? 0.f : sums[half][2 + e];
-        columns_[4 * j + 2 * half + e] = first + second;
+        const int column = 16 * j + 8 * half + inner + e;
+        const float first = row < column ? 0.f : before[0] + sums[e];
+        const float second = row + 8 < column ? 0.f : before[1] + sums[2 + e];
+        columns[4 * j + 2 * half + e] = first + second;
       }
     }
-    MmaBf16(before_, low, kOnes, kOnes);
-    MmaBf16(before_, high, kOnes, kOnes);
+    float all[4] = {};
+    MmaBf16(all, low, kOnes, kOnes);
+    MmaBf16(all, high, kOnes, kOnes);
+    before[0] += all[0];
+    before[1] += all[2];
   }
+  // Sums over the 8 threads that share columns; each keeps two of the 16.
+  Fold<8>(columns, 16);
+  Fold<4>(columns, 8);
+  Fold<2>(columns, 4);
+  const int t = 16 * (lane / 8) + 8 * (lane / 4 % 2) + inner;
+  *reinterpret_cast<float2*>(to + t) = make_float2(columns[0], columns[1]);
+}
 
-  // to[t], 0 for t after the warp's rows.
-  __device__ __forceinline__ void Store(float* to) {
-    const int lane = LaneId();
-    // Sums over the 8 threads that share columns; each keeps two of the 16.
-    Fold<8>(16);
-    Fold<4>(8);
-    Fold<2>(4);
-    const int t = 16 * (lane / 8) + 8 * (lane / 4 % 2) + 2 * (lane % 4);
-    *reinterpret_cast<float2*>(to + t) = make_float2(columns_[0], columns_[1]);
+// dg of one value head in a chunk; `decay` is e^{G_C}. Each of the 8 warps has 8 rows and each lane
+// a quarter of the sums of one of them.
+__device__ __forceinline__ void WriteLogDecayGrad(const GradSums& sums, float decay, int warp,
+                                                  int rows, float* dg, int64_t stride) {
+  const int lane = LaneId(), t = 8 * warp + lane / 4, quarter = lane % 4;
+  float sum = decay * (sums.states[2 * quarter] + sums.states[2 * quarter + 1]) +
+              sums.pairs[2 * quarter][t] + sums.pairs[2 * quarter + 1][t];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int row = 16 * quarter + 4 * i;
+    const auto add = [&](const float* from, bool before) {
+      const float4 x = *reinterpret_cast<const float4*>(from + row);
+      sum += (row < t) == before ? x.x : 0.f;
+      sum += (row + 1 < t) == before ? x.y : 0.f;
+      sum += (row + 2 < t) == before ? x.z : 0.f;
+      sum += (row + 3 < t) == before ? x.w : 0.f;
+    };
+    add(sums.u[0], false);
+    add(sums.u[1], false);
+    add(sums.z[0], true);
+    add(sums.z[1], true);
   }
-
- private:
-  // Each of two threads that differ in `bit` takes kKept of twice as many sums.
-  template <int kKept>
-  __device__ __forceinline__ void Fold(int bit) {
-    const bool upper = (LaneId() & bit) != 0;
-#pragma unroll
-    for (int i = 0; i < kKept; ++i) {
-      const float mine = upper ? columns_[kKept + i] : columns_[i];
-      const float other = upper ? columns_[i] : columns_[kKept + i];
-      columns_[i] = mine + __shfl_xor_sync(0xffffffffu, other, bit);
-    }
-  }
-
-  float columns_[16] = {};  // [16-block][half][pair element]
-  float before_[4] = {};    // sums over the columns so far
-};
-
-// dg of one value head in a chunk by one warp, two rows per lane; `decay` is e^{G_C}.
-__device__ __forceinline__ void WriteLogDecayGrad(const GradSums& sums, float decay, int rows,
-                                                  float* dg, int64_t stride) {
-  const int lane = LaneId();
-  float u[2], z[2], pairs[2] = {0.f, 0.f}, states = 0.f;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int row = lane + kWarpSize * half;
-    u[half] = sums.u[0][row] + sums.u[1][row];
-    z[half] = sums.z[0][row] + sums.z[1][row];
-#pragma unroll
-    for (int i = 0; i < 8; ++i) pairs[half] += sums.pairs[i][row];
-  }
-#pragma unroll
-  for (int i = 0; i < 8; ++i) states += sums.states[i];
-#pragma unroll
-  for (int offset = 1; offset < kWarpSize; offset *= 2) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float after = __shfl_down_sync(0xffffffffu, u[half], offset);
-      const float before = __shfl_up_sync(0xffffffffu, z[half], offset);
-      if (lane + offset < kWarpSize) u[half] += after;
-      if (lane >= offset) z[half] += before;
-    }
-  }
-  // From this row on; and before this row.
-  u[0] += __shfl_sync(0xffffffffu, u[1], 0);
-  const float first_half = __shfl_sync(0xffffffffu, z[0], kWarpSize - 1);
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const float before = __shfl_up_sync(0xffffffffu, z[half], 1);
-    z[half] = (lane > 0 ? before : 0.f) + (half == 1 ? first_half : 0.f);
-    const int row = lane + kWarpSize * half;
-    if (row < rows) dg[row * stride] = u[half] + z[half] + decay * states + pairs[half];
-  }
+  sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+  sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+  if (quarter == 0 && t < rows) dg[t * stride] = sum;
 }
 
 }  // namespace wyvern::sm90
