@@ -55,11 +55,15 @@ __device__ __forceinline__ float LogDecay2(float x, const GateRate& gate) {
   return __fdividef(gate.lower_bound, 1.f + Exp2(-gate.rate * x * kLog2E));
 }
 
-// This lane's row of the four 8 x 8 matrices of a 16 x 16 block of a tile, as BlockRow.
-__device__ __forceinline__ Bf16* SquareRow(Bf16* tile, int block_row, int block_column) {
-  const int matrix = LaneId() / 8;
-  return TileRow(tile, 16 * block_row + 8 * (matrix % 2) + LaneId() % 8,
-                 2 * block_column + matrix / 2);
+// Where this lane's row of the four 8 x 8 matrices of a tile's first 16 x 16 block lies, in the
+// order of Fragment: top left, bottom left, top right, bottom right.
+__device__ __forceinline__ int LaneElement(int lane) {
+  const int i = lane % 8, matrix = lane / 8;
+  return (8 * (matrix % 2) + i) * kTile + ((matrix / 2 ^ i) << 3);
+}
+// The same of block (row, column) of 16 x 16.
+__device__ __forceinline__ Bf16* BlockAt(const Bf16* tile, int lane_element, int row, int column) {
+  return const_cast<Bf16*>(tile) + row * 16 * kTile + (lane_element ^ (column << 4));
 }
 
 struct GateGradient {
@@ -80,9 +84,10 @@ __device__ __forceinline__ GateGradient LogDecayBackward(float dg, float x, cons
   return {outer * gate.rate, outer * z};
 }
 
-// The lower triangle of ones, 16 x 16, as a left operand.
-__device__ __forceinline__ void MakeTriangle(uint32_t (&ones)[4]) {
-  const int row = LaneId() / 4, column = 2 * (LaneId() % 4);
+// The lower triangle of ones, 16 x 16, as a left operand; its diagonal zero if kStrict.
+template <bool kStrict>
+__device__ __forceinline__ void MakeTriangle(uint32_t (&ones)[4], int lane) {
+  const int row = lane / 4, column = 2 * (lane % 4) + kStrict;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const int r = row + 8 * (i % 2), c = column + 8 * (i / 2);
@@ -90,22 +95,21 @@ __device__ __forceinline__ void MakeTriangle(uint32_t (&ones)[4]) {
   }
 }
 
-// sums = L of 16 channels: parts of 8 channels, as accumulators. `tile` holds the raw gates,
-// `block` the place of the channels in it, `bias` theirs. Rows from `rows` on take no step. Steps
-// are split into two bf16 terms, so the sums are good to 2^-17.
+// sums = L of 16 rows and channels: parts of 8 channels, as accumulators. `block`: this lane's row
+// of the raw gates (BlockAt), `bias` of those channels. Rows from `rows` on take no step. Steps are
+// split into two bf16 terms, so the sums are good to 2^-17.
 template <DeltaGate kForm>
-__device__ __forceinline__ void RunningSums(float (&sums)[2][4], const Bf16* tile, int block,
+__device__ __forceinline__ void RunningSums(float (&sums)[2][4], const Bf16* block,
                                             const float* bias, const GateRate& gate, int rows,
-                                            const uint32_t (&ones)[4]) {
-  const int row = 16 * WarpOfGroup() + 2 * (LaneId() % 4);
+                                            const uint32_t (&ones)[4], int lane) {
+  const int row = 2 * (lane % 4);
   uint32_t raw[4], high[4], low[4];
   // Transposed: of each register the rows are row + 8 (m % 2) and the next, the channel that of
   // lane / 4.
-  LoadMatrices<true>(raw, BlockRow<false>(const_cast<Bf16*>(tile), block));
+  LoadMatrices<true>(raw, block);
 #pragma unroll
   for (int m = 0; m < 4; ++m) {
-    const float channel_bias =
-        kForm == DeltaGate::kLogDecay ? 0.f : bias[8 * (m / 2) + LaneId() / 4];
+    const float channel_bias = kForm == DeltaGate::kLogDecay ? 0.f : bias[8 * (m / 2) + lane / 4];
     float step[2] = {UnpackLow(raw[m]), UnpackHigh(raw[m])};
     uint32_t valid = 0;  // a mask instead of a condition around what is long to compute
 #pragma unroll
@@ -130,8 +134,8 @@ __device__ __forceinline__ void RunningSums(float (&sums)[2][4], const Bf16* til
 struct Anchors {
   float first[2], second[2], last[2];
 };
-__device__ __forceinline__ Anchors AnchorsOf(const float (&sums)[4]) {
-  const int lane = LaneId() % 4;
+__device__ __forceinline__ Anchors AnchorsOf(const float (&sums)[4], int lane) {
+  lane %= 4;
   Anchors a;
 #pragma unroll
   for (int e = 0; e < 2; ++e) {
@@ -140,29 +144,6 @@ __device__ __forceinline__ Anchors AnchorsOf(const float (&sums)[4]) {
     a.last[e] = __shfl_sync(0xffffffffu, sums[2 + e], 28 + lane);
   }
   return a;
-}
-
-// r of rows lane / 4 and lane / 4 + 8 of the warp, from a row's tiles; 1 without norm.
-template <int kKeyBlocks>
-__device__ __forceinline__ void RowNorms(float (&r)[2], const Bf16* tiles, bool l2_norm) {
-  float sum[2] = {0.f, 0.f};
-#pragma unroll
-  for (int step = 0; step < 4 * kKeyBlocks; ++step) {
-    uint32_t x[4];
-    LoadMatrices<false>(
-        x, BlockRow<false>(const_cast<Bf16*>(tiles) + step / 4 * kTileElements, step % 4));
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float low = UnpackLow(x[i]), high = UnpackHigh(x[i]);
-      sum[i % 2] = fmaf(low, low, fmaf(high, high, sum[i % 2]));
-    }
-  }
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 1);
-    sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 2);
-    r[half] = l2_norm ? rsqrtf(sum[half] + delta::kNormEps) : 1.f;
-  }
 }
 
 }  // namespace wyvern::sm90

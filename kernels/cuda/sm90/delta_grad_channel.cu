@@ -15,17 +15,90 @@
 namespace wyvern::sm90 {
 namespace {
 
+// The turn's first step: x1, x2, x3 = dO S, dv S, e dS+, and dP' and dM' in s.dp and s.dm.
+template <int kKeyBlocks>
+__device__ __forceinline__ void MultiplyStates(GradShared<kKeyBlocks>& s, NarrowAccumulator& x1,
+                                               NarrowAccumulator& x2, NarrowAccumulator& x3,
+                                               const Args& a, const GradMaps& maps, int n) {
+  using C = GradConfig<kKeyBlocks>;
+  constexpr int kQuarters = 4 / C::kGroups;
+  const Who who = WhoAmI(s);
+  const GradPlace& place = s.places[n % kPlaces];
+  NarrowAccumulator pairs[kQuarters];
+  float dot[2] = {0.f, 0.f};
+  Clear(x1);
+  Clear(x2);
+  Clear(x3);
+#pragma unroll
+  for (int i = 0; i < kQuarters; ++i) Clear(pairs[i]);
+  const int value_blocks = a.value_dim / 64, kb = who.key_block();
+#pragma unroll 1
+  for (int vb = 0; vb < value_blocks; ++vb) {
+    const int position = n * value_blocks + vb, at = position % C::kStages;
+    const int parity = position / C::kStages & 1;
+    Wait(s.loaded[at], parity);
+    const GradStage<kKeyBlocks>& stage = s.stages[at];
+    ProductFence();
+    AddNarrowProduct<Major::kOuter>(x1, stage.d_o, stage.state[kb], who.half());
+    AddNarrowProduct<Major::kOuter>(x2, stage.dv, stage.state[kb], who.half());
+    AddNarrowProduct<Major::kOuter>(x3, stage.e, stage.d_state[kb], who.half());
+#pragma unroll
+    for (int i = 0; i < kQuarters; ++i) {
+      const int quarter = who.group * kQuarters + i;
+      AddNarrowProduct<Major::kInner>(pairs[i], quarter < 2 ? stage.d_o : stage.dv, stage.e,
+                                      quarter % 2);
+    }
+    CommitProducts();
+    AddStateDot(dot, stage.state[kb], stage.d_state[kb], who);
+    if (vb == 0 && threadIdx.x == kWarpgroupThreads) {
+      Wait(s.keys_freed, n & 1 ^ 1);
+      LoadKeys(s, a, maps, place);
+    }
+    if (threadIdx.x == 0) LookAhead(s, a);
+    WaitProducts<0>(x1, x2, x3, pairs[0], pairs[kQuarters - 1]);
+    __syncwarp();
+    if (who.lane == 0) Arrive(s.freed[at]);
+    if (threadIdx.x == 0) {
+      Wait(s.freed[at], parity);
+      LoadStage(s, at, a, maps);
+    }
+  }
+  dot[0] += __shfl_xor_sync(0xffffffffu, dot[0], 16);
+  dot[1] += __shfl_xor_sync(0xffffffffu, dot[1], 16);
+  if (who.lane < 16) {
+    *reinterpret_cast<float2*>(&s.state_dot[who.warp][who.channel() + 2 * who.lane]) =
+        make_float2(dot[0], dot[1]);
+  }
+#pragma unroll
+  for (int i = 0; i < kQuarters; ++i) {
+    StorePairs(s, pairs[i], who.group * kQuarters + i, place.chunk.rows, a.scale, who);
+  }
+}
+
+// The raw gates of the warp's rows and channels, in the order of left operands.
+__device__ __forceinline__ void LoadGates(uint32_t (&raw)[2][4], const Bf16* gate, int64_t ld,
+                                          int rows, const Who& who) {
+  const Bf16* const from = gate + who.row() * ld + who.channel() + 2 * (who.lane % 4);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    raw[i / 4][i % 4] =
+        who.row() + 8 * (i % 2) < rows
+            ? *reinterpret_cast<const uint32_t*>(from + 8 * (i % 2) * ld + 8 * (i / 2))
+            : 0u;
+  }
+}
+
 template <int kKeyBlocks, DeltaGate kForm>
 __global__ void __launch_bounds__(GradConfig<kKeyBlocks>::kThreads,
                                   GradConfig<kKeyBlocks>::kBlocksPerSm)
     GradKernel(Args a, GatedDeltaRuleInputs<Bf16> in, GradOutputs out,
                const __grid_constant__ GradMaps maps) {
   using C = GradConfig<kKeyBlocks>;
-  constexpr int kQuarters = 4 / C::kGroups, kKeyDim = C::kKeyDim;
+  constexpr int kKeyDim = C::kKeyDim;
   extern __shared__ __align__(1024) unsigned char shared[];
   GradShared<kKeyBlocks>& s = *reinterpret_cast<GradShared<kKeyBlocks>*>(shared);
-  const int tid = static_cast<int>(threadIdx.x), warp = WarpOfGroup(), lane = LaneId();
-  const int group = tid / kWarpgroupThreads, kb = group / 2, half = group % 2;
+  const int tid = static_cast<int>(threadIdx.x);
+  if (tid < kWarpSize) s.lanes[tid] = tid;
   if (tid == 0) {
     for (int i = 0; i < C::kStages; ++i) {
       Init(s.loaded[i], 1);
@@ -34,8 +107,10 @@ __global__ void __launch_bounds__(GradConfig<kKeyBlocks>::kThreads,
     Init(s.keys_loaded, 1);
     Init(s.keys_freed, C::kWarps);
     FenceBarrierInit();
-    s.ahead = PlaceOf(a, 0);
-    s.value_block = 0;
+    s.ahead = s.value_block = 0;
+    FetchPlace(s, a, 0);
+    FetchPlace(s, a, 1);
+    WaitCopies<1>();
     for (int i = 0; i < C::kStages; ++i) {
       LoadStage(s, i, a, maps);
       LookAhead(s, a);
@@ -43,142 +118,55 @@ __global__ void __launch_bounds__(GradConfig<kKeyBlocks>::kThreads,
   }
   __syncthreads();
 
-  Ring ring{C::kStages};
   for (int n = 0;; ++n) {
-    const int item = static_cast<int>(blockIdx.x) + n / a.group * static_cast<int>(gridDim.x);
-    if (item >= a.num_chunks * a.heads) break;
-    const int rows = a.chunks[item / a.heads].rows;
-    // Read again where it is needed, which costs no registers in between.
-    const GradPlace& place = s.places[n & 1];
+    const GradPlace& place = s.places[n % kPlaces];
+    if (place.chunk_index >= a.num_chunks) break;
+    // Loaded early; no other step waits for memory outside the chip.
+    float bias = 0.f, a_log = 0.f, beta = 0.f;
+    if (tid < kKeyDim && in.dt_bias != nullptr) bias = in.dt_bias[place.hv * kKeyDim + tid];
+    if (tid == kKeyDim && in.a_log != nullptr) a_log = in.a_log[place.hv];
+    const int64_t beta_at =
+        (static_cast<int64_t>(place.chunk.first) + tid) * a.value_heads + place.hv;
+    const bool has_beta = tid < place.chunk.rows && out.d_beta != nullptr;
+    if (has_beta) beta = ToFloatDevice(in.beta[beta_at]);
 
     // In the end x1 and x2 hold r dq and r dk, x3 dg.
     NarrowAccumulator x1, x2, x3;
-    Clear(x1);
-    Clear(x2);
-    Clear(x3);
-    {
-      NarrowAccumulator pairs[kQuarters];
-      float dot[2] = {0.f, 0.f};
-#pragma unroll
-      for (int i = 0; i < kQuarters; ++i) Clear(pairs[i]);
-      const int value_blocks = a.value_dim / 64;
-      for (int vb = 0; vb < value_blocks; ++vb) {
-        Wait(s.loaded[ring.place], ring.full_parity());
-        const GradStage<kKeyBlocks>& stage = s.stages[ring.place];
-        ProductFence();
-        AddNarrowProduct<Major::kOuter>(x1, stage.d_o, stage.state[kb], half);
-        AddNarrowProduct<Major::kOuter>(x2, stage.dv, stage.state[kb], half);
-        AddNarrowProduct<Major::kOuter>(x3, stage.e, stage.d_state[kb], half);
-#pragma unroll
-        for (int i = 0; i < kQuarters; ++i) {
-          const int quarter = group * kQuarters + i;
-          AddNarrowProduct<Major::kInner>(pairs[i], quarter < 2 ? stage.d_o : stage.dv, stage.e,
-                                          quarter % 2);
-        }
-        CommitProducts();
-        AddStateDot(dot, stage.state[kb], stage.d_state[kb], half);
-        if (tid == 0) {
-          if (vb == 0) {
-            s.places[n & 1] = PlaceOf(a, n);
-            Wait(s.keys_freed, n & 1 ^ 1);
-            LoadKeys(s, a, maps, place);
-          }
-          LookAhead(s, a);
-        }
-        WaitProducts<0>(x1, x2, x3, pairs[0], pairs[kQuarters - 1]);
-        __syncwarp();
-        if (lane == 0) Arrive(s.freed[ring.place]);
-        if (tid == 0) {
-          Wait(s.freed[ring.place], ring.full_parity());
-          LoadStage(s, ring.place, a, maps);
-        }
-        ring.Advance();
-      }
-      dot[0] += __shfl_xor_sync(0xffffffffu, dot[0], 16);
-      dot[1] += __shfl_xor_sync(0xffffffffu, dot[1], 16);
-      if (lane < 16) {
-        *reinterpret_cast<float2*>(&s.state_dot[warp][32 * group + 2 * lane]) =
-            make_float2(dot[0], dot[1]);
-      }
-#pragma unroll
-      for (int i = 0; i < kQuarters; ++i) {
-        StorePairs(s, pairs[i], group * kQuarters + i, rows, a.scale);
-      }
-    }
+    MultiplyStates(s, x1, x2, x3, a, maps, n);
+    if (tid < kKeyDim) s.bias[tid] = bias;
+    if (tid == kKeyDim) s.rate = expf(a_log);
     __syncthreads();
-    {
-      const float* const row_factors =
-          a.rows + (static_cast<int64_t>(place.chunk_index) * a.value_heads + place.hv) *
-                       (kNumRowFactors * kChunk);
-      if (tid < 2 * kChunk) {
-        s.norms[0][tid] = row_factors[kQueryNorm * kChunk + tid];  // r of q, then of k
-      }
-      if (tid < kKeyDim) {
-        s.bias[tid] = in.dt_bias == nullptr ? 0.f : in.dt_bias[place.hv * kKeyDim + tid];
-      }
-      if (tid < rows && out.d_beta != nullptr) {
-        const int64_t at =
-            (static_cast<int64_t>(place.chunk.first) + tid) * a.value_heads + place.hv;
-        out.d_beta[at] = FromFloatDevice<Bf16>(BetaGradient(in.beta_form, s.diagonal[tid],
-                                                            row_factors[kBeta * kChunk + tid],
-                                                            ToFloatDevice(in.beta[at])));
-      }
-    }
-    __syncthreads();
-
     Wait(s.keys_loaded, n & 1);
-    float query_dot[2] = {0.f, 0.f}, key_dot[2] = {0.f, 0.f};
+    if (has_beta) {
+      out.d_beta[beta_at] = FromFloatDevice<Bf16>(
+          BetaGradient(in.beta_form, s.diagonal[tid], s.rows[kBeta][tid], beta));
+    }
+
+    const int rows = place.chunk.rows;
+    const auto gate_rate = [&]() -> GateRate {
+      return {s.rate, static_cast<float>(in.lower_bound) * kLog2E};
+    };
     {
       float sums[2][2][4];
-      SumDecays<kKeyBlocks, kForm>(s, sums, GateRateOf(in, place.hv), rows);
-      StoreOperands(s, sums[0], 0, RowPairOf(s, rows));
-      StoreOperands(s, sums[1], 1, RowPairOf(s, rows));
-      Sync(1 + group, kWarpgroupThreads);
-#pragma unroll
-      for (int step = 0; step < 2; ++step) {
-        AddWithinChunk(s, x1, x2, x3, sums[step], step, RowPairOf(s, rows), a.scale, query_dot,
-                       key_dot);
-      }
+      SumDecays<kKeyBlocks, kForm>(s, sums, gate_rate(), rows);
+      StoreOperands(s, sums, rows);
+      Sync(1 + WhoAmI(s).group, kWarpgroupThreads);
+      AddWithinChunk(s, x1, x2, x3, sums, rows, a.scale);
     }
+    const Who who = WhoAmI(s);
+    const int kb = who.key_block();
+    const int64_t token_head = static_cast<int64_t>(place.chunk.first) * a.value_heads + place.hv;
+    const int64_t gate_ld = static_cast<int64_t>(a.value_heads) * kKeyDim;
     {
-      uint32_t gate_raw[2][4];
-      const Bf16* const gates =
-          in.gate +
-          ((static_cast<int64_t>(place.chunk.first) + 16 * warp + lane / 4) * a.value_heads +
-           place.hv) *
-              kKeyDim +
-          32 * group + 2 * (lane % 4);
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const int h = i % 2;
-        gate_raw[i / 4][i % 4] =
-            16 * warp + lane / 4 + 8 * h < rows
-                ? *reinterpret_cast<const uint32_t*>(
-                      gates + static_cast<int64_t>(8 * h) * a.value_heads * kKeyDim + 8 * (i / 2))
-                : 0u;
-      }
-      Sync(1 + group, kWarpgroupThreads);
-      StoreGates<kKeyBlocks, kForm>(s, x3, gate_raw, GateRateOf(in, place.hv), rows,
-                                    out.bias_partials != nullptr);
-      if (out.d_gate != nullptr) {
-        const int64_t token_head =
-            static_cast<int64_t>(place.chunk.first) * a.value_heads + place.hv;
-        StoreOut(out.d_gate + token_head * kKeyDim + 64 * kb,
-                 static_cast<int64_t>(a.value_heads) * kKeyDim, s.q_rows[kb], half, rows);
-      }
+      uint32_t raw[2][4];
+      LoadGates(raw, in.gate + token_head * kKeyDim, gate_ld, rows, who);
+      StoreDots(s.dots, 0, x1, s.q[kb], who);
+      StoreDots(s.dots, 1, x2, s.k[kb], who);
+      Sync(1 + who.group, kWarpgroupThreads);
+      StoreGates<kKeyBlocks, kForm>(s, x3, raw, gate_rate(), rows);
     }
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-#pragma unroll
-      for (int offset = 1; offset < 4; offset *= 2) {
-        query_dot[h] += __shfl_xor_sync(0xffffffffu, query_dot[h], offset);
-        key_dot[h] += __shfl_xor_sync(0xffffffffu, key_dot[h], offset);
-      }
-      if (lane % 4 == 0) {
-        const int row = 16 * warp + lane / 4 + 8 * h;
-        s.dots[group][0][row] = query_dot[h];
-        s.dots[group][1][row] = key_dot[h];
-      }
+    if (out.d_gate != nullptr) {
+      StoreOut(out.d_gate + token_head * kKeyDim + 64 * kb, gate_ld, s.q_rows[kb], rows, who);
     }
     __syncthreads();
     if (out.bias_partials != nullptr) {
@@ -189,34 +177,42 @@ __global__ void __launch_bounds__(GradConfig<kKeyBlocks>::kThreads,
         for (int w = 0; w < 4; ++w) sum += s.bias_sum[w][tid];
         out.bias_partials[chunk_head * kKeyDim + tid] = sum;
       }
-      if (tid == 0) {
+      if (tid == kKeyDim) {
         float sum = 0.f;
+#pragma unroll
         for (int w = 0; w < C::kWarps; ++w) sum += s.a_log_sum[w];
         out.a_log_partials[chunk_head] = sum;
       }
     }
 
-    const RowPair row_pair = RowPairOf(s, rows);
-    FinishKeys(x1, s.q[kb], half, s.dots, 0, row_pair.query_norm, in.l2_norm);
-    FinishKeys(x2, s.k[kb], half, s.dots, 1, row_pair.key_norm, in.l2_norm);
-    FenceSharedWrites();  // k B was written where the copy engine writes next
+    if (in.l2_norm) {
+      float norm[2];
+      NormsOf(s, kQueryNorm, who, norm);
+      FinishKeys(x1, s.dots, 0, norm, s.q[kb], who);
+      NormsOf(s, kKeyNorm, who, norm);
+      FinishKeys(x2, s.dots, 1, norm, s.k[kb], who);
+    }
+    FenceSharedWrites();  // tiles were written where the copy engine writes next
     __syncwarp();
-    if (lane == 0) Arrive(s.keys_freed);
+    if (who.lane == 0) Arrive(s.keys_freed);
     const int64_t ld = static_cast<int64_t>(a.heads) * kKeyDim;
     const int64_t key_row = place.chunk.first * ld + place.hv / a.group * kKeyDim;
     const bool first = n % a.group == 0, last = n % a.group == a.group - 1;
-    const auto finish = [&](NarrowAccumulator& x, float* sum, Bf16* to, Bf16* tile) {
-      if (to == nullptr) return;
-      if (a.group > 1) {
-        AddGroup(x, sum + key_row + 16 * warp * ld + 32 * group, ld, first, last, row_pair.valid);
-        if (!last) return;
-      }
-      StoreRounded(tile, x, half);
-      StoreOut(to + key_row + 64 * kb, ld, tile, half, rows);
-    };
-    finish(x1, out.dq_sum, out.dq, s.q_rows[kb]);
-    finish(x2, out.dk_sum, out.dk, s.k_rows[kb]);
+    if (a.group > 1) {
+      const int64_t at = key_row + who.row() * ld + who.channel() + 2 * (who.lane % 4);
+      AddGroup(x1, out.dq_sum + at, ld, first, last, rows, who.row());
+      AddGroup(x2, out.dk_sum + at, ld, first, last, rows, who.row());
+    }
+    if (last && out.dq != nullptr) {
+      StoreRounded(s.q_rows[kb], x1, who);
+      StoreOut(out.dq + key_row + 64 * kb, ld, s.q_rows[kb], rows, who);
+    }
+    if (last && out.dk != nullptr) {
+      StoreRounded(s.k_rows[kb], x2, who);
+      StoreOut(out.dk + key_row + 64 * kb, ld, s.k_rows[kb], rows, who);
+    }
   }
+  WaitCopies<0>();
 }
 
 template <int kKeyBlocks, DeltaGate kForm>

@@ -1,211 +1,239 @@
-// GradChannels: the steps of a chunk and value head that know its decays.
+// GradChannels: the steps of a turn that know its decays. A warp has two times 16 channels, `step`
+// 0 and 1; loops over them stay loops, for the sake of registers, and swap what they work on.
 #pragma once
 
 #include "kernels/cuda/sm90/delta_grad_channel.cuh"
 
 namespace wyvern::sm90 {
 
-// Running sums of the warp's 32 channels, and what all warps of the group make of them.
+template <typename T>
+__device__ __forceinline__ void Swap(T& x, T& y) {
+  const T z = x;
+  x = y;
+  y = z;
+}
+// The two halves of the channels, 16 each.
+__device__ __forceinline__ void SwapSteps(NarrowAccumulator& x) {
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) Swap(x.c[n][e], x.c[2 + n][e]);
+  }
+}
+__device__ __forceinline__ void SwapSteps(float (&sums)[2][2][4]) {
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) Swap(sums[0][n][e], sums[1][n][e]);
+  }
+}
+
+// Running sums of the warp's channels, and what all warps of the group make of them.
 template <int kKeyBlocks, DeltaGate kForm>
 __device__ __forceinline__ void SumDecays(GradShared<kKeyBlocks>& s, float (&sums)[2][2][4],
                                           const GateRate& gate, int rows) {
-  const int group = static_cast<int>(threadIdx.x) / kWarpgroupThreads, warp = WarpOfGroup();
-  const int lane = LaneId();
+  const Who who = WhoAmI(s);
   uint32_t ones[4];
-  MakeTriangle(ones);
-#pragma unroll
+  MakeTriangle<false>(ones, who.lane);
+#pragma unroll 1
   for (int step = 0; step < 2; ++step) {
-    const int channel = 32 * group + 16 * step;
-    RunningSums<kForm>(sums[step], s.gate[group / 2], 2 * (group % 2) + step, s.bias + channel,
-                       gate, rows, ones);
-    if (lane >= 28) {
+    const int channel = who.channel() + 16 * step;
+    RunningSums<kForm>(
+        sums[0],
+        BlockAt(s.gate[who.key_block()], LaneElement(who.lane), who.warp, 2 * who.half() + step),
+        s.bias + channel, gate, rows - 16 * who.warp, ones, who.lane);
+    if (who.lane >= 28) {
 #pragma unroll
       for (int m = 0; m < 2; ++m) {
-        *reinterpret_cast<float2*>(&s.total[warp][channel + 8 * m + 2 * (lane - 28)]) =
-            make_float2(sums[step][m][2], sums[step][m][3]);
+        *reinterpret_cast<float2*>(&s.total[who.warp][channel + 8 * m + 2 * (who.lane - 28)]) =
+            make_float2(sums[0][m][2], sums[0][m][3]);
       }
     }
+    SwapSteps(sums);
   }
-  Sync(1 + group, kWarpgroupThreads);
-  const int d = 32 * group + lane;
+  Sync(1 + who.group, kWarpgroupThreads);
+  const int d = who.channel() + who.lane;
   float base = 0.f, rest = 0.f;
 #pragma unroll
   for (int w = 0; w < 4; ++w) {
     const float total = s.total[w][d];
-    base += w < warp ? total : 0.f;
-    rest += w > warp ? total : 0.f;
+    base += w < who.warp ? total : 0.f;
+    rest += w > who.warp ? total : 0.f;
   }
-  s.base[warp][d] = Exp2(base);
-  s.rest[warp][d] = Exp2(rest);
-  s.next[warp][d] = Exp2(s.total[warp][d]);
+  s.base[who.warp][d] = Exp2(base);
+  s.rest[who.warp][d] = Exp2(rest);
+  s.next[who.warp][d] = Exp2(s.total[who.warp][d]);
 }
 
-// A warp's two rows of a thread: within the chunk or not, and r of q and k.
-struct RowPair {
-  bool valid[2];
+// r of this thread's two rows.
+template <int kKeyBlocks>
+__device__ __forceinline__ void NormsOf(const GradShared<kKeyBlocks>& s, RowFactor factor,
+                                        const Who& who, float (&norm)[2]) {
+  norm[0] = s.rows[factor][who.row()];
+  norm[1] = s.rows[factor][who.row() + 8];
+}
+
+// q E, k E and k B. Rows beyond the chunk become zeros, since products sum over rows.
+template <int kKeyBlocks>
+__device__ __forceinline__ void StoreOperands(GradShared<kKeyBlocks>& s, float (&sums)[2][2][4],
+                                              int rows) {
+  const Who who = WhoAmI(s);
   float query_norm[2], key_norm[2];
-};
-template <int kKeyBlocks>
-__device__ __forceinline__ RowPair RowPairOf(const GradShared<kKeyBlocks>& s, int rows) {
-  RowPair pair;
+  NormsOf(s, kQueryNorm, who, query_norm);
+  NormsOf(s, kKeyNorm, who, key_norm);
+#pragma unroll 1
+  for (int step = 0; step < 2; ++step) {
+    const int kb = who.key_block(),
+              element =
+                  (LaneElement(who.lane) ^ (2 * who.half() + step) << 4) + who.warp * 16 * kTile;
+    uint32_t q[4], k[4], columns[4];
+    LoadMatrices<false>(q, s.q[kb] + element);
+    LoadMatrices<false>(k, s.k[kb] + element);
+    if (rows < kChunk) {
 #pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const int row = 16 * WarpOfGroup() + LaneId() / 4 + 8 * h;
-    pair.valid[h] = row < rows;
-    pair.query_norm[h] = s.norms[0][row];
-    pair.key_norm[h] = s.norms[1][row];
-  }
-  return pair;
-}
-
-// q E, k E and k B of 16 channels. Rows beyond the chunk are zeros, since products sum over rows.
-template <int kKeyBlocks>
-__device__ __forceinline__ void StoreOperands(GradShared<kKeyBlocks>& s, const float (&sums)[2][4],
-                                              int step, const RowPair& rows) {
-  const int group = static_cast<int>(threadIdx.x) / kWarpgroupThreads, kb = group / 2;
-  const int block = 2 * (group % 2) + step;
-  uint32_t q[4], k[4], columns[4];
-  LoadMatrices<false>(q, BlockRow<false>(s.q[kb], block));
-  LoadMatrices<false>(k, BlockRow<false>(s.k[kb], block));
-#pragma unroll
-  for (int m = 0; m < 2; ++m) {
-    const Anchors anchors = AnchorsOf(sums[m]);
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      uint32_t &q_pair = q[2 * m + h], &k_pair = k[2 * m + h];
-      q_pair = rows.valid[h] ? q_pair : 0u;
-      k_pair = rows.valid[h] ? k_pair : 0u;
-      const float l0 = sums[m][2 * h], l1 = sums[m][2 * h + 1], r = rows.key_norm[h];
-      const float e0 = Exp2(l0), e1 = Exp2(l1);
-      columns[2 * m + h] = Pack(UnpackLow(k_pair) * (r * Exp2(anchors.last[0] - l0)),
-                                UnpackHigh(k_pair) * (r * Exp2(anchors.last[1] - l1)));
-      q_pair = Pack(UnpackLow(q_pair) * (rows.query_norm[h] * e0),
-                    UnpackHigh(q_pair) * (rows.query_norm[h] * e1));
-      k_pair = Pack(UnpackLow(k_pair) * (r * e0), UnpackHigh(k_pair) * (r * e1));
+      for (int i = 0; i < 4; ++i) {
+        const bool valid = who.row() + 8 * (i % 2) < rows;
+        q[i] = valid ? q[i] : 0u;
+        k[i] = valid ? k[i] : 0u;
+      }
+      StoreMatrices<false>(s.q[kb] + element, q);
+      StoreMatrices<false>(s.k[kb] + element, k);
     }
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      const Anchors anchors = AnchorsOf(sums[0][m], who.lane);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        uint32_t &q_pair = q[2 * m + h], &k_pair = k[2 * m + h];
+        const float l0 = sums[0][m][2 * h], l1 = sums[0][m][2 * h + 1], r = key_norm[h];
+        const float e0 = Exp2(l0), e1 = Exp2(l1);
+        columns[2 * m + h] = Pack(UnpackLow(k_pair) * (r * Exp2(anchors.last[0] - l0)),
+                                  UnpackHigh(k_pair) * (r * Exp2(anchors.last[1] - l1)));
+        q_pair = Pack(UnpackLow(q_pair) * (query_norm[h] * e0),
+                      UnpackHigh(q_pair) * (query_norm[h] * e1));
+        k_pair = Pack(UnpackLow(k_pair) * (r * e0), UnpackHigh(k_pair) * (r * e1));
+      }
+    }
+    StoreMatrices<false>(s.q_rows[kb] + element, q);
+    StoreMatrices<false>(s.k_rows[kb] + element, k);
+    StoreMatrices<false>(s.gate[kb] + element, columns);
+    SwapSteps(sums);
   }
-  StoreMatrices<false>(BlockRow<false>(s.q_rows[kb], block), q);
-  StoreMatrices<false>(BlockRow<false>(s.k_rows[kb], block), k);
-  StoreMatrices<false>(BlockRow<false>(s.gate[kb], block), columns);
 }
 
-// From dO S, dv S and e dS+ (x1, x2, x3) to r dq, r dk and what the warp's own rows give dg, in 16
-// channels.
+// From dO S, dv S and e dS+ (x1, x2, x3) to r dq, r dk and what the warp's own rows give dg.
 template <int kKeyBlocks>
 __device__ __forceinline__ void AddWithinChunk(GradShared<kKeyBlocks>& s, NarrowAccumulator& x1,
                                                NarrowAccumulator& x2, NarrowAccumulator& x3,
-                                               const float (&sums)[2][4], int step,
-                                               const RowPair& rows, float scale,
-                                               float (&query_dot)[2], float (&key_dot)[2]) {
+                                               float (&sums)[2][2][4], int rows, float scale) {
   constexpr int kKeyDim = GradConfig<kKeyBlocks>::kKeyDim;
-  const int group = static_cast<int>(threadIdx.x) / kWarpgroupThreads, kb = group / 2;
-  const int warp = WarpOfGroup(), lane = LaneId();
-  const int block = 2 * (group % 2) + step, channel = 32 * group + 16 * step;
-  float u[2][4];
-  {
-    // The same factor stands before what comes from S and from the rows of earlier blocks.
-    Square from_p, from_m;
-    RowProducts(from_p, from_m, s.dp, s.dm, s.gate[kb], block, s.next[0] + channel, kKeyDim);
-    uint32_t q_rows[4], k_rows[4];
-    LoadMatrices<false>(q_rows, BlockRow<false>(s.q_rows[kb], block));
-    LoadMatrices<false>(k_rows, BlockRow<false>(s.k_rows[kb], block));
+#pragma unroll 1
+  for (int step = 0; step < 2; ++step) {
+    const Who who = WhoAmI(s);
+    const int lane = who.lane, warp = who.warp, kb = who.key_block();
+    const int lane_element = LaneElement(lane);
+    const int column_element = lane_element ^ (2 * who.half() + step) << 4;
+    const int element = column_element + warp * 16 * kTile;
+    const int channel = who.channel() + 16 * step + 2 * (lane % 4);
+    const Pairings pairings = {s.dp, s.dm, lane_element, warp};
+    float query_norm[2], key_norm[2];
+    NormsOf(s, kQueryNorm, who, query_norm);
+    NormsOf(s, kKeyNorm, who, key_norm);
+    const bool valid[2] = {who.row() < rows, who.row() + 8 < rows};
+    float u[2][4];
+    // Rows of q, then of k. The same factor stands before what comes from S and from earlier
+    // blocks.
+    const auto add_rows = [&](NarrowAccumulator& x, const Bf16* pairs, const Bf16* rounded,
+                              const float(&norm)[2], float state_scale, bool first) {
+      Square from_blocks;
+      RowProducts(from_blocks, pairs, lane_element, warp, s.gate[kb] + column_element,
+                  &s.next[0][channel], kKeyDim);
+      uint32_t row[4];
+      LoadMatrices<false>(row, rounded);
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+        const float2 base = *reinterpret_cast<const float2*>(&s.base[warp][channel + 8 * m]);
+#pragma unroll
+        for (int at = 0; at < 4; ++at) {
+          const int h = at / 2, e = at % 2;
+          const float grad =
+              fmaf(state_scale * (e == 0 ? base.x : base.y), x.c[m][at], from_blocks.c[m][at]);
+          u[m][at] = fmaf(Element(row[2 * m + h], e), grad, first ? 0.f : u[m][at]);
+          x.c[m][at] = norm[h] * Exp2(sums[0][m][at]) * grad;
+        }
+      }
+    };
+    add_rows(x1, s.dp, s.q_rows[kb] + element, query_norm, scale, true);
+    add_rows(x2, s.dm, s.k_rows[kb] + element, key_norm, -1.f, false);
+    uint32_t before[4];  // the rows before each
+    MakeTriangle<true>(before, lane);
+    {
+      Square from_rows;
+      ColumnProducts(from_rows, pairings, s.q_rows[kb] + column_element,
+                     s.k_rows[kb] + column_element, &s.next[0][channel], kKeyDim);
+      uint32_t columns[4];
+      LoadMatrices<false>(columns, s.gate[kb] + element);
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+        const float2 rest = *reinterpret_cast<const float2*>(&s.rest[warp][channel + 8 * m]);
+        float last[2], z[4];
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          last[e] = __shfl_sync(0xffffffffu, sums[0][m][2 + e], 28 + lane % 4);
+        }
+#pragma unroll
+        for (int at = 0; at < 4; ++at) {
+          const int h = at / 2, e = at % 2;
+          const float column = Element(columns[2 * m + h], e);
+          const float from_d_state = (e == 0 ? rest.x : rest.y) * x3.c[m][at];
+          u[m][at] = fmaf(-column, from_rows.c[m][at], u[m][at]);
+          x2.c[m][at] = fmaf(key_norm[h] * Exp2(last[e] - sums[0][m][at]),
+                             from_d_state + from_rows.c[m][at], x2.c[m][at]);
+          // What lies beyond the chunk is anybody's.
+          u[m][at] = valid[h] ? u[m][at] : 0.f;
+          z[at] = valid[h] ? column * from_d_state : 0.f;
+          x3.c[m][at] = 0.f;
+        }
+        const float last_z[2] = {z[2], z[3]};
+        AddRowSums<2>(x3.c[m], before, z);
+        if (lane >= 28) {  // rest of these channels has been read, by this warp alone
+          *reinterpret_cast<float2*>(&s.rest[warp][channel + 8 * m]) =
+              make_float2(x3.c[m][2] + last_z[0], x3.c[m][3] + last_z[1]);
+        }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) before[i] ^= 0x3f803f80u;  // from here on each row and those after
+    uint32_t q[4], k[4];
+    LoadMatrices<false>(q, s.q[kb] + element);
+    LoadMatrices<false>(k, s.k[kb] + element);
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
-      const int part = 2 * step + m;
-      const float2 base = PairOf(s.base[warp] + channel, m);
-#pragma unroll
-      for (int at = 0; at < 4; ++at) {
-        const int h = at / 2, e = at % 2;
-        const float factor = e == 0 ? base.x : base.y, decay = Exp2(sums[m][at]);
-        const float dq = fmaf(scale * factor, x1.c[part][at], from_p.c[m][at]);
-        const float dk = fmaf(-factor, x2.c[part][at], from_m.c[m][at]);
-        u[m][at] = Element(q_rows[2 * m + h], e) * dq + Element(k_rows[2 * m + h], e) * dk;
-        x1.c[part][at] = rows.query_norm[h] * decay * dq;
-        x2.c[part][at] = rows.key_norm[h] * decay * dk;
+      const uint32_t q_part[2] = {q[2 * m], q[2 * m + 1]}, k_part[2] = {k[2 * m], k[2 * m + 1]};
+      AddDiagonal(x1.c[m], x2.c[m], u[m], q_part, k_part, query_norm, key_norm, sums[0][m],
+                  AnchorsOf(sums[0][m], lane), pairings);
+      AddRowSums<3>(x3.c[m], before, u[m]);
+      if (lane < 4) {  // the first row, which none precedes: base has been read as well
+        *reinterpret_cast<float2*>(&s.base[warp][channel + 8 * m]) =
+            make_float2(x3.c[m][0], x3.c[m][1]);
       }
     }
-  }
-  {
-    Square from_rows;
-    ColumnProducts(from_rows, s.dp, s.dm, s.q_rows[kb], s.k_rows[kb], block, s.next[0] + channel,
-                   kKeyDim);
-    uint32_t columns[4];
-    LoadMatrices<false>(columns, BlockRow<false>(s.gate[kb], block));
-#pragma unroll
-    for (int m = 0; m < 2; ++m) {
-      const int part = 2 * step + m;
-      const float2 rest = PairOf(s.rest[warp] + channel, m);
-      float last[2], total[2];
-#pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        last[e] = __shfl_sync(0xffffffffu, sums[m][2 + e], 28 + lane % 4);
-      }
-#pragma unroll
-      for (int at = 0; at < 4; ++at) {
-        const int h = at / 2, e = at % 2;
-        const float column = Element(columns[2 * m + h], e);
-        const float from_d_state = (e == 0 ? rest.x : rest.y) * x3.c[part][at];
-        u[m][at] = fmaf(-column, from_rows.c[m][at], u[m][at]);
-        x2.c[part][at] = fmaf(rows.key_norm[h] * Exp2(last[e] - sums[m][at]),
-                              from_d_state + from_rows.c[m][at], x2.c[part][at]);
-        // What lies beyond the chunk is anybody's.
-        u[m][at] = rows.valid[h] ? u[m][at] : 0.f;
-        x3.c[part][at] = rows.valid[h] ? column * from_d_state : 0.f;
-      }
-#pragma unroll
-      for (int e = 0; e < 2; ++e) total[e] = SumRowsBefore(x3.c[part][e], x3.c[part][2 + e]);
-      if (lane < 4) {  // these channels have been read, by this warp alone
-        *reinterpret_cast<float2*>(&s.rest[warp][channel + 8 * m + 2 * lane]) =
-            make_float2(total[0], total[1]);
-      }
-    }
-  }
-  __syncwarp();
-  uint32_t q_raw[4], k_raw[4];
-  LoadMatrices<false>(q_raw, BlockRow<false>(s.q[kb], block));
-  LoadMatrices<false>(k_raw, BlockRow<false>(s.k[kb], block));
-#pragma unroll
-  for (int m = 0; m < 2; ++m) {
-    const int part = 2 * step + m;
-    const Anchors anchors = AnchorsOf(sums[m]);
-    const Pairs q =
-        UnpackPairs(rows.valid[0] ? q_raw[2 * m] : 0u, rows.valid[1] ? q_raw[2 * m + 1] : 0u);
-    const Pairs k =
-        UnpackPairs(rows.valid[0] ? k_raw[2 * m] : 0u, rows.valid[1] ? k_raw[2 * m + 1] : 0u);
-    const auto pairs = [](const float(&x)[4]) { return Pairs{{{x[0], x[1]}, {x[2], x[3]}}}; };
-    Pairs dq = pairs(x1.c[part]), dk = pairs(x2.c[part]), rest = pairs(u[m]);
-    AddDiagonal(dq, dk, rest, q, k, rows.query_norm, rows.key_norm, pairs(sums[m]), anchors, s.dp,
-                s.dm);
-    float total[2];
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      total[e] = SumRowsBackward(rest.x[0][e], rest.x[1][e]);
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        query_dot[h] = fmaf(q.x[h][e], dq.x[h][e], query_dot[h]);
-        key_dot[h] = fmaf(k.x[h][e], dk.x[h][e], key_dot[h]);
-        x1.c[part][2 * h + e] = dq.x[h][e];
-        x2.c[part][2 * h + e] = dk.x[h][e];
-        x3.c[part][2 * h + e] += rest.x[h][e];
-      }
-    }
-    if (lane < 4) {
-      *reinterpret_cast<float2*>(&s.base[warp][channel + 8 * m + 2 * lane]) =
-          make_float2(total[0], total[1]);
-    }
+    SwapSteps(x1);
+    SwapSteps(x2);
+    SwapSteps(x3);
+    SwapSteps(sums);
   }
 }
 
-// From dg to the gate's gradient; x3 is what the warp's own rows give dg. `raw`: the gates, of the
-// thread's first row and channels.
+// From dg to the gate's gradient in s.q_rows; x3 is what the warp's own rows give dg. `raw`: the
+// gates, in the order of left operands. A barrier of the group comes before.
 template <int kKeyBlocks, DeltaGate kForm>
-__device__ __forceinline__ void StoreGates(GradShared<kKeyBlocks>& s, const NarrowAccumulator& x3,
-                                           const uint32_t (&gate_raw)[2][4], const GateRate& gate,
-                                           int rows, bool sums) {
-  const int group = static_cast<int>(threadIdx.x) / kWarpgroupThreads, kb = group / 2;
-  const int warp = WarpOfGroup(), lane = LaneId();
+__device__ __forceinline__ void StoreGates(GradShared<kKeyBlocks>& s, NarrowAccumulator& x3,
+                                           uint32_t (&raw)[2][4], const GateRate& gate, int rows) {
+  const Who who = WhoAmI(s);
+  const int lane = who.lane, warp = who.warp;
   {
-    const int d = 32 * group + lane;
+    const int d = who.channel() + lane;
     float total = 0.f, dg = 0.f, state_dot = 0.f;
 #pragma unroll
     for (int w = 0; w < 4; ++w) {
@@ -218,31 +246,30 @@ __device__ __forceinline__ void StoreGates(GradShared<kKeyBlocks>& s, const Narr
   }
   __syncwarp();
   float a_log_sum = 0.f;
-#pragma unroll
+#pragma unroll 1
   for (int step = 0; step < 2; ++step) {
-    const int channel = 32 * group + 16 * step;
+    const int channel = who.channel() + 16 * step + 2 * (lane % 4);
     uint32_t packed[4];
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
-      const float2 dg_others = PairOf(s.next[warp] + channel, m);
-      const float2 bias = PairOf(s.bias + channel, m);
+      const float2 dg_others = *reinterpret_cast<const float2*>(&s.next[warp][channel + 8 * m]);
+      const float2 bias = *reinterpret_cast<const float2*>(&s.bias[channel + 8 * m]);
       float bias_sum[2] = {0.f, 0.f};
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const uint32_t raw = gate_raw[step][2 * m + h];
-        const float* const dg = x3.c[2 * step + m] + 2 * h;
+        const uint32_t pair = raw[0][2 * m + h];
+        const float* const dg = x3.c[m] + 2 * h;
         const GateGradient g0 =
-            LogDecayBackward<kForm>(dg[0] + dg_others.x, UnpackLow(raw) + bias.x, gate);
+            LogDecayBackward<kForm>(dg[0] + dg_others.x, UnpackLow(pair) + bias.x, gate);
         const GateGradient g1 =
-            LogDecayBackward<kForm>(dg[1] + dg_others.y, UnpackHigh(raw) + bias.y, gate);
+            LogDecayBackward<kForm>(dg[1] + dg_others.y, UnpackHigh(pair) + bias.y, gate);
         packed[2 * m + h] = Pack(g0.d_x, g1.d_x);
-        if (16 * warp + lane / 4 + 8 * h < rows) {
-          bias_sum[0] += g0.d_x;
-          bias_sum[1] += g1.d_x;
-          a_log_sum += g0.d_a_log + g1.d_a_log;
-        }
+        const bool valid = who.row() + 8 * h < rows;
+        bias_sum[0] += valid ? g0.d_x : 0.f;
+        bias_sum[1] += valid ? g1.d_x : 0.f;
+        a_log_sum += valid ? g0.d_a_log + g1.d_a_log : 0.f;
       }
-      if (sums) {
+      if constexpr (kForm != DeltaGate::kLogDecay) {
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
 #pragma unroll
@@ -251,15 +278,75 @@ __device__ __forceinline__ void StoreGates(GradShared<kKeyBlocks>& s, const Narr
           }
         }
         if (lane < 4) {
-          *reinterpret_cast<float2*>(&s.bias_sum[warp][channel + 8 * m + 2 * lane]) =
+          *reinterpret_cast<float2*>(&s.bias_sum[warp][channel + 8 * m]) =
               make_float2(bias_sum[0], bias_sum[1]);
         }
       }
     }
-    StoreMatrices<false>(BlockRow<false>(s.q_rows[kb], 2 * (group % 2) + step), packed);
+    StoreMatrices<false>(
+        BlockAt(s.q_rows[who.key_block()], LaneElement(lane), warp, 2 * who.half() + step), packed);
+    SwapSteps(x3);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) Swap(raw[0][i], raw[1][i]);
   }
-  a_log_sum = WarpSum(a_log_sum);
-  if (lane == 0) s.a_log_sum[threadIdx.x / kWarpSize] = a_log_sum;
+  if constexpr (kForm != DeltaGate::kLogDecay) {
+    a_log_sum = WarpSum(a_log_sum);
+    if (lane == 0) s.a_log_sum[4 * who.group + warp] = a_log_sum;
+  }
+}
+
+// The warp's part of the rows' products of x and raw.
+template <int kGroups>
+__device__ __forceinline__ void StoreDots(float (&dots)[kGroups][2][kChunk], int which,
+                                          const NarrowAccumulator& x, const Bf16* raw,
+                                          const Who& who) {
+  float sum[2] = {0.f, 0.f};
+#pragma unroll
+  for (int step = 0; step < 2; ++step) {
+    uint32_t pairs[4];
+    LoadMatrices<false>(pairs,
+                        BlockAt(raw, LaneElement(who.lane), who.warp, 2 * who.half() + step));
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float* const pair = x.c[2 * step + i / 2] + 2 * (i % 2);
+      sum[i % 2] =
+          fmaf(UnpackLow(pairs[i]), pair[0], fmaf(UnpackHigh(pairs[i]), pair[1], sum[i % 2]));
+    }
+  }
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 1);
+    sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 2);
+    if (who.lane % 4 == 0) dots[who.group][which][who.row() + 8 * h] = sum[h];
+  }
+}
+
+// x, r times the gradient of n = r raw, becomes that of raw: r dn - (r dn n) n.
+template <int kGroups>
+__device__ __forceinline__ void FinishKeys(NarrowAccumulator& x,
+                                           const float (&dots)[kGroups][2][kChunk], int which,
+                                           const float (&norm)[2], const Bf16* raw,
+                                           const Who& who) {
+  float along[2];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    float sum = 0.f;
+#pragma unroll
+    for (int g = 0; g < kGroups; ++g) sum += dots[g][which][who.row() + 8 * h];
+    along[h] = -sum * norm[h] * norm[h];
+  }
+#pragma unroll
+  for (int step = 0; step < 2; ++step) {
+    uint32_t pairs[4];
+    LoadMatrices<false>(pairs,
+                        BlockAt(raw, LaneElement(who.lane), who.warp, 2 * who.half() + step));
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      float* const pair = x.c[2 * step + i / 2] + 2 * (i % 2);
+      pair[0] = fmaf(along[i % 2], UnpackLow(pairs[i]), pair[0]);
+      pair[1] = fmaf(along[i % 2], UnpackHigh(pairs[i]), pair[1]);
+    }
+  }
 }
 
 }  // namespace wyvern::sm90

@@ -47,7 +47,8 @@ void GradChannels(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, const Bf1
                   cudaStream_t stream) {
   if (a.chunk_heads() == 0) return;
   const int64_t keys = a.num_tokens * a.heads * a.key_dim;
-  const bool sums = d_a_log != nullptr || d_dt_bias != nullptr;
+  const bool sums =
+      in.gate_form != DeltaGate::kLogDecay && (d_a_log != nullptr || d_dt_bias != nullptr);
   const Buffer key_sums(Device::kCuda, a.group > 1 ? 2 * keys * sizeof(float) : 0);
   const Buffer partials(Device::kCuda,
                         sums ? a.chunk_heads() * (a.key_dim + 1) * sizeof(float) : 0);
