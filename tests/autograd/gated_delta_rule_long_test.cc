@@ -99,7 +99,9 @@ TEST_P(GatedDeltaRuleLong, AHundredRunsGiveTheSameBits) {
     for (const int64_t group : {1, 2}) {
       const Case c = MakeCase(lengths, GetParam(), {2, 2 * group, 128, 64});
       const auto cotangents = MakeCotangents(c, DType::kBf16);
-      const auto run = [&] { return RunOp(c, cotangents, Device::kCuda, DType::kBf16, false); };
+      const auto run = [&] {
+        return RunOp(c, cotangents, Device::kCuda, DType::kBf16, CallForm::kPlain);
+      };
       const OpRun<Op> expected = run();
       for (int i = 1; i < 100; ++i) {
         const OpRun<Op> again = run();
