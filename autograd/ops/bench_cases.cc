@@ -2,8 +2,8 @@
 // 32,768 packed tokens; on the CPU at the size of a small model.
 #include <cmath>
 
+#include "autograd/bench_inputs.h"
 #include "autograd/ops/attention.h"
-#include "autograd/ops/bench_inputs.h"
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/gated_rms_norm.h"
 #include "autograd/ops/l2_norm.h"

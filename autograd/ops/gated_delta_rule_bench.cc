@@ -2,7 +2,7 @@
 // of a small one.
 #include <cmath>
 
-#include "autograd/ops/bench_inputs.h"
+#include "autograd/bench_inputs.h"
 #include "autograd/ops/gated_delta_rule.h"
 
 namespace wyvern {

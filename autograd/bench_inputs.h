@@ -1,6 +1,6 @@
 // Sizes and inputs that benchmarks of several ops share.
-#ifndef WYVERN_AUTOGRAD_OPS_BENCH_INPUTS_H_
-#define WYVERN_AUTOGRAD_OPS_BENCH_INPUTS_H_
+#ifndef WYVERN_AUTOGRAD_BENCH_INPUTS_H_
+#define WYVERN_AUTOGRAD_BENCH_INPUTS_H_
 
 #include <string>
 #include <vector>
@@ -32,4 +32,4 @@ inline BenchInput Weight(Shape shape, double mean = 0, double stddev = 0.02) {
 
 }  // namespace wyvern
 
-#endif  // WYVERN_AUTOGRAD_OPS_BENCH_INPUTS_H_
+#endif  // WYVERN_AUTOGRAD_BENCH_INPUTS_H_
