@@ -10,12 +10,14 @@
 #include "trainer/commands/import.h"
 #include "trainer/commands/parity.h"
 #include "trainer/commands/selftest.h"
+#include "trainer/commands/sweep.h"
 #include "trainer/commands/train.h"
 
 namespace wyvern {
 
 void AddAllCommands(CLI::App& app, int* exit_code) {
   AddTrainCommand(app, exit_code);
+  AddSweepCommand(app, exit_code);
   AddConfigCommand(app, exit_code);
   AddDataCommand(app, exit_code);
   AddEvalCommand(app, exit_code);

@@ -33,10 +33,10 @@ bool Follows(const std::vector<ConfigFault>& faults, const std::string& key,
   });
 }
 
-// Reads a tree without overlay, run.device: auto meaning `device` (or, if that is auto, what the
-// machine has); appends messages.
-RunConfig ReadTree(const ConfigNode& tree, DeviceChoice device,
-                   std::vector<std::string>* messages) {
+}  // namespace
+
+RunConfig ReadRunConfigTree(const ConfigNode& tree, DeviceChoice device,
+                            std::vector<std::string>* messages) {
   RunConfig config;
   std::vector<ConfigFault> faults;
   StrictReader reader(tree, "", &faults);
@@ -62,7 +62,6 @@ RunConfig ReadTree(const ConfigNode& tree, DeviceChoice device,
   return config;
 }
 
-// The tree without its overlay, which goes to `overlay` (null: there is none).
 ConfigNode SplitOverlay(ConfigNode root, ConfigNode* overlay, std::vector<std::string>* messages) {
   for (const auto& [key, child] : root.map) {
     if (key != kOverlay) continue;
@@ -83,8 +82,6 @@ ConfigNode SplitOverlay(ConfigNode root, ConfigNode* overlay, std::vector<std::s
   return root;
 }
 
-}  // namespace
-
 absl::StatusOr<RunConfig> ParseRunConfig(const std::string& yaml, const std::string& origin,
                                          const std::vector<std::string>& sets) {
   ASSIGN_OR_RETURN(ConfigNode root, ParseConfigText(yaml, origin));
@@ -103,7 +100,7 @@ absl::StatusOr<RunConfig> ParseRunConfig(const std::string& yaml, const std::str
       const absl::Status status = SetConfigValue(set, &tree);
       if (!status.ok()) found.push_back(std::string(status.message()));
     }
-    RunConfig config = ReadTree(tree, device, &found);
+    RunConfig config = ReadRunConfigTree(tree, device, &found);
     for (std::string& message : found) {
       if (std::find(messages.begin(), messages.end(), message) == messages.end()) {
         messages.push_back(std::move(message));

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "trainer/config/node.h"
 #include "trainer/run_config.h"
 
 namespace wyvern {
@@ -20,6 +21,15 @@ absl::StatusOr<RunConfig> LoadRunConfig(const std::string& path,
 // The same for the text of a file; `origin` stands for its name in messages.
 absl::StatusOr<RunConfig> ParseRunConfig(const std::string& yaml, const std::string& origin,
                                          const std::vector<std::string>& sets = {});
+
+// A tree without the section `cuda`, which goes to `overlay` (null kind: there is none). Appends
+// messages.
+ConfigNode SplitOverlay(ConfigNode root, ConfigNode* overlay, std::vector<std::string>* messages);
+
+// Reads and validates a tree without overlay, run.device: auto meaning `device` (or, if that is
+// auto, what the machine has). Appends "where: key: message" for every fault.
+RunConfig ReadRunConfigTree(const ConfigNode& tree, DeviceChoice device,
+                            std::vector<std::string>* messages);
 
 // YAML with every key that the configuration has; ParseRunConfig gives back an equal configuration.
 std::string ToYaml(const RunConfig& config);

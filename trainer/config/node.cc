@@ -152,33 +152,37 @@ absl::Status SetConfigValue(const std::string& assignment, ConfigNode* root) {
     value->kind = ConfigNode::Kind::kNull;  // "key=": an empty text is nothing, not a section
   }
   SetWhere(where, &*value);
-  const std::vector<std::string> path = absl::StrSplit(assignment.substr(0, equals), '.');
+  return SetConfigNode(assignment.substr(0, equals), *value, root);
+}
+
+absl::Status SetConfigNode(absl::string_view key, const ConfigNode& value, ConfigNode* root) {
+  const std::vector<std::string> path = absl::StrSplit(key, '.');
   ConfigNode* at = root;
   for (size_t i = 0; i < path.size(); ++i) {
     const bool last = i + 1 == path.size();
     if (path[i].empty()) {
-      return absl::InvalidArgumentError(absl::StrCat(where, ": the key has an empty part"));
+      return absl::InvalidArgumentError(absl::StrCat(value.where, ": the key has an empty part"));
     }
     if (at->kind == ConfigNode::Kind::kList) {
       uint64_t index = 0;
       if (!absl::SimpleAtoi(path[i], &index) || index >= at->list.size()) {
-        return absl::InvalidArgumentError(absl::StrCat(where, ": '", path[i],
+        return absl::InvalidArgumentError(absl::StrCat(value.where, ": '", path[i],
                                                        "': expected an index below ",
                                                        at->list.size(), " into the list"));
       }
       at = &at->list[index];
-      if (last) MergeConfig(*value, at);
+      if (last) MergeConfig(value, at);
       continue;
     }
     if (at->kind != ConfigNode::Kind::kMap) {  // a key below a value: the reader will say so
       *at = ConfigNode();
       at->kind = ConfigNode::Kind::kMap;
-      at->where = where;
+      at->where = value.where;
     }
     if (last) {
       ConfigNode over;
       over.kind = ConfigNode::Kind::kMap;
-      over.map.emplace_back(path[i], *value);
+      over.map.emplace_back(path[i], value);
       MergeConfig(over, at);
       continue;
     }
@@ -186,12 +190,26 @@ absl::Status SetConfigValue(const std::string& assignment, ConfigNode* root) {
     if (next == nullptr) {
       ConfigNode section;
       section.kind = ConfigNode::Kind::kMap;
-      section.where = where;
+      section.where = value.where;
       next = &at->map.emplace_back(path[i], std::move(section)).second;
     }
     at = next;
   }
   return absl::OkStatus();
+}
+
+const ConfigNode* FindPath(const ConfigNode& root, absl::string_view key) {
+  const ConfigNode* at = &root;
+  for (absl::string_view part : absl::StrSplit(key, '.')) {
+    uint64_t index = 0;
+    if (at->kind == ConfigNode::Kind::kList) {
+      if (!absl::SimpleAtoi(part, &index) || index >= at->list.size()) return nullptr;
+      at = &at->list[index];
+    } else if (at = at->Find(part); at == nullptr) {
+      return nullptr;
+    }
+  }
+  return at;
 }
 
 std::string WhereIs(const ConfigNode& root, absl::string_view key) {

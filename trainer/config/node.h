@@ -38,6 +38,11 @@ void MergeConfig(const ConfigNode& over, ConfigNode* base);
 
 // Applies "a.b=c", the value being YAML. A part of the path that meets a list is an index from 0.
 absl::Status SetConfigValue(const std::string& assignment, ConfigNode* root);
+// The same for a value that is parsed already; messages begin with value.where.
+absl::Status SetConfigNode(absl::string_view key, const ConfigNode& value, ConfigNode* root);
+
+// The part below a dotted key, in which a number picks from a list; null when there is none.
+const ConfigNode* FindPath(const ConfigNode& root, absl::string_view key);
 
 // Where the key stands ("model.mixers.delta.window"), or the nearest enclosing part that the file
 // has.

@@ -40,6 +40,9 @@ class StrictReader : public ConfigVisitor {
              const std::function<void(const std::string&, ConfigVisitor&)>& body) override;
   void Only(bool applies, const std::string& instead, const Body& body) override;
 
+  // The part of the file below a key, as it was written; null when the file does not have it.
+  const ConfigNode* Raw(const std::string& key) { return Take(key); }
+
   // Reports the keys that no visit asked for, with the nearest one that some visit did.
   void Finish();
 

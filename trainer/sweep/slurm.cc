@@ -1,0 +1,103 @@
+#include "trainer/sweep/slurm.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "data/file.h"
+#include "kernels/runtime/status.h"
+
+namespace wyvern {
+
+std::string ShellQuote(const std::string& text) {
+  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_isalnum(c) || c == '/' || c == '.' || c == '_' || c == '-' || c == '=';
+  });
+  return plain ? text : absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "'\\''"}}), "'");
+}
+
+absl::StatusOr<std::string> SlurmScript(const SweepPlan& plan, const std::vector<RunState>& states,
+                                        const std::string& binary, const std::string& folder) {
+  if (!plan.device_given) {
+    return absl::FailedPreconditionError(
+        "--slurm: run.device: auto would mean the device of this machine, not of the nodes; set "
+        "run.device to cuda or cpu");
+  }
+  const SlurmSection& slurm = plan.file.slurm;
+  std::string runs;
+  int64_t count = 0;
+  bool cuda = false;
+  for (size_t i = 0; i < plan.runs.size(); ++i) {
+    if (states[i].stage == RunStage::kFinished || states[i].stage == RunStage::kRunning) continue;
+    absl::StrAppend(&runs, "  ", ShellQuote(plan.runs[i].Dir()), "\n");
+    cuda |= plan.runs[i].config.run.device == DeviceChoice::kCuda;
+    ++count;
+  }
+  if (count == 0) {
+    return absl::FailedPreconditionError(absl::StrCat(plan.file.dir, ": no run is left to start"));
+  }
+  std::string script = "#!/usr/bin/env bash\n";
+  const auto option = [&script](const auto&... parts) {
+    absl::StrAppend(&script, "#SBATCH ", parts..., "\n");
+  };
+  option("--job-name=", plan.file.name);
+  option("--array=0-", count - 1,
+         slurm.at_once > 0 ? absl::StrCat("%", slurm.at_once) : std::string());
+  option("--output=", plan.file.dir, "/slurm_%A_%a.txt");
+  option("--chdir=", folder);
+  option("--nodes=1");
+  option("--ntasks=1");
+  option("--cpus-per-task=", slurm.cpus);
+  if (cuda && slurm.gpus > 0) option("--gpus-per-node=", slurm.gpus);
+  if (!slurm.memory.empty()) option("--mem=", slurm.memory);
+  if (!slurm.partition.empty()) option("--partition=", slurm.partition);
+  if (!slurm.account.empty()) option("--account=", slurm.account);
+  if (!slurm.time.empty()) option("--time=", slurm.time);
+  for (const std::string& text : slurm.options) option(text);
+  // The signal comes before the time is up: the run saves, and the task is queued again.
+  option("--signal=TERM@60");
+  option("--requeue");
+  option("--open-mode=append");
+  absl::StrAppend(&script, "set -u\nruns=(\n", runs, ")\nrun=\"${runs[$SLURM_ARRAY_TASK_ID]}\"\n");
+  for (const std::string& line : slurm.setup) absl::StrAppend(&script, line, "\n");
+  absl::StrAppend(&script,
+                  "export OMP_NUM_THREADS=\"${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}\"\n"
+                  "rm -f \"$run/exit_code\"\n"
+                  "srun ",
+                  ShellQuote(binary),
+                  " train \"$run/config.yaml\" >>\"$run/log.txt\" 2>&1\n"
+                  "code=$?\n"
+                  "if [ $code -ne 0 ]; then\n"
+                  "  echo $code >\"$run/exit_code.new\" && mv \"$run/exit_code.new\" "
+                  "\"$run/exit_code\"\n"
+                  "elif [ ! -e \"$run/report.html\" ]; then\n"
+                  "  scontrol requeue \"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}\"  # stopped "
+                  "by the signal\n"
+                  "fi\n"
+                  "exit $code\n");
+  return script;
+}
+
+absl::StatusOr<std::string> SubmitSlurm(const SweepPlan& plan, const std::string& script) {
+  const std::string path = plan.file.dir + "/slurm.sh";
+  RETURN_IF_ERROR(WriteFileAtomically(path, script));
+  FILE* pipe = popen(absl::StrCat("sbatch ", ShellQuote(path), " 2>&1").c_str(), "r");
+  if (pipe == nullptr) return absl::UnavailableError("sbatch: cannot start a shell");
+  std::string output;
+  std::array<char, 4096> buffer;
+  for (size_t n = 0; (n = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) {
+    output.append(buffer.data(), n);
+  }
+  const int status = pclose(pipe);
+  absl::StripAsciiWhitespace(&output);
+  if (status != 0) {
+    return absl::UnavailableError(absl::StrCat(
+        "sbatch ", path, " failed: ", output, "; the script is written: submit it where Slurm is"));
+  }
+  return output;
+}
+
+}  // namespace wyvern
