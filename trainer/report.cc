@@ -247,13 +247,10 @@ absl::StatusOr<std::string> RenderReport(const std::string& metrics_jsonl,
   if (metrics.rows.empty()) {
     return absl::InvalidArgumentError("the metrics hold no step, so there is nothing to report");
   }
-  std::string html = absl::StrCat(
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>",
-      EscapeHtml(input.title), " \u2013 Wyvern</title>\n<style>", kReportStyle,
-      "</style>\n</head>\n<body>\n<main>\n<h1>", EscapeHtml(input.title),
-      "</h1>\n<p class=\"lead\">Training report, step ",
-      GroupedNumber(metrics.rows.rbegin()->first), "</p>\n<div class=\"tiles\">\n");
+  std::string html = PageBegin(
+      input.title,
+      absl::StrCat("Training report, step ", GroupedNumber(metrics.rows.rbegin()->first)));
+  html += "<div class=\"tiles\">\n";
   for (const Tile& tile : Tiles(metrics)) {
     absl::StrAppend(&html, "<div class=\"tile\"><div class=\"name\">", EscapeHtml(tile.name),
                     "</div><div class=\"value\">", EscapeHtml(tile.value),
@@ -273,8 +270,7 @@ absl::StatusOr<std::string> RenderReport(const std::string& metrics_jsonl,
                     "<section class=\"card\"><details><summary>Configuration</summary>\n<pre>",
                     EscapeHtml(input.config), "</pre></details></section>\n");
   }
-  absl::StrAppend(&html, "</main>\n<script>", kReportScript, "</script>\n</body>\n</html>\n");
-  return html;
+  return html + PageEnd();
 }
 
 absl::Status WriteReport(const std::string& run_dir, const ReportInput& input) {

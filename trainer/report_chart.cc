@@ -50,6 +50,7 @@ Axis MakeYAxis(const Chart& chart, const std::vector<ChartSeries>& series) {
     return s.style == ChartSeries::Style::kFaint;
   });
   for (const ChartSeries& s : series) {
+    if (s.style == ChartSeries::Style::kBand) continue;
     if (s.style == ChartSeries::Style::kFaint && !only_faint) continue;
     for (const auto& [x, y] : s.points) {
       low = std::min(low, y);
@@ -57,7 +58,10 @@ Axis MakeYAxis(const Chart& chart, const std::vector<ChartSeries>& series) {
     }
   }
   Axis axis;
-  if (chart.allow_log && low > 0 && high / low > 30) {
+  if (chart.log_log) {
+    const double pad = high > low ? std::pow(high / low, 0.06) : 1.05;
+    axis = {.low = low / pad, .high = high * pad, .log = true};
+  } else if (chart.allow_log && low > 0 && high / low > 30) {
     axis = {.low = low / 1.2, .high = high * 1.2, .log = true};
   } else if (chart.from_zero && low >= 0) {
     axis = {.low = 0, .high = high > 0 ? high * 1.08 : 1};
@@ -87,8 +91,24 @@ std::string ValueLabel(double value, Chart::Format format) {
   return absl::StrFormat("%.4g", value);
 }
 
+// The distance of even ticks; 0 for others.
+double StepOf(const std::vector<double>& ticks) {
+  if (ticks.size() < 2) return 0;
+  const double step = ticks[1] - ticks[0];
+  const bool even = ticks.size() == 2 || std::abs(ticks[2] - ticks[1] - step) < 1e-6 * step;
+  return even ? step : 0;
+}
+
+// Even steps where the axis spans too little for powers of ten.
+std::vector<double> LogAxisTicks(double low, double high) {
+  std::vector<double> ticks = LogTicks(low, high);
+  return ticks.size() < 3 ? LinearTicks(low, high, 6) : ticks;
+}
+
 const char* ClassOf(const ChartSeries& series) {
   if (series.style == ChartSeries::Style::kFaint) return "faint";
+  if (series.style == ChartSeries::Style::kDots) return "dots";
+  if (series.style == ChartSeries::Style::kBand) return "band";
   return series.style == ChartSeries::Style::kMarked ? "marked" : "line";
 }
 
@@ -173,16 +193,22 @@ std::string RenderChart(const Chart& chart) {
   for (const ChartSeries& s : chart.series) {
     if (s.points.empty()) continue;
     series.push_back(s);
-    series.back().points = Thin(s.points);
+    if (s.style != ChartSeries::Style::kBand) series.back().points = Thin(s.points);
   }
   if (series.empty()) return "";
   Axis x{.low = std::numeric_limits<double>::infinity(),
          .high = -std::numeric_limits<double>::infinity()};
   for (const ChartSeries& s : series) {
+    if (s.style == ChartSeries::Style::kBand) continue;
     x.low = std::min(x.low, s.points.front().first);
     x.high = std::max(x.high, s.points.back().first);
   }
-  if (x.low == x.high) x = {.low = x.low - 1, .high = x.high + 1};
+  if (chart.log_log) {
+    const double pad = x.high > x.low ? std::pow(x.high / x.low, 0.03) : 2;
+    x = {.low = x.low / pad, .high = x.high * pad, .log = true};
+  } else if (x.low == x.high) {
+    x = {.low = x.low - 1, .high = x.high + 1};
+  }
   const Axis y = MakeYAxis(chart, series);
   const double plot_width = chart.width - kLeft - kRight;
   const double plot_height = chart.height - kTop - kBottom;
@@ -195,15 +221,18 @@ std::string RenderChart(const Chart& chart) {
       {"x", {x.low, x.high}},
       {"y", {y.low, y.high}},
       {"log", y.log},
+      {"log_x", x.log},
+      {"x_name", chart.x_name},
       {"format", static_cast<int>(chart.format)},
       {"series", nlohmann::json::array()},
   };
   for (const ChartSeries& s : series) {
+    if (s.style == ChartSeries::Style::kBand) continue;
     data["series"].push_back({{"label", s.label}, {"color", s.color}, {"points", s.points}});
     if (series.size() == 1) break;
     absl::StrAppend(&legend, "<span class=\"key\"><i class=\"", ClassOf(s), " c", s.color,
                     "\"></i>", EscapeHtml(s.label));
-    if (s.style != ChartSeries::Style::kFaint) {
+    if (s.style != ChartSeries::Style::kFaint && !chart.log_log) {
       absl::StrAppend(&legend, " <b>", ValueLabel(s.points.back().second, chart.format), "</b>");
     }
     absl::StrAppend(&legend, "</span>");
@@ -212,9 +241,9 @@ std::string RenderChart(const Chart& chart) {
   std::string svg = absl::StrFormat("<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">",
                                     chart.width, chart.height, EscapeHtml(chart.title));
   const std::vector<double> y_ticks =
-      y.log ? LogTicks(y.low, y.high)
+      y.log ? LogAxisTicks(y.low, y.high)
             : LinearTicks(y.low, y.high, std::max(3, static_cast<int>(plot_height / 38)));
-  const double y_step = y.log || y_ticks.size() < 2 ? 0 : y_ticks[1] - y_ticks[0];
+  const double y_step = StepOf(y_ticks);
   for (const double tick : y_ticks) {
     const double at = to_y(tick);
     absl::StrAppendFormat(&svg,
@@ -225,15 +254,16 @@ std::string RenderChart(const Chart& chart) {
   }
   const double bottom = kTop + plot_height;
   const std::vector<double> x_ticks =
-      LinearTicks(x.low, x.high, std::max(4, static_cast<int>(plot_width / 110)));
-  const double x_step = x_ticks.size() < 2 ? 0 : x_ticks[1] - x_ticks[0];
+      x.log ? LogAxisTicks(x.low, x.high)
+            : LinearTicks(x.low, x.high, std::max(4, static_cast<int>(plot_width / 110)));
+  const double x_step = StepOf(x_ticks);
   for (const double tick : x_ticks) {
     absl::StrAppendFormat(
         &svg,
         "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
         "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>",
         to_x(tick), to_x(tick), bottom, bottom + 4, to_x(tick), bottom + 18,
-        TickLabel(tick, x_step, Chart::Format::kPlain));
+        TickLabel(tick, x_step, chart.x_format));
   }
   absl::StrAppendFormat(
       &svg,
@@ -249,14 +279,17 @@ std::string RenderChart(const Chart& chart) {
                         inner_x, kTop, inner_width, plot_height, inner_x, kTop, inner_width,
                         plot_height);
   for (const ChartSeries& s : series) {
-    absl::StrAppend(&svg, "<polyline class=\"", ClassOf(s), " c", s.color, "\" points=\"");
+    const bool dots = s.style == ChartSeries::Style::kDots;
+    if (!dots)
+      absl::StrAppend(&svg, "<polyline class=\"", ClassOf(s), " c", s.color, "\" points=\"");
     for (const auto& [px, py] : s.points) {
+      if (dots) break;
       // Far outside of the plot is as good as beyond every number.
       const double at = std::clamp(to_y(y.log ? std::max(py, y.low / 10) : py), -1e4, 1e4);
       absl::StrAppendFormat(&svg, "%.1f,%.1f ", to_x(px), at);
     }
-    absl::StrAppend(&svg, "\"/>");
-    if (s.style == ChartSeries::Style::kMarked || s.points.size() == 1) {
+    if (!dots) absl::StrAppend(&svg, "\"/>");
+    if (dots || s.style == ChartSeries::Style::kMarked || s.points.size() == 1) {
       for (const auto& [px, py] : s.points) {
         absl::StrAppendFormat(&svg, "<circle class=\"c%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>",
                               s.color, to_x(px), to_y(py));

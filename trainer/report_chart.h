@@ -12,12 +12,14 @@
 namespace wyvern {
 
 struct ChartSeries {
-  enum class Style { kLine, kFaint, kMarked };  // kMarked: a line with a dot at each point
+  // kMarked: a line with a dot at each point; kDots: the dots alone; kBand: the inside of the
+  // closed line through the points, without a legend.
+  enum class Style { kLine, kFaint, kMarked, kDots, kBand };
 
   std::string label;
   Style style = Style::kLine;
-  int color = 1;                                  // 1 or 2: the style sheet's --line-1, --line-2
-  std::vector<std::pair<double, double>> points;  // (x, y) by x; finite
+  int color = 1;                                  // 1 to 6: the style sheet's --line-1 ...
+  std::vector<std::pair<double, double>> points;  // (x, y), by x except of a band; finite
 };
 
 struct Chart {
@@ -29,8 +31,11 @@ struct Chart {
   Format format = Format::kPlain;
   bool from_zero = false;  // the vertical axis starts at 0
   bool allow_log = false;  // a logarithmic vertical axis where the values span much
+  bool log_log = false;    // both axes logarithmic: values above 0
+  Format x_format = Format::kPlain;
+  std::string x_name = "step";  // in the pointer's read-out
   int width = 960, height = 330;
-  std::vector<ChartSeries> series;  // those that are kFaint do not set the range
+  std::vector<ChartSeries> series;  // those that are kFaint or kBand do not set the range
 };
 
 // An HTML figure with title, axes and curves, and with a legend that holds each series' last

@@ -1,5 +1,8 @@
 #include "trainer/report_page.h"
 
+#include "absl/strings/str_cat.h"
+#include "trainer/report_chart.h"
+
 namespace wyvern {
 
 const char kReportStyle[] = R"css(
@@ -7,11 +10,13 @@ const char kReportStyle[] = R"css(
   color-scheme: light dark;
   --page: #f6f7f9; --card: #ffffff; --border: #e1e4ea; --text: #1b2129; --muted: #5d6775;
   --grid: #eceef2; --axis: #b4bbc6; --line-1: #2563c9; --line-2: #d4570a;
+  --line-3: #1a8a4f; --line-4: #a3339c; --line-5: #8a6d00; --line-6: #0e8a99;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #12151a; --card: #1a1e25; --border: #2b313b; --text: #e6e9ee; --muted: #98a2b1;
     --grid: #262c35; --axis: #505a68; --line-1: #6ba4ff; --line-2: #ff9d57;
+    --line-3: #5fd08f; --line-4: #e08adb; --line-5: #d9bd4a; --line-6: #5fd0dd;
   }
 }
 * { box-sizing: border-box; }
@@ -41,6 +46,11 @@ figcaption { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 14p
 .key i { display: inline-block; width: 16px; height: 0; margin-right: 6px; vertical-align: middle; border-top: 2.5px solid; }
 .key i.c1 { color: var(--line-1); }
 .key i.c2 { color: var(--line-2); }
+.key i.c3 { color: var(--line-3); }
+.key i.c4 { color: var(--line-4); }
+.key i.c5 { color: var(--line-5); }
+.key i.c6 { color: var(--line-6); }
+.key i.dots { width: 0; border-top: 0; border: 3.5px solid; border-radius: 50%; }
 .key i.faint { opacity: .4; }
 .plot { position: relative; }
 svg { display: block; width: 100%; height: auto; overflow: visible; }
@@ -53,8 +63,23 @@ polyline.marked { stroke-width: 1.2; }
 polyline.faint { stroke-width: 1; opacity: .4; }
 polyline.c1 { stroke: var(--line-1); }
 polyline.c2 { stroke: var(--line-2); }
+polyline.c3 { stroke: var(--line-3); }
+polyline.c4 { stroke: var(--line-4); }
+polyline.c5 { stroke: var(--line-5); }
+polyline.c6 { stroke: var(--line-6); }
+polyline.band { stroke: none; opacity: .15; }
+polyline.band.c1 { fill: var(--line-1); }
+polyline.band.c2 { fill: var(--line-2); }
+polyline.band.c3 { fill: var(--line-3); }
+polyline.band.c4 { fill: var(--line-4); }
+polyline.band.c5 { fill: var(--line-5); }
+polyline.band.c6 { fill: var(--line-6); }
 circle.c1 { fill: var(--line-1); }
 circle.c2 { fill: var(--line-2); }
+circle.c3 { fill: var(--line-3); }
+circle.c4 { fill: var(--line-4); }
+circle.c5 { fill: var(--line-5); }
+circle.c6 { fill: var(--line-6); }
 .cursor line { stroke: var(--axis); stroke-dasharray: 3 3; }
 .tip {
   position: absolute; top: 6px; pointer-events: none; padding: 6px 9px; font-size: 12.5px;
@@ -86,6 +111,7 @@ for (const figure of document.querySelectorAll('figure[data-chart]')) {
       ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
   const show = (value) => chart.format === 2
       ? Math.round(value).toLocaleString('en-US') : value.toPrecision(chart.format === 1 ? 3 : 5);
+  const name = (x) => chart.log_x ? x.toPrecision(4) : x.toLocaleString('en-US');
   const nearest = (points, x) => {
     let low = 0, high = points.length - 1;
     while (low < high) {
@@ -105,21 +131,22 @@ for (const figure of document.querySelectorAll('figure[data-chart]')) {
     const box = svg.getBoundingClientRect(), scale = svg.viewBox.baseVal.width / box.width;
     const share = ((event.clientX - box.left) * scale - left) / width;
     if (share < -0.02 || share > 1.02) return leave();
-    const pointed = chart.x[0] + share * (chart.x[1] - chart.x[0]);
+    const pointed = chart.log_x ? chart.x[0] * Math.pow(chart.x[1] / chart.x[0], share)
+                                : chart.x[0] + share * (chart.x[1] - chart.x[0]);
     const step = nearest(chart.series[0].points, pointed)[0];
-    const at = left + width * place(step, chart.x);
+    const at = left + width * place(step, chart.x, chart.log_x);
     cursor.replaceChildren(element('line', {x1: at, x2: at, y1: top, y2: top + height}));
     tip.replaceChildren(Object.assign(document.createElement('div'),
-                                      {textContent: 'step ' + step.toLocaleString('en-US')}));
+                                      {textContent: chart.x_name + ' ' + name(step)}));
     for (const series of chart.series) {
       const [x, y] = nearest(series.points, step);
-      const note = x === step ? '' : ' (step ' + x.toLocaleString('en-US') + ')';
+      const note = x === step ? '' : ' (' + chart.x_name + ' ' + name(x) + ')';
       tip.append(Object.assign(document.createElement('div'),
                                {textContent: series.label + ': ' + show(y) + note}));
       const h = place(y, chart.y, chart.log);
       if (h >= 0 && h <= 1) {
         cursor.append(element('circle', {class: 'c' + series.color, r: 4,
-          cx: left + width * place(x, chart.x), cy: top + height * (1 - h)}));
+          cx: left + width * place(x, chart.x, chart.log_x), cy: top + height * (1 - h)}));
       }
     }
     tip.hidden = false;
@@ -128,5 +155,18 @@ for (const figure of document.querySelectorAll('figure[data-chart]')) {
   });
 }
 )js";
+
+std::string PageBegin(absl::string_view title, absl::string_view lead) {
+  return absl::StrCat(
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>",
+      EscapeHtml(title), " \u2013 Wyvern</title>\n<style>", kReportStyle,
+      "</style>\n</head>\n<body>\n<main>\n<h1>", EscapeHtml(title), "</h1>\n<p class=\"lead\">",
+      EscapeHtml(lead), "</p>\n");
+}
+
+std::string PageEnd() {
+  return absl::StrCat("</main>\n<script>", kReportScript, "</script>\n</body>\n</html>\n");
+}
 
 }  // namespace wyvern

@@ -6,6 +6,7 @@
 #include "trainer/commands/data.h"
 #include "trainer/commands/eval.h"
 #include "trainer/commands/export.h"
+#include "trainer/commands/fit.h"
 #include "trainer/commands/generate.h"
 #include "trainer/commands/import.h"
 #include "trainer/commands/parity.h"
@@ -18,6 +19,7 @@ namespace wyvern {
 void AddAllCommands(CLI::App& app, int* exit_code) {
   AddTrainCommand(app, exit_code);
   AddSweepCommand(app, exit_code);
+  AddFitCommand(app, exit_code);
   AddConfigCommand(app, exit_code);
   AddDataCommand(app, exit_code);
   AddEvalCommand(app, exit_code);

@@ -157,11 +157,15 @@ class SweepReader {
     }
   }
 
-  void Fit(ConfigVisitor& keys, const ConfigNode* exclude, FitSection* fit) {
-    keys.Value("family", &fit->family);
-    int loss = 0;
-    keys.Choice("loss", {"val_loss", "loss"}, &loss);
-    fit->loss = loss == 0 ? "val_loss" : "loss";
+  void Fit(StrictReader* file, FitSection* fit) {
+    const ConfigNode* exclude = nullptr;
+    file->Section("fit", [&](ConfigVisitor& keys) {
+      keys.Value("family", &fit->family);
+      int loss = 0;
+      keys.Choice("loss", {"val_loss", "loss"}, &loss);
+      fit->loss = loss == 0 ? "val_loss" : "loss";
+      exclude = static_cast<StrictReader&>(keys).Raw("exclude");
+    });
     if (exclude == nullptr || !Expect(*exclude, Kind::kList, "fit.exclude", "a list")) return;
     for (size_t i = 0; i < exclude->list.size(); ++i) {
       const ConfigNode& entry = exclude->list[i];
@@ -299,6 +303,23 @@ std::vector<std::string> TemplateNames(const std::string& text) {
   return names;
 }
 
+absl::StatusOr<FitSource> ReadFitSource(const std::string& path) {
+  FitSource source;
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  ASSIGN_OR_RETURN(const ConfigNode root, ParseConfigText(text, path));
+  std::vector<std::string> faults;
+  std::vector<ConfigFault> found;
+  SweepReader sweep(&faults);
+  StrictReader reader(root, "", &found);
+  reader.Value("name", &source.name);
+  reader.Value("dir", &source.dir);
+  sweep.Fit(&reader, &source.fit);
+  sweep.Report(found);
+  if (!faults.empty()) return absl::InvalidArgumentError(absl::StrJoin(faults, "\n"));
+  if (source.dir.empty()) source.dir = "runs/" + source.name;
+  return source;
+}
+
 absl::StatusOr<SweepFile> ReadSweepFile(const std::string& path, std::vector<std::string>* faults) {
   SweepFile file;
   file.path = path;
@@ -316,12 +337,7 @@ absl::StatusOr<SweepFile> ReadSweepFile(const std::string& path, std::vector<std
   const ConfigNode* set = reader.Raw("set");
   const ConfigNode* axes = reader.Raw("axes");
   const ConfigNode* tables = reader.Raw("tables");
-  const ConfigNode* fit = root.Find("fit");
-  reader.Section("fit", [&](ConfigVisitor& keys) {
-    // The visitor is this file's reader: fit.exclude is a list of free form.
-    const ConfigNode* exclude = static_cast<StrictReader&>(keys).Raw("exclude");
-    sweep.Fit(keys, fit == nullptr ? nullptr : exclude, &file.fit);
-  });
+  sweep.Fit(&reader, &file.fit);
   SlurmSection* slurm = &file.slurm;
   reader.Section("slurm", [slurm](ConfigVisitor& keys) {
     keys.Value("partition", &slurm->partition);

@@ -82,6 +82,14 @@ struct SweepFile {
 // file that cannot be read or is no YAML.
 absl::StatusOr<SweepFile> ReadSweepFile(const std::string& path, std::vector<std::string>* faults);
 
+// What `wyvern fit` needs of a sweep's file; its base may be gone.
+struct FitSource {
+  std::string name, dir;
+  FitSection fit;
+};
+// Errors: a file that cannot be read; every fault in `fit`.
+absl::StatusOr<FitSource> ReadFitSource(const std::string& path);
+
 // The names between braces in a template such as "{layout}-{size}".
 std::vector<std::string> TemplateNames(const std::string& text);
 
