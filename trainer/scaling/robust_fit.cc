@@ -277,6 +277,7 @@ Interval CentralInterval(std::vector<double> values) {
     const size_t i = static_cast<size_t>(at);
     const double rest = at - static_cast<double>(i);
     if (rest == 0 || i + 1 == values.size()) return values[i];
+    if (!std::isfinite(values[i + 1])) return values[i + 1];  // infinity less itself is no number
     return values[i] + rest * (values[i + 1] - values[i]);
   };
   return {quantile(0.025), quantile(0.975)};

@@ -41,7 +41,7 @@ absl::StatusOr<LawFit> FitLaw(absl::Span<const ScalingPoint> points, const LawFo
 struct Interval {
   double low = 0, high = 0;
 };
-// The central 95% of the values; at least one.
+// The central 95% of the values; at least one. Infinities are values too, NaN is not.
 Interval CentralInterval(std::vector<double> values);
 
 }  // namespace wyvern

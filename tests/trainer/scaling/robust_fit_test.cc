@@ -169,6 +169,14 @@ TEST(RobustFit, SaysWhatCannotBeFitted) {
   EXPECT_NE(message(points, kJoint).find("vary in proportion"), std::string::npos);
 }
 
+TEST(RobustFit, IntervalsOfValuesWithoutABound) {
+  std::vector<double> values(100, 1.0);
+  EXPECT_EQ(CentralInterval(values).high, 1);
+  for (int i = 0; i < 10; ++i) values[i] = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(CentralInterval(values).low, 1);
+  EXPECT_EQ(CentralInterval(values).high, std::numeric_limits<double>::infinity());
+}
+
 TEST(RobustFit, TheSameSeedGivesTheSameDraws) {
   const auto points = PointsOf(PowerLaw(2, 0.1), Spread(1, 10, 5), 1e-3, 3);
   const auto a = FitLaw(points, kPower, {.num_draws = 20}),

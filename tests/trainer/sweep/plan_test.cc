@@ -80,6 +80,19 @@ TEST_F(SweepPlanTest, BaseFilesLieOverEachOther) {
   EXPECT_EQ(plan->runs[0].Dir(), "runs/tiny/seed_1");
 }
 
+TEST_F(SweepPlanTest, TheExperimentsReadWithoutFault) {
+  for (const char* name : {"ladder", "tiny"}) {
+    const auto plan = LoadSweep(absl::StrCat("experiments/scaling_laws/", name, ".yaml"));
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    ASSERT_EQ(plan->runs.size(), 8u);
+    EXPECT_TRUE(plan->device_given);
+    // The families stand beside each other at every size.
+    for (size_t i = 0; i < 4; ++i) {
+      EXPECT_NEAR(plan->runs[i + 4].Flops() / plan->runs[i].Flops(), 1, 0.45);
+    }
+  }
+}
+
 TEST_F(SweepPlanTest, EveryFaultIsReportedAtOnce) {
   const std::string faults = Faults(R"(
 set:

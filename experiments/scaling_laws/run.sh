@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Trains the ladder, fits the laws, and copies what is committed into results/.
+#   WYVERN=build/cuda/bin/wyvern experiments/scaling_laws/run.sh [SWEEP.yaml] [OPTIONS OF wyvern sweep]
+# Run from the repository root; default: experiments/scaling_laws/ladder.yaml. Started again, it goes
+# on where it was stopped. OUT names another folder for the results.
+set -euo pipefail
+wyvern="${WYVERN:-build/cuda/bin/wyvern}"
+here=experiments/scaling_laws
+sweep="$here/ladder.yaml"
+if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
+  sweep="$1"
+  shift
+fi
+out="${OUT:-$here/results}"
+dir="runs/$(sed -n 's/^name: //p' "$sweep")"
+mkdir -p "$out"
+[ "$sweep" != "$here/ladder.yaml" ] || "$here/prepare.sh"
+"$wyvern" sweep "$sweep" --dry-run
+"$wyvern" sweep "$sweep" "$@"
+"$wyvern" sweep "$sweep" --status >"$out/runs.txt"
+"$wyvern" fit "$dir" | tee "$out/fit.txt"
+cp "$dir/fit.json" "$dir/report.html" "$dir/sweep.json" "$out/"
