@@ -20,18 +20,22 @@ double PeakBf16Flops(const cudaDeviceProp& properties) {
   return 0;
 }
 
+int gpu_in_use = 0;
+bool gpu_started = false;
+
 double PeakBandwidth() {
   int clock_khz = 0, bus_bits = 0;
-  CUDA_CHECK(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrMemoryClockRate, 0));
-  CUDA_CHECK(cudaDeviceGetAttribute(&bus_bits, cudaDevAttrGlobalMemoryBusWidth, 0));
+  CUDA_CHECK(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrMemoryClockRate, gpu_in_use));
+  CUDA_CHECK(cudaDeviceGetAttribute(&bus_bits, cudaDevAttrGlobalMemoryBusWidth, gpu_in_use));
   return 2 * 1e3 * clock_khz * bus_bits / 8;  // two transfers a clock
 }
 
 cudaStream_t MakeComputeStream() {
-  CUDA_CHECK(cudaSetDevice(0));
+  gpu_started = true;
+  CUDA_CHECK(cudaSetDevice(gpu_in_use));
   // Freed memory stays in the pool: the next step asks for the same sizes again.
   cudaMemPool_t pool;
-  CUDA_CHECK(cudaDeviceGetDefaultMemPool(&pool, 0));
+  CUDA_CHECK(cudaDeviceGetDefaultMemPool(&pool, gpu_in_use));
   uint64_t keep_all = UINT64_MAX;
   CUDA_CHECK(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep_all));
   cudaStream_t stream;
@@ -62,7 +66,7 @@ bool CudaAvailable(std::string* why) {
 
 GpuInfo CurrentGpu() {
   cudaDeviceProp properties;
-  CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, gpu_in_use));
   GpuInfo info;
   info.name = properties.name;
   info.major = properties.major;
@@ -73,6 +77,27 @@ GpuInfo CurrentGpu() {
   info.peak_bandwidth = PeakBandwidth();
   return info;
 }
+
+int GpuCount() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+  cudaGetLastError();
+  return 0;
+}
+
+std::string GpuBusId(int index) {
+  char id[32] = "";
+  CUDA_CHECK(cudaDeviceGetPCIBusId(id, sizeof(id), index));
+  return id;
+}
+
+void UseGpu(int index) {
+  CHECK(!gpu_started || index == gpu_in_use, "GPU ", gpu_in_use, " is in use already");
+  CHECK(0 <= index && index < GpuCount(), "GPU ", index, " of ", GpuCount());
+  gpu_in_use = index;
+}
+
+int GpuInUse() { return gpu_in_use; }
 
 void Synchronize(Device device) {
   if (device == Device::kCuda) CUDA_CHECK(cudaStreamSynchronize(Stream()));
@@ -111,6 +136,14 @@ GpuInfo CurrentGpu() {
   CHECK(false, "a build without CUDA has no GPU");
   return {};
 }
+
+int GpuCount() { return 0; }
+
+std::string GpuBusId(int) { return ""; }
+
+void UseGpu(int index) { CHECK(false, "a build without CUDA has no GPU ", index); }
+
+int GpuInUse() { return 0; }
 
 void Synchronize(Device) {}
 

@@ -1,0 +1,117 @@
+#include "kernels/comm/transport.h"
+
+#ifdef WYVERN_MPI
+#include <mpi.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "kernels/comm/comm_failure.h"
+#include "kernels/runtime/check.h"
+#endif
+
+namespace wyvern {
+
+#ifdef WYVERN_MPI
+namespace {
+
+constexpr int kTag = 1;
+constexpr size_t kMaxBytes = size_t{1} << 30;  // MPI counts are int
+constexpr int kSpins = 2000;                   // before the waiting rank lets others run
+
+std::string MpiError(int code) {
+  char text[MPI_MAX_ERROR_STRING];
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  return std::string(text, static_cast<size_t>(length));
+}
+
+#define MPI_CHECK(expression)                                                               \
+  do {                                                                                      \
+    const int wyvern_error = (expression);                                                  \
+    if (wyvern_error != MPI_SUCCESS) CommFailed(#expression ": " + MpiError(wyvern_error)); \
+  } while (false)
+
+void AbortAll() { MPI_Abort(MPI_COMM_WORLD, 1); }
+
+class MpiTransport : public Transport {
+ public:
+  MpiTransport() {
+    MPI_CHECK(MPI_Comm_dup(MPI_COMM_WORLD, &comm_));
+    MPI_CHECK(MPI_Comm_rank(comm_, &rank_));
+    MPI_CHECK(MPI_Comm_size(comm_, &size_));
+  }
+  ~MpiTransport() override {
+    MPI_Comm_free(&comm_);
+    SetCommAbort(nullptr);
+    MPI_Finalize();
+  }
+
+  void Exchange(const Message& send, const Message& receive, const std::string& what) override {
+    std::vector<MPI_Request> requests;
+    std::vector<int> peers;
+    const auto start = [&](const Message& message, bool sending) {
+      for (size_t done = 0; done < message.num_bytes; done += kMaxBytes) {
+        const int bytes = static_cast<int>(std::min(kMaxBytes, message.num_bytes - done));
+        char* data = static_cast<char*>(message.data) + done;
+        requests.emplace_back();
+        peers.push_back(message.peer);
+        MPI_CHECK(
+            sending
+                ? MPI_Isend(data, bytes, MPI_BYTE, message.peer, kTag, comm_, &requests.back())
+                : MPI_Irecv(data, bytes, MPI_BYTE, message.peer, kTag, comm_, &requests.back()));
+      }
+    };
+    start(receive, /*sending=*/false);
+    start(send, /*sending=*/true);
+    const auto deadline =
+        std::chrono::steady_clock::now() + std::chrono::duration<double>(CommTimeout());
+    for (size_t i = 0; i < requests.size(); ++i) {
+      for (int64_t tries = 0;; ++tries) {
+        int done = 0;
+        const int error = MPI_Test(&requests[i], &done, MPI_STATUS_IGNORE);
+        if (error != MPI_SUCCESS) PeerFailed(what, peers[i], MpiError(error));
+        if (done != 0) break;
+        if (tries < kSpins) continue;
+        if (std::chrono::steady_clock::now() > deadline) PeerFailed(what, peers[i], TimeoutText());
+        usleep(20);
+      }
+    }
+  }
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+
+ private:
+  MPI_Comm comm_;
+  int rank_ = 0, size_ = 1;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Transport>> MakeMpiTransport() {
+  int provided = 0;
+  if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
+    return absl::UnavailableError("MPI_Init_thread failed");
+  }
+  if (provided < MPI_THREAD_FUNNELED) {
+    return absl::UnavailableError("this MPI supports no threads beside the main one");
+  }
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  SetCommAbort(AbortAll);
+  return std::unique_ptr<Transport>(new MpiTransport);
+}
+
+#else
+
+absl::StatusOr<std::unique_ptr<Transport>> MakeMpiTransport() {
+  return absl::FailedPreconditionError(
+      "this process was started by mpirun, but this build has no MPI; install libopenmpi-dev and "
+      "configure again, or start each rank with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set");
+}
+
+#endif
+
+}  // namespace wyvern

@@ -1,0 +1,183 @@
+// Collectives over TCP between threads of this process that act as ranks; tests/ranks/ runs the
+// same checks on real processes.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/comm/comm_failure.h"
+#include "kernels/comm/host_communicator.h"
+#include "kernels/comm/socket.h"
+#include "kernels/comm/world.h"
+#include "tests/support/collective_checks.h"
+
+namespace wyvern {
+namespace {
+
+int FreePort() { return Socket::Listen(0)->LocalPort(); }
+
+// Runs fn on `size` ranks.
+void OnRanks(int size, const std::function<void(World&)>& fn) {
+  const int port = FreePort();
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < size; ++rank) {
+    threads.emplace_back([&, rank] {
+      auto transport = MakeTcpTransport(rank, size, "127.0.0.1", port);
+      ASSERT_TRUE(transport.ok()) << transport.status();
+      World world(*std::move(transport));
+      fn(world);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(Comm, OneProcessCopies) {
+  const auto world = World::Single();
+  EXPECT_EQ(world->size(), 1);
+  CheckCollectives(world->host());
+}
+
+TEST(Comm, CollectivesOfSeveralRanks) {
+  for (const int size : {2, 3}) {
+    OnRanks(size, [&](World& world) {
+      EXPECT_EQ(world.size(), size);
+      EXPECT_EQ(world.local_rank(), world.rank());
+      EXPECT_EQ(world.local_size(), size);
+      CheckCollectives(world.host());
+    });
+  }
+}
+
+TEST(Comm, GroupsWorkSideBySide) {
+  OnRanks(4, [](World& world) {
+    const int r = world.rank();
+    const auto row = world.MakeGroup(Device::kCpu, {r / 2 * 2, r / 2 * 2 + 1}, "row");
+    const auto column = world.MakeGroup(Device::kCpu, {r % 2, r % 2 + 2}, "column");
+    const auto alone = world.MakeGroup(Device::kCpu, {r}, "alone");
+    ASSERT_TRUE(row.ok() && column.ok() && alone.ok());
+    EXPECT_EQ((*row)->rank(), r % 2);
+    EXPECT_EQ((*column)->rank(), r / 2);
+    int64_t sums[3];
+    const int64_t own = int64_t{1} << (8 * r);
+    (*row)->AllReduce(&own, &sums[0], 1, DType::kInt64);
+    (*column)->AllReduce(&own, &sums[1], 1, DType::kInt64);
+    (*alone)->AllReduce(&own, &sums[2], 1, DType::kInt64);
+    EXPECT_EQ(sums[0], r < 2 ? 0x101 : 0x1010000);
+    EXPECT_EQ(sums[1], r % 2 == 0 ? 0x10001 : 0x1000100);
+    EXPECT_EQ(sums[2], own);
+  });
+}
+
+TEST(Comm, AFailureOfOneRankIsTheStatusOfAll) {
+  OnRanks(3, [](World& world) {
+    EXPECT_TRUE(Agree(world.host(), absl::OkStatus()).ok());
+    const absl::Status status =
+        Agree(world.host(), world.rank() == 0
+                                ? absl::OkStatus()
+                                : absl::NotFoundError(absl::StrCat("no file ", world.rank())));
+    EXPECT_EQ(status, absl::NotFoundError("rank 1: no file 1"));
+    EXPECT_EQ(GatherTexts(world.host(), std::string(static_cast<size_t>(world.rank()), 'x')),
+              (std::vector<std::string>{"", "x", "xx"}));
+  });
+}
+
+TEST(Comm, RanksOfAnotherRunAreRefused) {
+  const int port = FreePort();
+  std::thread first([&] {
+    const auto transport = MakeTcpTransport(0, 2, "127.0.0.1", port);
+    EXPECT_NE(std::string(transport.status().message()).find("believes that there are 3 ranks"),
+              std::string::npos)
+        << transport.status();
+  });
+  const auto transport = MakeTcpTransport(1, 3, "127.0.0.1", port);
+  EXPECT_NE(std::string(transport.status().message()).find("did not say where"), std::string::npos)
+      << transport.status();
+  first.join();
+}
+
+// In a child process; `peer` is what rank 1 does instead of the broadcast.
+void FailAsRankZero(const std::function<void(World&)>& peer) {
+  SetCommTimeout(0.3);
+  SetCommIdentity("rank 0 of 2 (here)");
+  SetCommActivity("step 7");
+  OnRanks(2, [&](World& world) {
+    if (world.rank() == 1) return peer(world);
+    int64_t one = 1;
+    world.host().AllReduce(&one, &one, 1, DType::kInt64);
+  });
+}
+
+TEST(CommDeathTest, ARankThatDoesNotAnswerIsNamed) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      FailAsRankZero([](World&) { std::this_thread::sleep_for(std::chrono::seconds(20)); }),
+      testing::ExitedWithCode(1),
+      "rank 0 of 2 \\(here\\): step 7: all_reduce over 'world': waiting for rank 1: no answer "
+      "within 0.3 s");
+}
+
+TEST(CommDeathTest, ARankThatEndedIsNoticedAtOnce) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(FailAsRankZero([](World&) {}), testing::ExitedWithCode(1),
+              "waiting for rank 1: (it closed the connection|the connection broke)");
+}
+
+TEST(CommDeathTest, RanksThatDoDifferentThingsAreNoticed) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(FailAsRankZero([](World& world) {
+                std::vector<int64_t> three(3);
+                world.host().AllReduce(three.data(), three.data(), 3, DType::kInt64);
+              }),
+              testing::ExitedWithCode(1), "the ranks do different things");
+}
+
+absl::StatusOr<RankEnvironment> Read(const std::map<std::string, std::string>& variables) {
+  return ReadRankEnvironment([&](const std::string& name) {
+    const auto found = variables.find(name);
+    return found == variables.end() ? "" : found->second;
+  });
+}
+
+TEST(RankEnvironment, SaysHowTheProcessWasStarted) {
+  using Start = RankEnvironment::Start;
+  EXPECT_EQ(Read({})->start, Start::kSingle);
+  EXPECT_EQ(Read({{"WORLD_SIZE", "1"}, {"RANK", "0"}})->start, Start::kSingle);
+  EXPECT_EQ(Read({{"OMPI_COMM_WORLD_SIZE", "1"}})->start, Start::kSingle);
+  EXPECT_EQ(Read({{"OMPI_COMM_WORLD_SIZE", "4"}, {"WORLD_SIZE", "1"}, {"RANK", "0"}})->start,
+            Start::kMpi);
+  EXPECT_EQ(Read({{"PMIX_RANK", "3"}})->start, Start::kMpi);
+  const auto tcp = Read({{"WORLD_SIZE", "4"},
+                         {"RANK", "3"},
+                         {"LOCAL_RANK", "1"},
+                         {"MASTER_ADDR", "node0"},
+                         {"MASTER_PORT", "29500"}});
+  ASSERT_TRUE(tcp.ok()) << tcp.status();
+  EXPECT_EQ(tcp->start, Start::kTcp);
+  EXPECT_EQ(tcp->rank, 3);
+  EXPECT_EQ(tcp->size, 4);
+  EXPECT_EQ(tcp->local_rank, 1);
+  EXPECT_EQ(tcp->master_address, "node0");
+  EXPECT_EQ(tcp->master_port, 29500);
+}
+
+TEST(RankEnvironment, NamesWhatIsMissingOrWrong) {
+  const auto message = [](const std::map<std::string, std::string>& variables) {
+    return std::string(Read(variables).status().message());
+  };
+  EXPECT_NE(message({{"WORLD_SIZE", "2"}}).find("RANK is not set"), std::string::npos);
+  EXPECT_NE(message({{"WORLD_SIZE", "2"}, {"RANK", "0"}}).find("MASTER_ADDR is not set"),
+            std::string::npos);
+  EXPECT_NE(message({{"WORLD_SIZE", "2"}, {"RANK", "0"}, {"MASTER_ADDR", "x"}})
+                .find("MASTER_PORT is not set"),
+            std::string::npos);
+  EXPECT_NE(message({{"WORLD_SIZE", "2"}, {"RANK", "2"}})
+                .find("RANK: expected a number from 0 to 1, got '2'"),
+            std::string::npos);
+  EXPECT_NE(message({{"WORLD_SIZE", "two"}}).find("WORLD_SIZE: expected a number"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace wyvern

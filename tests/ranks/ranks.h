@@ -1,0 +1,13 @@
+#ifndef WYVERN_TESTS_RANKS_RANKS_H_
+#define WYVERN_TESTS_RANKS_RANKS_H_
+
+#include "kernels/comm/world.h"
+
+namespace wyvern {
+
+// The ranks that this program was started on.
+World& TheWorld();
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TESTS_RANKS_RANKS_H_
