@@ -225,6 +225,18 @@ void Tape::Discard(std::initializer_list<Var> outputs) {
   nodes_.push_back(std::move(node));
 }
 
+struct Tape::CallNode : Tape::Node {
+  std::function<void()> fn;
+  void Backward() override { fn(); }
+};
+
+void Tape::OnBackward(std::function<void()> fn) {
+  if (!recording_) return;
+  auto node = std::make_shared<CallNode>();
+  node->fn = std::move(fn);
+  nodes_.push_back(std::move(node));
+}
+
 struct Tape::RecomputeNode : Tape::Node {
   Segment fn;
   std::vector<Tensor> x;

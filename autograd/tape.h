@@ -183,6 +183,10 @@ class Tape {
   // first op that needs them. Otherwise, and for Vars that no op gave, nothing happens.
   void Discard(std::initializer_list<Var> outputs);
 
+  // `fn` runs in Backward at this place: after the backward of what is applied later, before that
+  // of what was applied earlier. It is not called without a backward.
+  void OnBackward(std::function<void()> fn);
+
   // Seeds `outputs` with their gradients, runs all recorded ops backward, and forgets them.
   // Activations are released as soon as they have been used.
   void Backward(const std::vector<std::pair<Var, Tensor>>& outputs);
@@ -216,6 +220,7 @@ class Tape {
   struct OpNode;
   struct RecomputeNode;
   struct RestoreNode;
+  struct CallNode;
   // Restores a value that was discarded, if it has not been yet.
   static void Restore(const Slot& slot);
 

@@ -27,25 +27,59 @@ Model::Model(const ModelConfig& config) : config_(config) {
 Model::~Model() = default;
 
 std::unique_ptr<Model> Model::Create(const ModelConfig& config, Device device, DType compute,
-                                     bool trainable) {
+                                     bool trainable, const Sharding& sharding) {
   const std::vector<std::string> faults = config.Validate();
   CHECK(faults.empty(), absl::StrJoin(faults, "; "));
   std::unique_ptr<Model> model(new Model(config));
   model->device_ = device;
   model->compute_ = compute;
   model->trainable_ = trainable;
-  model->Allocate(device, compute, trainable);
+  model->Allocate(sharding);
   return model;
+}
+
+void Model::Allocate(const Sharding& sharding) {
+  struct Members {
+    std::string name;
+    std::vector<Parameter*> parameters;
+  };
+  std::vector<Members> members = {{"embedding", {embedding_}}};
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    members.push_back({absl::StrCat("blocks.", i), blocks_[i]->parameters()});
+  }
+  if (!config_.tie_embeddings) members.push_back({"head", {head_}});
+  const std::vector<Parameter*> last = final_norm_->parameters();
+  std::vector<Parameter*>& with =
+      (config_.tie_embeddings ? members.front() : members.back()).parameters;
+  with.insert(with.end(), last.begin(), last.end());
+  units_ = std::vector<Unit>(members.size());  // parameters point into it from now on
+  const DType master = AccDType(compute_);
+  for (size_t i = 0; i < members.size(); ++i) {
+    std::vector<Parameter*> large, small;
+    for (Parameter* p : members[i].parameters) (IsLarge(p->kind) ? large : small).push_back(p);
+    units_[i].name = members[i].name;
+    units_[i].large.Allocate(large, compute_, master, device_, trainable_, sharding);
+    units_[i].small.Allocate(small, master, master, device_, trainable_, sharding);
+  }
+}
+
+void Model::Enter(Tape& tape, int unit) const {
+  if (hooks_ == nullptr) return;
+  hooks_->BeforeForward(unit);
+  tape.OnBackward([hooks = hooks_, unit] { hooks->AfterBackward(unit); });
+}
+
+void Model::Leave(Tape& tape, int unit) const {
+  if (hooks_ == nullptr) return;
+  tape.OnBackward([hooks = hooks_, unit] { hooks->BeforeBackward(unit); });
+  hooks_->AfterForward(unit, tape.recording());
 }
 
 void Model::Initialize(uint64_t seed) { Module::Initialize(seed); }
 
-Var Model::Hidden(Tape& caller_tape, const Tensor& ids, const Packing& packing,
-                  DecodeCache* cache) {
+Stream Model::Trunk(Tape& tape, const Tensor& ids, const Packing& packing, DecodeCache* cache) {
   CHECK(ids.numel() == packing.num_tokens(), ids.numel(), " ids for ", packing.num_tokens(),
         " packed tokens");
-  Tape quiet(/*recording=*/false);
-  Tape& tape = cache == nullptr ? caller_tape : quiet;
   if (cache != nullptr) {
     CHECK(packing.num_documents() == 1, "a cache continues one document");
     CHECK(packing.first_position == cache->num_tokens(), "the cache holds ", cache->num_tokens(),
@@ -53,11 +87,15 @@ Var Model::Hidden(Tape& caller_tape, const Tensor& ids, const Packing& packing,
     cache->impl()->layers.resize(blocks_.size());
   }
   Stream x;
+  Enter(tape, 0);
   x.update = tape.Apply<Embedding>({.weight = embedding_->var},
                                    {.ids = ids, .padding_id = config_.padding_id})
                  .y;
+  if (HeadUnit() != 0) Leave(tape, 0);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const Block* block = blocks_[i].get();
+    const int unit = static_cast<int>(i) + 1;
+    Enter(tape, unit);
     if (trainable_ && tape.recording() && static_cast<int64_t>(i) < num_recomputed_) {
       // The packing is copied: backward runs after the caller's may be gone.
       const auto segment = [block, packing](Tape& inner, const std::vector<Var>& in) {
@@ -70,21 +108,40 @@ Var Model::Hidden(Tape& caller_tape, const Tensor& ids, const Packing& packing,
     } else {
       x = block->Forward(tape, x, packing, cache ? &cache->impl()->layers[i] : nullptr);
     }
+    Leave(tape, unit);
   }
   if (cache != nullptr) cache->impl()->num_tokens += packing.num_tokens();
-  return final_norm_->Forward(tape, x.update, x.residual).y;
+  if (HeadUnit() != 0) Enter(tape, HeadUnit());
+  return x;
+}
+
+Var Model::Hidden(Tape& caller_tape, const Tensor& ids, const Packing& packing,
+                  DecodeCache* cache) {
+  Tape quiet(/*recording=*/false);
+  Tape& tape = cache == nullptr ? caller_tape : quiet;
+  const Stream x = Trunk(tape, ids, packing, cache);
+  const Var hidden = final_norm_->Forward(tape, x.update, x.residual).y;
+  Leave(tape, HeadUnit());
+  return hidden;
 }
 
 LinearCrossEntropy::Outputs<Var> Model::Loss(Tape& tape, const Tensor& ids, const Tensor& targets,
                                              const Packing& packing, double denominator) {
-  const Var hidden = Hidden(tape, ids, packing);
-  return tape.Apply<LinearCrossEntropy>({.x = hidden, .weight = head_->var},
-                                        {.targets = targets, .denominator = denominator});
+  const Stream x = Trunk(tape, ids, packing, nullptr);
+  const Var hidden = final_norm_->Forward(tape, x.update, x.residual).y;
+  const auto loss = tape.Apply<LinearCrossEntropy>(
+      {.x = hidden, .weight = head_->var}, {.targets = targets, .denominator = denominator});
+  Leave(tape, HeadUnit());
+  return loss;
 }
 
 Tensor Model::Logits(const Tensor& hidden) {
   Tape quiet(/*recording=*/false);
-  return quiet.Apply<MatMul>({.x = Var(hidden), .weight = Var(head_->value)}, {}).y.value();
+  Enter(quiet, HeadUnit());
+  const Tensor logits =
+      quiet.Apply<MatMul>({.x = Var(hidden), .weight = Var(head_->value)}, {}).y.value();
+  Leave(quiet, HeadUnit());
+  return logits;
 }
 
 void Model::RecomputeBlocks(int64_t count) { num_recomputed_ = count; }

@@ -9,11 +9,13 @@
 #include "layers/model_config.h"
 #include "layers/packing.h"
 #include "layers/parameter.h"
+#include "layers/unit.h"
 
 namespace wyvern {
 
 class Block;
 class Norm;
+struct Stream;
 
 // What layers carry from one call to the next while a sequence is continued: convolution tails and
 // delta states, cached keys and values. One sequence (one document) per cache.
@@ -40,9 +42,11 @@ class Model : public Module {
  public:
   // Allocates parameters with undefined contents. `config` must be valid. `compute` is the
   // activations' type: fp32 or fp64 on the CPU, bf16 or fp32 on CUDA. Without `trainable` there are
-  // no gradient buffers and the master of a bf16 parameter is absent.
+  // no gradient buffers and the master of a bf16 parameter is absent. With a sharding, of a
+  // trainable model, this rank has a part of the memory, and forward and backward need hooks that
+  // make the rest be there.
   static std::unique_ptr<Model> Create(const ModelConfig& config, Device device, DType compute,
-                                       bool trainable = true);
+                                       bool trainable = true, const Sharding& sharding = {});
   ~Model() override;
 
   // Draws every parameter as its family prescribes; a pure function of seed and parameter name.
@@ -66,6 +70,12 @@ class Model : public Module {
   void SetRecompute(RecomputePolicy policy) { recompute_ = policy; }
   RecomputePolicy recompute() const { return recompute_; }
 
+  // In the order of the forward: the embedding, the blocks, and the final norm with the head. With
+  // tied embeddings the final norm belongs to the first one, which then is in use to the end.
+  std::vector<Unit>& units() { return units_; }
+  // Called in every forward and backward from now on; null: no longer.
+  void SetUnitHooks(UnitHooks* hooks) { hooks_ = hooks; }
+
   const ModelConfig& config() const { return config_; }
   Device device() const { return device_; }
   DType compute() const { return compute_; }
@@ -76,6 +86,13 @@ class Model : public Module {
  private:
   friend int64_t CountParameters(const ModelConfig& config);
   explicit Model(const ModelConfig& config);  // declares the parameters, without memory
+  void Allocate(const Sharding& sharding);
+  int HeadUnit() const { return config_.tie_embeddings ? 0 : static_cast<int>(units_.size()) - 1; }
+  // Around the ops of a unit.
+  void Enter(Tape& tape, int unit) const;
+  void Leave(Tape& tape, int unit) const;
+  // Embedding and blocks; it returns inside the head's unit.
+  Stream Trunk(Tape& tape, const Tensor& ids, const Packing& packing, DecodeCache* cache);
 
   ModelConfig config_;
   Device device_ = Device::kCpu;
@@ -83,6 +100,8 @@ class Model : public Module {
   bool trainable_ = true;
   int64_t num_recomputed_ = 0;
   RecomputePolicy recompute_ = RecomputePolicy::kNone;
+  std::vector<Unit> units_;
+  UnitHooks* hooks_ = nullptr;
   std::vector<std::unique_ptr<Block>> blocks_;
   Parameter* embedding_ = nullptr;
   Parameter* head_ = nullptr;  // the embedding itself when tied

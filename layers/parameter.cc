@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/ops/draw.h"
+#include "layers/unit.h"
 
 namespace wyvern {
 namespace {
@@ -17,21 +18,23 @@ void Draw(const Tensor& values, const F& draw) {
   values.CopyFrom(drawn);
 }
 
-// Kept in the activations' type; every other parameter is small and stays in the type of sums.
+}  // namespace
+
 bool IsLarge(ParameterKind kind) {
   return kind == ParameterKind::kEmbedding || kind == ParameterKind::kMatrix;
 }
 
-}  // namespace
-
 void Parameter::SyncValue() const {
+  CHECK(flat == nullptr || !flat->sharding().masters(), name, " is sharded: assign it");
   if (master.defined() && master.dtype() != value.dtype()) value.CopyFrom(master);
 }
 
 void Parameter::ClearGrad() const { (group == nullptr ? var : group->var).ClearGrad(); }
 
 void Parameter::Assign(const Tensor& from) const {
-  if (master.defined()) {
+  if (flat != nullptr && flat->sharding().masters()) {
+    flat->Assign(*this, from);
+  } else if (master.defined()) {
     master.CopyFrom(from);
     SyncValue();
   } else {
@@ -85,38 +88,6 @@ void Module::Prefix(const std::string& prefix) {
   Visit([&](Parameter& parameter, const Spec&) { parameter.name = prefix + parameter.name; });
 }
 
-void Module::Allocate(Device device, DType compute, bool trainable) {
-  const DType master = AccDType(compute);
-  Visit([&](Parameter& parameter, const Spec& spec) {
-    const DType type = IsLarge(spec.kind) ? compute : master;
-    ParameterGroup* group = parameter.group.get();
-    if (group != nullptr && !group->value.defined()) {
-      group->value = Tensor::Empty(group->shape, type, device);
-      if (trainable) group->grad = Tensor::Zeros(group->shape, master, device);
-      group->var = trainable ? Var::Parameter(group->value, group->grad) : Var(group->value);
-    }
-    const auto rows = [&](const auto& all) {
-      return all.Rows(parameter.first_row, parameter.first_row + spec.shape[0]);
-    };
-    parameter.value =
-        group == nullptr ? Tensor::Empty(spec.shape, type, device) : rows(group->value);
-    if (type == master) {
-      parameter.master = parameter.value;
-    } else if (trainable) {
-      parameter.master = Tensor::Empty(spec.shape, master, device);
-    }
-    if (group != nullptr) {
-      parameter.var = rows(group->var);
-      if (trainable) parameter.grad = rows(group->grad);
-    } else if (trainable) {
-      parameter.grad = Tensor::Zeros(spec.shape, master, device);
-      parameter.var = Var::Parameter(parameter.value, parameter.grad);
-    } else {
-      parameter.var = Var(parameter.value);
-    }
-  });
-}
-
 void Module::Initialize(uint64_t seed) {
   Visit([&](Parameter& parameter, const Spec& spec) {
     if (parameter.master.defined()) {
@@ -126,7 +97,7 @@ void Module::Initialize(uint64_t seed) {
       const Tensor values =
           Tensor::Empty(spec.shape, AccDType(parameter.value.dtype()), parameter.value.device());
       spec.init(values, seed, parameter.name);
-      parameter.value.CopyFrom(values);
+      parameter.Assign(values);
     }
   });
 }

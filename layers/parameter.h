@@ -13,27 +13,38 @@ namespace wyvern {
 // What a parameter is, for weight decay and for initialisation.
 enum class ParameterKind { kEmbedding, kMatrix, kConvolution, kNorm, kBias, kALog, kDtBias };
 
+// Whether parameters of this kind are kept in the activations' type; every other one is small and
+// stays in the type of sums.
+bool IsLarge(ParameterKind kind);
+
+class FlatParameters;
 struct ParameterGroup;
 
 // One trained tensor. The optimizer updates `master`; ops read `value`, which is the same tensor
 // when the compute type is the master's (CPU, and small parameters everywhere) and its bf16 copy
-// otherwise. Gradients gather in `grad`.
+// otherwise. Gradients gather in `grad`. All are views of the buffers in `flat`. In a sharded model
+// (layers/unit.h) this rank has a piece of the master alone, and value and gradient are there
+// between a unit's hooks only.
 struct Parameter {
   std::string name;  // "blocks.3.mixer.q_proj.weight"
   ParameterKind kind = ParameterKind::kMatrix;
   Shape shape;
   Tensor value;   // compute type
-  Tensor master;  // fp32 (fp64 in an fp64 model); undefined: a bf16 parameter that is not trained
+  Tensor master;  // fp32 (fp64 in an fp64 model); undefined: a bf16 parameter that is not trained,
+                  // or a sharded one
   Tensor grad;    // like master; undefined when the model is not trained; read it as var.grad()
   Var var;        // value and grad on the tape
   std::shared_ptr<ParameterGroup> group;  // null: alone
   int64_t first_row = 0;                  // in the group
+  FlatParameters* flat = nullptr;         // where it lies; null without memory
 
-  // Copies the master into the value where they differ; after init, load or an outside change.
+  // Copies the master into the value where they differ; after init, load or an outside change. Not
+  // of a sharded parameter.
   void SyncValue() const;
   // Zeroes the gradient as Var::ClearGrad does; that of the whole group if there is one.
   void ClearGrad() const;
-  // Sets master and value. `from` has the parameter's shape, any floating type and any device.
+  // Sets master and value, or what this rank has of them. `from` has the parameter's shape, any
+  // floating type and any device.
   void Assign(const Tensor& from) const;
 };
 
@@ -69,7 +80,7 @@ class Module {
     ParameterKind kind;
     Init init;
   };
-  // Declares a parameter; Allocate gives it memory.
+  // Declares a parameter; its model gives it memory.
   Parameter* AddParameter(const std::string& name, Spec spec);
   // Adds a module that has all its own parameters and children already.
   void AddChild(const std::string& name, Module* child);
@@ -86,7 +97,6 @@ class Module {
   using Visitor = std::function<void(Parameter& parameter, const Spec& spec)>;
   void Visit(const Visitor& visitor);
   void Prefix(const std::string& prefix);
-  void Allocate(Device device, DType compute, bool trainable);
   void Initialize(uint64_t seed);
 
   std::vector<std::unique_ptr<Parameter>> own_;
