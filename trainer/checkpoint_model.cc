@@ -19,7 +19,8 @@ std::vector<NamedTensor> ModelTensors(Model* model) {
 }
 
 std::vector<NamedTensor> AllTensors(const TrainingState& state, nlohmann::json* meta) {
-  std::vector<NamedTensor> tensors = ModelTensors(state.model);
+  std::vector<NamedTensor> tensors =
+      state.parameters.empty() ? ModelTensors(state.model) : state.parameters;
   tensors.insert(tensors.end(), state.optimizer.begin(), state.optimizer.end());
   if (meta->is_null()) *meta = nlohmann::json::object();
   (*meta)["model"] = ModelConfigToJson(state.model->config());
@@ -72,7 +73,7 @@ absl::Status SaveModelFolder(const std::string& path, int64_t step, const Traini
   return WriteCheckpointFolder(path, step, tensors, meta);
 }
 
-absl::Status RestoreModel(const CheckpointInfo& checkpoint, const TrainingState& state) {
+absl::Status CheckModel(const CheckpointInfo& checkpoint, const TrainingState& state) {
   ASSIGN_OR_RETURN(const ModelConfig config, ConfigOf(checkpoint));
   const std::string difference =
       FirstDifference(ModelConfigToJson(state.model->config()), ModelConfigToJson(config), "model");
@@ -87,6 +88,11 @@ absl::Status RestoreModel(const CheckpointInfo& checkpoint, const TrainingState&
                                                       " is of another tokenizer: expected hash ",
                                                       state.tokenizer->hash(), ", found ", hash));
   }
+  return absl::OkStatus();
+}
+
+absl::Status RestoreModel(const CheckpointInfo& checkpoint, const TrainingState& state) {
+  RETURN_IF_ERROR(CheckModel(checkpoint, state));
   std::vector<NamedTensor> tensors = ModelTensors(state.model);
   tensors.insert(tensors.end(), state.optimizer.begin(), state.optimizer.end());
   RETURN_IF_ERROR(ReadCheckpoint(checkpoint.path, tensors));

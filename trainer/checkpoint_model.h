@@ -23,6 +23,8 @@ namespace wyvern {
 // What a training run saves besides its counters.
 struct TrainingState {
   Model* model = nullptr;
+  // "model/<parameter>"; empty: the model's own masters. Of a sharded model: gathered ones.
+  std::vector<NamedTensor> parameters;
   std::vector<NamedTensor> optimizer;    // "optimizer/<parameter>/<state>"
   const Tokenizer* tokenizer = nullptr;  // may be null
 };
@@ -34,9 +36,12 @@ absl::Status SaveModel(const std::string& run_dir, int64_t step, const TrainingS
 absl::Status SaveModelFolder(const std::string& path, int64_t step, const TrainingState& state,
                              nlohmann::json meta);
 
-// Fills the existing model and optimizer state exactly, and the bf16 values from their masters.
-// FailedPrecondition if the checkpoint is of another model, naming the first key that differs, or
-// of another tokenizer than state.tokenizer (when both are there).
+// FailedPrecondition if the checkpoint is of another model than state.model, naming the first key
+// that differs, or of another tokenizer than state.tokenizer (when both are there).
+absl::Status CheckModel(const CheckpointInfo& checkpoint, const TrainingState& state);
+
+// CheckModel, then fills the existing model and optimizer state exactly, and the bf16 values from
+// their masters. Not of a sharded model (trainer/parallel/sharded_state.h).
 absl::Status RestoreModel(const CheckpointInfo& checkpoint, const TrainingState& state);
 
 // Makes the checkpoint's model. `path` as in OpenCheckpoint; `compute` as in Model::Create.

@@ -7,6 +7,9 @@
 namespace wyvern {
 namespace {
 
+// Of any position of 64 bits.
+constexpr size_t kMaxBuckets = 65;
+
 // Bucket 0 is position 0, bucket b is [2^(b-1), 2^b).
 size_t BucketOf(int64_t position) { return std::bit_width(static_cast<uint64_t>(position)); }
 
@@ -53,6 +56,44 @@ EvalResult Evaluator::Result() const {
 EvalResult Evaluate(Model* model, absl::Span<const Batch> batches) {
   Evaluator evaluator(model);
   for (const Batch& batch : batches) evaluator.Add(batch);
+  return evaluator.Result();
+}
+
+void Evaluator::Clear() {
+  buckets_.clear();
+  num_tokens_ = 0;
+}
+
+void Evaluator::SumOverRanks(const Mesh& mesh) {
+  // The ranks of a context group have the same batches.
+  if (mesh.context_index() != 0) Clear();
+  Communicator& host = mesh.world().host();
+  std::vector<double> loss(kMaxBuckets);
+  std::vector<int64_t> counts(kMaxBuckets + 1);
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    loss[b] = buckets_[b].loss;
+    counts[b] = buckets_[b].count;
+  }
+  counts[kMaxBuckets] = num_tokens_;
+  host.AllReduce(loss.data(), loss.data(), static_cast<int64_t>(loss.size()), DType::kFloat64);
+  host.AllReduce(counts.data(), counts.data(), static_cast<int64_t>(counts.size()), DType::kInt64);
+  buckets_.resize(kMaxBuckets);
+  for (size_t b = 0; b < kMaxBuckets; ++b) buckets_[b] = {.loss = loss[b], .count = counts[b]};
+  num_tokens_ = counts[kMaxBuckets];
+}
+
+EvalResult Evaluate(Model* model, absl::Span<const Batch> batches, DataParallel* parallel) {
+  if (parallel == nullptr || batches.empty()) return Evaluate(model, batches);
+  const Mesh& mesh = parallel->mesh();
+  const auto ranks = static_cast<size_t>(mesh.num_data_ranks());
+  const auto index = static_cast<size_t>(mesh.data_index());
+  Evaluator evaluator(model), unused(model);
+  for (size_t first = 0; first < batches.size(); first += ranks) {
+    // A rank that has no batch left runs one all the same: the others need its part of the values.
+    const bool mine = first + index < batches.size();
+    (mine ? evaluator : unused).Add(batches[mine ? first + index : first]);
+  }
+  evaluator.SumOverRanks(mesh);
   return evaluator.Result();
 }
 

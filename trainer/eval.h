@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "data/batch.h"
 #include "layers/model.h"
+#include "trainer/parallel/data_parallel.h"
 
 namespace wyvern {
 
@@ -35,6 +36,10 @@ class Evaluator {
   explicit Evaluator(Model* model) : model_(model) {}
 
   void Add(const Batch& batch);
+  // Adds up what the ranks have gathered; the result is then the same on all of them.
+  void SumOverRanks(const Mesh& mesh);
+  // Forgets what was gathered.
+  void Clear();
   EvalResult Result() const;
 
  private:
@@ -48,6 +53,8 @@ class Evaluator {
 };
 
 EvalResult Evaluate(Model* model, absl::Span<const Batch> batches);
+// All ranks of `parallel` call it with the same batches, which they divide among themselves.
+EvalResult Evaluate(Model* model, absl::Span<const Batch> batches, DataParallel* parallel);
 
 }  // namespace wyvern
 

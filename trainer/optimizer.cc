@@ -1,5 +1,7 @@
 #include "trainer/optimizer.h"
 
+#include <map>
+
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/adamw.h"
 #include "kernels/ops/grad_norm.h"
@@ -23,11 +25,31 @@ bool IsDecayed(ParameterKind kind, const OptimizerSection& options) {
   return false;
 }
 
-Optimizer::Optimizer(Model* model, const OptimizerSection& options)
-    : model_(model), options_(options) {
+Tensor ReducedGradient(const Parameter& parameter) {
+  const FlatParameters& flat = *parameter.flat;
+  if (!flat.sharding().masters()) return parameter.var.grad();
+  const FlatParameters::Piece piece = flat.PieceOf(parameter);
+  return piece.size() == 0 ? Tensor() : FlatParameters::PartOf(flat.gradient_shard(), piece);
+}
+
+Optimizer::Optimizer(Model* model, const OptimizerSection& options, Communicator* shards)
+    : model_(model), options_(options), shards_(shards) {
+  std::map<const FlatParameters*, size_t> state_of;
+  for (Unit& unit : model->units()) {
+    for (FlatParameters* flat : unit.flats()) {
+      CHECK(flat->sharding().count == (shards == nullptr ? 1 : shards->size()),
+            "the model is divided over another group");
+      state_of[flat] = states_.size();
+      states_.push_back(
+          {flat, Tensor::ZerosLike(flat->master_shard()), Tensor::ZerosLike(flat->master_shard())});
+    }
+  }
   for (Parameter* parameter : model->parameters()) {
-    slots_.push_back({parameter, Tensor::ZerosLike(parameter->master),
-                      Tensor::ZerosLike(parameter->master),
+    const FlatState& state = states_[state_of.at(parameter->flat)];
+    const FlatParameters::Piece piece = parameter->flat->PieceOf(*parameter);
+    if (piece.size() == 0) continue;
+    slots_.push_back({parameter, piece, FlatParameters::PartOf(state.m, piece),
+                      FlatParameters::PartOf(state.v, piece),
                       IsDecayed(parameter->kind, options) ? options.weight_decay : 0});
   }
 }
@@ -37,6 +59,8 @@ Optimizer::Results Optimizer::Step(double lr, double max_norm, const Tensor& los
   const DType acc = AccDType(model_->compute());
   Results results{Tensor::Empty({1}, acc, device), Tensor::Empty({1}, DType::kInt32, device)};
   const Tensor clip = Tensor::Empty({1}, acc, device);
+  const Tensor squares =
+      shards_ == nullptr ? Tensor() : Tensor::Empty({1}, DType::kFloat64, device);
   Dispatch(device, model_->compute(), [&](auto tag, auto io) {
     using Io = typename decltype(io)::type;
     using Acc = AccOf<Io>;
@@ -45,6 +69,7 @@ Optimizer::Results Optimizer::Step(double lr, double max_norm, const Tensor& los
                              .norm = results.norm.data<Acc>(),
                              .clip = clip.data<Acc>(),
                              .finite = results.finite.data<int32_t>(),
+                             .squares = squares.data<double>(),
                              .stream = ComputeStream()};
     AdamWParams<Io> adamw{.lr = lr,
                           .beta1 = options_.beta1,
@@ -56,25 +81,38 @@ Optimizer::Results Optimizer::Step(double lr, double max_norm, const Tensor& los
                           .stream = ComputeStream()};
     double norm_bytes = 0, adamw_bytes = 0;
     for (const Slot& slot : slots_) {
-      const Parameter& p = *slot.parameter;
-      const Tensor grad = p.var.grad();
+      const FlatParameters& flat = *slot.parameter->flat;
+      const Tensor grad = ReducedGradient(*slot.parameter);
+      const Tensor master = FlatParameters::PartOf(flat.master_shard(), slot.piece);
       norm.tensors.push_back({grad.numel(), grad.data<Acc>()});
-      const bool has_copy = p.value.raw() != p.master.raw();
-      adamw.tensors.push_back({.num_elements = p.master.numel(),
-                               .master = p.master.data<Acc>(),
+      const bool has_copy = flat.value_shard().raw() != flat.master_shard().raw();
+      const Tensor copy =
+          has_copy ? FlatParameters::PartOf(flat.value_shard(), slot.piece) : Tensor();
+      adamw.tensors.push_back({.num_elements = slot.piece.size(),
+                               .master = master.data<Acc>(),
                                .grad = grad.data<Acc>(),
                                .m = slot.m.data<Acc>(),
                                .v = slot.v.data<Acc>(),
-                               .copy = has_copy ? p.value.data<Io>() : nullptr,
+                               .copy = copy.data<Io>(),
                                .weight_decay = slot.weight_decay});
-      norm_bytes += static_cast<double>(p.grad.nbytes());
+      norm_bytes += static_cast<double>(grad.nbytes());
       // Master and moments are read and written, the gradient read, the copy written.
-      adamw_bytes += static_cast<double>(7 * p.grad.nbytes() + (has_copy ? p.value.nbytes() : 0));
+      adamw_bytes += static_cast<double>(7 * grad.nbytes() + (has_copy ? copy.nbytes() : 0));
     }
     {
       ProfilerRange range("grad_norm", Pass::kUpdate);
       range.SetWork({.bytes = norm_bytes});
       GradNorm(tag, norm);
+      if (shards_ != nullptr) {
+        shards_->AllReduce(squares.raw(), squares.raw(), 1, DType::kFloat64).Wait();
+        FinishGradNorm(tag, FinishGradNormParams<Acc>{.squares = norm.squares,
+                                                      .max_norm = max_norm,
+                                                      .loss = norm.loss,
+                                                      .norm = norm.norm,
+                                                      .clip = norm.clip,
+                                                      .finite = norm.finite,
+                                                      .stream = norm.stream});
+      }
     }
     ProfilerRange range("adamw", Pass::kUpdate);
     range.SetWork({.bytes = adamw_bytes});
@@ -84,10 +122,12 @@ Optimizer::Results Optimizer::Step(double lr, double max_norm, const Tensor& los
 }
 
 std::vector<NamedTensor> Optimizer::State() const {
+  CHECK(shards_ == nullptr, "the state of a sharded model is gathered");
   std::vector<NamedTensor> state;
   for (const Slot& slot : slots_) {
-    state.push_back({absl::StrCat("optimizer/", slot.parameter->name, "/m"), slot.m});
-    state.push_back({absl::StrCat("optimizer/", slot.parameter->name, "/v"), slot.v});
+    const Parameter& p = *slot.parameter;
+    state.push_back({absl::StrCat("optimizer/", p.name, "/m"), slot.m.Reshape(p.shape)});
+    state.push_back({absl::StrCat("optimizer/", p.name, "/v"), slot.v.Reshape(p.shape)});
   }
   return state;
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/comm/communicator.h"
 #include "layers/model.h"
 #include "trainer/checkpoint.h"
 #include "trainer/run_config.h"
@@ -13,11 +14,13 @@ namespace wyvern {
 // Whether weight decay acts on parameters of this kind.
 bool IsDecayed(ParameterKind kind, const OptimizerSection& options);
 
-// AdamW with two moments per master, over all parameters of a model in one call.
+// AdamW with two moments per master, over all parameters of a model in one call. Of a sharded model
+// it has and updates this rank's shard.
 class Optimizer {
  public:
-  // Moments start at zero. The model must be trainable and outlive this.
-  Optimizer(Model* model, const OptimizerSection& options);
+  // Moments start at zero. The model must be trainable and outlive this, and so must `shards`, the
+  // group over which a sharded model is divided (null: it is not).
+  Optimizer(Model* model, const OptimizerSection& options, Communicator* shards = nullptr);
 
   // What a step leaves on the device, to be read in one copy at its end.
   struct Results {
@@ -28,23 +31,38 @@ class Optimizer {
   // Clips the gradients to a global norm of max_norm (0: no clipping) and updates masters, moments
   // and values at rate `lr`; `loss` [1] Acc may be undefined. Where the norm or the loss is not
   // finite nothing changes. All of it is queued on the device. `update` is this update's number,
-  // from 1, not counting skipped ones.
+  // from 1, not counting skipped ones. Of a sharded model the gradient shards are complete, and
+  // value shards are updated.
   Results Step(double lr, double max_norm, const Tensor& loss, int64_t update);
 
-  // "optimizer/<parameter>/m" and "/v".
+  // "optimizer/<parameter>/m" and "/v". Not of a sharded model.
   std::vector<NamedTensor> State() const;
+
+  // The state of a unit's flat buffer: [shard_size] each, in the layout of its masters.
+  struct FlatState {
+    FlatParameters* flat = nullptr;
+    Tensor m, v;
+  };
+  const std::vector<FlatState>& flat_states() const { return states_; }
 
  private:
   struct Slot {
     Parameter* parameter;
-    Tensor m, v;
+    FlatParameters::Piece piece;  // of the parameter, updated here
+    Tensor m, v;                  // [piece.size()]
     double weight_decay;
   };
 
   Model* model_;
   OptimizerSection options_;
-  std::vector<Slot> slots_;
+  Communicator* shards_;
+  std::vector<FlatState> states_;
+  std::vector<Slot> slots_;  // in the order of the model's parameters; none of an empty piece
 };
+
+// What a rank has of a parameter's gradient after a step's reductions: all of it, or the piece in
+// its shard (undefined: nothing).
+Tensor ReducedGradient(const Parameter& parameter);
 
 }  // namespace wyvern
 

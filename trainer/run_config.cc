@@ -105,6 +105,18 @@ void ValidateTrain(const RunConfig& config, Faults* f) {
             o.weight_decay);
 }
 
+void ValidateParallel(const ParallelSection& c, Faults* f) {
+  const auto size = [&](const std::string& key, int64_t value) {
+    f->Unless(value >= 1 || value == -1, key, "expected at least 1, or -1 (the rest), got ", value);
+  };
+  size("parallel.replicate", c.replicate);
+  size("parallel.shard", c.shard);
+  f->Unless(c.replicate != -1 || c.shard != -1, "parallel.shard",
+            "replicate and shard are both -1; one of them says how many ranks the other leaves");
+  f->Unless(c.zero >= 1 && c.zero <= 3, "parallel.zero", "expected 1, 2 or 3, got ", c.zero);
+  f->Unless(c.timeout > 0, "parallel.timeout", "expected more than 0 seconds, got ", c.timeout);
+}
+
 void ValidateSchedule(const RunConfig& config, Faults* f) {
   const ScheduleSection& c = config.schedule;
   f->Unless(c.peak > 0, "schedule.peak", "expected more than 0, got ", c.peak);
@@ -175,6 +187,7 @@ std::vector<std::string> RunConfig::Validate() const {
   for (std::string& fault : model.Validate()) faults.list.push_back(std::move(fault));
   ValidateData(*this, &faults);
   ValidateTrain(*this, &faults);
+  ValidateParallel(parallel, &faults);
   ValidateSchedule(*this, &faults);
   ValidateRest(*this, &faults);
   return std::move(faults.list);

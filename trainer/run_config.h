@@ -137,12 +137,23 @@ struct GenerateSection {
   bool operator==(const GenerateSection&) const = default;
 };
 
+// How the ranks of a run divide the work; of no effect on one rank.
+struct ParallelSection {
+  int64_t replicate = -1;  // whole copies; -1: what shard leaves of the ranks
+  int64_t shard = 1;       // ranks that divide the parameters; -1: what replicate leaves
+  int64_t zero = 3;        // what they divide: 1 optimizer state, 2 also gradients, 3 also values
+  double timeout = 600;    // seconds to wait for another rank before this one ends
+
+  bool operator==(const ParallelSection&) const = default;
+};
+
 struct RunConfig {
   RunSection run;
   ModelConfig model;
   TokenizerSection tokenizer;
   DataSection data;
   TrainSection train;
+  ParallelSection parallel;
   OptimizerSection optimizer;
   ScheduleSection schedule;
   ValidationSection validation;
@@ -159,6 +170,7 @@ struct RunConfig {
   int64_t TotalSteps() const;  // train.steps, or as many as train.tokens needs
   int64_t WarmupSteps() const;
   int64_t DecaySteps() const;
+  // Of all ranks together.
   int64_t MicroBatchesPerStep() const {
     return train.batch_tokens / (train.micro_batch * data.seq_len);
   }

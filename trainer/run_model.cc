@@ -16,7 +16,8 @@ absl::StatusOr<Device> RunDevice(const RunConfig& config) {
   return Device::kCuda;
 }
 
-absl::StatusOr<std::unique_ptr<Model>> CreateRunModel(const RunConfig& config) {
+absl::StatusOr<std::unique_ptr<Model>> CreateRunModel(const RunConfig& config,
+                                                      const Sharding& sharding) {
   ASSIGN_OR_RETURN(const Device device, RunDevice(config));
   SetOutOfMemoryAdvice(absl::StrCat(
       "lower train.micro_batch (now ", config.train.micro_batch, ") or data.seq_len (now ",
@@ -25,7 +26,8 @@ absl::StatusOr<std::unique_ptr<Model>> CreateRunModel(const RunConfig& config) {
       "), or take a smaller model; `wyvern config show` estimates the memory beforehand"));
   const DType compute =
       config.run.precision == PrecisionChoice::kBf16 ? DType::kBf16 : DType::kFloat32;
-  std::unique_ptr<Model> model = Model::Create(config.model, device, compute);
+  std::unique_ptr<Model> model =
+      Model::Create(config.model, device, compute, /*trainable=*/true, sharding);
   model->RecomputeBlocks(config.train.recompute_blocks);
   model->SetRecompute(config.train.recompute);
   return model;

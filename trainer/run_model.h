@@ -15,7 +15,8 @@ absl::StatusOr<Device> RunDevice(const RunConfig& config);
 // The model of a resolved configuration on its device, to be trained with the recomputation that
 // `train` asks for; its parameters are undefined. Running out of memory from now on advises what to
 // lower.
-absl::StatusOr<std::unique_ptr<Model>> CreateRunModel(const RunConfig& config);
+absl::StatusOr<std::unique_ptr<Model>> CreateRunModel(const RunConfig& config,
+                                                      const Sharding& sharding = {});
 
 }  // namespace wyvern
 

@@ -13,6 +13,7 @@
 #include "kernels/runtime/allocator.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
+#include "trainer/parallel/run_mesh.h"
 #include "trainer/run_model.h"
 #include "trainer/schedule.h"
 #include "trainer/train_step.h"
@@ -75,7 +76,8 @@ double StepBench::MedianMs() const {
 }
 
 double StepBench::TokensPerSecond() const {
-  return static_cast<double>(options.micro_batches * options.sequences * options.seq_len) /
+  return static_cast<double>(num_ranks * options.micro_batches * options.sequences *
+                             options.seq_len) /
          (MedianMs() * 1e-3);
 }
 
@@ -89,7 +91,8 @@ double StepBench::OutsideMs() const {
   return outside;
 }
 
-absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOptions& options) {
+absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOptions& options,
+                                    World* world) {
   StepBench bench;
   bench.model = config.run.name;
   bench.precision = config.run.precision == PrecisionChoice::kBf16 ? "bf16" : "fp32";
@@ -98,28 +101,44 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
   if (options.seq_len == 0) bench.options.seq_len = config.data.seq_len;
   bench.recompute_blocks = config.train.recompute_blocks;
 
-  ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateRunModel(config));
+  // Every rank has a batch of its own, whatever train.batch_tokens says.
+  RunConfig any_batch = config;
+  any_batch.train.batch_tokens = world->size() * config.train.micro_batch * config.data.seq_len;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Mesh> mesh, CreateRunMesh(any_batch, world));
+  const Sharding sharding =
+      mesh == nullptr ? Sharding() : mesh->MakeSharding(static_cast<int>(config.parallel.zero));
+  ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateRunModel(config, sharding));
+  std::unique_ptr<DataParallel> parallel;
+  if (mesh != nullptr) {
+    parallel = std::make_unique<DataParallel>(model.get(), mesh.get());
+    bench.num_ranks = world->size();
+    bench.mesh = absl::StrCat("replicate ", mesh->shape().replicate, ", shard ",
+                              mesh->shape().shard, " (zero ", config.parallel.zero, ")");
+  }
   const Device device = model->device();
-  auto optimizer = std::make_unique<Optimizer>(model.get(), config.optimizer);
+  auto optimizer = std::make_unique<Optimizer>(model.get(), config.optimizer,
+                                               parallel == nullptr ? nullptr : parallel->shards());
+  bench.state_bytes = GetMemoryStats(device).current_bytes;
   model->Initialize(config.run.seed);
   bench.num_parameters = model->num_parameters();
   const Schedule schedule(config);
   const auto step = [&]() -> absl::StatusOr<StepResult> {
     std::vector<Batch> batches;
     for (int64_t i = 0; i < options.micro_batches; ++i) {
-      batches.push_back(
-          RandomBatch(bench.options, config.model.vocab_size,
-                      static_cast<uint64_t>(bench.num_updates * options.micro_batches + i)));
+      batches.push_back(RandomBatch(
+          bench.options, config.model.vocab_size,
+          static_cast<uint64_t>((bench.num_updates * options.micro_batches + i) * world->size() +
+                                world->rank())));
     }
     const double begin = Seconds();
     const StepResult result =
         TrainStep(model.get(), optimizer.get(), batches, schedule.RateAt(bench.num_updates),
-                  config.train.grad_clip, bench.num_updates + 1);
+                  config.train.grad_clip, bench.num_updates + 1, parallel.get());
     bench.step_ms.push_back(1e3 * (Seconds() - begin));
     if (!result.updated) {
-      return absl::InternalError(absl::StrCat("bench step: step ", bench.num_updates + 1, ": ",
-                                              DescribeNonFinite(model.get(), result),
-                                              " is not finite"));
+      return absl::InternalError(
+          absl::StrCat("bench step: step ", bench.num_updates + 1, ": ",
+                       DescribeNonFinite(model.get(), result, parallel.get()), " is not finite"));
     }
     ++bench.num_updates;
     return result;
@@ -157,6 +176,7 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
   bench.step_ms = measured;
   // What follows may need the memory.
   optimizer.reset();
+  parallel.reset();
   model.reset();
   bench.rates = MeasureRates(device);
   bench.classes = SumByClass(ranges, kObservedSteps, bench.rates);

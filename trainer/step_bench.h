@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "kernels/comm/world.h"
 #include "trainer/device_rates.h"
 #include "trainer/op_timer.h"
 #include "trainer/run_config.h"
@@ -39,12 +40,15 @@ struct StepBench {
   double first_step_seconds = 0;  // from the start of the process to the end of the first step
   double flops = 0;               // necessary products of one step
   int64_t peak_bytes = 0;
+  int64_t num_ranks = 1;
+  std::string mesh;         // "replicate 2, shard 4 (zero 3)"; empty on one rank
+  int64_t state_bytes = 0;  // of parameters, gradients and optimizer between steps, on this rank
   double first_loss = 0, last_loss = 0;
   DeviceRates rates;
   std::vector<ClassTime> classes;  // by class, then by pass
 
   double MedianMs() const;
-  double TokensPerSecond() const;
+  double TokensPerSecond() const;  // of all ranks
   // Products per second over the data sheet's rate; the products are those each mixer needs,
   // recomputation not counted. 0 where there is no such rate.
   double Mfu() const;
@@ -64,8 +68,10 @@ std::vector<ClassTime> SumByClass(const std::vector<TimedRange>& ranges, int64_t
                                   const DeviceRates& rates);
 
 // Trains the configuration's model from its initial values on random tokens, every sequence one
-// document; no file is read or written. Error: the device is absent, a step was not finite.
-absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOptions& options);
+// document; no file is read or written. On several ranks each has `micro_batches` of its own, and
+// all of them call this. Error: the device is absent, a step was not finite.
+absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOptions& options,
+                                    World* world);
 
 }  // namespace wyvern
 

@@ -82,6 +82,7 @@ std::vector<ClassTime> SumByClass(const std::vector<TimedRange>& ranges, int64_t
 }
 
 std::string StepBench::Table() const {
+  constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
   const double step = MedianMs();
   const auto [least, most] = std::minmax_element(step_ms.begin(), step_ms.end());
   std::string text = absl::StrFormat(
@@ -92,14 +93,15 @@ std::string StepBench::Table() const {
       options.micro_batches > 1 ? absl::StrCat(", ", options.micro_batches, " micro batches") : "",
       recompute_blocks > 0 ? absl::StrCat(", ", recompute_blocks, " blocks recomputed") : "",
       rates.Describe(), step, static_cast<int>(step_ms.size()), *least, *most, TokensPerSecond());
+  if (num_ranks > 1) absl::StrAppendFormat(&text, "ranks         %d: %s\n", num_ranks, mesh);
   if (Mfu() > 0) absl::StrAppendFormat(&text, "MFU           %.1f%%\n", 100 * Mfu());
   absl::StrAppendFormat(&text,
                         "products      %.2f TFLOP/s\n"
-                        "peak memory   %.2f GiB\n"
+                        "peak memory   %.2f GiB, of which %.2f GiB parameters, gradients and "
+                        "optimizer\n"
                         "first step    ended %.1f s after the process started\n\n",
-                        flops / (step * 1e-3) / 1e12,
-                        static_cast<double>(peak_bytes) / (1024.0 * 1024.0 * 1024.0),
-                        first_step_seconds);
+                        flops / (step * 1e-3) / 1e12, static_cast<double>(peak_bytes) / kGiB,
+                        static_cast<double>(state_bytes) / kGiB, first_step_seconds);
   absl::StrAppendFormat(&text, "%-21s %-9s %6s %9s %7s %8s %7s %9s %9s\n", "class", "pass",
                         "ranges", "ms", "of step", "TFLOP/s", "TB/s", "bound ms", "of bound");
   std::map<Pass, ClassTime> passes;
@@ -137,6 +139,9 @@ nlohmann::json StepBench::Json() const {
                          {"tokens_per_s", TokensPerSecond()},
                          {"flops", flops},
                          {"peak_bytes", peak_bytes},
+                         {"state_bytes", state_bytes},
+                         {"ranks", num_ranks},
+                         {"mesh", mesh},
                          {"first_step_s", first_step_seconds},
                          {"first_loss", first_loss},
                          {"last_loss", last_loss},

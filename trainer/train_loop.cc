@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "data/file.h"
 #include "data/prefetcher.h"
+#include "kernels/comm/comm_failure.h"
 #include "kernels/runtime/allocator.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint_model.h"
@@ -19,6 +20,8 @@
 #include "trainer/eval.h"
 #include "trainer/model_cost.h"
 #include "trainer/model_json.h"
+#include "trainer/parallel/run_mesh.h"
+#include "trainer/parallel/sharded_state.h"
 #include "trainer/run_model.h"
 #include "trainer/stop_signal.h"
 
@@ -27,6 +30,9 @@ namespace {
 
 // A run whose every step is skipped learns nothing and would go on doing so.
 constexpr int64_t kMaxSkippedInARow = 50;
+
+// That ranks wait for rank 0 to prepare the data.
+constexpr double kPreparationSeconds = 7 * 24 * 3600;
 
 double Seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -44,28 +50,46 @@ std::optional<double> OptionalDouble(const nlohmann::json& json, const char* key
 
 }  // namespace
 
-TrainingRun::TrainingRun(const RunConfig& config)
+TrainingRun::TrainingRun(const RunConfig& config, World* world)
     : config_(config),
+      world_(world),
       schedule_(config),
       total_steps_(config.TotalSteps()),
       run_dir_(config.RunDir()) {}
 
 absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Open(const RunConfig& config,
-                                                               const std::string& resume) {
-  std::unique_ptr<TrainingRun> run(new TrainingRun(config));
+                                                               const std::string& resume,
+                                                               World* world) {
+  std::unique_ptr<TrainingRun> run(new TrainingRun(config, world));
   RETURN_IF_ERROR(run->Prepare());
   RETURN_IF_ERROR(run->Resume(resume));
   return run;
 }
 
-absl::Status TrainingRun::Prepare() {
-  ASSIGN_OR_RETURN(const Device device, RunDevice(config_));
-  RETURN_IF_ERROR(MakeFolders(run_dir_));
-  ASSIGN_OR_RETURN(lock_, RunLock::Take(run_dir_));
+absl::Status TrainingRun::PrepareData() {
+  if (IsFirst()) {
+    RETURN_IF_ERROR(MakeFolders(run_dir_));
+    ASSIGN_OR_RETURN(lock_, RunLock::Take(run_dir_));
+  }
   ASSIGN_OR_RETURN(data_, PrepareRunData(config_));
   ASSIGN_OR_RETURN(validation_, ValidationBatches(config_, data_));
-  ASSIGN_OR_RETURN(model_, CreateRunModel(config_));
-  optimizer_ = std::make_unique<Optimizer>(model_.get(), config_.optimizer);
+  return absl::OkStatus();
+}
+
+absl::Status TrainingRun::Prepare() {
+  ASSIGN_OR_RETURN(const Device device, RunDevice(config_));
+  ASSIGN_OR_RETURN(mesh_, CreateRunMesh(config_, world_));
+  // Rank 0 makes what is not there yet, which may take hours; the others find it.
+  SetCommTimeout(kPreparationSeconds);
+  RETURN_IF_ERROR(Agreed(IsFirst() ? PrepareData() : absl::OkStatus()));
+  SetCommTimeout(config_.parallel.timeout);
+  RETURN_IF_ERROR(Agreed(IsFirst() ? absl::OkStatus() : PrepareData()));
+  const Sharding sharding =
+      mesh_ == nullptr ? Sharding() : mesh_->MakeSharding(static_cast<int>(config_.parallel.zero));
+  ASSIGN_OR_RETURN(model_, CreateRunModel(config_, sharding));
+  if (mesh_ != nullptr) parallel_ = std::make_unique<DataParallel>(model_.get(), mesh_.get());
+  optimizer_ = std::make_unique<Optimizer>(model_.get(), config_.optimizer,
+                                           parallel_ == nullptr ? nullptr : parallel_->shards());
   if (device == Device::kCuda) peak_flops_ = CurrentGpu().peak_bf16_flops;
   return absl::OkStatus();
 }
@@ -79,31 +103,37 @@ nlohmann::json TrainingRun::DataManifest() const {
            config_.data.document_boundary == BoundaryChoice::kReset ? "reset" : "none"}};
 }
 
-absl::Status TrainingRun::Resume(const std::string& resume) {
+absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& resume) const {
+  if (resume != "auto" && resume != "none") return resume;
   ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> own, ListCheckpoints(run_dir_));
-  std::string path;
-  if (resume == "none") {
-    if (!own.empty()) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("--resume none: ", run_dir_, " already holds a run, saved up to step ",
-                       own.back().step, "; set another run.dir, or remove the folder"));
-    }
-  } else if (resume != "auto") {
-    path = resume;
-  } else if (!own.empty()) {
-    path = own.back().path;
-  }
+  if (own.empty()) return std::string();
+  if (resume == "auto") return own.back().path;
+  return absl::FailedPreconditionError(
+      absl::StrCat("--resume none: ", run_dir_, " already holds a run, saved up to step ",
+                   own.back().step, "; set another run.dir, or remove the folder"));
+}
+
+absl::Status TrainingRun::CheckIsNewest(const std::string& resume) const {
+  ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> own, ListCheckpoints(run_dir_));
+  if (own.empty() || own.back().step <= counters_.step) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("--resume ", resume, ": it is at step ", counters_.step, ", but ", run_dir_,
+                   " holds a later checkpoint (", own.back().path,
+                   "); remove the later ones, or set another run.dir to branch off"));
+}
+
+absl::Status TrainingRun::Resume(const std::string& resume) {
+  absl::StatusOr<std::string> chosen = std::string();
+  if (IsFirst()) chosen = ChooseCheckpoint(resume);
+  RETURN_IF_ERROR(Agreed(chosen.status()));
+  const std::string path = GatherTexts(world_->host(), *chosen).front();  // rank 0 decides
   if (path.empty()) {
     model_->Initialize(config_.run.seed);
   } else {
-    RETURN_IF_ERROR(Restore(path));
-    if (!own.empty() && own.back().step > counters_.step) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("--resume ", resume, ": it is at step ", counters_.step, ", but ", run_dir_,
-                       " holds a later checkpoint (", own.back().path,
-                       "); remove the later ones, or set another run.dir to branch off"));
-    }
+    RETURN_IF_ERROR(Agreed(Restore(path)));
+    RETURN_IF_ERROR(Agreed(IsFirst() ? CheckIsNewest(resume) : absl::OkStatus()));
   }
+  if (parallel_ != nullptr) parallel_->ValuesChanged();
   first_step_ = counters_.step;
   return absl::OkStatus();
 }
@@ -115,9 +145,15 @@ absl::Status TrainingRun::Restore(const std::string& path) {
     return absl::FailedPreconditionError(absl::StrCat(
         checkpoint.path, ": holds a model but no training run, so there is nothing to resume"));
   }
-  RETURN_IF_ERROR(RestoreModel(checkpoint, {.model = model_.get(),
-                                            .optimizer = optimizer_->State(),
-                                            .tokenizer = data_.tokenizer.get()}));
+  const bool sharded = parallel_ != nullptr && parallel_->shards() != nullptr;
+  TrainingState state{.model = model_.get(), .tokenizer = data_.tokenizer.get()};
+  if (sharded) {
+    RETURN_IF_ERROR(CheckModel(checkpoint, state));
+    RETURN_IF_ERROR(ReadShards(checkpoint, model_.get(), *optimizer_));
+  } else {
+    state.optimizer = optimizer_->State();
+    RETURN_IF_ERROR(RestoreModel(checkpoint, state));
+  }
   const std::string difference =
       FirstDifference(DataManifest(), meta.value("data", nlohmann::json()), "data");
   if (!difference.empty()) {
@@ -145,30 +181,58 @@ absl::Status TrainingRun::Restore(const std::string& path) {
   return absl::OkStatus();
 }
 
-absl::Status TrainingRun::Start() {
+absl::Status TrainingRun::OpenLogs() {
   RETURN_IF_ERROR(WriteFileAtomically(run_dir_ + "/config.yaml", ToYaml(config_)));
   ASSIGN_OR_RETURN(metrics_, MetricsLog::Open(run_dir_, first_step_ > 0 ? first_step_ : -1));
   ASSIGN_OR_RETURN(events_, TensorBoardWriter::Create(run_dir_ + "/tensorboard", first_step_ + 1));
   console_ = std::make_unique<Console>(total_steps_, config_.logging.every);
-  if (first_step_ == 0 && !validation_.empty()) {
-    counters_.first_val_loss = Validate();
-    counters_.last_val_loss = counters_.first_val_loss;
-    RETURN_IF_ERROR(Log({.step = 0, .val_loss = counters_.first_val_loss}));
-    console_->Line(
-        absl::StrFormat("validation loss before training: %.4f", *counters_.first_val_loss));
-  }
   return absl::OkStatus();
 }
 
-std::optional<double> TrainingRun::Validate() { return Evaluate(model_.get(), validation_).loss; }
+absl::Status TrainingRun::Start() {
+  RETURN_IF_ERROR(Agreed(IsFirst() ? OpenLogs() : absl::OkStatus()));
+  if (first_step_ > 0 || validation_.empty()) return absl::OkStatus();
+  counters_.first_val_loss = Validate();
+  counters_.last_val_loss = counters_.first_val_loss;
+  if (IsFirst()) {
+    console_->Line(
+        absl::StrFormat("validation loss before training: %.4f", *counters_.first_val_loss));
+  }
+  return Agreed(Log({.step = 0, .val_loss = counters_.first_val_loss}));
+}
+
+std::optional<double> TrainingRun::Validate() {
+  return Evaluate(model_.get(), validation_, parallel_.get()).loss;
+}
+
+int TrainingRun::ReceivedSignal() const {
+  int32_t signal = StopSignal::Received();
+  world_->host().AllReduce(&signal, &signal, 1, DType::kInt32, ReduceOp::kMax);
+  return signal;
+}
 
 absl::Status TrainingRun::Log(const StepMetrics& metrics) {
+  if (!IsFirst()) return absl::OkStatus();
   RETURN_IF_ERROR(metrics_->Append(metrics));
   return events_->AddScalars(metrics.step, metrics.Scalars());
 }
 
 absl::Status TrainingRun::Save() {
   if (counters_.step == 0 || saved_step_ == counters_.step) return absl::OkStatus();
+  const bool sharded = parallel_ != nullptr && parallel_->shards() != nullptr;
+  TrainingState state{.model = model_.get()};
+  if (sharded) {
+    state = GatherState(model_.get(), *optimizer_, *mesh_);
+  } else if (IsFirst()) {
+    state.optimizer = optimizer_->State();
+  }
+  state.tokenizer = data_.tokenizer.get();
+  RETURN_IF_ERROR(Agreed(IsFirst() ? Write(state) : absl::OkStatus()));
+  saved_step_ = counters_.step;
+  return absl::OkStatus();
+}
+
+absl::Status TrainingRun::Write(const TrainingState& state) {
   // The lines up to this step must be there when the checkpoint is.
   RETURN_IF_ERROR(metrics_->Sync());
   const nlohmann::json meta = {{"config", ToYaml(config_)},
@@ -180,24 +244,22 @@ absl::Status TrainingRun::Save() {
                                  {"skipped_in_a_row", counters_.skipped_in_a_row},
                                  {"first_val_loss", ToJson(counters_.first_val_loss)},
                                  {"last_val_loss", ToJson(counters_.last_val_loss)}}}};
-  RETURN_IF_ERROR(SaveModel(
-      run_dir_, counters_.step,
-      {.model = model_.get(), .optimizer = optimizer_->State(), .tokenizer = data_.tokenizer.get()},
-      meta, static_cast<int>(config_.checkpoint.keep)));
-  saved_step_ = counters_.step;
-  return absl::OkStatus();
+  return SaveModel(run_dir_, counters_.step, state, meta,
+                   static_cast<int>(config_.checkpoint.keep));
 }
 
 absl::Status TrainingRun::OneStep(absl::Span<const Batch> batches) {
+  SetCommActivity(absl::StrCat("step ", counters_.step + 1));
   const double begin = Seconds();
   const double lr = schedule_.RateAt(counters_.updates);
-  const StepResult result = TrainStep(model_.get(), optimizer_.get(), batches, lr,
-                                      config_.train.grad_clip, counters_.updates + 1);
+  const StepResult result =
+      TrainStep(model_.get(), optimizer_.get(), batches, lr, config_.train.grad_clip,
+                counters_.updates + 1, parallel_.get());
   const double seconds = Seconds() - begin;
   if (!result.updated) {
     const std::string what =
-        absl::StrCat("step ", counters_.step + 1, ": ", DescribeNonFinite(model_.get(), result),
-                     " is not finite");
+        absl::StrCat("step ", counters_.step + 1, ": ",
+                     DescribeNonFinite(model_.get(), result, parallel_.get()), " is not finite");
     ++counters_.skipped_in_a_row;
     if (config_.train.nonfinite == NonFinitePolicy::kStop) {
       return absl::AbortedError(
@@ -207,7 +269,7 @@ absl::Status TrainingRun::OneStep(absl::Span<const Batch> batches) {
       return absl::AbortedError(absl::StrCat(what, ", like the ", kMaxSkippedInARow,
                                              " steps before it; lower schedule.peak"));
     }
-    console_->Line(absl::StrCat(what, "; this update is skipped"));
+    if (IsFirst()) console_->Line(absl::StrCat(what, "; this update is skipped"));
   } else {
     ++counters_.updates;
     counters_.skipped_in_a_row = 0;
@@ -232,6 +294,7 @@ absl::Status TrainingRun::OneStep(absl::Span<const Batch> batches) {
   // The first step also fills caches and pools, so it counts only until the second.
   const bool settled = counters_.step > first_step_ + 2;
   seconds_per_step_ = settled ? 0.9 * seconds_per_step_ + 0.1 * seconds : seconds;
+  if (!IsFirst()) return absl::OkStatus();
   console_->Step(metrics, seconds_per_step_ * static_cast<double>(total_steps_ - counters_.step),
                  result.flops / seconds);
   return absl::OkStatus();
@@ -241,11 +304,14 @@ absl::Status TrainingRun::Run() {
   if (finished()) return absl::OkStatus();
   const StopSignal signal;
   RETURN_IF_ERROR(Start());
-  const int64_t micro_batches = config_.MicroBatchesPerStep();
+  // Of each run of ranks x windows windows, this rank reads its own.
+  const int64_t ranks = mesh_ == nullptr ? 1 : mesh_->num_data_ranks();
+  const int64_t index = mesh_ == nullptr ? 0 : mesh_->data_index();
+  const int64_t micro_batches = config_.MicroBatchesPerStep() / ranks;
   const int64_t windows = config_.train.micro_batch;
   Prefetcher prefetcher(
       [this, windows](int64_t consumed) { return data_.sampler->Sample(consumed, windows); },
-      counters_.step * micro_batches * windows, windows,
+      (counters_.step * micro_batches * ranks + index) * windows, ranks * windows,
       static_cast<int>(std::clamp<int64_t>(2 * micro_batches, 4, 64)));
   while (!finished()) {
     std::vector<Batch> batches;
@@ -255,7 +321,8 @@ absl::Status TrainingRun::Run() {
       status = batch.status();
       if (status.ok()) batches.push_back(*std::move(batch));
     }
-    if (status.ok()) status = OneStep(batches);
+    status = Agreed(status);
+    if (status.ok()) status = Agreed(OneStep(batches));
     if (!status.ok()) {
       const absl::Status saved = Save();
       return saved.ok() ? status
@@ -263,11 +330,11 @@ absl::Status TrainingRun::Run() {
                                        absl::StrCat(status.message(),
                                                     "; saving failed too: ", saved.message()));
     }
-    const int signal_number = StopSignal::Received();
+    const int signal_number = ReceivedSignal();
     const bool due = config_.checkpoint.every > 0 && counters_.step % config_.checkpoint.every == 0;
     if (due || finished() || signal_number != 0) RETURN_IF_ERROR(Save());
     if (signal_number != 0) {
-      if (!finished()) {
+      if (!finished() && IsFirst()) {
         console_->Line(absl::StrFormat(
             "stopped by %s after step %d of %d, saved; the same command "
             "goes on from here",

@@ -10,9 +10,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "layers/model.h"
+#include "trainer/checkpoint_model.h"
 #include "trainer/console.h"
 #include "trainer/metrics.h"
 #include "trainer/optimizer.h"
+#include "trainer/parallel/data_parallel.h"
 #include "trainer/run_data.h"
 #include "trainer/run_lock.h"
 #include "trainer/schedule.h"
@@ -33,15 +35,17 @@ struct RunCounters {
 // One run: Open makes or resumes it, Run trains to the end or until a signal.
 //
 // The run folder holds config.yaml (resolved), metrics.jsonl, tensorboard/, checkpoints/ and, at
-// the end, report.html.
+// the end, report.html. On several ranks every rank makes the same calls and gets the same
+// statuses; rank 0 alone writes into the folder and to the console.
 class TrainingRun {
  public:
   // `resume`: "auto" (the newest complete checkpoint of the run folder, if there is one), "none"
   // (the folder must hold no run) or the path of a checkpoint or run folder. Errors: no GPU where
   // one is asked for; data that is missing or does not fit; a checkpoint of another model, naming
-  // the first difference, or of other data; a run folder in use.
+  // the first difference, or of other data; a run folder in use; axes that do not fit the ranks.
+  // `world` outlives the run.
   static absl::StatusOr<std::unique_ptr<TrainingRun>> Open(const RunConfig& config,
-                                                           const std::string& resume);
+                                                           const std::string& resume, World* world);
 
   // Errors: data that cannot be read, a failed save, a step that is not finite under the policy
   // `stop`. Whatever was learned until then is saved first where that is possible.
@@ -55,25 +59,38 @@ class TrainingRun {
   const RunConfig& config() const { return config_; }
 
  private:
-  explicit TrainingRun(const RunConfig& config);
+  TrainingRun(const RunConfig& config, World* world);
+  // The rank that writes.
+  bool IsFirst() const { return world_->rank() == 0; }
+  // One status for all ranks.
+  absl::Status Agreed(const absl::Status& status) const { return Agree(world_->host(), status); }
   absl::Status Prepare();
+  absl::Status PrepareData();
+  absl::StatusOr<std::string> ChooseCheckpoint(const std::string& resume) const;
   absl::Status Resume(const std::string& resume);
   absl::Status Restore(const std::string& checkpoint);
+  absl::Status CheckIsNewest(const std::string& resume) const;
   absl::Status Start();
+  absl::Status OpenLogs();
+  int ReceivedSignal() const;  // by any rank
   absl::Status OneStep(absl::Span<const Batch> batches);
   absl::Status Log(const StepMetrics& metrics);
   absl::Status Save();
+  absl::Status Write(const TrainingState& state);
   std::optional<double> Validate();
   nlohmann::json DataManifest() const;
 
   const RunConfig config_;
+  World* const world_;
   const Schedule schedule_;
   const int64_t total_steps_;
   const std::string run_dir_;
   std::unique_ptr<RunLock> lock_;
   RunData data_;
   std::vector<Batch> validation_;
+  std::unique_ptr<Mesh> mesh_;  // this and parallel_: null on one rank
   std::unique_ptr<Model> model_;
+  std::unique_ptr<DataParallel> parallel_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<MetricsLog> metrics_;
   std::unique_ptr<TensorBoardWriter> events_;

@@ -7,6 +7,7 @@
 #include "data/batch.h"
 #include "layers/model.h"
 #include "trainer/optimizer.h"
+#include "trainer/parallel/data_parallel.h"
 
 namespace wyvern {
 
@@ -20,12 +21,17 @@ struct StepResult {
 // One optimizer step over the micro batches of one batch: their losses are divided by the number of
 // targets of all of them, so the result is that of one large batch. `lr` and `update` as in
 // Optimizer::Step. The host waits for the device once, at the end.
+//
+// With `parallel`, all its ranks call this, each with its own micro batches, the same number of
+// them: together they are one batch, and loss, norm and `updated` are those of it, the same
+// everywhere. `flops` are this rank's.
 StepResult TrainStep(Model* model, Optimizer* optimizer, absl::Span<const Batch> micro_batches,
-                     double lr, double max_norm, int64_t update);
+                     double lr, double max_norm, int64_t update, DataParallel* parallel = nullptr);
 
 // After a step that was not finite: what was not, "the loss (nan)" or "the gradient of
-// blocks.0.mlp.up_proj.weight".
-std::string DescribeNonFinite(Model* model, const StepResult& result);
+// blocks.0.mlp.up_proj.weight". All ranks of `parallel` call it.
+std::string DescribeNonFinite(Model* model, const StepResult& result,
+                              DataParallel* parallel = nullptr);
 
 }  // namespace wyvern
 

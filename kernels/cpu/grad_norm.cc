@@ -22,7 +22,21 @@ void GradNorm(CpuTag, const GradNormParams<Acc>& p) {
     }
     for (const double sum : sums) total += sum;
   }
-  const double norm = std::sqrt(total);
+  if (p.squares != nullptr) {
+    *p.squares = total;
+    return;
+  }
+  FinishGradNorm(CpuTag{}, FinishGradNormParams<Acc>{.squares = &total,
+                                                     .max_norm = p.max_norm,
+                                                     .loss = p.loss,
+                                                     .norm = p.norm,
+                                                     .clip = p.clip,
+                                                     .finite = p.finite});
+}
+
+template <typename Acc>
+void FinishGradNorm(CpuTag, const FinishGradNormParams<Acc>& p) {
+  const double norm = std::sqrt(*p.squares);
   *p.norm = static_cast<Acc>(norm);
   *p.clip = static_cast<Acc>(p.max_norm == 0 ? 1 : std::min(1.0, p.max_norm / (norm + 1e-6)));
   *p.finite = std::isfinite(*p.norm) && (p.loss == nullptr || std::isfinite(*p.loss)) ? 1 : 0;
@@ -30,5 +44,7 @@ void GradNorm(CpuTag, const GradNormParams<Acc>& p) {
 
 template void GradNorm(CpuTag, const GradNormParams<float>&);
 template void GradNorm(CpuTag, const GradNormParams<double>&);
+template void FinishGradNorm(CpuTag, const FinishGradNormParams<float>&);
+template void FinishGradNorm(CpuTag, const FinishGradNormParams<double>&);
 
 }  // namespace wyvern

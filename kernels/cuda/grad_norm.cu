@@ -40,9 +40,23 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
+__device__ void Finish(double squares, float max_norm, const float* loss, float* norm, float* clip,
+                       int32_t* finite) {
+  const float result = static_cast<float>(sqrt(squares));
+  *norm = result;
+  *clip = max_norm == 0.f ? 1.f : fminf(1.f, max_norm / (result + 1e-6f));
+  *finite = isfinite(result) && (loss == nullptr || isfinite(*loss)) ? 1 : 0;
+}
+
+__global__ void FinishSquaresKernel(const double* squares, float max_norm, const float* loss,
+                                    float* norm, float* clip, int32_t* finite) {
+  Finish(*squares, max_norm, loss, norm, clip, finite);
+}
+
+// With `squares`, writes the sum there and nothing else.
 __global__ void __launch_bounds__(kFinalThreads)
-    FinishKernel(const float* partials, int64_t num_partials, float max_norm, const float* loss,
-                 float* norm, float* clip, int32_t* finite) {
+    FinishKernel(const float* partials, int64_t num_partials, double* squares, float max_norm,
+                 const float* loss, float* norm, float* clip, int32_t* finite) {
   __shared__ double sums[kFinalThreads];
   double sum = 0;
 #pragma unroll 4
@@ -53,10 +67,11 @@ __global__ void __launch_bounds__(kFinalThreads)
     if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
   }
   if (threadIdx.x != 0) return;
-  const float result = static_cast<float>(sqrt(sums[0]));
-  *norm = result;
-  *clip = max_norm == 0.f ? 1.f : fminf(1.f, max_norm / (result + 1e-6f));
-  *finite = isfinite(result) && (loss == nullptr || isfinite(*loss)) ? 1 : 0;
+  if (squares != nullptr) {
+    *squares = sums[0];
+  } else {
+    Finish(sums[0], max_norm, loss, norm, clip, finite);
+  }
 }
 
 }  // namespace
@@ -79,9 +94,16 @@ void GradNorm(CudaTag, const GradNormParams<float>& p) {
                         CUDA_CHECK_LAUNCH();
                         next += num_blocks;
                       });
-  FinishKernel<<<1, kFinalThreads, 0, ToStream(p.stream)>>>(partials.as<float>(), num_partials,
-                                                            static_cast<float>(p.max_norm), p.loss,
-                                                            p.norm, p.clip, p.finite);
+  FinishKernel<<<1, kFinalThreads, 0, ToStream(p.stream)>>>(
+      partials.as<float>(), num_partials, p.squares, static_cast<float>(p.max_norm), p.loss, p.norm,
+      p.clip, p.finite);
+  CUDA_CHECK_LAUNCH();
+}
+
+template <>
+void FinishGradNorm(CudaTag, const FinishGradNormParams<float>& p) {
+  FinishSquaresKernel<<<1, 1, 0, ToStream(p.stream)>>>(p.squares, static_cast<float>(p.max_norm),
+                                                       p.loss, p.norm, p.clip, p.finite);
   CUDA_CHECK_LAUNCH();
 }
 

@@ -32,6 +32,20 @@ struct GradNormParams {
   Acc* norm = nullptr;                       // [1]
   Acc* clip = nullptr;                       // [1]
   int32_t* finite = nullptr;                 // [1] 1 or 0
+  double* squares = nullptr;  // [1] on the device: when given, the sum of the squares alone is
+                              // written, and the rest is left to FinishGradNorm
+  StreamHandle stream = nullptr;
+};
+
+// The end of GradNorm, from a sum of squares that several ranks have added up.
+template <typename Acc>
+struct FinishGradNormParams {
+  const double* squares = nullptr;  // [1] on the device; the other members as above
+  double max_norm = 0;
+  const Acc* loss = nullptr;
+  Acc* norm = nullptr;
+  Acc* clip = nullptr;
+  int32_t* finite = nullptr;
   StreamHandle stream = nullptr;
 };
 
@@ -39,6 +53,10 @@ template <typename Acc>
 void GradNorm(CpuTag, const GradNormParams<Acc>& p);
 template <typename Acc>
 void GradNorm(CudaTag, const GradNormParams<Acc>& p);
+template <typename Acc>
+void FinishGradNorm(CpuTag, const FinishGradNormParams<Acc>& p);
+template <typename Acc>
+void FinishGradNorm(CudaTag, const FinishGradNormParams<Acc>& p);
 
 }  // namespace wyvern
 

@@ -33,7 +33,8 @@ double Sum(const StepBench& bench, Pass pass, double ClassTime::*figure) {
 
 TEST(StepBench, AccountsForAStepOfTheModel) {
   const RunConfig config = TinyRun();
-  const auto bench = BenchStep(config, {.micro_batches = 2, .warmup = 2, .steps = 3});
+  const auto bench =
+      BenchStep(config, {.micro_batches = 2, .warmup = 2, .steps = 3}, World::Single().get());
   ASSERT_TRUE(bench.ok()) << bench.status();
   EXPECT_EQ(bench->step_ms.size(), 3u);
   EXPECT_EQ(bench->num_updates, 2 + 3 + 4);
@@ -63,7 +64,7 @@ TEST(StepBench, AccountsForAStepOfTheModel) {
 TEST(StepBench, TellsRecomputationFromTheForward) {
   RunConfig config = TinyRun();
   config.train.recompute_blocks = config.model.num_layers;
-  const auto bench = BenchStep(config, {.warmup = 1, .steps = 1});
+  const auto bench = BenchStep(config, {.warmup = 1, .steps = 1}, World::Single().get());
   ASSERT_TRUE(bench.ok()) << bench.status();
   const double forward = Sum(*bench, Pass::kForward, &ClassTime::flops);
   const double again = Sum(*bench, Pass::kRecompute, &ClassTime::flops);

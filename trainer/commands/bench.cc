@@ -83,7 +83,9 @@ void AddOps(CLI::App* bench, int* exit_code) {
 absl::Status BenchSteps(const std::string& path, const std::vector<std::string>& sets,
                         const StepBenchOptions& options, bool json) {
   ASSIGN_OR_RETURN(const RunConfig config, LoadRunConfig(path, sets));
-  ASSIGN_OR_RETURN(const StepBench bench, BenchStep(config, options));
+  ASSIGN_OR_RETURN(const std::unique_ptr<World> world, World::Connect());
+  ASSIGN_OR_RETURN(const StepBench bench, BenchStep(config, options, world.get()));
+  if (world->rank() != 0) return absl::OkStatus();
   if (json) {
     nlohmann::json row = bench.Json();
     row["set"] = sets;

@@ -42,9 +42,8 @@ absl::StatusOr<std::string> Sample(TrainingRun* run) {
   return section.prompt + generated.text;
 }
 
-absl::Status Finish(TrainingRun* run) {
+absl::Status Report(TrainingRun* run, const std::string& sample) {
   const RunConfig& config = run->config();
-  ASSIGN_OR_RETURN(const std::string sample, Sample(run));
   ReportInput input;
   input.title = config.run.name;
   input.facts = {{"parameters", absl::StrCat(run->model()->num_parameters())},
@@ -69,9 +68,18 @@ absl::Status Finish(TrainingRun* run) {
   return absl::OkStatus();
 }
 
-absl::Status Train(const std::string& path, const std::vector<std::string>& sets,
-                   const std::string& resume) {
-  ASSIGN_OR_RETURN(const RunConfig config, LoadRunConfig(path, sets));
+// All ranks: the sample takes the values of each of them.
+absl::Status Finish(TrainingRun* run, World* world) {
+  const absl::StatusOr<std::string> sample = Sample(run);
+  RETURN_IF_ERROR(Agree(world->host(), sample.status()));
+  return Agree(world->host(), world->rank() == 0 ? Report(run, *sample) : absl::OkStatus());
+}
+
+absl::Status TrainOnRanks(const std::string& path, const std::vector<std::string>& sets,
+                          const std::string& resume, World* world) {
+  const absl::StatusOr<RunConfig> loaded = LoadRunConfig(path, sets);
+  RETURN_IF_ERROR(Agree(world->host(), loaded.status()));
+  const RunConfig& config = *loaded;
   std::printf("%s on %s\n%s", config.run.name.c_str(), DeviceText(config).c_str(),
               DescribeCost(config, "  ").c_str());
   if (config.run.device == DeviceChoice::kCuda && CudaAvailable() &&
@@ -80,7 +88,8 @@ absl::Status Train(const std::string& path, const std::vector<std::string>& sets
                 CurrentGpu().peak_bf16_flops / 1e12, CurrentGpu().name.c_str());
   }
   std::fflush(stdout);
-  ASSIGN_OR_RETURN(const std::unique_ptr<TrainingRun> run, TrainingRun::Open(config, resume));
+  ASSIGN_OR_RETURN(const std::unique_ptr<TrainingRun> run,
+                   TrainingRun::Open(config, resume, world));
   if (run->finished()) {
     std::printf("this run is finished: all %lld steps are done (%s)\n",
                 static_cast<long long>(run->counters().step), config.RunDir().c_str());
@@ -88,7 +97,18 @@ absl::Status Train(const std::string& path, const std::vector<std::string>& sets
     RETURN_IF_ERROR(run->Run());
     if (!run->finished()) return absl::OkStatus();  // a signal; the run is saved
   }
-  return Finish(run.get());
+  return Finish(run.get(), world);
+}
+
+int Train(const std::string& path, const std::vector<std::string>& sets,
+          const std::string& resume) {
+  const absl::StatusOr<std::unique_ptr<World>> world = World::Connect();
+  if (!world.ok()) return ExitCode(world.status());
+  const bool main = (*world)->rank() == 0;
+  // Every rank says the same; one of them is heard.
+  if (!main && std::freopen("/dev/null", "w", stdout) == nullptr) return 1;
+  const absl::Status status = TrainOnRanks(path, sets, resume, world->get());
+  return main ? ExitCode(status) : !status.ok();
 }
 
 }  // namespace
@@ -105,8 +125,7 @@ void AddTrainCommand(CLI::App& app, int* exit_code) {
   command->add_option("--set", options->sets, "key=value: overrides a key of the file");
   command->add_option("--resume", options->resume,
                       "auto (the newest checkpoint of the run folder), none, or a path");
-  command->callback(
-      [=] { *exit_code = ExitCode(Train(options->path, options->sets, options->resume)); });
+  command->callback([=] { *exit_code = Train(options->path, options->sets, options->resume); });
 }
 
 }  // namespace wyvern

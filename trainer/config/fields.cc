@@ -129,6 +129,13 @@ void VisitTrain(ConfigVisitor& v, TrainSection* c) {
   v.Enumerated("nonfinite", {"skip", "stop"}, &c->nonfinite);
 }
 
+void VisitParallel(ConfigVisitor& v, ParallelSection* c) {
+  v.Value("replicate", &c->replicate);
+  v.Value("shard", &c->shard);
+  v.Only(c->shard != 1, "shard: 1", [c](ConfigVisitor& only) { only.Value("zero", &c->zero); });
+  v.Value("timeout", &c->timeout);
+}
+
 void VisitOptimizer(ConfigVisitor& v, OptimizerSection* c) {
   v.Value("beta1", &c->beta1);
   v.Value("beta2", &c->beta2);
@@ -205,6 +212,7 @@ void VisitRunConfig(ConfigVisitor& v, RunConfig* c) {
   v.Section("tokenizer", [c](ConfigVisitor& keys) { VisitTokenizer(keys, &c->tokenizer); });
   v.Section("data", [c](ConfigVisitor& keys) { VisitData(keys, &c->data); });
   v.Section("train", [c](ConfigVisitor& keys) { VisitTrain(keys, &c->train); });
+  v.Section("parallel", [c](ConfigVisitor& keys) { VisitParallel(keys, &c->parallel); });
   v.Section("optimizer", [c](ConfigVisitor& keys) { VisitOptimizer(keys, &c->optimizer); });
   v.Section("schedule", [c](ConfigVisitor& keys) { VisitSchedule(keys, &c->schedule); });
   v.Section("validation", [c](ConfigVisitor& keys) {

@@ -1,0 +1,313 @@
+// Training on every mesh of the ranks against one process, which each rank also is for itself.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <map>
+
+#include "kernels/runtime/random.h"
+#include "tests/ranks/ranks.h"
+#include "tests/trainer/tiny_model.h"
+#include "trainer/eval.h"
+#include "trainer/parallel/sharded_state.h"
+#include "trainer/train_step.h"
+
+namespace wyvern {
+namespace {
+
+// Sizes that no number of ranks divides.
+constexpr int64_t kVocab = 53;
+constexpr int64_t kSteps = 20;
+constexpr double kRate = 1e-3;
+constexpr int64_t kEpoch = 4;  // steps after which the batches come again
+
+// Documents of 1 to 12 tokens, of which the last and a few others predict nothing.
+Batch MakeBatch(int64_t number) {
+  Batch batch;
+  const Random random(static_cast<uint64_t>(number), "rank test");
+  uint64_t draw = 0;
+  batch.cu_seqlens = {0};
+  for (int64_t document = 0; document < 3 + number % 3; ++document) {
+    const auto length = static_cast<int64_t>(1 + random.Below(draw++, 12));
+    for (int64_t t = 0; t < length; ++t) {
+      const bool counted = t + 1 < length && random.Below(draw++, 7) != 0;
+      batch.tokens.push_back(static_cast<int32_t>(random.Below(draw++, kVocab)));
+      batch.targets.push_back(counted ? static_cast<int32_t>(random.Below(draw++, kVocab))
+                                      : kIgnoredTarget);
+      batch.positions.push_back(static_cast<int32_t>(t));
+      batch.num_targets += counted ? 1 : 0;
+    }
+    batch.cu_seqlens.push_back(batch.cu_seqlens.back() + static_cast<int32_t>(length));
+  }
+  batch.num_tokens = batch.cu_seqlens.back();
+  return batch;
+}
+
+struct Case {
+  MeshShape mesh;
+  int level = 1;
+  bool tied = false;
+  int64_t recomputed = 0;
+  int64_t micro_batches = 2;  // of each rank and step
+  DType dtype = DType::kFloat32;
+};
+
+std::string Describe(const Case& c) {
+  return absl::StrCat("replicate ", c.mesh.replicate, ", shard ", c.mesh.shard, ", level ", c.level,
+                      c.tied ? ", tied" : "", ", ", c.recomputed, " blocks recomputed, ",
+                      c.micro_batches, " micro batches");
+}
+
+std::vector<Case> Cases() {
+  const int64_t n = TheWorld().size();
+  std::vector<Case> cases = {{.mesh = {n, 1}, .micro_batches = 1},
+                             {.mesh = {n, 1}, .micro_batches = 3}};
+  for (const int level : {1, 2, 3}) {
+    cases.push_back({.mesh = {1, n}, .level = level, .micro_batches = level == 2 ? 3 : 1});
+    cases.push_back({.mesh = {1, n},
+                     .level = level,
+                     .tied = true,
+                     .recomputed = level == 2 ? 0 : 4,
+                     .micro_batches = 2});
+    if (n == 4) {
+      cases.push_back({.mesh = {2, 2}, .level = level, .micro_batches = level == 2 ? 1 : 3});
+    }
+  }
+  return cases;
+}
+
+struct Outcome {
+  std::vector<double> losses, norms;
+  std::map<std::string, std::vector<double>> gradients;  // of the first step, whole
+  std::map<std::string, std::vector<double>> masters;    // of rank 0, at the end
+};
+
+ModelConfig ConfigOf(const Case& c) {
+  ModelConfig config = TinyConfig(kVocab);
+  config.initializer_range = 0.1;
+  config.tie_embeddings = c.tied;
+  return config;
+}
+
+std::vector<double> Doubles(const Tensor& t) { return t.To(DType::kFloat64).ToVector<double>(); }
+
+// What the ranks of the shard group have of every gradient, put together.
+std::map<std::string, std::vector<double>> WholeGradients(Model* model, const Mesh* mesh) {
+  std::map<std::string, std::vector<double>> gradients;
+  for (const Parameter* p : model->parameters()) {
+    if (mesh == nullptr) {
+      gradients[p->name] = Doubles(p->var.grad());
+      continue;
+    }
+    const FlatParameters& flat = *p->flat;
+    const DType dtype = flat.gradient_shard().dtype();
+    const Tensor whole = Tensor::Empty({flat.num_elements()}, dtype, model->device());
+    mesh->shard()
+        .AllGather(flat.gradient_shard().raw(), whole.raw(), flat.shard_size(), dtype)
+        .Wait();
+    const int64_t begin = flat.OffsetOf(*p);
+    gradients[p->name] = Doubles(whole.Rows(begin, begin + p->value.numel()));
+  }
+  return gradients;
+}
+
+// Trains on the batches of the run that belong to reader `index` of `readers`.
+Outcome Train(const Case& c, Model* model, DataParallel* parallel, int64_t readers, int64_t index) {
+  // An epsilon at which rounding does not choose the direction of an update whose gradient is
+  // almost zero.
+  const OptimizerSection options{.epsilon = 1e-4, .weight_decay = 0.1};
+  Optimizer optimizer(model, options, parallel == nullptr ? nullptr : parallel->shards());
+  model->Initialize(5);
+  model->RecomputeBlocks(c.recomputed);
+  if (parallel != nullptr) parallel->ValuesChanged();
+  const int64_t all = c.mesh.num_ranks() * c.micro_batches;
+  Outcome outcome;
+  for (int64_t step = 0; step < kSteps; ++step) {
+    std::vector<Batch> batches;
+    for (int64_t i = index; i < all; i += readers)
+      batches.push_back(MakeBatch(step % kEpoch * all + i));
+    const StepResult result = TrainStep(model, &optimizer, batches, kRate, 1.0, step + 1, parallel);
+    EXPECT_TRUE(result.updated);
+    outcome.losses.push_back(result.loss);
+    outcome.norms.push_back(result.grad_norm);
+    if (step == 0) {
+      outcome.gradients = WholeGradients(model, parallel == nullptr ? nullptr : &parallel->mesh());
+    }
+  }
+  const TrainingState state = parallel == nullptr || parallel->shards() == nullptr
+                                  ? TrainingState()
+                                  : GatherState(model, optimizer, parallel->mesh());
+  for (const NamedTensor& t : state.parameters) {
+    outcome.masters[t.name.substr(6)] = Doubles(t.tensor);
+  }
+  if (state.parameters.empty()) {
+    for (const Parameter* p : model->parameters()) {
+      if (p->master.defined()) outcome.masters[p->name] = Doubles(p->master);
+    }
+  }
+  return outcome;
+}
+
+Outcome TrainAlone(const Case& c) {
+  const auto model = Model::Create(ConfigOf(c), Device::kCpu, c.dtype);
+  return Train(c, model.get(), nullptr, 1, 0);
+}
+
+Outcome TrainOnMesh(const Case& c) {
+  auto mesh = Mesh::Create(&TheWorld(), c.mesh, Device::kCpu);
+  CHECK(mesh.ok(), std::string(mesh.status().message()));
+  const auto model = Model::Create(ConfigOf(c), Device::kCpu, c.dtype, /*trainable=*/true,
+                                   (*mesh)->MakeSharding(c.level));
+  DataParallel parallel(model.get(), mesh->get());
+  return Train(c, model.get(), &parallel, (*mesh)->num_data_ranks(), (*mesh)->data_index());
+}
+
+double RelativeRms(const std::vector<double>& x, const std::vector<double>& expected) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double d = x[i] - expected[i];
+    difference += d * d;
+    norm += expected[i] * expected[i];
+  }
+  return norm == 0 ? std::sqrt(difference) : std::sqrt(difference / norm);
+}
+
+void ExpectSame(const Case& c, double tolerance, double tolerance_at_end) {
+  SCOPED_TRACE(Describe(c));
+  const Outcome expected = TrainAlone(c), got = TrainOnMesh(c);
+  for (int64_t step = 0; step < kSteps; ++step) {
+    EXPECT_NEAR(got.losses[step] / expected.losses[step], 1, tolerance) << "step " << step + 1;
+    // Rounding in the first steps moves the later norms more than the losses.
+    if (step > 0 && c.dtype == DType::kFloat32) continue;
+    EXPECT_NEAR(got.norms[step] / expected.norms[step], 1, tolerance_at_end) << "step " << step + 1;
+  }
+  EXPECT_LT(expected.losses.back(), 0.95 * expected.losses.front());
+  ASSERT_EQ(got.gradients.size(), expected.gradients.size());
+  for (const auto& [name, gradient] : expected.gradients) {
+    ASSERT_EQ(got.gradients.at(name).size(), gradient.size()) << name;
+    EXPECT_LE(RelativeRms(got.gradients.at(name), gradient), tolerance) << name;
+  }
+  if (TheWorld().rank() != 0) return;
+  ASSERT_EQ(got.masters.size(), expected.masters.size());
+  for (const auto& [name, master] : expected.masters) {
+    EXPECT_LE(RelativeRms(got.masters.at(name), master), tolerance_at_end) << name;
+  }
+}
+
+// Of a step's rounding, 20 steps of training make more.
+TEST(TrainRanks, EveryMeshTrainsAsOneProcess) {
+  for (const Case& c : Cases()) ExpectSame(c, 1e-5, 1e-3);
+}
+
+// Without that, nothing is left of a difference.
+TEST(TrainRanks, EveryMeshTrainsAsOneProcessInDoublePrecision) {
+  for (Case c : Cases()) {
+    if (c.micro_batches == 2) continue;
+    c.dtype = DType::kFloat64;
+    ExpectSame(c, 1e-12, 1e-11);
+  }
+}
+
+TEST(TrainRanks, ARepeatedRunHasTheSameBits) {
+  for (const Case& c : Cases()) {
+    if (c.micro_batches == 1) continue;
+    SCOPED_TRACE(Describe(c));
+    const Outcome first = TrainOnMesh(c), second = TrainOnMesh(c);
+    EXPECT_EQ(first.losses, second.losses);
+    EXPECT_EQ(first.norms, second.norms);
+    EXPECT_EQ(first.masters, second.masters);
+    // And all ranks see the same numbers.
+    std::vector<double> all(static_cast<size_t>(kSteps * TheWorld().size()));
+    TheWorld().host().AllGather(first.losses.data(), all.data(), kSteps, DType::kFloat64);
+    for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i], first.losses[i % kSteps]);
+  }
+}
+
+TEST(TrainRanks, AShardHasItsShareOfTheMemory) {
+  const int64_t n = TheWorld().size();
+  ModelConfig config = TinyConfig(1024);
+  config.hidden_size = 256;
+  const auto state_bytes = [&](const Sharding& sharding) {
+    const int64_t before = GetMemoryStats(Device::kCpu).current_bytes;
+    const auto model =
+        Model::Create(config, Device::kCpu, DType::kFloat32, /*trainable=*/true, sharding);
+    auto mesh = Mesh::Create(&TheWorld(), {1, n}, Device::kCpu);
+    const Optimizer optimizer(model.get(), {}, sharding.count == 1 ? nullptr : &(*mesh)->shard());
+    return static_cast<double>(GetMemoryStats(Device::kCpu).current_bytes - before);
+  };
+  const double whole = state_bytes({});
+  const auto share = [&](int level) {
+    return state_bytes({.index = TheWorld().rank(), .count = n, .level = level}) / whole;
+  };
+  // Values, gradients and two moments are a quarter each (masters are the values on the CPU).
+  const double part = 1.0 / static_cast<double>(n);
+  EXPECT_NEAR(share(3), part, 0.05 * part);
+  EXPECT_NEAR(share(2), 0.25 + 0.75 * part, 0.02);
+  EXPECT_NEAR(share(1), 0.5 + 0.5 * part, 0.02);
+}
+
+TEST(TrainRanks, AFaultOfOneRankSkipsTheStepOnAll) {
+  if (TheWorld().size() == 1) GTEST_SKIP() << "one rank";
+  const int64_t n = TheWorld().size();
+  for (const MeshShape& shape : {MeshShape{n, 1}, MeshShape{1, n}}) {
+    auto mesh = Mesh::Create(&TheWorld(), shape, Device::kCpu);
+    ASSERT_TRUE(mesh.ok()) << mesh.status();
+    const auto model = Model::Create(TinyConfig(kVocab), Device::kCpu, DType::kFloat32,
+                                     /*trainable=*/true, (*mesh)->MakeSharding(1));
+    DataParallel parallel(model.get(), mesh->get());
+    Optimizer optimizer(model.get(), {}, parallel.shards());
+    model->Initialize(1);
+    // The gain of one rank's final norm: no other rank has met it before the reductions.
+    const Parameter* broken = nullptr;
+    for (const Parameter* p : model->parameters()) {
+      if (p->name == "final_norm.weight") broken = p;
+    }
+    const float good = broken->value.data<float>()[0];
+    if (TheWorld().rank() == 1) {
+      broken->value.data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+    }
+    const Batch batch = MakeBatch(TheWorld().rank());
+    const StepResult result =
+        TrainStep(model.get(), &optimizer, {&batch, 1}, 1e-3, 1.0, 1, &parallel);
+    EXPECT_FALSE(result.updated);
+    EXPECT_TRUE(std::isnan(result.loss));
+    EXPECT_EQ(DescribeNonFinite(model.get(), result, &parallel), "the loss (nan)");
+    // What every rank would look for if the loss had been finite.
+    StepResult finite_loss = result;
+    finite_loss.loss = 1;
+    EXPECT_EQ(DescribeNonFinite(model.get(), finite_loss, &parallel),
+              "the gradient of embedding.weight");
+    broken->value.data<float>()[0] = good;
+    parallel.ValuesChanged();
+    EXPECT_TRUE(TrainStep(model.get(), &optimizer, {&batch, 1}, 1e-3, 1.0, 1, &parallel).updated);
+  }
+}
+
+TEST(TrainRanks, EvaluationIsThatOfOneProcess) {
+  const int64_t n = TheWorld().size();
+  const auto alone = TinyModel(kVocab);
+  std::vector<Batch> batches;
+  for (int64_t i = 0; i < 2 * n + 1; ++i) batches.push_back(MakeBatch(1000 + i));
+  const EvalResult expected = Evaluate(alone.get(), batches);
+  for (const int level : {1, 3}) {
+    auto mesh = Mesh::Create(&TheWorld(), {1, n}, Device::kCpu);
+    ASSERT_TRUE(mesh.ok()) << mesh.status();
+    const auto model = Model::Create(TinyConfig(kVocab), Device::kCpu, DType::kFloat32,
+                                     /*trainable=*/true, (*mesh)->MakeSharding(level));
+    DataParallel parallel(model.get(), mesh->get());
+    model->Initialize(1);
+    parallel.ValuesChanged();
+    const EvalResult got = Evaluate(model.get(), batches, &parallel);
+    EXPECT_NEAR(got.loss, expected.loss, 1e-12);
+    EXPECT_EQ(got.num_targets, expected.num_targets);
+    EXPECT_EQ(got.num_tokens, expected.num_tokens);
+    ASSERT_EQ(got.positions.size(), expected.positions.size());
+    for (size_t b = 0; b < got.positions.size(); ++b) {
+      EXPECT_EQ(got.positions[b].num_targets, expected.positions[b].num_targets);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace wyvern

@@ -1,0 +1,80 @@
+// Training on a mesh: units' values are made whole before they are used, and their gradients summed
+// over the ranks as soon as they are complete, while the device computes the next unit.
+//
+//   level 1   values whole; after the update each rank's shard goes to the others, unit by unit
+//   ahead
+//             of the next forward. Gradients whole; each rank receives the sum of its shard.
+//   level 2   and the whole gradients of a unit exist around its backward alone.
+//   level 3   and its whole values around its forward and its backward; those of the next unit are
+//             gathered while this one computes.
+//
+// Where a shard has copies (replicas), its gradient is then summed over them; a shard group of one
+// rank is plain data parallelism by the same code. With several micro batches a step, whole
+// gradients stay where they are and are reduced with the last one; at levels 2 and 3 each micro
+// batch adds to the shards, and only the last one goes over the copies. Sums are in fp32.
+#ifndef WYVERN_TRAINER_PARALLEL_DATA_PARALLEL_H_
+#define WYVERN_TRAINER_PARALLEL_DATA_PARALLEL_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "layers/model.h"
+#include "trainer/parallel/mesh.h"
+
+namespace wyvern {
+
+class DataParallel : public UnitHooks {
+ public:
+  // `model` was made with a Sharding of `mesh`; both outlive this. Sets the model's hooks. Every
+  // rank then runs the same forwards and backwards, each on its own tokens.
+  DataParallel(Model* model, Mesh* mesh);
+  ~DataParallel() override;
+
+  Mesh& mesh() const { return *mesh_; }
+  // Null if the model is not divided.
+  Communicator* shards() const { return mesh_->shape().shard > 1 ? &mesh_->shard() : nullptr; }
+
+  // Before the forward of micro batch `index` of `count`.
+  void BeginMicroBatch(int64_t index, int64_t count);
+  // After the last backward: what ReducedGradient returns is then the sum over all ranks.
+  void FinishGradients();
+  // After value shards changed, by an update or otherwise.
+  void ValuesChanged();
+
+  // The sum over the ranks of one number [1] on the device, which is replaced by it.
+  void SumOverRanks(const Tensor& number) const;
+
+  void BeforeForward(int unit) override;
+  void AfterForward(int unit, bool recording) override;
+  void BeforeBackward(int unit) override;
+  void AfterBackward(int unit) override;
+
+ private:
+  struct Flat {
+    FlatParameters* parameters;
+    bool whole = true;  // the values, once `gathering` is done
+    Pending gathering;
+    bool reducing = false;  // whole gradients that are to be given back after `reduction`
+    bool add = false;       // and whose own part is then to be added to the shard
+    Pending reduction;
+  };
+
+  void Gather(int unit);  // starts to
+  void WaitForValues(int unit);
+  void Release(int unit);
+  void StartReduction(Flat* flat);
+  void FinishReductions(int unit);
+  // The unit whose backward comes after that of `unit`; -1: none.
+  int NextInBackward(int unit) const;
+
+  Model* model_;
+  Mesh* mesh_;
+  int head_;  // the unit that is in use when the forward ends
+  std::vector<std::vector<Flat>> units_;
+  std::vector<int> in_flight_;  // units whose gradients are being reduced, oldest first
+  bool first_ = true, last_ = true;
+};
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_PARALLEL_DATA_PARALLEL_H_

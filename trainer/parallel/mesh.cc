@@ -1,0 +1,72 @@
+#include "trainer/parallel/mesh.h"
+
+#include "absl/strings/str_cat.h"
+#include "kernels/runtime/status.h"
+
+namespace wyvern {
+
+absl::StatusOr<MeshShape> ResolveMesh(const MeshShape& wanted, int64_t num_ranks) {
+  MeshShape shape = wanted;
+  const auto describe = [&] {
+    return absl::StrCat("parallel: replicate ", wanted.replicate, " x shard ", wanted.shard,
+                        wanted.context == 1 ? "" : absl::StrCat(" x context ", wanted.context));
+  };
+  int64_t* open = nullptr;
+  int64_t given = 1;
+  for (int64_t* size : {&shape.replicate, &shape.shard, &shape.context}) {
+    if (*size == -1 && open == nullptr) {
+      open = size;
+    } else if (*size < 1) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(describe(), ": expected sizes of at least 1, and -1 at one axis at most"));
+    } else {
+      given *= *size;
+    }
+  }
+  if (open != nullptr) {
+    if (num_ranks % given != 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          describe(), ": the sizes that are given make ", given, ", which does not divide the ",
+          num_ranks, num_ranks == 1 ? " rank" : " ranks", " of this run"));
+    }
+    *open = num_ranks / given;
+  } else if (given != num_ranks) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(describe(), " makes ", given, " ranks, but this run has ", num_ranks,
+                     "; start ", given, " ranks, or set one axis to -1"));
+  }
+  return shape;
+}
+
+absl::StatusOr<std::unique_ptr<Mesh>> Mesh::Create(World* world, const MeshShape& shape,
+                                                   Device device) {
+  ASSIGN_OR_RETURN(const MeshShape resolved, ResolveMesh(shape, world->size()));
+  std::unique_ptr<Mesh> mesh(new Mesh(world, resolved));
+  ASSIGN_OR_RETURN(mesh->all_, mesh->Group(device, true, true, true, "all"));
+  ASSIGN_OR_RETURN(mesh->shard_, mesh->Group(device, false, true, false, "shard"));
+  ASSIGN_OR_RETURN(mesh->replicate_, mesh->Group(device, true, false, false, "replicate"));
+  ASSIGN_OR_RETURN(mesh->context_, mesh->Group(device, false, false, true, "context"));
+  ASSIGN_OR_RETURN(mesh->copies_, mesh->Group(device, true, false, true, "copies"));
+  return mesh;
+}
+
+absl::StatusOr<Communicator*> Mesh::Group(Device device, bool replicate, bool shard, bool context,
+                                          const std::string& name) {
+  std::vector<int> ranks;
+  for (int64_t rank = 0; rank < world_->size(); ++rank) {
+    const bool same_replica = rank / (shape_.shard * shape_.context) == replicate_index();
+    const bool same_shard = rank / shape_.context % shape_.shard == shard_index();
+    const bool same_context = rank % shape_.context == context_index();
+    if ((replicate || same_replica) && (shard || same_shard) && (context || same_context)) {
+      ranks.push_back(static_cast<int>(rank));
+    }
+  }
+  // Groups of the same ranks are one; whether they are is the same everywhere.
+  std::unique_ptr<Communicator>& group = groups_[ranks];
+  if (group == nullptr) {
+    ASSIGN_OR_RETURN(group, world_->MakeGroup(device, ranks, name));
+  }
+  return group.get();
+}
+
+}  // namespace wyvern

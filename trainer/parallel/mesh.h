@@ -1,0 +1,75 @@
+// The ranks of a run as a grid of three axes, and the groups along them.
+#ifndef WYVERN_TRAINER_PARALLEL_MESH_H_
+#define WYVERN_TRAINER_PARALLEL_MESH_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/comm/world.h"
+#include "layers/unit.h"
+
+namespace wyvern {
+
+// Sizes of the axes; -1, at one axis, stands for what the others leave of the ranks.
+struct MeshShape {
+  int64_t replicate = -1;  // whole copies of what a shard group has
+  int64_t shard = 1;       // ranks that divide parameters among themselves
+  int64_t context = 1;     // ranks that divide a sequence among themselves
+
+  int64_t num_ranks() const { return replicate * shard * context; }
+};
+
+// The shape with no -1. InvalidArgument, naming the numbers, if it does not fit `num_ranks`.
+absl::StatusOr<MeshShape> ResolveMesh(const MeshShape& wanted, int64_t num_ranks);
+
+// The rank at (r, s, c) is (r * S + s) * C + c: the ranks of a context group are neighbours, those
+// of a shard group near, replicas far apart.
+class Mesh {
+ public:
+  // All ranks of the world call this, with the same shape. Buffers of the groups lie on `device`.
+  static absl::StatusOr<std::unique_ptr<Mesh>> Create(World* world, const MeshShape& shape,
+                                                      Device device);
+
+  const MeshShape& shape() const { return shape_; }
+  World& world() const { return *world_; }
+  int64_t replicate_index() const { return world_->rank() / (shape_.shard * shape_.context); }
+  int64_t shard_index() const { return world_->rank() / shape_.context % shape_.shard; }
+  int64_t context_index() const { return world_->rank() % shape_.context; }
+
+  // Ranks that read different sequences: all but those of a context group.
+  int64_t num_data_ranks() const { return shape_.replicate * shape_.shard; }
+  int64_t data_index() const { return world_->rank() / shape_.context; }
+
+  // The group along one axis that this rank is in, its rank there being its index.
+  Communicator& replicate() const { return *replicate_; }
+  Communicator& shard() const { return *shard_; }
+  Communicator& context() const { return *context_; }
+  // Ranks that have the same shard: gradient shards are summed over them (replicate x context).
+  Communicator& copies() const { return *copies_; }
+  // All ranks: losses are summed over them.
+  Communicator& all() const { return *all_; }
+
+  // Of a model that is divided over shard().
+  Sharding MakeSharding(int level) const {
+    return {.index = shard_index(), .count = shape_.shard, .level = level};
+  }
+
+ private:
+  Mesh(World* world, const MeshShape& shape) : world_(world), shape_(shape) {}
+  absl::StatusOr<Communicator*> Group(Device device, bool replicate, bool shard, bool context,
+                                      const std::string& name);
+
+  World* world_;
+  MeshShape shape_;
+  std::map<std::vector<int>, std::unique_ptr<Communicator>> groups_;  // by their ranks
+  Communicator *replicate_ = nullptr, *shard_ = nullptr, *context_ = nullptr, *copies_ = nullptr,
+               *all_ = nullptr;
+};
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_PARALLEL_MESH_H_
