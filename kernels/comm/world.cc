@@ -12,6 +12,7 @@
 #include "kernels/comm/nccl_communicator.h"
 #endif
 #include "kernels/runtime/check.h"
+#include "kernels/runtime/gpu.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/check.h"
+#include "kernels/runtime/gpu.h"
 #ifdef WYVERN_CUDA
 #include "kernels/runtime/cuda_check.h"
 #endif
@@ -97,7 +98,7 @@ void UseGpu(int index) {
   gpu_in_use = index;
 }
 
-int GpuInUse() { return gpu_in_use; }
+void MakeGpuCurrent() { CUDA_CHECK(cudaSetDevice(gpu_in_use)); }
 
 void Synchronize(Device device) {
   if (device == Device::kCuda) CUDA_CHECK(cudaStreamSynchronize(Stream()));
@@ -143,7 +144,7 @@ std::string GpuBusId(int) { return ""; }
 
 void UseGpu(int index) { CHECK(false, "a build without CUDA has no GPU ", index); }
 
-int GpuInUse() { return 0; }
+void MakeGpuCurrent() {}
 
 void Synchronize(Device) {}
 

@@ -31,17 +31,8 @@ struct GpuInfo {
   double peak_bf16_flops = 0;  // dense, from the vendor's data sheet; 0 when unknown
   double peak_bandwidth = 0;   // bytes per second between memory and chip: clock times bus width
 };
-// Of the GPU in use. Requires CudaAvailable().
+// Of GPU 0. Requires CudaAvailable().
 GpuInfo CurrentGpu();
-
-// GPUs that this process sees; 0 without CUDA.
-int GpuCount();
-// Its address on the PCI bus, the same for every process of the host.
-std::string GpuBusId(int index);
-// Makes all work run on this GPU; GPU 0 otherwise. Before the first use of the device.
-void UseGpu(int index);
-// The number of the GPU in use. A thread that calls the CUDA runtime itself makes it current first.
-int GpuInUse();
 
 // Waits until all work queued on the compute stream has run.
 void Synchronize(Device device);

@@ -1,0 +1,88 @@
+#include "kernels/comm/watchdog.h"
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/comm/comm_failure.h"
+#include "kernels/runtime/gpu.h"
+
+namespace wyvern {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto kPeriod = std::chrono::milliseconds(50);
+
+class Watchdog {
+ public:
+  static Watchdog& Get() {
+    static Watchdog* watchdog = new Watchdog;  // its thread lives as long as the process
+    return *watchdog;
+  }
+
+  void Add(WatchedOperation operation) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    entries_.push_back({std::move(operation), false, {}});
+  }
+
+ private:
+  struct Entry {
+    WatchedOperation operation;
+    bool running;
+    Clock::time_point since;
+  };
+
+  Watchdog() {
+    std::thread([this] {
+      MakeGpuCurrent();
+      for (;;) {
+        std::this_thread::sleep_for(kPeriod);
+        const std::lock_guard<std::mutex> lock(mutex_);
+        Look();
+      }
+    }).detach();
+  }
+
+  // Later operations run after earlier ones, so the first that is not done is the one to look at.
+  void Look() {
+    while (!entries_.empty()) {
+      Entry& entry = entries_.front();
+      const WatchedOperation::State state = entry.operation.poll();
+      if (state == WatchedOperation::State::kQueued) return;
+      if (state == WatchedOperation::State::kRunning) {
+        if (!entry.running) entry.since = Clock::now();
+        entry.running = true;
+        if (std::chrono::duration<double>(Clock::now() - entry.since).count() > CommTimeout()) {
+          CommFailed(absl::StrCat(entry.operation.what, ": not done within ", CommTimeout(),
+                                  " s; another rank hangs, is far behind, or is gone"));
+        }
+        return;
+      }
+      entries_.pop_front();
+    }
+  }
+
+  std::mutex mutex_;
+  std::deque<Entry> entries_;
+};
+
+}  // namespace
+
+void Watch(WatchedOperation operation) { Watchdog::Get().Add(std::move(operation)); }
+
+struct WatchedCall::Flag {
+  std::atomic<bool> done{false};
+};
+
+WatchedCall::WatchedCall(std::string what) : flag_(std::make_shared<Flag>()) {
+  Watch({std::move(what), [flag = flag_] {
+           return flag->done ? WatchedOperation::State::kDone : WatchedOperation::State::kRunning;
+         }});
+}
+
+WatchedCall::~WatchedCall() { flag_->done = true; }
+
+}  // namespace wyvern
