@@ -77,7 +77,8 @@ absl::Status TrainingRun::PrepareData() {
 }
 
 absl::Status TrainingRun::Prepare() {
-  ASSIGN_OR_RETURN(const Device device, RunDevice(config_));
+  const absl::StatusOr<Device> device = RunDevice(config_);
+  RETURN_IF_ERROR(Agreed(device.status()));
   ASSIGN_OR_RETURN(mesh_, CreateRunMesh(config_, world_));
   // Rank 0 makes what is not there yet, which may take hours; the others find it.
   SetCommTimeout(kPreparationSeconds);
@@ -90,7 +91,7 @@ absl::Status TrainingRun::Prepare() {
   if (mesh_ != nullptr) parallel_ = std::make_unique<DataParallel>(model_.get(), mesh_.get());
   optimizer_ = std::make_unique<Optimizer>(model_.get(), config_.optimizer,
                                            parallel_ == nullptr ? nullptr : parallel_->shards());
-  if (device == Device::kCuda) peak_flops_ = CurrentGpu().peak_bf16_flops;
+  if (*device == Device::kCuda) peak_flops_ = CurrentGpu().peak_bf16_flops;
   return absl::OkStatus();
 }
 

@@ -20,5 +20,15 @@ TEST(CommRanks, CollectivesOfHalves) {
   CheckCollectives(**group);
 }
 
+TEST(CommRanks, CollectivesInDeviceMemory) {
+  World& world = TheWorld();
+  if (!RanksHaveGpus()) GTEST_SKIP() << "no GPU for every rank";
+  std::vector<int> all;
+  for (int r = 0; r < world.size(); ++r) all.push_back(r);
+  const auto group = world.MakeGroup(Device::kCuda, all, "all");
+  ASSERT_TRUE(group.ok()) << group.status();
+  CheckCollectives(**group);
+}
+
 }  // namespace
 }  // namespace wyvern

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "kernels/comm/comm_failure.h"
+#include "kernels/runtime/gpu.h"
 #include "tests/ranks/ranks.h"
 
 namespace wyvern {
@@ -19,6 +20,8 @@ std::unique_ptr<World>* TheWorldPlace() {
 
 World& TheWorld() { return **TheWorldPlace(); }
 
+bool RanksHaveGpus() { return CudaAvailable() && GpuCount() >= TheWorld().local_size(); }
+
 int RunOnRanks() {
   SetCommTimeout(60);
   absl::StatusOr<std::unique_ptr<World>> world = World::Connect();
@@ -27,10 +30,12 @@ int RunOnRanks() {
     return 1;
   }
   *TheWorldPlace() = *std::move(world);
-  const absl::Status gpu = TheWorld().SelectGpu();
-  if (!gpu.ok() && CudaAvailable()) {
-    std::fprintf(stderr, "%s\n", std::string(gpu.message()).c_str());
-    return 1;
+  if (RanksHaveGpus()) {
+    const absl::Status gpu = TheWorld().SelectGpu();
+    if (!gpu.ok()) {
+      std::fprintf(stderr, "%s\n", std::string(gpu.message()).c_str());
+      return 1;
+    }
   }
   if (TheWorld().rank() != 0) {
     auto& listeners = testing::UnitTest::GetInstance()->listeners();

@@ -91,10 +91,12 @@ logging: {every: 10}
     pid_t pid;
     std::string out, err;
   };
-  Process Start(const std::vector<std::string>& args) {
+  // With `ranks`, as that many of them.
+  Process Start(const std::vector<std::string>& args, int ranks = 1) {
     const std::string id = absl::StrCat("process", ++num_processes_);
     Process process{0, Path(id + ".out"), Path(id + ".err")};
     std::vector<std::string> all = {WYVERN_BINARY};
+    if (ranks > 1) all = {"tests/ranks/start", absl::StrCat(ranks), WYVERN_BINARY};
     all.insert(all.end(), args.begin(), args.end());
     std::vector<char*> argv;
     for (std::string& arg : all) argv.push_back(arg.data());

@@ -1,0 +1,134 @@
+// The program on several ranks: the same run whatever their number, from one checkpoint to the next
+// on another mesh, and an end with a message when a rank is lost.
+#include <regex>
+
+#include "tests/trainer/run_fixture.h"
+
+namespace wyvern {
+namespace {
+
+class ParallelRunTest : public RunTest {
+ protected:
+  Process StartRanks(int ranks, std::vector<std::string> sets) {
+    // Micro batches of 2 windows: each of 4 ranks has one.
+    sets.push_back("train.micro_batch=2");
+    return Start(TrainArgs(Path("config.yaml"), sets), ranks);
+  }
+  ProcessResult TrainRanks(int ranks, const std::vector<std::string>& sets) {
+    return Wait(StartRanks(ranks, sets));
+  }
+
+  // Losses and norms of the steps that both have.
+  void ExpectNear(const std::string& run, const std::string& reference) {
+    const auto a = Metrics(run), b = Metrics(reference);
+    ASSERT_FALSE(a.empty());
+    for (const auto& [step, line] : a) {
+      ASSERT_EQ(b.count(step), 1u) << step;
+      const auto x = nlohmann::json::parse(line), y = nlohmann::json::parse(b.at(step));
+      EXPECT_EQ(x["tokens"], y["tokens"]) << step;
+      for (const char* key : {"loss", "val_loss"}) {
+        ASSERT_EQ(x.contains(key), y.contains(key)) << key << " at " << step;
+        if (!x.contains(key)) continue;
+        EXPECT_NEAR(x[key].get<double>() / y[key].get<double>(), 1, 1e-4) << key << " at " << step;
+      }
+    }
+  }
+};
+
+TEST_F(ParallelRunTest, GoesOnFromItsCheckpointOnAnyMesh) {
+  ASSERT_EQ(TrainRanks(1, {"train.steps=30", "run.dir=" + Path("reference")}).exit_code, 0);
+  const auto part = [&](int ranks, int steps, std::vector<std::string> sets) {
+    sets.push_back(absl::StrCat("train.steps=", steps));
+    const ProcessResult result = TrainRanks(ranks, sets);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(result.err, "");
+    return result.out;
+  };
+  part(2, 10, {"parallel={shard: 2}"});
+  const std::string second = part(1, 15, {});
+  EXPECT_NE(second.find("resuming from"), std::string::npos) << second;
+  EXPECT_NE(second.find("changed since then: parallel.shard: 2 -> 1"), std::string::npos) << second;
+  part(4, 20, {"parallel={replicate: 2, shard: -1, zero: 2}"});
+  part(2, 25, {});
+  const std::string last = part(
+      2, 30,
+      {"parallel={shard: -1, replicate: 1, zero: 1}", "generate={prompt: 'delta ', tokens: 4}"});
+  EXPECT_NE(last.find("sample: delta "), std::string::npos) << last;
+  // One rank speaks.
+  EXPECT_EQ(last.find("step 30/30"), last.rfind("step 30/30")) << last;
+  auto metrics = Metrics(Path("run"));
+  ASSERT_EQ(metrics.size(), 31u);
+  // Each part measured the validation loss at its end.
+  for (const int64_t step : {15, 25}) {
+    auto line = nlohmann::json::parse(metrics[step]);
+    line.erase("val_loss");
+    metrics[step] = line.dump();
+  }
+  WriteText("run/metrics.jsonl", [&] {
+    std::string text;
+    for (const auto& [step, line] : metrics) text += line + "\n";
+    return text;
+  }());
+  ExpectNear(Path("run"), Path("reference"));
+}
+
+TEST_F(ParallelRunTest, TheSameRanksRepeatEveryBitAndResumeExactly) {
+  const std::vector<std::string> mesh = {"parallel={shard: 2, zero: 3}", "train.steps=20"};
+  const auto in = [&](const std::string& dir) {
+    std::vector<std::string> sets = mesh;
+    sets.push_back("run.dir=" + Path(dir));
+    return sets;
+  };
+  ASSERT_EQ(TrainRanks(2, in("first")).exit_code, 0);
+  // A signal to one rank stops all.
+  const Process process = StartRanks(2, in("second"));
+  WaitUntil(process, [&] { return Read(Path("second/metrics.jsonl")).size() > 500; });
+  kill(process.pid, SIGTERM);
+  const ProcessResult stopped = Wait(process);
+  EXPECT_EQ(stopped.exit_code, 0) << stopped.err;
+  EXPECT_NE(stopped.out.find("stopped by SIGTERM after step"), std::string::npos) << stopped.out;
+  ASSERT_LT(Metrics(Path("second")).size(), 21u);
+  ASSERT_EQ(TrainRanks(2, in("second")).exit_code, 0);
+  EXPECT_EQ(Metrics(Path("first")), Metrics(Path("second")));
+  ExpectEqualCheckpoints(Checkpoint(Path("first"), 20), Checkpoint(Path("second"), 20));
+}
+
+TEST_F(ParallelRunTest, AMeshThatDoesNotFitIsOneMessage) {
+  const auto fails = [&](const std::vector<std::string>& sets, const std::string& message) {
+    const ProcessResult result = TrainRanks(2, sets);
+    EXPECT_EQ(result.exit_code, 1);
+    const size_t at = result.err.find(message);
+    EXPECT_NE(at, std::string::npos) << result.err;
+    EXPECT_EQ(result.err.find(message, at + 1), std::string::npos) << "twice: " << result.err;
+  };
+  fails({"parallel={shard: 3}"},
+        "parallel: replicate -1 x shard 3: the sizes that are given make 3, which does not divide "
+        "the 2 ranks of this run");
+  fails({"parallel={replicate: 4}"}, "replicate 4 x shard 1 makes 4 ranks, but this run has 2");
+  fails(
+      {"train.batch_tokens=192"},
+      "train.batch_tokens: 192 is no multiple of 2 ranks x train.micro_batch x data.seq_len = 128");
+  fails({"parallel={zero: 2}"}, "parallel.zero: has no effect with shard: 1");
+  // What one rank finds is what all stop for.
+  fails({"data.sources.0.text=[/nowhere.txt]"}, "wyvern: rank 0: ");
+}
+
+TEST_F(ParallelRunTest, ALostRankEndsTheOthers) {
+  const Process process = StartRanks(2, {"parallel={shard: 2, timeout: 5}", "train.steps=100000"});
+  WaitUntil(process, [&] { return Read(Path("run/metrics.jsonl")).size() > 500; });
+  // The second child of the script that started the ranks.
+  const std::string children =
+      Read(absl::StrCat("/proc/", process.pid, "/task/", process.pid, "/children"));
+  const std::vector<std::string> pids = absl::StrSplit(children, ' ', absl::SkipEmpty());
+  ASSERT_EQ(pids.size(), 2u) << children;
+  kill(std::stoi(pids[1]), SIGKILL);
+  const ProcessResult result = Wait(process);
+  EXPECT_NE(result.exit_code, 0);
+  EXPECT_TRUE(std::regex_search(
+      result.err, std::regex("rank 0 of 2 \\(.*\\): step [0-9]+: .* over '[a-z]+': waiting for "
+                             "rank 1: ")))
+      << result.err;
+}
+
+}  // namespace
+}  // namespace wyvern
