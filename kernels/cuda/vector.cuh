@@ -23,9 +23,8 @@ __device__ __forceinline__ void LoadFloats(const T* p, float (&x)[N]) {
   static_assert(N % M == 0, "whole accesses");
 #pragma unroll
   for (int begin = 0; begin < N; begin += M) {
-    const Vec<T, M> v = *reinterpret_cast<const Vec<T, M>*>(p + begin);
-#pragma unroll
-    for (int i = 0; i < M; ++i) x[begin + i] = ToFloatDevice(v.v[i]);
+    Unpack<T>(*reinterpret_cast<const Packed<T, M>*>(p + begin),
+              reinterpret_cast<float(&)[M]>(x[begin]));
   }
 }
 template <int N, typename T>
@@ -34,18 +33,23 @@ __device__ __forceinline__ void StoreFloats(T* p, const float (&x)[N]) {
   static_assert(N % M == 0, "whole accesses");
 #pragma unroll
   for (int begin = 0; begin < N; begin += M) {
-    Vec<T, M> v;
-#pragma unroll
-    for (int i = 0; i < M; ++i) v.v[i] = FromFloatDevice<T>(x[begin + i]);
-    *reinterpret_cast<Vec<T, M>*>(p + begin) = v;
+    *reinterpret_cast<Packed<T, M>*>(p + begin) =
+        Pack<T>(reinterpret_cast<const float(&)[M]>(x[begin]));
   }
 }
 
-__device__ __forceinline__ float SigmoidDevice(float x) { return __fdividef(1.f, 1.f + expf(-x)); }
+// For values that come from and go to Io. The approximations' errors, of some 1e-6, are lost in
+// bf16's rounding.
+template <typename Io>
+__device__ __forceinline__ float SigmoidDevice(float x) {
+  if constexpr (sizeof(Io) == 2) return ReciprocalApprox(1.f + Exp2Approx(-1.44269504f * x));
+  return __fdividef(1.f, 1.f + expf(-x));
+}
 // d/dx of x sigmoid(x).
+template <typename Io>
 __device__ __forceinline__ float SiluSlopeDevice(float x) {
-  const float s = SigmoidDevice(x);
-  return s * (1.f + x * (1.f - s));
+  const float s = SigmoidDevice<Io>(x);
+  return s + x * s * (1.f - s);
 }
 
 constexpr int kMapThreads = 256;
