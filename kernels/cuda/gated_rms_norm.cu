@@ -12,21 +12,21 @@ constexpr int kThreads = 256;
 constexpr int kRowsPerBlock = kThreads / kWarpSize;  // a warp per row
 constexpr int64_t kMaxBlocks = 1024;                 // that share the sum over rows of d_weight
 constexpr int64_t kMaxDim = 1024;                    // kRowsPerBlock rows of it in shared memory
-constexpr int kRowBwdBlocks = 2;                     // resident per processor, of RowBwdKernel
+constexpr int kRowBwdBlocks = 3;                     // resident per processor, of RowBwdKernel
 constexpr int64_t kMaxRowBwdBlocks = 132 * kRowBwdBlocks;
 
 enum class Gate { kNone, kSilu, kSigmoid };
 
-template <Gate kGate>
+template <Gate kGate, typename Io>
 __device__ __forceinline__ float GateValue(float z) {
   if (kGate == Gate::kNone) return 1.f;
-  return kGate == Gate::kSilu ? z * SigmoidDevice(z) : SigmoidDevice(z);
+  return kGate == Gate::kSilu ? z * SigmoidDevice<Io>(z) : SigmoidDevice<Io>(z);
 }
-template <Gate kGate>
+template <Gate kGate, typename Io>
 __device__ __forceinline__ float GateSlope(float z) {
   if (kGate == Gate::kNone) return 0.f;
-  if (kGate == Gate::kSilu) return SiluSlopeDevice(z);
-  const float s = SigmoidDevice(z);
+  if (kGate == Gate::kSilu) return SiluSlopeDevice<Io>(z);
+  const float s = SigmoidDevice<Io>(z);
   return s * (1.f - s);
 }
 
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kThreads) RowFwdKernel(GatedRmsNormFwdParams<I
   if (!valid) return;
   const float r = rsqrtf(square + static_cast<float>(p.eps));
 #pragma unroll
-  for (int j = 0; j < N; ++j) x[j] *= r * w[j] * GateValue<kGate>(z[j]);
+  for (int j = 0; j < N; ++j) x[j] *= r * w[j] * GateValue<kGate, Io>(z[j]);
   StoreFloats(p.y + row * p.dim + i, x);
   if (i == 0) p.rstd[row] = r;
 }
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(kThreads, kRowBwdBlocks)
 #pragma unroll
     for (int j = 0; j < N; ++j) {
       n[j] = ToFloatDevice(now.x.v[j]) * r;
-      value[j] = GateValue<kGate>(ToFloatDevice(now.z.v[j]));
+      value[j] = GateValue<kGate, Io>(ToFloatDevice(now.z.v[j]));
       const float product = ToFloatDevice(now.dy.v[j]) * value[j] * n[j];
       c += product * w[j];
       d_weight[j] += product;
@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kThreads, kRowBwdBlocks)
     for (int j = 0; j < N; ++j) {
       const float dyw = ToFloatDevice(now.dy.v[j]) * w[j];
       dx[j] = r * (dyw * value[j] - n[j] * c);
-      dz[j] = dyw * n[j] * GateSlope<kGate>(ToFloatDevice(now.z.v[j]));
+      dz[j] = dyw * n[j] * GateSlope<kGate, Io>(ToFloatDevice(now.z.v[j]));
       y[j] = ToFloatDevice(now.x.v[j]) * (r * w[j] * value[j]);
     }
     StoreFloats(p.dx + row * kDim + i, dx);
@@ -164,7 +164,7 @@ __global__ void __launch_bounds__(kThreads) FwdKernel(GatedRmsNormFwdParams<Io> 
     if constexpr (kGate != Gate::kNone) LoadFloats(gate + i, z);
     LoadFloats(p.weight + i, w);
 #pragma unroll
-    for (int j = 0; j < N; ++j) x[j] *= r * w[j] * GateValue<kGate>(z[j]);
+    for (int j = 0; j < N; ++j) x[j] *= r * w[j] * GateValue<kGate, Io>(z[j]);
     StoreFloats(p.y + begin + i, x);
   }
   if (lane == 0) p.rstd[row] = r;
@@ -199,7 +199,7 @@ __global__ void __launch_bounds__(kThreads)
       LoadFloats(d_weight + i, sum);
 #pragma unroll
       for (int j = 0; j < N; ++j) {
-        const float product = dy[j] * GateValue<kGate>(z[j]) * x[j] * r;
+        const float product = dy[j] * GateValue<kGate, Io>(z[j]) * x[j] * r;
         c += product * w[j];
         sum[j] += product;
       }
@@ -214,10 +214,10 @@ __global__ void __launch_bounds__(kThreads)
       LoadFloats(p.dy + begin + i, dy);
 #pragma unroll
       for (int j = 0; j < N; ++j) {
-        const float n = x[j] * r, dyw = dy[j] * w[j], value = GateValue<kGate>(z[j]);
+        const float n = x[j] * r, dyw = dy[j] * w[j], value = GateValue<kGate, Io>(z[j]);
         y[j] = x[j] * (r * w[j] * value);
         x[j] = r * (dyw * value - n * c);
-        z[j] = dyw * n * GateSlope<kGate>(z[j]);
+        z[j] = dyw * n * GateSlope<kGate, Io>(z[j]);
       }
       StoreFloats(p.dx + begin + i, x);
       if constexpr (kGate != Gate::kNone) StoreFloats(d_gate + i, z);

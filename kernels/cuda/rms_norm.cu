@@ -13,7 +13,10 @@ namespace {
 // kChunks = 0, reads any number of them twice.
 constexpr int kThreads = 256;
 // Groups of threads that share the sum over rows of d_weight.
-constexpr int64_t MaxGroups(int row_threads) { return row_threads == kWarpSize ? 2048 : 528; }
+constexpr int kBwdBlocks = 3;  // resident per processor
+constexpr int64_t MaxGroups(int row_threads) {
+  return int64_t{132} * kBwdBlocks * (kThreads / row_threads);
+}
 
 template <int kRowThreads>
 __device__ __forceinline__ float RowSum(float x, float* scratch) {
@@ -113,9 +116,8 @@ __device__ __forceinline__ float WeightedDot(const float (&dy)[N], const float (
 template <int N, typename Io>
 __device__ __forceinline__ void StoreGradient(const RmsNormBwdParams<Io>& p, int64_t at, float r,
                                               float c, const float (&w)[N], float (&s)[N],
-                                              float (&dy)[N], float (&d_weight)[N]) {
-  float d_sum[N] = {};
-  if (p.d_sum != nullptr) LoadFloats(p.d_sum + at, d_sum);
+                                              float (&dy)[N], const float (&d_sum)[N],
+                                              float (&d_weight)[N]) {
   if (p.y != nullptr) {
     float y[N];
 #pragma unroll
@@ -131,40 +133,78 @@ __device__ __forceinline__ void StoreGradient(const RmsNormBwdParams<Io>& p, int
   StoreFloats(p.ds + at, s);
 }
 
-// Each group of kRowThreads walks rows group, group + number of groups, ... and leaves its part of
-// d_weight in partials[group].
+// Each group of kRowThreads walks rows group, group + number of groups, ...; the next row is on its
+// way while one is worked on. Leaves the group's part of d_weight in partials[group].
 template <int N, int kRowThreads, int kChunks, typename Io>
-__global__ void __launch_bounds__(kThreads) BwdKernel(RmsNormBwdParams<Io> p, float* partials) {
-  __shared__ float scratch[kThreads / kWarpSize];
+__global__ void __launch_bounds__(kThreads, kChunks <= 1 ? kBwdBlocks : 1)
+    BwdKernel(RmsNormBwdParams<Io> p, float* partials) {
+  __shared__ float scratch[2][kThreads / kWarpSize];
   constexpr int kGroups = kThreads / kRowThreads;
   const int64_t group = static_cast<int64_t>(blockIdx.x) * kGroups + threadIdx.x / kRowThreads;
   const int64_t num_groups = static_cast<int64_t>(gridDim.x) * kGroups;
   const int lane = threadIdx.x % kRowThreads;
   float* partial = partials + group * p.dim;
+  int turn = 0;
+  // The same in every thread of the row; may be called again before all have left the last call.
+  const auto row_sum = [&](float x) {
+    x = WarpSum(x);
+    if constexpr (kRowThreads == kWarpSize) return x;
+    turn ^= 1;
+    if (threadIdx.x % kWarpSize == 0) scratch[turn][threadIdx.x / kWarpSize] = x;
+    __syncthreads();
+    x = 0;
+#pragma unroll
+    for (int i = 0; i < kThreads / kWarpSize; ++i) x += scratch[turn][i];
+    return x;
+  };
   if constexpr (kChunks > 0) {
-    float w[kChunks][N], d_weight[kChunks][N] = {};
+    using V = Packed<Io, N>;
+    struct Row {
+      V s[kChunks], dy[kChunks], d_sum[kChunks];
+      float r;
+    };
+    const auto load = [&](int64_t row) {
+      Row v = {};
+      if (row >= p.num_rows) return v;
+      v.r = p.rstd[row];
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) {
+        const int64_t i = (c * kRowThreads + lane) * N, at = row * p.dim + i;
+        if (i >= p.dim) break;
+        v.s[c] = *reinterpret_cast<const V*>(p.s + at);
+        v.dy[c] = *reinterpret_cast<const V*>(p.dy + at);
+        if (p.d_sum != nullptr) v.d_sum[c] = *reinterpret_cast<const V*>(p.d_sum + at);
+      }
+      return v;
+    };
+    float w[kChunks][N] = {}, d_weight[kChunks][N] = {};
+    Row next = load(group);
 #pragma unroll
     for (int c = 0; c < kChunks; ++c) {
       const int64_t i = (c * kRowThreads + lane) * N;
       if (i < p.dim) LoadFloats(p.weight + i, w[c]);
     }
     for (int64_t row = group; row < p.num_rows; row += num_groups) {
-      const float r = p.rstd[row];
-      float s[kChunks][N], dy[kChunks][N], dot = 0;
+      const Row now = next;
+      next = load(row + num_groups);
+      float dot = 0;
 #pragma unroll
       for (int c = 0; c < kChunks; ++c) {
-        const int64_t i = (c * kRowThreads + lane) * N;
-        if (i >= p.dim) break;
-        LoadFloats(p.s + row * p.dim + i, s[c]);
-        LoadFloats(p.dy + row * p.dim + i, dy[c]);
-        dot += WeightedDot(dy[c], w[c], s[c]);
+        float s[N], dy[N];
+        Unpack<Io>(now.s[c], s);
+        Unpack<Io>(now.dy[c], dy);
+        dot += WeightedDot(dy, w[c], s);
       }
-      dot = RowSum<kRowThreads>(dot, scratch) * r / static_cast<float>(p.dim);
+      dot = row_sum(dot) * now.r / static_cast<float>(p.dim);
 #pragma unroll
       for (int c = 0; c < kChunks; ++c) {
         const int64_t i = (c * kRowThreads + lane) * N;
         if (i >= p.dim) break;
-        StoreGradient(p, row * p.dim + i, r, dot, w[c], s[c], dy[c], d_weight[c]);
+        float s[N], dy[N], d_sum[N];
+        Unpack<Io>(now.s[c], s);
+        Unpack<Io>(now.dy[c], dy);
+        Unpack<Io>(now.d_sum[c], d_sum);
+        StoreGradient(p, row * p.dim + i, now.r, dot, w[c], s, dy, d_sum, d_weight[c]);
       }
     }
 #pragma unroll
@@ -187,14 +227,15 @@ __global__ void __launch_bounds__(kThreads) BwdKernel(RmsNormBwdParams<Io> p, fl
         LoadFloats(p.weight + i, w);
         dot += WeightedDot(dy, w, s);
       }
-      dot = RowSum<kRowThreads>(dot, scratch) * r / static_cast<float>(p.dim);
+      dot = row_sum(dot) * r / static_cast<float>(p.dim);
       for (int64_t i = lane * N; i < p.dim; i += kRowThreads * N) {
-        float s[N], dy[N], w[N], d_weight[N];
+        float s[N], dy[N], w[N], d_sum[N] = {}, d_weight[N];
         LoadFloats(p.s + row * p.dim + i, s);
         LoadFloats(p.dy + row * p.dim + i, dy);
         LoadFloats(p.weight + i, w);
         LoadFloats(partial + i, d_weight);
-        StoreGradient(p, row * p.dim + i, r, dot, w, s, dy, d_weight);
+        if (p.d_sum != nullptr) LoadFloats(p.d_sum + row * p.dim + i, d_sum);
+        StoreGradient(p, row * p.dim + i, r, dot, w, s, dy, d_sum, d_weight);
         StoreFloats(partial + i, d_weight);
       }
     }

@@ -13,7 +13,7 @@ struct Fwd {
     LoadFloats(p.x + i, x);
     LoadFloats(p.gate + i, gate);
 #pragma unroll
-    for (int j = 0; j < N; ++j) x[j] *= SigmoidDevice(gate[j]);
+    for (int j = 0; j < N; ++j) x[j] *= SigmoidDevice<Io>(gate[j]);
     StoreFloats(p.y + i, x);
   }
 };
@@ -29,7 +29,7 @@ struct Bwd {
     LoadFloats(p.dy + i, dy);
 #pragma unroll
     for (int j = 0; j < N; ++j) {
-      const float s = SigmoidDevice(gate[j]);
+      const float s = SigmoidDevice<Io>(gate[j]);
       gate[j] = dy[j] * x[j] * s * (1.f - s);
       x[j] = dy[j] * s;
     }

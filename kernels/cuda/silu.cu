@@ -12,7 +12,7 @@ struct Fwd {
     float x[N];
     LoadFloats(p.x + i, x);
 #pragma unroll
-    for (int j = 0; j < N; ++j) x[j] *= SigmoidDevice(x[j]);
+    for (int j = 0; j < N; ++j) x[j] *= SigmoidDevice<Io>(x[j]);
     StoreFloats(p.y + i, x);
   }
 };
@@ -26,7 +26,7 @@ struct Bwd {
     LoadFloats(p.x + i, x);
     LoadFloats(p.dy + i, dy);
 #pragma unroll
-    for (int j = 0; j < N; ++j) dy[j] *= SiluSlopeDevice(x[j]);
+    for (int j = 0; j < N; ++j) dy[j] *= SiluSlopeDevice<Io>(x[j]);
     StoreFloats(p.dx + i, dy);
   }
 };

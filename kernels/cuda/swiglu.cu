@@ -27,7 +27,7 @@ struct Fwd {
     LoadFloats(p.gate + row * p.gate_stride + column, gate);
     LoadFloats(p.up + row * p.up_stride + column, up);
 #pragma unroll
-    for (int j = 0; j < N; ++j) up[j] *= gate[j] * SigmoidDevice(gate[j]);
+    for (int j = 0; j < N; ++j) up[j] *= gate[j] * SigmoidDevice<Io>(gate[j]);
     StoreFloats(p.y + i, up);
   }
 };
@@ -44,7 +44,7 @@ struct Bwd {
     LoadFloats(p.dy + i, dy);
 #pragma unroll
     for (int j = 0; j < N; ++j) {
-      const float s = SigmoidDevice(gate[j]), z = gate[j];
+      const float s = SigmoidDevice<Io>(gate[j]), z = gate[j];
       y[j] = up[j] * (z * s);
       gate[j] = dy[j] * up[j] * s * (1.f + z * (1.f - s));
       up[j] = dy[j] * z * s;
