@@ -41,7 +41,8 @@ __global__ void __launch_bounds__(kThreads, kTaps <= 4 ? kBlocksPerProcessor : 2
     fetch(free);
     const auto step = [&](int b, auto plain) {
       float x[N];
-      Unpack<Io>(shared[stage][b][threadIdx.x], x);
+      const V now = shared[stage][b][threadIdx.x];
+      Unpack<Io>(now, x);
       window.Push(x);
 #pragma unroll
       for (int c = 0; c < N; ++c) {

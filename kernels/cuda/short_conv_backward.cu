@@ -60,10 +60,11 @@ __global__ void __launch_bounds__(kThreads, kTaps <= 4 ? kBlocksPerProcessor : 2
     fetch(free);
     const auto step = [&](int b, auto plain) {
       const int t = begin + b;
+      const V now_x = shared[stage][b][0][threadIdx.x], now_dy = shared[stage][b][1][threadIdx.x];
       float du[N];
-      Unpack<Io>(shared[stage][b][0][threadIdx.x], du);
+      Unpack<Io>(now_x, du);
       window.Push(du);
-      Unpack<Io>(shared[stage][b][1][threadIdx.x], du);
+      Unpack<Io>(now_dy, du);
 #pragma unroll
       for (int c = 0; c < N; ++c) {
         if (plain() || p.silu) du[c] *= SiluSlopeDevice<Io>(window.Convolve(c));
@@ -169,7 +170,7 @@ void ShortConvBwd(CudaTag, const ShortConvBwdParams<Io>& p) {
       CUDA_CHECK_LAUNCH();
     }
     SumPartialsTransposed(partials.as<float>(), plan.num_tiles, p.width, p.dim, p.d_weight,
-                          p.stream);
+                          p.add_d_weight, p.stream);
   });
   if (p.d_initial_state == nullptr || p.num_documents * p.dim == 0) return;
   InitialStateGradientKernel<<<Blocks(p.num_documents * p.dim), kThreads, 0, stream>>>(p);
