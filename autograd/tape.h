@@ -79,6 +79,12 @@ struct GradRequest {
   // Whether `into` counts as zero but holds old numbers, so that the gradient is to be written
   // instead of added. To be asked once, by an op that then writes all of it.
   bool TakeCleared() const { return cleared != nullptr && std::exchange(*cleared, false); }
+  // Of an op that declares kOverwrites: where it puts the whole gradient, and whether it adds it
+  // there. Without a buffer, a tensor like x, which Backward is to return.
+  std::pair<Tensor, bool> WriteOrAdd(const Tensor& x) const {
+    if (!into.defined()) return {Tensor::EmptyLike(x), false};
+    return {into, !TakeCleared()};
+  }
   // When defined: columns [T, n] where an op may write the gradient and then return this tensor;
   // any other gradient that it returns is copied there.
   Tensor place;

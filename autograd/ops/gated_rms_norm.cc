@@ -59,7 +59,9 @@ GatedRmsNorm::Inputs<Tensor> GatedRmsNorm::BackwardAndRecompute(const Saved& sav
                                                                 const Inputs<GradRequest>& want,
                                                                 const Outputs<Tensor>& out) {
   const Inputs<Tensor>& in = saved.in;
-  Inputs<Tensor> grad{.x = Tensor::EmptyLike(in.x), .weight = Tensor::EmptyLike(in.weight)};
+  Inputs<Tensor> grad{.x = Tensor::EmptyLike(in.x)};
+  const auto [d_weight, add] = want.weight.WriteOrAdd(in.weight);
+  if (!want.weight.into.defined()) grad.weight = d_weight;
   if (in.gate.defined()) {
     grad.gate = want.gate.place.defined() ? want.gate.place : Tensor::EmptyLike(in.gate);
   }
@@ -79,7 +81,8 @@ GatedRmsNorm::Inputs<Tensor> GatedRmsNorm::BackwardAndRecompute(const Saved& sav
                                                       .dy = d_out.y.data<Io>(),
                                                       .dx = grad.x.data<Io>(),
                                                       .d_gate = grad.gate.columns<Io>(),
-                                                      .d_weight = grad.weight.data<Acc>(),
+                                                      .d_weight = d_weight.template data<Acc>(),
+                                                      .add_d_weight = add,
                                                       .y = out.y.data<Io>(),
                                                       .stream = ComputeStream()});
   });

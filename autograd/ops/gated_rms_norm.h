@@ -11,6 +11,7 @@ namespace wyvern {
 // kernels/ops/gated_rms_norm.h.
 struct GatedRmsNorm {
   static constexpr const char* kName = "gated_rms_norm";
+  static constexpr bool kOverwrites = true;
   template <class T>
   struct Inputs {
     T x;       // [T, H, V], normalised over V

@@ -61,7 +61,7 @@ RmsNorm::Inputs<Tensor> RmsNorm::Backward(const Saved& saved, const Outputs<Tens
 
 RmsNorm::Inputs<Tensor> RmsNorm::BackwardAndRecompute(const Saved& saved,
                                                       const Outputs<Tensor>& d_out,
-                                                      const Inputs<GradRequest>&,
+                                                      const Inputs<GradRequest>& want,
                                                       const Outputs<Tensor>& out) {
   Inputs<Tensor> grad;
   if (!d_out.y.defined()) {  // only the sum went on
@@ -70,7 +70,8 @@ RmsNorm::Inputs<Tensor> RmsNorm::BackwardAndRecompute(const Saved& saved,
     return grad;
   }
   grad.x = Tensor::EmptyLike(saved.s);
-  grad.weight = Tensor::EmptyLike(saved.weight);
+  const auto [d_weight, add] = want.weight.WriteOrAdd(saved.weight);
+  if (!want.weight.into.defined()) grad.weight = d_weight;
   const int64_t D = saved.s.dim(-1);
   Dispatch(saved.s.device(), saved.s.dtype(), [&](auto device, auto io) {
     using Io = typename decltype(io)::type;
@@ -83,7 +84,8 @@ RmsNorm::Inputs<Tensor> RmsNorm::BackwardAndRecompute(const Saved& saved,
                                             .dy = d_out.y.data<Io>(),
                                             .d_sum = d_out.sum.data<Io>(),
                                             .ds = grad.x.data<Io>(),
-                                            .d_weight = grad.weight.data<Acc>(),
+                                            .d_weight = d_weight.template data<Acc>(),
+                                            .add_d_weight = add,
                                             .y = out.y.data<Io>(),
                                             .stream = ComputeStream()});
   });

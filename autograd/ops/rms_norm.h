@@ -9,6 +9,7 @@ namespace wyvern {
 // RMS norm with fused residual add; equations in kernels/ops/rms_norm.h.
 struct RmsNorm {
   static constexpr const char* kName = "rms_norm";
+  static constexpr bool kOverwrites = true;
   template <class T>
   struct Inputs {
     T x;         // [..., D]

@@ -81,8 +81,9 @@ void Op::Recompute(const Saved& saved, const Outputs<Tensor>& out) {
 Op::Inputs<Tensor> Op::Backward(const Saved& saved, const Outputs<Tensor>& d_out,
                                 const Inputs<GradRequest>& want) {
   const Inputs<Tensor>& in = saved.in;
-  Inputs<Tensor> grad{.x = want.x.place.defined() ? want.x.place : Tensor::EmptyLike(in.x),
-                      .weight = Tensor::EmptyLike(in.weight)};
+  Inputs<Tensor> grad{.x = want.x.place.defined() ? want.x.place : Tensor::EmptyLike(in.x)};
+  const auto [d_weight, add] = want.weight.WriteOrAdd(in.weight);
+  if (!want.weight.into.defined()) grad.weight = d_weight;
   if (in.initial_state.defined() && want.initial_state.wanted) {
     grad.initial_state = Tensor::EmptyLike(in.initial_state);
   }
@@ -104,7 +105,8 @@ Op::Inputs<Tensor> Op::Backward(const Saved& saved, const Outputs<Tensor>& d_out
                                         .dy = Parts<const Io>(d_out, in.x.dim(1), saved.params),
                                         .d_final_state = d_out.final_state.data<Io>(),
                                         .dx = grad.x.columns<Io>(),
-                                        .d_weight = grad.weight.data<Acc>(),
+                                        .d_weight = d_weight.template data<Acc>(),
+                                        .add_d_weight = add,
                                         .d_initial_state = grad.initial_state.data<Io>(),
                                         .stream = ComputeStream()});
   });

@@ -10,6 +10,7 @@ namespace wyvern {
 // kernels/ops/short_conv.h.
 struct ShortConv {
   static constexpr const char* kName = "short_conv";
+  static constexpr bool kOverwrites = true;
   template <class T>
   struct Inputs {
     T x;              // [T, D]; may be columns

@@ -48,10 +48,10 @@ void ForEachBlock(int64_t n, F&& fn) {
   for (int64_t begin = 0; begin < n; begin += kBlock) fn(begin, std::min(n, begin + kBlock));
 }
 
-// out[i] = sum over rows t of fn(t)(i), i < dim: by blocks of columns, so that the order of each
-// sum does not depend on the number of threads.
+// out[i] = sum over rows t of fn(t)(i), i < dim, or adds it to out[i]: by blocks of columns, so
+// that the order of each sum does not depend on the number of threads.
 template <typename T, typename F>
-void SumRows(int64_t num_rows, int64_t dim, T* out, F&& fn) {
+void SumRows(int64_t num_rows, int64_t dim, T* out, bool add, F&& fn) {
   constexpr int64_t kBlock = 64;
 #pragma omp parallel for schedule(static) if (num_rows * dim > 16384)
   for (int64_t begin = 0; begin < dim; begin += kBlock) {
@@ -61,7 +61,7 @@ void SumRows(int64_t num_rows, int64_t dim, T* out, F&& fn) {
       const auto row = fn(t);
       for (int64_t i = 0; i < count; ++i) sum[i] += row(begin + i);
     }
-    for (int64_t i = 0; i < count; ++i) out[begin + i] = sum[i];
+    for (int64_t i = 0; i < count; ++i) out[begin + i] = (add ? out[begin + i] : T(0)) + sum[i];
   }
 }
 

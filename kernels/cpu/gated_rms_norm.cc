@@ -94,7 +94,7 @@ void GatedRmsNormBwd(CpuTag, const GatedRmsNormBwdParams<Io>& p) {
 #pragma omp simd
       for (int64_t i = 0; i < V; ++i) p.y[row * V + i] = x[i] * r * p.weight[i] * Act::Value(z[i]);
     }
-    SumRows(p.num_rows, V, p.d_weight, [&](int64_t row) {
+    SumRows(p.num_rows, V, p.d_weight, p.add_d_weight, [&](int64_t row) {
       const Io *x = p.x + row * V, *dy = p.dy + row * V;
       const Io* z = gate + GateOffset(p, row, p.gate_stride);
       return [=, r = p.rstd[row]](int64_t i) { return dy[i] * Act::Value(z[i]) * x[i] * r; };

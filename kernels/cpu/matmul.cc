@@ -47,7 +47,7 @@ void AddRow(CpuTag, const AddRowParams<Io>& p) {
 
 template <typename Io>
 void ColumnSum(CpuTag, const ColumnSumParams<Io>& p) {
-  SumRows(p.num_rows, p.dim, p.out,
+  SumRows(p.num_rows, p.dim, p.out, /*add=*/false,
           [&](int64_t t) { return [x = p.x + t * p.dim](int64_t i) { return x[i]; }; });
 }
 

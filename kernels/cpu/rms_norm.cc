@@ -43,7 +43,7 @@ void RmsNormBwd(CpuTag, const RmsNormBwdParams<Io>& p) {
     if (p.y == nullptr) continue;
     for (int64_t i = 0; i < D; ++i) p.y[t * D + i] = s[i] * r * p.weight[i];
   }
-  SumRows(p.num_rows, D, p.d_weight, [&](int64_t t) {
+  SumRows(p.num_rows, D, p.d_weight, p.add_d_weight, [&](int64_t t) {
     const Io *s = p.s + t * D, *dy = p.dy + t * D;
     return [=, r = p.rstd[t]](int64_t i) { return dy[i] * s[i] * r; };
   });

@@ -143,14 +143,17 @@ void ShortConvBwd(CpuTag, const ShortConvBwdParams<Io>& p) {
   }
   std::vector<Io> d_weight(W * D);
   for (int64_t i = 0; i < W; ++i) {
-    SumRows(p.num_tokens, D, d_weight.data() + i * D, [&](int64_t t) {
+    SumRows(p.num_tokens, D, d_weight.data() + i * D, /*add=*/false, [&](int64_t t) {
       const int64_t n = e.Document(t);
       const Io *du_t = du.data() + t * D, *row = e.Row(n, t - e.Begin(n) + i);
       return [=](int64_t d) { return du_t[d] * row[d]; };
     });
   }
   for (int64_t d = 0; d < D; ++d) {
-    for (int64_t i = 0; i < W; ++i) p.d_weight[d * W + i] = d_weight[i * D + d];
+    for (int64_t i = 0; i < W; ++i) {
+      Io* to = p.d_weight + d * W + i;
+      *to = (p.add_d_weight ? *to : Io(0)) + d_weight[i * D + d];
+    }
   }
 }
 

@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(kThreads, kRowBwdBlocks)
     RowBwdKernel(GatedRmsNormBwdParams<Io> p, float* partials) {
   constexpr int kGroups = kThreads / kLanes, kDim = kLanes * N;
   __shared__ __align__(16) float shared[kGroups][kDim];
-  using V = Vec<Io, N>;
+  using V = Packed<Io, N>;
   struct Row {
     V x, z, dy;
     float r;
@@ -107,12 +107,14 @@ __global__ void __launch_bounds__(kThreads, kRowBwdBlocks)
     const Row now = next;
     next = load(row + stride);
     const float r = now.r;
-    float n[N], value[N], c = 0;
+    float x[N], z[N], dy[N], value[N], c = 0;
+    Unpack<Io>(now.x, x);
+    Unpack<Io>(now.z, z);
+    Unpack<Io>(now.dy, dy);
 #pragma unroll
     for (int j = 0; j < N; ++j) {
-      n[j] = ToFloatDevice(now.x.v[j]) * r;
-      value[j] = GateValue<kGate, Io>(ToFloatDevice(now.z.v[j]));
-      const float product = ToFloatDevice(now.dy.v[j]) * value[j] * n[j];
+      value[j] = GateValue<kGate, Io>(z[j]);
+      const float product = dy[j] * value[j] * (x[j] * r);
       c += product * w[j];
       d_weight[j] += product;
     }
@@ -121,10 +123,10 @@ __global__ void __launch_bounds__(kThreads, kRowBwdBlocks)
     float dx[N], dz[N], y[N];
 #pragma unroll
     for (int j = 0; j < N; ++j) {
-      const float dyw = ToFloatDevice(now.dy.v[j]) * w[j];
-      dx[j] = r * (dyw * value[j] - n[j] * c);
-      dz[j] = dyw * n[j] * GateSlope<kGate, Io>(ToFloatDevice(now.z.v[j]));
-      y[j] = ToFloatDevice(now.x.v[j]) * (r * w[j] * value[j]);
+      const float dyw = dy[j] * w[j], n = x[j] * r;
+      dx[j] = r * (dyw * value[j] - n * c);
+      dz[j] = dyw * n * GateSlope<kGate, Io>(z[j]);
+      y[j] = x[j] * (r * w[j] * value[j]);
     }
     StoreFloats(p.dx + row * kDim + i, dx);
     if constexpr (kGate != Gate::kNone) {
@@ -307,7 +309,7 @@ void GatedRmsNormBwd(CudaTag, const GatedRmsNormBwdParams<Io>& p) {
     }
     CUDA_CHECK_LAUNCH();
   }
-  SumPartials(partials.as<float>(), used, p.dim, p.d_weight, p.stream);
+  SumPartials(partials.as<float>(), used, p.dim, p.d_weight, p.add_d_weight, p.stream);
 }
 
 template void GatedRmsNormFwd(CudaTag, const GatedRmsNormFwdParams<float>&);

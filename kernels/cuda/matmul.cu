@@ -247,7 +247,7 @@ void ColumnSum(CudaTag, const ColumnSumParams<Io>& p) {
     });
     CUDA_CHECK_LAUNCH();
   }
-  SumPartials(partials.as<float>(), slices * kRowLanes, p.dim, p.out, p.stream);
+  SumPartials(partials.as<float>(), slices * kRowLanes, p.dim, p.out, /*add=*/false, p.stream);
 }
 
 template void Gemm(CudaTag, const GemmParams<float, float>&);

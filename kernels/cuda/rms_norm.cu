@@ -289,7 +289,8 @@ void RmsNormBwd(CudaTag, const RmsNormBwdParams<Io>& p) {
               p, partials.as<float>());
       CUDA_CHECK_LAUNCH();
     }
-    SumPartials(partials.as<float>(), blocks * kGroups, p.dim, p.d_weight, p.stream);
+    SumPartials(partials.as<float>(), blocks * kGroups, p.dim, p.d_weight, p.add_d_weight,
+                p.stream);
   });
 }
 

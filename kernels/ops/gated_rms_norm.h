@@ -46,8 +46,9 @@ struct GatedRmsNormBwdParams {
   const Io* dy = nullptr;       // [R, V]
   Io* dx = nullptr;             // [R, V]
   Io* d_gate = nullptr;         // [R, V]; null without a gate
-  Acc* d_weight = nullptr;      // [V], written
-  Io* y = nullptr;              // [R, V] what the forward gave, computed again; or null
+  Acc* d_weight = nullptr;      // [V], written or, if so asked, added to
+  bool add_d_weight = false;
+  Io* y = nullptr;  // [R, V] what the forward gave, computed again; or null
   StreamHandle stream = nullptr;
 };
 

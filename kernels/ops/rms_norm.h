@@ -39,8 +39,9 @@ struct RmsNormBwdParams {
   const Io* dy = nullptr;       // [T, D]
   const Io* d_sum = nullptr;    // [T, D] gradient of `sum`, or null
   Io* ds = nullptr;             // [T, D]
-  Acc* d_weight = nullptr;      // [D], written
-  Io* y = nullptr;              // [T, D] what the forward gave, computed again; or null
+  Acc* d_weight = nullptr;      // [D], written or, if so asked, added to
+  bool add_d_weight = false;
+  Io* y = nullptr;  // [T, D] what the forward gave, computed again; or null
   StreamHandle stream = nullptr;
 };
 

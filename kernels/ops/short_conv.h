@@ -63,8 +63,9 @@ struct ShortConvBwdParams {
   ShortConvParts<const Io> dy;        // [T, D]; a part may be null: 0
   const Io* d_final_state = nullptr;  // [N, W-1, D] or null: 0
   Io* dx = nullptr;                   // [T, D]
-  Acc* d_weight = nullptr;            // [D, W], written
-  Io* d_initial_state = nullptr;      // [N, W-1, D] or null: not wanted
+  Acc* d_weight = nullptr;            // [D, W], written or, if so asked, added to
+  bool add_d_weight = false;
+  Io* d_initial_state = nullptr;  // [N, W-1, D] or null: not wanted
   StreamHandle stream = nullptr;
 };
 
