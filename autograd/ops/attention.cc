@@ -25,6 +25,9 @@ AttentionShape MakeShape(const Attention::Inputs<Tensor>& in, const Attention::P
                       .value_dim = in.v.dim(2),
                       .window = params.window,
                       .scale = params.scale,
+                      .q_stride = in.q.row_stride(),
+                      .k_stride = in.k.row_stride(),
+                      .v_stride = in.v.row_stride(),
                       .cu_seqlens_q = cu_q.data(),
                       .cu_seqlens_k = cu_k.data()};
   if (s.scale == 0) s.scale = 1 / std::sqrt(static_cast<double>(s.key_dim));
@@ -55,10 +58,28 @@ AttentionShape MakeShape(const Attention::Inputs<Tensor>& in, const Attention::P
   return s;
 }
 
+// Whether the kernels take the rows of x where they lie.
+bool InPlace(const Tensor& x) {
+  if (x.contiguous()) return true;
+  if (x.row_stride() * SizeOf(x.dtype()) % kAttentionRowBytes != 0) return false;
+  bool aligned = false;
+  Dispatch(x.device(), x.dtype(), [&](auto, auto io) {
+    using Io = typename decltype(io)::type;
+    aligned = reinterpret_cast<uintptr_t>(x.columns<Io>()) % kAttentionRowBytes == 0;
+  });
+  return aligned;
+}
+
 }  // namespace
 
-Attention::Outputs<Tensor> Attention::Forward(const Inputs<Tensor>& in, const Params& params,
+Attention::Outputs<Tensor> Attention::Forward(const Inputs<Tensor>& inputs, const Params& params,
                                               Saved* saved) {
+  Inputs<Tensor> in = inputs;
+  ForEachField(
+      [](const char*, Tensor& x) {
+        if (!InPlace(x)) x = x.Contiguous();
+      },
+      in);
   const AttentionShape shape = MakeShape(in, params);
   const Shape o_shape = {shape.num_queries, shape.num_heads, shape.value_dim};
   Outputs<Tensor> out{.o = Tensor::Empty(o_shape, in.q.dtype(), in.q.device())};
@@ -68,9 +89,9 @@ Attention::Outputs<Tensor> Attention::Forward(const Inputs<Tensor>& in, const Pa
     Dispatch(in.q.device(), in.q.dtype(), [&](auto device, auto io) {
       using Io = typename decltype(io)::type;
       AttentionFwd(device, AttentionFwdParams<Io>{.shape = shape,
-                                                  .q = in.q.data<Io>(),
-                                                  .k = in.k.data<Io>(),
-                                                  .v = in.v.data<Io>(),
+                                                  .q = in.q.columns<Io>(),
+                                                  .k = in.k.columns<Io>(),
+                                                  .v = in.v.columns<Io>(),
                                                   .o = out.o.data<Io>(),
                                                   .lse = lse.data<AccOf<Io>>(),
                                                   .stream = ComputeStream()});
@@ -81,23 +102,27 @@ Attention::Outputs<Tensor> Attention::Forward(const Inputs<Tensor>& in, const Pa
 }
 
 Attention::Inputs<Tensor> Attention::Backward(const Saved& saved, const Outputs<Tensor>& d_out,
-                                              const Inputs<GradRequest>&) {
+                                              const Inputs<GradRequest>& want) {
   const Inputs<Tensor>& in = saved.in;
   Inputs<Tensor> grad;
   if (in.q.numel() == 0) return grad;  // no query reads the keys, if there are any
-  grad = {.q = Tensor::EmptyLike(in.q), .k = Tensor::EmptyLike(in.k), .v = Tensor::EmptyLike(in.v)};
+  grad = {.q = Tensor::EmptyLike(in.q),
+          .k = Tensor::EmptyLike(in.k),
+          .v = want.v.place.defined() && InPlace(want.v.place) ? want.v.place
+                                                               : Tensor::EmptyLike(in.v)};
   Dispatch(in.q.device(), in.q.dtype(), [&](auto device, auto io) {
     using Io = typename decltype(io)::type;
     AttentionBwd(device, AttentionBwdParams<Io>{.shape = MakeShape(in, saved.params),
-                                                .q = in.q.data<Io>(),
-                                                .k = in.k.data<Io>(),
-                                                .v = in.v.data<Io>(),
+                                                .dv_stride = grad.v.row_stride(),
+                                                .q = in.q.columns<Io>(),
+                                                .k = in.k.columns<Io>(),
+                                                .v = in.v.columns<Io>(),
                                                 .o = saved.o.data<Io>(),
                                                 .lse = saved.lse.data<AccOf<Io>>(),
                                                 .d_o = d_out.o.data<Io>(),
                                                 .dq = grad.q.data<Io>(),
                                                 .dk = grad.k.data<Io>(),
-                                                .dv = grad.v.data<Io>(),
+                                                .dv = grad.v.columns<Io>(),
                                                 .stream = ComputeStream()});
   });
   return grad;

@@ -12,12 +12,13 @@ struct Attention {
   static constexpr const char* kName = "attention";
   template <class T>
   struct Inputs {
-    T q;  // [Tq, H, D]
+    T q;  // [Tq, H, D]; all may be columns
     T k;  // [Tk, HK, D]
     T v;  // [Tk, HK, DV]
     FIELDS(q, k, v)
   };
   static constexpr Role kInputRoles[] = {Role::kIo, Role::kIo, Role::kIo};
+  static constexpr bool kReadsColumns[] = {true, true, true};
   template <class T>
   struct Outputs {
     T o;  // [Tq, H, DV]

@@ -35,7 +35,7 @@ Tensor Rotate(const Tensor& x, const Rope::Params& params, bool inverse, const T
 
 Rope::Outputs<Tensor> Rope::Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved) {
   if (saved != nullptr) *saved = {.params = params};
-  return {.y = Rotate(in.x, params, /*inverse=*/false, Tensor())};
+  return {.y = Rotate(in.x, params, /*inverse=*/false, params.in_place ? in.x : Tensor())};
 }
 
 Rope::Inputs<Tensor> Rope::Backward(const Saved& saved, const Outputs<Tensor>& d_out,

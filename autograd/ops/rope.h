@@ -26,6 +26,7 @@ struct Rope {
     Tensor positions;        // [T] int32, position inside its document
     double theta = 10000;    // base
     int64_t rotary_dim = 0;  // leading dims that rotate, even; 0: all of D
+    bool in_place = false;   // y is x's memory: for values of x that nothing else reads
 
     void MoveTo(Device device) { positions = positions.To(device); }
   };

@@ -83,7 +83,7 @@ class ForwardTile {
     const AttentionShape& sh = p.shape;
     const int64_t H = sh.num_heads, HK = sh.num_kv_heads, hk = h / (H / HK);
     const int64_t rows = std::min(kQueryTile, doc.num_q - begin);
-    const T* q = p.q + ((doc.q_begin + begin) * H + h) * D;
+    const T* q = p.q + (doc.q_begin + begin) * p.shape.q_stride + h * D;
     T row_max[kQueryTile], row_sum[kQueryTile];
     std::fill_n(row_max, kQueryTile, -std::numeric_limits<T>::infinity());
     std::fill_n(row_sum, kQueryTile, T(0));
@@ -91,18 +91,18 @@ class ForwardTile {
     const int64_t first = FirstKey(sh, begin + doc.offset) / kKeyTile * kKeyTile;
     for (int64_t j0 = first; j0 < begin + rows + doc.offset; j0 += kKeyTile) {
       const int64_t cols = std::min(kKeyTile, doc.num_k - j0);
-      const T* k = p.k + ((doc.k_begin + j0) * HK + hk) * D;
-      const T* v = p.v + ((doc.k_begin + j0) * HK + hk) * V;
-      Transpose(cols, D, k, HK * D, k_T.data(), kKeyTile);
+      const T* k = p.k + (doc.k_begin + j0) * p.shape.k_stride + hk * D;
+      const T* v = p.v + (doc.k_begin + j0) * p.shape.v_stride + hk * V;
+      Transpose(cols, D, k, p.shape.k_stride, k_T.data(), kKeyTile);
       std::fill(s.begin(), s.end(), T(0));
-      MatMulAdd(rows, cols, D, q, H * D, k_T.data(), kKeyTile, s.data(), kKeyTile);
+      MatMulAdd(rows, cols, D, q, p.shape.q_stride, k_T.data(), kKeyTile, s.data(), kKeyTile);
       for (int64_t r = 0; r < rows; ++r) {
         const int64_t i = begin + r + doc.offset;
         const int64_t low = std::clamp<int64_t>(FirstKey(sh, i) - j0, 0, cols);
         const int64_t high = std::clamp<int64_t>(i + 1 - j0, low, cols);
         Softmax(&s[r * kKeyTile], low, high, cols, &acc[r * V], &row_max[r], &row_sum[r]);
       }
-      MatMulAdd(rows, V, cols, s.data(), kKeyTile, v, HK * V, acc.data(), V);
+      MatMulAdd(rows, V, cols, s.data(), kKeyTile, v, p.shape.v_stride, acc.data(), V);
     }
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t row = (doc.q_begin + begin + r) * H + h;
@@ -160,7 +160,7 @@ class BackwardTile {
     const int64_t H = sh.num_heads, HK = sh.num_kv_heads, group = H / HK;
     for (int64_t j = doc.k_begin; j < doc.k_begin + doc.num_k; ++j) {
       std::fill_n(p.dk + (j * HK + hk) * D, D, T(0));
-      std::fill_n(p.dv + (j * HK + hk) * V, V, T(0));
+      std::fill_n(p.dv + j * p.dv_stride + hk * V, V, T(0));
     }
     delta.resize(doc.num_q * group);
     for (int64_t i = 0; i < doc.num_q; ++i) {
@@ -174,8 +174,10 @@ class BackwardTile {
     }
     for (int64_t j0 = 0; j0 < doc.num_k; j0 += kKeyTile) {
       const int64_t cols = std::min(kKeyTile, doc.num_k - j0);
-      Transpose(cols, D, p.k + ((doc.k_begin + j0) * HK + hk) * D, HK * D, k_T.data(), kKeyTile);
-      Transpose(cols, V, p.v + ((doc.k_begin + j0) * HK + hk) * V, HK * V, v_T.data(), kKeyTile);
+      Transpose(cols, D, p.k + (doc.k_begin + j0) * p.shape.k_stride + hk * D, p.shape.k_stride,
+                k_T.data(), kKeyTile);
+      Transpose(cols, V, p.v + (doc.k_begin + j0) * p.shape.v_stride + hk * V, p.shape.v_stride,
+                v_T.data(), kKeyTile);
       const int64_t first = std::max<int64_t>(0, j0 - doc.offset) / kQueryTile * kQueryTile;
       const int64_t last =
           sh.window == 0 ? doc.num_q : std::min(doc.num_q, j0 + cols - 1 + sh.window - doc.offset);
@@ -195,9 +197,10 @@ class BackwardTile {
     const int64_t row0 = (doc.q_begin + begin) * H + hk * group + g;  // then every H rows
     const int64_t key0 = (doc.k_begin + j0) * HK + hk;                // then every HK rows
     const T scale = static_cast<T>(sh.scale);
+    const T* q = p.q + (doc.q_begin + begin) * p.shape.q_stride + (hk * group + g) * D;
     std::fill(s.begin(), s.end(), T(0));
     std::fill(ds.begin(), ds.end(), T(0));
-    MatMulAdd(rows, cols, D, p.q + row0 * D, H * D, k_T.data(), kKeyTile, s.data(), kKeyTile);
+    MatMulAdd(rows, cols, D, q, p.shape.q_stride, k_T.data(), kKeyTile, s.data(), kKeyTile);
     MatMulAdd(rows, cols, V, p.d_o + row0 * V, H * V, v_T.data(), kKeyTile, ds.data(), kKeyTile);
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t i = begin + r + doc.offset;
@@ -217,11 +220,13 @@ class BackwardTile {
     }
     Transpose(rows, cols, s.data(), kKeyTile, transposed.data(), kQueryTile);
     MatMulAdd(cols, V, rows, transposed.data(), kQueryTile, p.d_o + row0 * V, H * V,
-              p.dv + key0 * V, HK * V);
+              p.dv + (doc.k_begin + j0) * p.dv_stride + hk * V, p.dv_stride);
     Transpose(rows, cols, ds.data(), kKeyTile, transposed.data(), kQueryTile);
-    MatMulAdd(cols, D, rows, transposed.data(), kQueryTile, p.q + row0 * D, H * D, p.dk + key0 * D,
+    MatMulAdd(cols, D, rows, transposed.data(), kQueryTile, q, p.shape.q_stride, p.dk + key0 * D,
               HK * D);
-    MatMulAdd(rows, D, cols, ds.data(), kKeyTile, p.k + key0 * D, HK * D, p.dq + row0 * D, H * D);
+    MatMulAdd(rows, D, cols, ds.data(), kKeyTile,
+              p.k + (doc.k_begin + j0) * p.shape.k_stride + hk * D, p.shape.k_stride,
+              p.dq + row0 * D, H * D);
   }
 
   const AttentionBwdParams<T>& p;

@@ -81,7 +81,7 @@ void AttentionBwd(CudaTag, const AttentionBwdParams<Io>& params) {
   const AttentionConfig config = Choose(p.shape, kDTypeOf<Io>);
   if constexpr (std::is_same_v<Io, Bf16>) {
     if (config.backward == AttentionEngine::kCudnn &&
-        CudnnAttentionBackwardSupports(p.shape, config.group)) {
+        CudnnAttentionBackwardSupports(p, config.group)) {
       return CudnnAttentionBackward(p, config.group);
     }
   }

@@ -57,8 +57,9 @@ __global__ void __launch_bounds__(kThreads)
     const int count = min(X::kStreamed, doc.num_q - i0);
     const int64_t row = static_cast<int64_t>(doc.q_begin + i0) * H + h;
     Bf16* const to = stage(tile);
-    CopyTile<X::kStreamed, kDim, kThreads>(p.q + row * D, static_cast<int64_t>(H) * D, count, D,
-                                           vectors, to);
+    CopyTile<X::kStreamed, kDim, kThreads>(
+        p.q + static_cast<int64_t>(doc.q_begin + i0) * s.q_stride + h * D, s.q_stride, count, D,
+        vectors, to);
     CopyTile<X::kStreamed, kDim, kThreads>(p.d_o + row * DV, static_cast<int64_t>(H) * DV, count,
                                            DV, vectors, to + X::kStreamedElements);
     const int i = static_cast<int>(threadIdx.x);
@@ -70,10 +71,12 @@ __global__ void __launch_bounds__(kThreads)
     }
   };
   const int64_t key_row = static_cast<int64_t>(doc.k_begin + begin) * HK + hk;
-  CopyTile<X::kHeld, kDim, kThreads>(p.k + key_row * D, static_cast<int64_t>(HK) * D, rows, D,
-                                     vectors, sK);
-  CopyTile<X::kHeld, kDim, kThreads>(p.v + key_row * DV, static_cast<int64_t>(HK) * DV, rows, DV,
-                                     vectors, sV);
+  CopyTile<X::kHeld, kDim, kThreads>(
+      p.k + static_cast<int64_t>(doc.k_begin + begin) * s.k_stride + hk * D, s.k_stride, rows, D,
+      vectors, sK);
+  CopyTile<X::kHeld, kDim, kThreads>(
+      p.v + static_cast<int64_t>(doc.k_begin + begin) * s.v_stride + hk * DV, s.v_stride, rows, DV,
+      vectors, sV);
   if (num_tiles > 0) copy(0);
   CommitCopies();
 
@@ -134,8 +137,10 @@ __global__ void __launch_bounds__(kThreads)
   const float one[2] = {1, 1};
   const float scales[2] = {static_cast<float>(s.scale), static_cast<float>(s.scale)};
   const int64_t row = key_row + static_cast<int64_t>(warp_row) * HK;
-  Bf16 *const dv_out = p.dv + row * DV, *const dk_out = p.dk + row * D;
-  if (with_dv) StoreRows(dv, one, dv_out, static_cast<int64_t>(HK) * DV, rows - warp_row, DV);
+  Bf16* const dk_out = p.dk + row * D;
+  Bf16* const dv_out =
+      p.dv + static_cast<int64_t>(doc.k_begin + begin + warp_row) * p.dv_stride + hk * DV;
+  if (with_dv) StoreRows(dv, one, dv_out, p.dv_stride, rows - warp_row, DV);
   if (with_dk) {
     if constexpr (X::kSplit) {
       StoreRows(dv, scales, dk_out, static_cast<int64_t>(HK) * D, rows - warp_row, D);
@@ -174,13 +179,16 @@ __global__ void __launch_bounds__(kThreads)
     const int j0 = first + tile * X::kStreamed, count = min(X::kStreamed, doc.num_k - j0);
     const int64_t row = static_cast<int64_t>(doc.k_begin + j0) * HK + hk;
     Bf16* const to = stage(tile);
-    CopyTile<X::kStreamed, kDim, kThreads>(p.k + row * D, static_cast<int64_t>(HK) * D, count, D,
-                                           vectors, to);
-    CopyTile<X::kStreamed, kDim, kThreads>(p.v + row * DV, static_cast<int64_t>(HK) * DV, count, DV,
-                                           vectors, to + X::kStreamedElements);
+    CopyTile<X::kStreamed, kDim, kThreads>(
+        p.k + static_cast<int64_t>(doc.k_begin + j0) * s.k_stride + hk * D, s.k_stride, count, D,
+        vectors, to);
+    CopyTile<X::kStreamed, kDim, kThreads>(
+        p.v + static_cast<int64_t>(doc.k_begin + j0) * s.v_stride + hk * DV, s.v_stride, count, DV,
+        vectors, to + X::kStreamedElements);
   };
-  CopyTile<X::kHeld, kDim, kThreads>(p.q + row0 * D, static_cast<int64_t>(H) * D, rows, D, vectors,
-                                     sQ);
+  CopyTile<X::kHeld, kDim, kThreads>(
+      p.q + static_cast<int64_t>(doc.q_begin + begin) * s.q_stride + h * D, s.q_stride, rows, D,
+      vectors, sQ);
   CopyTile<X::kHeld, kDim, kThreads>(p.d_o + row0 * DV, static_cast<int64_t>(H) * DV, rows, DV,
                                      vectors, sDo);
   copy(0);

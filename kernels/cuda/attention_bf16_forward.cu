@@ -46,13 +46,16 @@ __global__ void __launch_bounds__(kThreads)
     const int j0 = first + tile * X::kKeys, count = min(X::kKeys, doc.num_k - j0);
     const int64_t row = static_cast<int64_t>(doc.k_begin + j0) * HK + hk;
     Bf16* const to = stage(tile);
-    CopyTile<X::kKeys, kDim, kThreads>(p.k + row * D, static_cast<int64_t>(HK) * D, count, D,
-                                       vectors, to);
-    CopyTile<X::kKeys, kDim, kThreads>(p.v + row * DV, static_cast<int64_t>(HK) * DV, count, DV,
-                                       vectors, to + X::kKeyElements);
+    CopyTile<X::kKeys, kDim, kThreads>(
+        p.k + static_cast<int64_t>(doc.k_begin + j0) * s.k_stride + hk * D, s.k_stride, count, D,
+        vectors, to);
+    CopyTile<X::kKeys, kDim, kThreads>(
+        p.v + static_cast<int64_t>(doc.k_begin + j0) * s.v_stride + hk * DV, s.v_stride, count, DV,
+        vectors, to + X::kKeyElements);
   };
-  CopyTile<X::kQueries, kDim, kThreads>(p.q + row0 * D, static_cast<int64_t>(H) * D, rows, D,
-                                        vectors, sQ);
+  CopyTile<X::kQueries, kDim, kThreads>(
+      p.q + static_cast<int64_t>(doc.q_begin + begin) * s.q_stride + h * D, s.q_stride, rows, D,
+      vectors, sQ);
   copy(0);
   CommitCopies();
 

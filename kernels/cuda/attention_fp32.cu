@@ -113,8 +113,9 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t row0 = static_cast<int64_t>(doc.q_begin + begin) * H + h;
   float *const sQ = shared, *const sK = sQ + kElements<kDim>, *const sV = sK + kElements<kDim>;
   float* const weights = sV + kElements<kDim>;
-  CopyTile<kTile, kDim, kThreads>(p.q + row0 * D, static_cast<int64_t>(H) * D, rows, D, vectors,
-                                  sQ);
+  CopyTile<kTile, kDim, kThreads>(
+      p.q + static_cast<int64_t>(doc.q_begin + begin) * s.q_stride + h * D, s.q_stride, rows, D,
+      vectors, sQ);
   const float scale = static_cast<float>(s.scale) * kLog2E;
   const int position = begin + ThreadY() + doc.offset;
   float row_max[2] = {-INFINITY, -INFINITY}, row_sum[2] = {0, 0};
@@ -124,10 +125,12 @@ __global__ void __launch_bounds__(kThreads)
   for (int j0 = keys.begin / kTile * kTile; j0 < keys.end; j0 += kTile) {
     const int count = min(kTile, doc.num_k - j0);
     const int64_t row = static_cast<int64_t>(doc.k_begin + j0) * HK + hk;
-    CopyTile<kTile, kDim, kThreads>(p.k + row * D, static_cast<int64_t>(HK) * D, count, D, vectors,
-                                    sK);
-    CopyTile<kTile, kDim, kThreads>(p.v + row * DV, static_cast<int64_t>(HK) * DV, count, DV,
-                                    vectors, sV);
+    CopyTile<kTile, kDim, kThreads>(
+        p.k + static_cast<int64_t>(doc.k_begin + j0) * s.k_stride + hk * D, s.k_stride, count, D,
+        vectors, sK);
+    CopyTile<kTile, kDim, kThreads>(
+        p.v + static_cast<int64_t>(doc.k_begin + j0) * s.v_stride + hk * DV, s.v_stride, count, DV,
+        vectors, sV);
     CommitCopies();
     WaitCopies<0>();
     __syncthreads();
@@ -190,10 +193,12 @@ __global__ void __launch_bounds__(kThreads)
                *const sDo = sQ + kElements<kDim>;
   float *const prob = sDo + kElements<kDim>, *const ds = prob + kTile * kWeightStride;
   const int64_t key_row = static_cast<int64_t>(doc.k_begin + begin) * HK + hk;
-  CopyTile<kTile, kDim, kThreads>(p.k + key_row * D, static_cast<int64_t>(HK) * D, rows, D, vectors,
-                                  sK);
-  CopyTile<kTile, kDim, kThreads>(p.v + key_row * DV, static_cast<int64_t>(HK) * DV, rows, DV,
-                                  vectors, sV);
+  CopyTile<kTile, kDim, kThreads>(
+      p.k + static_cast<int64_t>(doc.k_begin + begin) * s.k_stride + hk * D, s.k_stride, rows, D,
+      vectors, sK);
+  CopyTile<kTile, kDim, kThreads>(
+      p.v + static_cast<int64_t>(doc.k_begin + begin) * s.v_stride + hk * DV, s.v_stride, rows, DV,
+      vectors, sV);
   const float scale = static_cast<float>(s.scale);
   float dk[2][kDim / 16], dv[2][kDim / 16];
   ClearRows(dk);
@@ -203,8 +208,9 @@ __global__ void __launch_bounds__(kThreads)
     for (int i0 = queries.begin / kTile * kTile; i0 < queries.end; i0 += kTile) {
       const int count = min(kTile, doc.num_q - i0);
       const int64_t row = static_cast<int64_t>(doc.q_begin + i0) * H + hk * group + g;
-      CopyTile<kTile, kDim, kThreads>(p.q + row * D, static_cast<int64_t>(H) * D, count, D, vectors,
-                                      sQ);
+      CopyTile<kTile, kDim, kThreads>(
+          p.q + static_cast<int64_t>(doc.q_begin + i0) * s.q_stride + (hk * group + g) * D,
+          s.q_stride, count, D, vectors, sQ);
       CopyTile<kTile, kDim, kThreads>(p.d_o + row * DV, static_cast<int64_t>(H) * DV, count, DV,
                                       vectors, sDo);
       CommitCopies();
@@ -240,7 +246,8 @@ __global__ void __launch_bounds__(kThreads)
   }
   WaitCopies<0>();  // of keys that no query sees
   const float one[2] = {1, 1}, scales[2] = {scale, scale};
-  StoreColumns(dv, one, p.dv + key_row * DV, static_cast<int64_t>(HK) * DV, rows, DV);
+  StoreColumns(dv, one, p.dv + static_cast<int64_t>(doc.k_begin + begin) * p.dv_stride + hk * DV,
+               p.dv_stride, rows, DV);
   StoreColumns(dk, scales, p.dk + key_row * D, static_cast<int64_t>(HK) * D, rows, D);
 }
 
@@ -263,8 +270,9 @@ __global__ void __launch_bounds__(kThreads)
   float *const sK = shared, *const sV = sK + kElements<kDim>, *const sQ = sV + kElements<kDim>,
                *const sDo = sQ + kElements<kDim>;
   float* const ds = sDo + kElements<kDim>;
-  CopyTile<kTile, kDim, kThreads>(p.q + row0 * D, static_cast<int64_t>(H) * D, rows, D, vectors,
-                                  sQ);
+  CopyTile<kTile, kDim, kThreads>(
+      p.q + static_cast<int64_t>(doc.q_begin + begin) * s.q_stride + h * D, s.q_stride, rows, D,
+      vectors, sQ);
   CopyTile<kTile, kDim, kThreads>(p.d_o + row0 * DV, static_cast<int64_t>(H) * DV, rows, DV,
                                   vectors, sDo);
   const float scale = static_cast<float>(s.scale);
@@ -283,10 +291,12 @@ __global__ void __launch_bounds__(kThreads)
   for (int j0 = keys.begin / kTile * kTile; j0 < keys.end; j0 += kTile) {
     const int count = min(kTile, doc.num_k - j0);
     const int64_t row = static_cast<int64_t>(doc.k_begin + j0) * HK + hk;
-    CopyTile<kTile, kDim, kThreads>(p.k + row * D, static_cast<int64_t>(HK) * D, count, D, vectors,
-                                    sK);
-    CopyTile<kTile, kDim, kThreads>(p.v + row * DV, static_cast<int64_t>(HK) * DV, count, DV,
-                                    vectors, sV);
+    CopyTile<kTile, kDim, kThreads>(
+        p.k + static_cast<int64_t>(doc.k_begin + j0) * s.k_stride + hk * D, s.k_stride, count, D,
+        vectors, sK);
+    CopyTile<kTile, kDim, kThreads>(
+        p.v + static_cast<int64_t>(doc.k_begin + j0) * s.v_stride + hk * DV, s.v_stride, count, DV,
+        vectors, sV);
     CommitCopies();
     WaitCopies<0>();
     __syncthreads();

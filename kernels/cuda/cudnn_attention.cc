@@ -37,19 +37,20 @@ enum Uid : int64_t { kQ = 1, kK, kV, kO, kStats, kDo, kDq, kDk, kDv };
 struct Key {
   int64_t docs, length, heads, kv_heads, key_dim, value_dim, window;
   int64_t heads_of_token;  // of which `heads` take part; kv_heads likewise
+  int64_t q_stride, k_stride, v_stride, dv_stride;
   float scale;
+
+  auto Tie() const {
+    return std::tie(docs, length, heads, kv_heads, key_dim, value_dim, window, heads_of_token,
+                    q_stride, k_stride, v_stride, dv_stride, scale);
+  }
   bool operator<(const Key& other) const { return Tie() < other.Tie(); }
 
   int64_t HeadsOfToken(int64_t part) const { return part * heads_of_token / heads; }
-
- private:
-  std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, float> Tie()
-      const {
-    return {docs, length, heads, kv_heads, key_dim, value_dim, window, heads_of_token, scale};
-  }
 };
 
-Key KeyOf(const AttentionShape& s) {
+// dv_stride: of the backward.
+Key KeyOf(const AttentionShape& s, int64_t dv_stride = 0) {
   const int64_t length = EqualLength(s);
   return {.docs = s.num_docs,
           .length = length,
@@ -59,6 +60,10 @@ Key KeyOf(const AttentionShape& s) {
           .value_dim = s.value_dim,
           .window = s.window >= length ? 0 : s.window,
           .heads_of_token = s.num_heads,
+          .q_stride = s.q_stride,
+          .k_stride = s.k_stride,
+          .v_stride = s.v_stride,
+          .dv_stride = dv_stride,
           .scale = static_cast<float>(s.scale)};
 }
 
@@ -75,9 +80,11 @@ std::unique_ptr<Plan> NewPlan() {
   return plan;
 }
 
-// Packed tokens [N S, all heads, dim], of which `heads` are seen as [N, heads, S, dim].
-fe::graph::Tensor_attributes Packed(const Key& key, Uid uid, int64_t heads, int64_t dim) {
-  const int64_t token = key.HeadsOfToken(heads) * dim;
+// Packed tokens [N S, all heads, dim], of which `heads` are seen as [N, heads, S, dim]; tokens lie
+// `token` elements apart, or one after another.
+fe::graph::Tensor_attributes Packed(const Key& key, Uid uid, int64_t heads, int64_t dim,
+                                    int64_t token = 0) {
+  if (token == 0) token = key.HeadsOfToken(heads) * dim;
   return fe::graph::Tensor_attributes()
       .set_uid(uid)
       .set_dim({key.docs, heads, key.length, dim})
@@ -119,9 +126,9 @@ fe::error_t Build(cudnnHandle_t handle, Plan* plan) {
 std::unique_ptr<Plan> ForwardPlan(cudnnHandle_t handle, const Key& key, std::string* why) {
   auto plan = NewPlan();
   fe::graph::Graph& graph = plan->graph;
-  const TensorRef q = graph.tensor(Packed(key, kQ, key.heads, key.key_dim));
-  const TensorRef k = graph.tensor(Packed(key, kK, key.kv_heads, key.key_dim));
-  const TensorRef v = graph.tensor(Packed(key, kV, key.kv_heads, key.value_dim));
+  const TensorRef q = graph.tensor(Packed(key, kQ, key.heads, key.key_dim, key.q_stride));
+  const TensorRef k = graph.tensor(Packed(key, kK, key.kv_heads, key.key_dim, key.k_stride));
+  const TensorRef v = graph.tensor(Packed(key, kV, key.kv_heads, key.value_dim, key.v_stride));
   auto attributes = fe::graph::SDPA_attributes().set_name("attention").set_generate_stats(true);
   SetMask(key, &attributes);
   const auto [o, stats] = graph.sdpa(q, k, v, attributes);
@@ -136,9 +143,9 @@ std::unique_ptr<Plan> ForwardPlan(cudnnHandle_t handle, const Key& key, std::str
 std::unique_ptr<Plan> BackwardPlan(cudnnHandle_t handle, const Key& key, std::string* why) {
   auto plan = NewPlan();
   fe::graph::Graph& graph = plan->graph;
-  const TensorRef q = graph.tensor(Packed(key, kQ, key.heads, key.key_dim));
-  const TensorRef k = graph.tensor(Packed(key, kK, key.kv_heads, key.key_dim));
-  const TensorRef v = graph.tensor(Packed(key, kV, key.kv_heads, key.value_dim));
+  const TensorRef q = graph.tensor(Packed(key, kQ, key.heads, key.key_dim, key.q_stride));
+  const TensorRef k = graph.tensor(Packed(key, kK, key.kv_heads, key.key_dim, key.k_stride));
+  const TensorRef v = graph.tensor(Packed(key, kV, key.kv_heads, key.value_dim, key.v_stride));
   const TensorRef o = graph.tensor(Packed(key, kO, key.heads, key.value_dim));
   const TensorRef d_o = graph.tensor(Packed(key, kDo, key.heads, key.value_dim));
   const TensorRef stats = graph.tensor(Stats(key));
@@ -150,7 +157,7 @@ std::unique_ptr<Plan> BackwardPlan(cudnnHandle_t handle, const Key& key, std::st
   const auto bf16 = fe::DataType_t::BFLOAT16;
   SetOutput(dq, Packed(key, kDq, key.heads, key.key_dim).set_data_type(bf16));
   SetOutput(dk, Packed(key, kDk, key.kv_heads, key.key_dim).set_data_type(bf16));
-  SetOutput(dv, Packed(key, kDv, key.kv_heads, key.value_dim).set_data_type(bf16));
+  SetOutput(dv, Packed(key, kDv, key.kv_heads, key.value_dim, key.dv_stride).set_data_type(bf16));
   fe::error_t status = Build(handle, plan.get());
   // Beside dP, some megabytes of partial sums.
   const int64_t pair_bytes = 2 * key.docs * key.heads * key.length * key.length;
@@ -233,8 +240,9 @@ void* Pointer(const T* p, int64_t offset = 0) {
 
 // fn(key, first document, first key head) for each call of the backward.
 template <typename F>
-void ForEachCall(const AttentionShape& s, const AttentionGroup& group, const F& fn) {
-  Key key = KeyOf(s);
+void ForEachCall(const AttentionBwdParams<Bf16>& p, const AttentionGroup& group, const F& fn) {
+  const AttentionShape& s = p.shape;
+  Key key = KeyOf(s, p.dv_stride);
   for (int64_t doc = 0; doc < s.num_docs; doc += group.docs) {
     key.docs = std::min(group.docs, s.num_docs - doc);
     for (int64_t head = 0; head < s.num_kv_heads; head += group.kv_heads) {
@@ -251,9 +259,10 @@ bool CudnnAttentionForwardSupports(const AttentionShape& shape) {
   return PlanCache::Get().Find(KeyOf(shape), false) != nullptr;
 }
 
-bool CudnnAttentionBackwardSupports(const AttentionShape& shape, const AttentionGroup& group) {
+bool CudnnAttentionBackwardSupports(const AttentionBwdParams<Bf16>& p,
+                                    const AttentionGroup& group) {
   bool all = true;
-  ForEachCall(shape, group, [&](const Key& key, int64_t, int64_t) {
+  ForEachCall(p, group, [&](const Key& key, int64_t, int64_t) {
     all = all && PlanCache::Get().Find(key, true) != nullptr;
   });
   return all;
@@ -270,12 +279,15 @@ void CudnnAttentionForward(const AttentionFwdParams<Bf16>& p) {
 void CudnnAttentionBackward(const AttentionBwdParams<Bf16>& p, const AttentionGroup& group) {
   PlanCache& cache = PlanCache::Get();
   const AttentionShape& s = p.shape;
-  ForEachCall(s, group, [&](const Key& key, int64_t doc, int64_t kv_head) {
+  ForEachCall(p, group, [&](const Key& key, int64_t doc, int64_t kv_head) {
     const int64_t token = doc * key.length, head = kv_head * (s.num_heads / s.num_kv_heads);
-    const int64_t q = (token * s.num_heads + head) * s.key_dim,
+    const int64_t q = token * s.q_stride + head * s.key_dim,
+                  k = token * s.k_stride + kv_head * s.key_dim,
+                  v = token * s.v_stride + kv_head * s.value_dim,
                   o = (token * s.num_heads + head) * s.value_dim,
-                  k = (token * s.num_kv_heads + kv_head) * s.key_dim,
-                  v = (token * s.num_kv_heads + kv_head) * s.value_dim;
+                  dq = (token * s.num_heads + head) * s.key_dim,
+                  dk = (token * s.num_kv_heads + kv_head) * s.key_dim,
+                  dv = token * p.dv_stride + kv_head * s.value_dim;
     cache.Execute(*cache.Find(key, true),
                   {{kQ, Pointer(p.q, q)},
                    {kK, Pointer(p.k, k)},
@@ -283,9 +295,9 @@ void CudnnAttentionBackward(const AttentionBwdParams<Bf16>& p, const AttentionGr
                    {kO, Pointer(p.o, o)},
                    {kStats, Pointer(p.lse, token * s.num_heads + head * key.length)},
                    {kDo, Pointer(p.d_o, o)},
-                   {kDq, p.dq + q},
-                   {kDk, p.dk + k},
-                   {kDv, p.dv + v}},
+                   {kDq, p.dq + dq},
+                   {kDk, p.dk + dk},
+                   {kDv, p.dv + dv}},
                   p.stream);
   });
 }

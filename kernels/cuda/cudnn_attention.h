@@ -8,10 +8,10 @@
 
 namespace wyvern {
 
-// Whether cuDNN has a forward, and a deterministic backward, for the shape on this GPU. The first
-// call builds the plan; the reason of a refusal is printed once.
+// Whether cuDNN has a forward, and a deterministic backward, for the shape and strides on this GPU.
+// The first call builds the plan; the reason of a refusal is printed once.
 bool CudnnAttentionForwardSupports(const AttentionShape& shape);
-bool CudnnAttentionBackwardSupports(const AttentionShape& shape, const AttentionGroup& group);
+bool CudnnAttentionBackwardSupports(const AttentionBwdParams<Bf16>& p, const AttentionGroup& group);
 
 // For supported shapes. lse is [N, H, S]. The backward makes one call per group.
 void CudnnAttentionForward(const AttentionFwdParams<Bf16>& p);

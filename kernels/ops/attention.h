@@ -8,8 +8,9 @@
 //   dq_i = sum_j ds_ij k_j    dk_j = sum_i ds_ij q_i    dv_j = sum_i p_ij do_i
 //
 // N documents, Tq queries, Tk keys, H query heads, HK key heads (H a multiple of HK; query head h
-// reads key head h / (H / HK)), D key dim, DV value dim. Row-major, contiguous. Every document has
-// at least as many keys as queries; either may be none. Scores, softmax and sums in Acc.
+// reads key head h / (H / HK)), D key dim, DV value dim. Row-major, contiguous but for q, k, v and
+// dv, which may be columns of wider tensors. Every document has at least as many keys as queries;
+// either may be none. Scores, softmax and sums in Acc.
 // Every sum has a fixed order: results repeat bit for bit, whatever the number of threads.
 #ifndef WYVERN_KERNELS_OPS_ATTENTION_H_
 #define WYVERN_KERNELS_OPS_ATTENTION_H_
@@ -22,12 +23,15 @@ namespace wyvern {
 
 // The largest D and DV that the CUDA kernels serve; the CPU has no limit.
 inline constexpr int64_t kMaxAttentionHeadDim = 256;
+// Where q, k, v or dv are columns of a wider tensor, their rows begin at multiples of this.
+inline constexpr int64_t kAttentionRowBytes = 16;
 
 struct AttentionShape {
   int64_t num_docs = 0, num_queries = 0, num_keys = 0;
   int64_t num_heads = 0, num_kv_heads = 0, key_dim = 0, value_dim = 0;
   int64_t window = 0;  // 0: no limit
   double scale = 0;
+  int64_t q_stride = 0, k_stride = 0, v_stride = 0;  // elements from one token to the next
   // [N + 1] token offsets at which the documents start, on the host and (CUDA only) on the device.
   const int32_t *cu_seqlens_q = nullptr, *cu_seqlens_k = nullptr;
   const int32_t *device_cu_seqlens_q = nullptr, *device_cu_seqlens_k = nullptr;
@@ -51,6 +55,7 @@ template <typename Io>
 struct AttentionBwdParams {
   using Acc = AccOf<Io>;
   AttentionShape shape;
+  int64_t dv_stride = 0;     // elements from one key to the next
   const Io* q = nullptr;     // [Tq, H, D]
   const Io* k = nullptr;     // [Tk, HK, D]
   const Io* v = nullptr;     // [Tk, HK, DV]

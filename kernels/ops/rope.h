@@ -5,9 +5,9 @@
 //   y[i + R/2] = x[i + R/2] cos(a) + x[i] sin(a)
 //   y[j]       = x[j]                                     R <= j < D
 //
-// T tokens, H heads, D head dim, R rotary dim (even). Angles are formed and reduced modulo 2 pi in
-// fp64, so that positions of a million lose nothing; sines and cosines are kept in Acc. The
-// backward is the rotation by -a.
+// T tokens, H heads, D head dim, R rotary dim (even). y may be x. Angles are formed and reduced
+// modulo 2 pi in fp64, so that positions of a million lose nothing; sines and cosines are kept in
+// Acc. The backward is the rotation by -a.
 #ifndef WYVERN_KERNELS_OPS_ROPE_H_
 #define WYVERN_KERNELS_OPS_ROPE_H_
 
