@@ -94,7 +94,8 @@ struct GradRequest {
 // before it. Nothing changes but time and memory.
 enum class RecomputePolicy {
   kNone,
-  kElementwise,  // outputs of norms, gates and convolutions, by one pass over memory each
+  kFused,        // outputs of norms and gates: the backward that reads their inputs writes them
+  kElementwise,  // also of convolutions, by one pass over memory each
   kProjections,  // also outputs of the mixers' input products
 };
 

@@ -16,12 +16,13 @@ constexpr int64_t kLogitRows = 2048;
 struct MixerCost {
   double weights = 0;  // in products, per token
   double core = 0;     // FLOPs of one token's forward
-  // Activation elements kept per token: whatever is recomputed, unless outputs of passes over
-  // memory are, unless those of the input projections are.
-  double saved = 0, elementwise = 0, projections = 0;
+  // Activation elements kept per token: always, and where the policy of that name does not compute
+  // them again.
+  double saved = 0, fused = 0, elementwise = 0, projections = 0;
 
   double Kept(RecomputePolicy policy) const {
-    return saved + (policy < RecomputePolicy::kElementwise ? elementwise : 0) +
+    return saved + (policy < RecomputePolicy::kFused ? fused : 0) +
+           (policy < RecomputePolicy::kElementwise ? elementwise : 0) +
            (policy < RecomputePolicy::kProjections ? projections : 0);
   }
 };
@@ -50,7 +51,8 @@ MixerCost CostOf(const DeltaMixerConfig& c, int64_t hidden) {
   // q, k, v before and after the convolution; the output before and after its norm; per chunk a
   // state and a triangular inverse.
   cost.projections += 2 * H * K + HV * V;
-  cost.elementwise += 2 * H * K + HV * V + HV * V;
+  cost.elementwise += 2 * H * K + HV * V;
+  cost.fused += HV * V;
   cost.saved += HV * V + HV * (K * V / C + C);
   return cost;
 }
@@ -100,7 +102,7 @@ MemoryEstimate EstimateMemory(const RunConfig& config) {
     const MixerCost mixer = CostOf(model.MixerOfLayer(i), model.hidden_size, config.data.seq_len);
     const RecomputePolicy policy = config.train.recompute;
     const double block = 2 * D + 2 * I + mixer.Kept(policy) +
-                         (policy < RecomputePolicy::kElementwise ? 2 * D + I : 0);
+                         (policy < RecomputePolicy::kFused ? 2 * D + I : 0);
     const bool recomputed = i < config.train.recompute_blocks;
     kept += recomputed ? 2 * D : block;
     if (recomputed) {

@@ -91,7 +91,7 @@ void ValidateTrain(const RunConfig& config, Faults* f) {
             c.batch_tokens);
   f->Unless(c.grad_clip >= 0, "train.grad_clip", "expected at least 0 (0: no clipping), got ",
             c.grad_clip);
-  f->Unless(c.recompute == RecomputePolicy::kNone || c.recompute_blocks < config.model.num_layers,
+  f->Unless(c.recompute <= RecomputePolicy::kFused || c.recompute_blocks < config.model.num_layers,
             "train.recompute", "has no effect where train.recompute_blocks is model.num_layers = ",
             config.model.num_layers, "; leave one of them out");
   f->Unless(c.recompute_blocks >= 0 && c.recompute_blocks <= config.model.num_layers,

@@ -71,7 +71,7 @@ struct TrainSection {
   int64_t batch_tokens = 0;  // of one optimizer step; a multiple of micro_batch * seq_len
   int64_t micro_batch = 1;   // sequences of one forward and backward
   double grad_clip = 1.0;    // largest global norm of the gradient; 0: no clipping
-  RecomputePolicy recompute = RecomputePolicy::kNone;
+  RecomputePolicy recompute = RecomputePolicy::kFused;
   int64_t recompute_blocks = 0;  // blocks recomputed in backward instead of kept
   NonFinitePolicy nonfinite = NonFinitePolicy::kSkip;
 

@@ -32,7 +32,7 @@ struct GatedRmsNorm {
   };
   static constexpr bool kReadsColumns[] = {false, true, false};
   static constexpr bool kRecomputed[] = {true};
-  static constexpr RecomputePolicy kRecompute = RecomputePolicy::kElementwise;
+  static constexpr RecomputePolicy kRecompute = RecomputePolicy::kFused;
   struct Saved {
     Inputs<Tensor> in;
     Params params;

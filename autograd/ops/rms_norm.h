@@ -34,7 +34,7 @@ struct RmsNorm {
     bool has_residual = false;
   };
   static constexpr bool kRecomputed[] = {true, false};
-  static constexpr RecomputePolicy kRecompute = RecomputePolicy::kElementwise;
+  static constexpr RecomputePolicy kRecompute = RecomputePolicy::kFused;
 
   static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);
   static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,

@@ -25,7 +25,7 @@ struct SwiGlu {
   struct Params {};
   static constexpr bool kReadsColumns[] = {true, true};
   static constexpr bool kRecomputed[] = {true};
-  static constexpr RecomputePolicy kRecompute = RecomputePolicy::kElementwise;
+  static constexpr RecomputePolicy kRecompute = RecomputePolicy::kFused;
   struct Saved {
     Inputs<Tensor> in;
   };

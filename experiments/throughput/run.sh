@@ -18,7 +18,7 @@ models="${MODELS:-delta_net_1.3b gated_deltanet_1.3b kda_1.3b $transformer delta
 curves="${CURVES:-delta_net_1.3b kda_1.3b $transformer}"
 shapes="${SHAPES:-8x2048 4x4096 2x8192 1x16384 1x32768}"
 recomputed="${RECOMPUTED:-delta_net_1.3b}"
-settings="${SETTINGS:-train.recompute_blocks=0 train.recompute=elementwise train.recompute=projections train.recompute_blocks=8 train.recompute_blocks=16 train.recompute_blocks=24}"
+settings="${SETTINGS:-train.recompute=none train.recompute=fused train.recompute=elementwise train.recompute=projections train.recompute_blocks=8 train.recompute_blocks=16 train.recompute_blocks=24}"
 mkdir -p "$out"
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT

@@ -347,15 +347,15 @@ struct Discarding {
 
 TEST(Tape, DiscardingSavesMemoryAndChangesNoBit) {
   for (const bool adjacent : {true, false}) {
-    Discarding kept, elementwise, projections;
+    Discarding kept, fused, projections;
     SetPoison(true);
     kept.Run(RecomputePolicy::kNone, adjacent);
-    elementwise.Run(RecomputePolicy::kElementwise, adjacent);
+    fused.Run(RecomputePolicy::kFused, adjacent);
     projections.Run(RecomputePolicy::kProjections, adjacent);
     SetPoison(false);
-    EXPECT_EQ(kept.kept_bytes - elementwise.kept_bytes, 4 * (6 * 8 + 6 * 5));
-    EXPECT_EQ(elementwise.kept_bytes - projections.kept_bytes, 4 * 6 * 10);
-    for (const Discarding* other : {&elementwise, &projections}) {
+    EXPECT_EQ(kept.kept_bytes - fused.kept_bytes, 4 * (6 * 8 + 6 * 5));
+    EXPECT_EQ(fused.kept_bytes - projections.kept_bytes, 4 * 6 * 10);
+    for (const Discarding* other : {&fused, &projections}) {
       EXPECT_TRUE(BitwiseEqual(kept.x.grad(), other->x.grad()));
       EXPECT_TRUE(BitwiseEqual(kept.gain_grad, other->gain_grad));
       EXPECT_TRUE(BitwiseEqual(kept.first_grad, other->first_grad));

@@ -122,6 +122,7 @@ TEST_P(TinyModelTest, RecomputationChangesNoBit) {
   for (const auto& [blocks, policy] :
        {std::pair(int64_t{1}, RecomputePolicy::kNone),
         std::pair(model->config().num_layers, RecomputePolicy::kNone),
+        std::pair(int64_t{0}, RecomputePolicy::kFused),
         std::pair(int64_t{0}, RecomputePolicy::kElementwise),
         std::pair(int64_t{0}, RecomputePolicy::kProjections),
         std::pair(int64_t{1}, RecomputePolicy::kProjections)}) {
@@ -150,11 +151,12 @@ TEST(Model, RecomputationKeepsLessForBackward) {
   const int64_t T = static_cast<int64_t>(batch.ids.size()), D = m.hidden_size;
   const int64_t qk = 2 * mixer.num_heads * mixer.key_dim;
   const int64_t v = mixer.num_heads * mixer.value_dim;
-  // Two norms, convolutions and gated norm, SwiGLU; then the projections to q, k, v and beta.
-  const int64_t elementwise = 2 * D + qk + 2 * v + m.IntermediateSize();
+  // Two norms, gated norm, SwiGLU; convolutions; the projections to q, k, v and beta.
+  const int64_t fused = 2 * D + v + m.IntermediateSize(), elementwise = fused + qk + v;
   const int64_t projections = qk + v + mixer.num_heads;
   const int64_t all = kept(RecomputePolicy::kNone);
   const int64_t scale = T * m.num_layers * static_cast<int64_t>(sizeof(float));
+  EXPECT_EQ(all - kept(RecomputePolicy::kFused), scale * fused);
   EXPECT_EQ(all - kept(RecomputePolicy::kElementwise), scale * elementwise);
   EXPECT_EQ(all - kept(RecomputePolicy::kProjections), scale * (elementwise + projections));
 }

@@ -56,7 +56,7 @@ TEST_F(TrainTest, AccumulationRecomputationAndMaskingRun) {
 }
 
 TEST_F(TrainTest, RecomputationChangesNoLoss) {
-  for (const char* policy : {"none", "elementwise", "projections"}) {
+  for (const char* policy : {"none", "fused", "elementwise", "projections"}) {
     const ProcessResult result =
         Train({"train.steps=3", "train.micro_batch=8", "schedule.warmup_steps=1",
                absl::StrCat("train.recompute=", policy), "run.dir=" + Path(policy)});

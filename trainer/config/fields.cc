@@ -124,7 +124,7 @@ void VisitTrain(ConfigVisitor& v, TrainSection* c) {
   v.Value("batch_tokens", &c->batch_tokens);
   v.Value("micro_batch", &c->micro_batch);
   v.Value("grad_clip", &c->grad_clip);
-  v.Enumerated("recompute", {"none", "elementwise", "projections"}, &c->recompute);
+  v.Enumerated("recompute", {"none", "fused", "elementwise", "projections"}, &c->recompute);
   v.Value("recompute_blocks", &c->recompute_blocks);
   v.Enumerated("nonfinite", {"skip", "stop"}, &c->nonfinite);
 }
