@@ -44,7 +44,6 @@ __global__ void __launch_bounds__(kThreads)
   };
   const auto copy = [&](int tile) {
     const int j0 = first + tile * X::kKeys, count = min(X::kKeys, doc.num_k - j0);
-    const int64_t row = static_cast<int64_t>(doc.k_begin + j0) * HK + hk;
     Bf16* const to = stage(tile);
     CopyTile<X::kKeys, kDim, kThreads>(
         p.k + static_cast<int64_t>(doc.k_begin + j0) * s.k_stride + hk * D, s.k_stride, count, D,

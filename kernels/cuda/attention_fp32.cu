@@ -124,7 +124,6 @@ __global__ void __launch_bounds__(kThreads)
   const Range keys = KeysOf(s, begin + doc.offset, begin + doc.offset + rows - 1);
   for (int j0 = keys.begin / kTile * kTile; j0 < keys.end; j0 += kTile) {
     const int count = min(kTile, doc.num_k - j0);
-    const int64_t row = static_cast<int64_t>(doc.k_begin + j0) * HK + hk;
     CopyTile<kTile, kDim, kThreads>(
         p.k + static_cast<int64_t>(doc.k_begin + j0) * s.k_stride + hk * D, s.k_stride, count, D,
         vectors, sK);
@@ -290,7 +289,6 @@ __global__ void __launch_bounds__(kThreads)
   const Range keys = KeysOf(s, begin + doc.offset, begin + doc.offset + rows - 1);
   for (int j0 = keys.begin / kTile * kTile; j0 < keys.end; j0 += kTile) {
     const int count = min(kTile, doc.num_k - j0);
-    const int64_t row = static_cast<int64_t>(doc.k_begin + j0) * HK + hk;
     CopyTile<kTile, kDim, kThreads>(
         p.k + static_cast<int64_t>(doc.k_begin + j0) * s.k_stride + hk * D, s.k_stride, count, D,
         vectors, sK);
