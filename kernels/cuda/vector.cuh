@@ -27,33 +27,14 @@ __device__ __forceinline__ void LoadFloats(const T* p, float (&x)[N]) {
     Unpack<T>(packed, reinterpret_cast<float(&)[M]>(x[begin]));
   }
 }
-// One store to global memory, which the compiler takes apart if left to itself where its words are
-// ready at different times.
-__device__ __forceinline__ void StoreWords(void* to, uint32_t a, uint32_t b, uint32_t c,
-                                           uint32_t d) {
-  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};\n" ::"l"(to), "r"(a), "r"(b), "r"(c),
-               "r"(d)
-               : "memory");
-}
-__device__ __forceinline__ void StoreWords(void* to, uint32_t a, uint32_t b) {
-  asm volatile("st.global.v2.b32 [%0], {%1, %2};\n" ::"l"(to), "r"(a), "r"(b) : "memory");
-}
-
-// The same the other way; bf16 to global memory only.
 template <int N, typename T>
 __device__ __forceinline__ void StoreFloats(T* p, const float (&x)[N]) {
   constexpr int M = N < kVecSize<T> ? N : kVecSize<T>;
   static_assert(N % M == 0, "whole accesses");
 #pragma unroll
   for (int begin = 0; begin < N; begin += M) {
-    const Packed<T, M> packed = Pack<T>(reinterpret_cast<const float(&)[M]>(x[begin]));
-    if constexpr (sizeof(T) == 2 && M == 8) {
-      StoreWords(p + begin, packed.v[0], packed.v[1], packed.v[2], packed.v[3]);
-    } else if constexpr (sizeof(T) == 2 && M == 4) {
-      StoreWords(p + begin, packed.v[0], packed.v[1]);
-    } else {
-      *reinterpret_cast<Packed<T, M>*>(p + begin) = packed;
-    }
+    *reinterpret_cast<Packed<T, M>*>(p + begin) =
+        Pack<T>(reinterpret_cast<const float(&)[M]>(x[begin]));
   }
 }
 
