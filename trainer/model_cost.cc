@@ -90,7 +90,7 @@ double ForwardFlopsPerToken(const ModelConfig& config, int64_t seq_len) {
   return flops;
 }
 
-MemoryEstimate EstimateMemory(const RunConfig& config) {
+MemoryEstimate EstimateMemory(const RunConfig& config, int64_t shards) {
   const ModelConfig& model = config.model;
   const bool bf16 = config.run.precision == PrecisionChoice::kBf16;
   const int64_t parameters = CountParameters(model);
@@ -115,9 +115,12 @@ MemoryEstimate EstimateMemory(const RunConfig& config) {
                             kLogitRows, config.train.micro_batch * config.data.seq_len)) *
                         static_cast<double>(model.vocab_size) * 4;
   MemoryEstimate m;
-  m.parameter_bytes = parameters * (bf16 ? 6 : 4);
-  m.gradient_bytes = parameters * 4;
-  m.optimizer_bytes = parameters * 8;
+  const int64_t level = shards > 1 ? config.parallel.zero : 0;
+  const auto share = [&](int64_t from) { return level >= from ? parameters / shards : parameters; };
+  // Masters in fp32 beside bf16 values; fp32 values are their own masters.
+  m.parameter_bytes = bf16 ? share(3) * 2 + share(1) * 4 : share(3) * 4;
+  m.gradient_bytes = share(2) * 4;
+  m.optimizer_bytes = share(1) * 8;
   m.activation_bytes = static_cast<int64_t>(kept * tokens * (bf16 ? 2 : 4) + logits);
   return m;
 }
@@ -127,8 +130,8 @@ std::string BytesText(double num_bytes) {
   return absl::StrFormat("%.1f MB", num_bytes / 1e6);
 }
 
-std::string DescribeCost(const RunConfig& config, const std::string& prefix) {
-  const MemoryEstimate m = EstimateMemory(config);
+std::string DescribeCost(const RunConfig& config, const std::string& prefix, int64_t shards) {
+  const MemoryEstimate m = EstimateMemory(config, shards);
   const double forward = ForwardFlopsPerToken(config.model, config.data.seq_len);
   const int64_t steps = config.TotalSteps();
   const double tokens = static_cast<double>(steps) * static_cast<double>(config.train.batch_tokens);
@@ -138,10 +141,10 @@ std::string DescribeCost(const RunConfig& config, const std::string& prefix) {
   return absl::StrFormat(
       "%sparameters        %d (%d without embedding and head)\n"
       "%strain FLOPs       %.4g per token, %.3g in all (%d steps of %d tokens)\n"
-      "%smemory, about     %s: weights %s, gradients %s, optimizer %s, activations %s\n",
+      "%smemory, about     %s%s: weights %s, gradients %s, optimizer %s, activations %s\n",
       prefix, parameters, parameters - tables, prefix, 3 * forward, 3 * forward * tokens, steps,
       config.train.batch_tokens, prefix, BytesText(static_cast<double>(m.Total())),
-      BytesText(static_cast<double>(m.parameter_bytes)),
+      shards > 1 ? " a rank" : "", BytesText(static_cast<double>(m.parameter_bytes)),
       BytesText(static_cast<double>(m.gradient_bytes)),
       BytesText(static_cast<double>(m.optimizer_bytes)),
       BytesText(static_cast<double>(m.activation_bytes)));

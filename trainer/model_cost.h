@@ -23,11 +23,12 @@ struct MemoryEstimate {
     return parameter_bytes + gradient_bytes + optimizer_bytes + activation_bytes;
   }
 };
-// Of a training run on its device.
-MemoryEstimate EstimateMemory(const RunConfig& config);
+// Of one rank of a training run on its device, between steps but for the activations. `shards`: the
+// ranks that divide a model among themselves.
+MemoryEstimate EstimateMemory(const RunConfig& config, int64_t shards = 1);
 
 // Parameters, FLOPs per token and memory as lines of text, each beginning with `prefix`.
-std::string DescribeCost(const RunConfig& config, const std::string& prefix);
+std::string DescribeCost(const RunConfig& config, const std::string& prefix, int64_t shards = 1);
 
 // "1.5 GB", "24.0 MB"; powers of ten.
 std::string BytesText(double num_bytes);

@@ -13,6 +13,7 @@
 #include "trainer/config/load.h"
 #include "trainer/generate.h"
 #include "trainer/model_cost.h"
+#include "trainer/parallel/mesh.h"
 #include "trainer/report.h"
 #include "trainer/train_loop.h"
 
@@ -80,8 +81,15 @@ absl::Status TrainOnRanks(const std::string& path, const std::vector<std::string
   const absl::StatusOr<RunConfig> loaded = LoadRunConfig(path, sets);
   RETURN_IF_ERROR(Agree(world->host(), loaded.status()));
   const RunConfig& config = *loaded;
+  const absl::StatusOr<MeshShape> mesh = ResolveMesh(
+      {.replicate = config.parallel.replicate, .shard = config.parallel.shard}, world->size());
+  RETURN_IF_ERROR(mesh.status());
   std::printf("%s on %s\n%s", config.run.name.c_str(), DeviceText(config).c_str(),
-              DescribeCost(config, "  ").c_str());
+              DescribeCost(config, "  ", mesh->shard).c_str());
+  if (world->size() > 1) {
+    std::printf("  ranks             %d: replicate %lld x shard %lld\n", world->size(),
+                static_cast<long long>(mesh->replicate), static_cast<long long>(mesh->shard));
+  }
   if (config.run.device == DeviceChoice::kCuda && CudaAvailable() &&
       CurrentGpu().peak_bf16_flops > 0) {
     std::printf("  MFU               train FLOPs per second over %.0f TFLOP/s (%s, dense bf16)\n",
