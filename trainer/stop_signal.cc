@@ -7,7 +7,7 @@ namespace {
 
 volatile std::sig_atomic_t g_received = 0;
 
-extern "C" void HandleStop(int signal) { g_received = signal; }
+extern "C" void HandleStop(int signal) { g_received = signal == SIGINT ? SIGINT : SIGTERM; }
 
 void Install(void (*handler)(int), int flags) {
   struct sigaction action = {};
@@ -15,6 +15,7 @@ void Install(void (*handler)(int), int flags) {
   action.sa_flags = flags;
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGUSR1, &action, nullptr);
 }
 
 }  // namespace

@@ -3,8 +3,9 @@
 
 namespace wyvern {
 
-// While it lives, SIGTERM and SIGINT ask the training loop to finish its step, save and stop. A
-// second signal ends the process at once.
+// While it lives, SIGTERM, SIGINT and SIGUSR1 ask the training loop to finish its step, save and
+// stop. A second signal ends the process at once. (mpirun passes SIGUSR1 on and leaves the ranks
+// their time; SIGTERM makes it kill them.)
 class StopSignal {
  public:
   StopSignal();
@@ -12,7 +13,7 @@ class StopSignal {
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;
 
-  // The signal that came, or 0.
+  // SIGINT or SIGTERM, which also stands for SIGUSR1; 0: none came.
   static int Received();
 };
 

@@ -70,17 +70,21 @@ TEST_F(ResumeTest, AShorterRunGoesOnWhenGivenMoreSteps) {
 
 TEST_F(ResumeTest, ASignalFinishesTheStepSavesAndExitsWithZero) {
   TrainReference();
-  const Process process = Start(TrainArgs(Path("config.yaml"), {"checkpoint.every=0"}));
-  WaitUntil(process, [&] { return Read(Path("run/metrics.jsonl")).size() > 800; });
-  kill(process.pid, SIGTERM);
-  const ProcessResult stopped = Wait(process);
-  EXPECT_EQ(stopped.exit_code, 0) << stopped.err;
-  EXPECT_NE(stopped.out.find("stopped by SIGTERM after step"), std::string::npos) << stopped.out;
-  const auto so_far = Metrics(Path("run"));
-  ASSERT_LT(so_far.size(), expected_.size());
-  EXPECT_TRUE(std::filesystem::exists(Checkpoint(Path("run"), so_far.rbegin()->first)));
-  ASSERT_EQ(Train({"checkpoint.every=0"}).exit_code, 0);
-  ExpectEqualsReference(Path("run"));
+  for (const int signal : {SIGTERM, SIGUSR1}) {  // mpirun passes the second one on
+    const std::string run = Path(absl::StrCat("run", signal));
+    const std::vector<std::string> sets = {"checkpoint.every=0", "run.dir=" + run};
+    const Process process = Start(TrainArgs(Path("config.yaml"), sets));
+    WaitUntil(process, [&] { return Read(run + "/metrics.jsonl").size() > 800; });
+    kill(process.pid, signal);
+    const ProcessResult stopped = Wait(process);
+    EXPECT_EQ(stopped.exit_code, 0) << stopped.err;
+    EXPECT_NE(stopped.out.find("stopped by SIGTERM after step"), std::string::npos) << stopped.out;
+    const auto so_far = Metrics(run);
+    ASSERT_LT(so_far.size(), expected_.size());
+    EXPECT_TRUE(std::filesystem::exists(Checkpoint(run, so_far.rbegin()->first)));
+    ASSERT_EQ(Train(sets).exit_code, 0);
+    ExpectEqualsReference(run);
+  }
 }
 
 TEST_F(ResumeTest, ResumeTakesAPathAndRefusesWhatItCannotContinue) {

@@ -57,27 +57,32 @@ absl::StatusOr<std::string> SlurmScript(const SweepPlan& plan, const std::vector
   if (!slurm.account.empty()) option("--account=", slurm.account);
   if (!slurm.time.empty()) option("--time=", slurm.time);
   for (const std::string& text : slurm.options) option(text);
-  // The signal comes before the time is up: the run saves, and the task is queued again.
-  option("--signal=TERM@60");
+  // The signal comes before the time is up: the run saves, and the task is queued again. (Not
+  // SIGTERM, which also comes with scancel.)
+  option("--signal=B:USR1@120");
   option("--requeue");
   option("--open-mode=append");
   absl::StrAppend(&script, "set -u\nruns=(\n", runs, ")\nrun=\"${runs[$SLURM_ARRAY_TASK_ID]}\"\n");
   for (const std::string& line : slurm.setup) absl::StrAppend(&script, line, "\n");
-  absl::StrAppend(&script,
-                  "export OMP_NUM_THREADS=\"${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}\"\n"
-                  "rm -f \"$run/exit_code\"\n"
-                  "srun ",
-                  ShellQuote(binary),
-                  " train \"$run/config.yaml\" >>\"$run/log.txt\" 2>&1\n"
-                  "code=$?\n"
-                  "if [ $code -ne 0 ]; then\n"
-                  "  echo $code >\"$run/exit_code.new\" && mv \"$run/exit_code.new\" "
-                  "\"$run/exit_code\"\n"
-                  "elif [ ! -e \"$run/report.html\" ]; then\n"
-                  "  scontrol requeue \"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}\"  # stopped "
-                  "by the signal\n"
-                  "fi\n"
-                  "exit $code\n");
+  absl::StrAppend(&script, R"(export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"
+rm -f "$run/exit_code"
+stopping=0
+trap 'stopping=1; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
+srun --output="$run/log.txt" --open-mode=append )",
+                  ShellQuote(binary), R"( train "$run/config.yaml" &
+wait $!
+code=$?
+while kill -0 $! 2>/dev/null; do
+  wait $!
+  code=$?
+done
+if [ $stopping = 1 ]; then
+  scontrol requeue "$SLURM_JOB_ID"
+elif [ $code -ne 0 ]; then
+  echo $code >"$run/exit_code.new" && mv "$run/exit_code.new" "$run/exit_code"
+fi
+exit $code
+)");
   return script;
 }
 

@@ -358,8 +358,9 @@ absl::StatusOr<SweepFile> ReadSweepFile(const std::string& path, std::vector<std
                 file.name, "'");
   }
   if (file.dir.empty()) file.dir = "runs/" + file.name;
-  if (slurm->gpus < 0 || slurm->cpus < 1 || slurm->at_once < 0) {
-    sweep.Fault(WhereIs(root, "slurm"), "slurm: expected gpus >= 0, cpus >= 1 and at_once >= 0");
+  if (slurm->gpus < 0 || slurm->gpus > 1 || slurm->cpus < 1 || slurm->at_once < 0) {
+    sweep.Fault(WhereIs(root, "slurm"),
+                "slurm: expected gpus 0 or 1 (a run is one process), cpus >= 1 and at_once >= 0");
   }
   ReadBase(base, path, &sweep, &file.base);
   if (set != nullptr) sweep.AssignAll(*set, "set", &file.set);

@@ -54,7 +54,7 @@ struct FitSection {
 // What the sbatch script asks for.
 struct SlurmSection {
   std::string partition, account, time;  // empty: the cluster's default
-  int64_t gpus = 1, cpus = 8;            // of one run
+  int64_t gpus = 1, cpus = 8;            // of one run, which is one process
   std::string memory;
   int64_t at_once = 0;               // runs at the same time; 0: no limit
   std::vector<std::string> options;  // more of sbatch's, as in "--constraint=h100"

@@ -156,6 +156,7 @@ TEST_F(SweepPlanTest, FaultsOfOneKind) {
        "fit.family: unknown name 'layot'"},
       {"fit: {exclude: [{run: sed_1, reason: x}]}\naxes: [{list: {run.seed: [1, 2]}}]",
        "no run is named 'sed_1'; did you mean 'seed_1'?"},
+      {"slurm: {gpus: 8}\naxes: [{list: {run.seed: [1, 2]}}]", "slurm: expected gpus 0 or 1"},
       {"sets: {}\naxes: [{list: {run.seed: [1, 2]}}]", "sets: unknown key; did you mean 'set'?"},
   };
   for (const auto& [rest, expected] : kCases) ExpectParts(Faults(rest), {expected});

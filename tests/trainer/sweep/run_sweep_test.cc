@@ -107,7 +107,7 @@ TEST_F(RunSweepTest, TheSlurmScriptHoldsTheRunsThatAreLeft) {
       {"#SBATCH --array=0-1%2\n", "#SBATCH --partition=gpu\n", "#SBATCH --cpus-per-task=3\n",
        "#SBATCH --time=1:00:00\n", "#SBATCH --constraint=h100\n", "#SBATCH --chdir=/data\n",
        "#SBATCH --requeue\n", Path("sweep/seed_1") + "\n  " + Path("sweep/seed_3") + "\n)",
-       "module load x\n", "srun '/opt/my wyvern' train \"$run/config.yaml\""});
+       "module load x\n", " '/opt/my wyvern' train \"$run/config.yaml\" &"});
   EXPECT_EQ(script->find("seed_2"), std::string::npos);
   EXPECT_EQ(script->find("gpus"), std::string::npos);  // the runs are on the CPU
   WriteText("script.sh", *script);

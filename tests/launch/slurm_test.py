@@ -1,0 +1,224 @@
+#!/usr/bin/env python3
+"""scripts/launch --slurm on a real Slurm of two nodes: a training of two ranks loses a node, is queued
+again and goes on; then a sweep as an array.
+
+  tests/launch/slurm_test.py PATH_OF_WYVERN
+
+Exit code 77: skipped, with the reason.
+"""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+import slurm
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SKIPPED = 77
+STEPS = 300
+
+CONFIG = """
+run: {{name: tiny, device: cpu, dir: {folder}/{run}}}
+model:
+  vocab_size: 258
+  hidden_size: 32
+  num_layers: 2
+  intermediate_size: 48
+  mixers:
+    gdn: {{type: gated_delta_net, num_heads: 2, key_dim: 16, value_dim: 16}}
+  pattern: [gdn]
+tokenizer: {{type: byte}}
+data:
+  sources: [{{dir: {folder}/store, text: [{folder}/text], document_separator: "\\n\\n"}}]
+  seq_len: 32
+train: {{steps: {steps}, batch_tokens: 256, micro_batch: 4}}
+schedule: {{type: constant, peak: 5e-3}}
+validation: {{every: 100, batches: 2}}
+checkpoint: {{every: 10, keep: 2}}
+"""
+
+
+def check(condition, message):
+    if not condition:
+        raise AssertionError(message)
+
+
+def losses(run):
+    """Step to loss; a step twice is an error."""
+    result = {}
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        check(row["step"] not in result, f"step {row['step']} twice")
+        result[row["step"]] = row.get("loss")
+    return result
+
+
+def last_step(run):
+    saved = sorted((run / "checkpoints").glob("step_*")) if run.exists() else []
+    return int(saved[-1].name[5:]) if saved else -1
+
+
+def wait_for_step(run, step):
+    end = time.monotonic() + 60
+    while last_step(run) < step:
+        check(time.monotonic() < end, f"no checkpoint of {run}")
+        time.sleep(0.02)
+
+
+def launch(cluster, folder, wyvern, *arguments):
+    """The number of the job."""
+    result = subprocess.run([ROOT / "scripts/launch", "--slurm", *arguments], cwd=folder, text=True,
+                            env=dict(cluster.env, WYVERN=wyvern, OMP_NUM_THREADS="1"),
+                            capture_output=True)
+    check(result.returncode == 0, result.stdout + result.stderr)
+    return int(re.search(r"Submitted batch job (\d+)", result.stdout)[1])
+
+
+def node_dies(cluster, folder, wyvern):
+    run = folder / "cut"
+    (folder / "cut.yaml").write_text(CONFIG.format(folder=folder, run="cut", steps=STEPS))
+    job = launch(cluster, folder, wyvern, "--nodes", "2", "-n", "1", "--gpus", "0",
+                 "--output", "cut.txt", "cut.yaml")
+    wait_for_step(run, 20)
+    cluster.kill_node("node2")
+    state = cluster.wait_job(job, ["PENDING", "REQUEUED"], 60)
+    check(last_step(run) < STEPS, "the run ended before the node did")
+    reached = last_step(run)
+    time.sleep(1)
+    cluster.start_node("node2")
+    state = cluster.wait_job(job, ["COMPLETED", "FAILED"], 120)
+    log = (folder / "cut.txt").read_text()
+    check(state["JobState"] == "COMPLETED", f"{state}\n{log}")
+    check(int(state["Restarts"]) >= 1, str(state))
+    resumed = [int(step) for step in re.findall(r"resuming from \S*step_(\d+)", log)]
+    check(resumed and resumed[-1] >= reached - 10, f"resumed from {resumed}, reached {reached}")
+
+    # The same two ranks without Slurm and without a failure.
+    (folder / "whole.yaml").write_text(CONFIG.format(folder=folder, run="whole", steps=STEPS))
+    whole = subprocess.run([ROOT / "scripts/launch", "-n", "2", "whole.yaml"], cwd=folder, text=True,
+                           env=dict(os.environ, WYVERN=wyvern, OMP_NUM_THREADS="1"),
+                           capture_output=True)
+    check(whole.returncode == 0, whole.stdout + whole.stderr)
+    check(losses(run) == losses(folder / "whole"), "the losses differ from an uninterrupted run's")
+    check(len(losses(run)) == STEPS + 1, "steps are missing")
+    print(f"node death: {state['Restarts']} restart, resumed from step {resumed[-1]}, "
+          f"{STEPS} losses equal")
+
+
+def time_is_up(cluster, folder, wyvern):
+    """The signal that comes before the end of a job's time: saved, queued again, gone on with."""
+    run = folder / "long"
+    (folder / "long.yaml").write_text(CONFIG.format(folder=folder, run="long", steps=STEPS))
+    job = launch(cluster, folder, wyvern, "--nodes", "2", "-n", "1", "--gpus", "0",
+                 "--output", "long.txt", "long.yaml")
+    wait_for_step(run, 20)
+    cluster.run("scancel", "--batch", "--signal=USR1", str(job))
+    cluster.wait_job(job, ["PENDING", "REQUEUED"], 60)
+    state = cluster.wait_job(job, ["COMPLETED", "FAILED"], 120)
+    log = (folder / "long.txt").read_text()
+    check(state["JobState"] == "COMPLETED" and state["Restarts"] == "1", f"{state}\n{log}")
+    stopped = re.search(r"stopped by SIGTERM after step (\d+)", log)
+    check(stopped and f"step_{int(stopped[1]):08d}" in log.split("resuming from")[1], log)
+    check(len(losses(run)) == STEPS + 1, "steps are missing")
+    print(f"time limit: saved at step {stopped[1]}, queued again, {STEPS} steps done")
+
+
+def cancelled(cluster, folder):
+    """A cancelled job stays so."""
+    program = folder / "sleeps"
+    program.write_text(f"#!/bin/bash\ntouch {folder}/sleeping\nexec sleep 60\n")
+    program.chmod(0o755)
+    job = launch(cluster, folder, program, "-n", "1", "--gpus", "0", "--restarts", "3", "--output",
+                 "sleeps.txt", "fails.yaml")
+    end = time.monotonic() + 30
+    while not (folder / "sleeping").exists():
+        check(time.monotonic() < end, "the job does not start")
+        time.sleep(0.05)
+    cluster.run("scancel", str(job))
+    cluster.wait_job(job, ["CANCELLED"], 30)
+    time.sleep(3)
+    check(cluster.job_state(job)["JobState"] == "CANCELLED", str(cluster.job_state(job)))
+    print("scancel: the job stays cancelled")
+
+
+def restarts(cluster, folder, wyvern):
+    """A run that fails once is started again in its allocation."""
+    (folder / "fails.yaml").write_text("run: {name: fails}\n")
+    program = folder / "fails_once"
+    program.write_text("#!/bin/bash\necho rank $RANK of $WORLD_SIZE at $MASTER_ADDR $*\n"
+                       f"mkdir {folder}/failed.$RANK 2>/dev/null && exit 3\nexit 0\n")
+    program.chmod(0o755)
+    job = launch(cluster, folder, program, "--nodes", "2", "-n", "1", "--gpus", "0", "--restarts",
+                 "2", "--output", "fails.txt", "fails.yaml", "--set", "a=b c")
+    state = cluster.wait_job(job, ["COMPLETED", "FAILED"], 60)
+    log = (folder / "fails.txt").read_text()
+    check(state["JobState"] == "COMPLETED" and state["Restarts"] == "0", f"{state}\n{log}")
+    for text in ["rank 0 of 2 at 127.0.0.1 train fails.yaml --set a=b c", "rank 1 of 2",
+                 "exit code 3", "start 1 of 2 more"]:
+        check(text in log, f"'{text}' is not in: {log}")
+    print("restarts: a failed run was started again in its allocation")
+
+
+def array(cluster, folder, wyvern):
+    (folder / "base.yaml").write_text(CONFIG.format(folder=folder, run="x", steps=5))
+    (folder / "sweep.yaml").write_text(
+        "name: ladder\ndir: ladder\nbase: base.yaml\naxes: [{list: {run.seed: [1, 2]}}, {points: "
+        "{good: {}, bad: {schedule.peak: 1e37, train.nonfinite: stop, train.grad_clip: 0}}}]\n"
+        "slurm: {cpus: 1}\n")
+    def sweep(*arguments):
+        return subprocess.run([wyvern, "sweep", "sweep.yaml", *arguments], cwd=folder, text=True,
+                              env=cluster.env, capture_output=True)
+    result = sweep("--slurm")
+    check(result.returncode == 0, result.stderr)
+    job = int(re.search(r"Submitted batch job (\d+)", result.stdout)[1])
+    end = time.monotonic() + 60
+    while cluster.run("squeue", "-h", "-j", str(job)).stdout.strip():
+        check(time.monotonic() < end, cluster.run("squeue").stdout)
+        time.sleep(0.2)
+    status = sweep("--status").stdout
+    check("2 finished, 2 FAILED" in status, status + result.stdout)
+    check("is not finite" in status, status)
+    print("sweep: an array of 4 tasks, 2 finished, 2 failed as they should")
+
+
+def main():
+    wyvern = os.path.abspath(sys.argv[1])
+    missing = slurm.missing_programs()
+    if missing:
+        print(f"skipped: {', '.join(missing)} not installed (Debian: slurmctld, slurmd, slurm-client, "
+              "munge)")
+        return SKIPPED
+    if subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"],
+                      capture_output=True).returncode != 0:
+        print("skipped: no right to make the process namespaces in which nodes can die")
+        return SKIPPED
+    with tempfile.TemporaryDirectory(prefix="wyvern_slurm_") as name:
+        folder = pathlib.Path(name)
+        (folder / "text").write_text("".join(
+            f"document {i} of the text: {'delta rule ' * (i % 7 + 1)}\n\n" for i in range(200)))
+        (folder / "slurm").mkdir()
+        cluster = slurm.Cluster(folder / "slurm")
+        try:
+            cluster.start()
+            restarts(cluster, folder, wyvern)
+            cancelled(cluster, folder)
+            array(cluster, folder, wyvern)
+            node_dies(cluster, folder, wyvern)
+            time_is_up(cluster, folder, wyvern)
+        except Exception:
+            print(cluster.logs())
+            for output in folder.glob("*.txt"):
+                print(f"== {output.name}\n{output.read_text()[-3000:]}")
+            raise
+        finally:
+            cluster.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
