@@ -14,7 +14,16 @@ fi
 out="${OUT:-$here/results}"
 dir="runs/$(sed -n 's/^name: //p' "$sweep")"
 mkdir -p "$out"
-[ "$sweep" != "$here/ladder.yaml" ] || "$here/prepare.sh"
+tokenizer=runs/data/python/tokenizer.model
+if [ "$sweep" = "$here/ladder.yaml" ]; then
+  "$here/prepare.sh"
+  # 16 MB of the text are enough for 8,192 tokens; all of it would take longer than the ladder.
+  if [ ! -e "$tokenizer" ]; then
+    mkdir -p "$(dirname "$tokenizer")"
+    "$wyvern" data tokenizer --input runs/data/python_text --output "$tokenizer" --vocab-size 8192 \
+      --sample-bytes 16777216
+  fi
+fi
 "$wyvern" sweep "$sweep" --dry-run
 "$wyvern" sweep "$sweep" "$@"
 "$wyvern" sweep "$sweep" --status >"$out/runs.txt"

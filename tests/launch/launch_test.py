@@ -20,7 +20,7 @@ echo $((count + 1)) >FOLDER/starts
 if [ "$count" -lt "${FAILURES:-0}" ]; then exit 3; fi
 if [ -n "${SLOW:-}" ]; then
   sleep 30 >/dev/null &
-  trap 'sleep 2; echo saved; kill $!; exit 0' TERM USR1
+  trap 'sleep 2; echo saved; kill $! 2>/dev/null; exit 0' TERM USR1
   touch FOLDER/begun.${OMPI_COMM_WORLD_RANK:-0}
   wait
 fi
@@ -87,6 +87,7 @@ class LaunchTest(unittest.TestCase):
                 self.assertIsNone(process.poll())
             process.terminate()
             self.assertEqual(process.communicate(timeout=30)[0].count("saved"), int(ranks))
+            self.assertEqual(process.returncode, 0)
             for path in begun:
                 path.unlink()
             self.assertLessEqual(self.starts(), int(ranks))
@@ -123,6 +124,10 @@ class LaunchTest(unittest.TestCase):
         gpus = ["0000:18:00.0", "0000:2a:00.0", "0000:9a:00.0", "0000:ba:00.0"]
         for i, gpu in enumerate(gpus):
             (system / "proc/driver/nvidia/gpus" / gpu).mkdir(parents=True)
+            (system / "proc/driver/nvidia/gpus" / gpu / "information").write_text(
+                f"Model: \t NVIDIA H100\nDevice Minor: \t {7 - i}\n")
+            (system / "dev").mkdir(exist_ok=True)
+            (system / "dev" / f"nvidia{7 - i}").touch()
             device = system / f"sys/devices/pci{i // 2}/switch{i}/{gpu}"
             device.mkdir(parents=True)
             (device / "numa_node").write_text(f"{i // 2}\n")
@@ -147,6 +152,13 @@ class LaunchTest(unittest.TestCase):
                                CUDA_VISIBLE_DEVICES="1"), 0, "gpu 1 card =mlx5_2 ")
         self.check(self.launch(self.config, WORLD_SIZE="1", LOCAL_RANK="4"), 1,
                    "but there are 4 GPUs")
+        # A container with the last two GPUs of the machine.
+        for minor in ["7", "6"]:
+            (self.folder / "system/dev" / f"nvidia{minor}").unlink()
+        self.check(self.launch(self.config, WORLD_SIZE="1", LOCAL_RANK="1"), 0,
+                   "gpu 1 card =mlx5_0 ")
+        self.check(self.launch(self.config, WORLD_SIZE="1", LOCAL_RANK="2"), 1,
+                   "but there are 2 GPUs")
         self.check(self.launch("--no-bind", self.config, WORLD_SIZE="1", LOCAL_RANK="1"), 0,
                    "gpu - card - ")
         self.check(self.launch(self.config, WORLD_SIZE="1", LOCAL_RANK="1", NCCL_IB_HCA="mine"), 0,

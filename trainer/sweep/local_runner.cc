@@ -13,7 +13,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <map>
 #include <thread>
 
@@ -21,6 +20,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "data/file.h"
+#include "kernels/runtime/gpu.h"
 #include "kernels/runtime/status.h"
 #include "trainer/console.h"
 #include "trainer/stop_signal.h"
@@ -36,16 +36,6 @@ constexpr auto kPoll = std::chrono::milliseconds(50);
 constexpr auto kRefresh = std::chrono::seconds(1);      // of the table
 constexpr auto kPlainEvery = std::chrono::seconds(60);  // without a terminal
 
-int64_t NumGpus() {
-  std::error_code error;
-  int64_t count = 0;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/driver/nvidia/gpus", error)) {
-    (void)entry;
-    ++count;
-  }
-  return count;
-}
-
 std::string Environment(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? "" : value;
@@ -56,7 +46,7 @@ std::vector<std::string> JobEnvironment(const SweepRun& run, int64_t slot, int64
   std::map<std::string, std::string> added;
   if (jobs > 1 && run.config.run.device == DeviceChoice::kCuda) {
     const std::string gpu =
-        VisibleDeviceOfSlot(slot, Environment("CUDA_VISIBLE_DEVICES"), NumGpus());
+        VisibleDeviceOfSlot(slot, Environment("CUDA_VISIBLE_DEVICES"), GpuCount());
     if (!gpu.empty()) added["CUDA_VISIBLE_DEVICES"] = gpu;
   }
   if (jobs > 1 && Environment("OMP_NUM_THREADS").empty()) {
