@@ -13,6 +13,10 @@
 namespace wyvern {
 namespace {
 
+// Beside products that fill the GPU, an operation that is over soon costs them less than one on few
+// multiprocessors (experiments/scale_out). NCCL_MIN_CTAS in the environment goes before it.
+constexpr int kMinCtas = 32;
+
 std::string NcclError(ncclResult_t result) {
   const char* last = Nccl().GetLastError(nullptr);
   return absl::StrCat(Nccl().GetErrorString(result), last == nullptr ? "" : ": ",
@@ -239,7 +243,9 @@ absl::StatusOr<std::unique_ptr<Communicator>> MakeNcclCommunicator(
   auto handle = std::make_shared<Handle>();
   {
     const WatchedCall watched(absl::StrCat("starting NCCL for the group '", host->name(), "'"));
-    result = Nccl().CommInitRank(&handle->comm, host->size(), id, host->rank());
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.minCTAs = kMinCtas;
+    result = Nccl().CommInitRankConfig(&handle->comm, host->size(), id, host->rank(), &config);
   }
   RETURN_IF_ERROR(Agree(*host, status()));
   return std::unique_ptr<Communicator>(new NcclCommunicator(std::move(host), std::move(handle)));

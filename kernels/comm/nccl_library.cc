@@ -27,7 +27,7 @@ absl::Status Load() {
   load("ncclGetErrorString", &library.GetErrorString);
   load("ncclGetLastError", &library.GetLastError);
   load("ncclGetUniqueId", &library.GetUniqueId);
-  load("ncclCommInitRank", &library.CommInitRank);
+  load("ncclCommInitRankConfig", &library.CommInitRankConfig);
   load("ncclCommDestroy", &library.CommDestroy);
   load("ncclCommGetAsyncError", &library.CommGetAsyncError);
   load("ncclAllReduce", &library.AllReduce);
