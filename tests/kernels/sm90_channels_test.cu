@@ -337,7 +337,7 @@ TEST_P(Sm90Channels, PrepareMatchesFp64) {
   const Inputs in = MakeInputs(c);
   OnDevice gpu(c, in);
   const cudaStream_t stream = ToStream(ComputeStream());
-  PrepareChannels(gpu.args, gpu.inputs, false, stream);
+  PrepareChannels(gpu.args, gpu.inputs, stream);
   const int64_t K = in.key_dim, HV = in.value_heads;
   Values rows(in.chunks.size() * HV * kNumRowFactors * kChunk), decay(in.chunks.size() * HV * K);
   Values a_inv(in.chunks.size() * HV * kChunk * kChunk), p = a_inv;
@@ -347,7 +347,8 @@ TEST_P(Sm90Channels, PrepareMatchesFp64) {
       const Reference r = MakeReference(c, in, in.chunks[chunk], hv);
       const int64_t at = chunk * HV + hv, n = r.rows;
       for (int64_t i = 0; i < n; ++i) {
-        const double factors[] = {in.scale, 1, 1, r.beta[i], r.query_norm[i], r.key_norm[i], 0, 0};
+        const double factors[kNumRowFactors] = {in.scale,     1, 1, r.beta[i], r.query_norm[i],
+                                                r.key_norm[i]};
         for (int f = 0; f < kNumRowFactors; ++f) {
           rows[(at * kNumRowFactors + f) * kChunk + i] = factors[f];
         }
@@ -379,7 +380,7 @@ TEST_P(Sm90Channels, PrepareMatchesFp64) {
   for (const Bf16* operand : {gpu.args.q_operand, gpu.args.k_operand, gpu.args.k_bar}) {
     FillBytes(const_cast<Bf16*>(operand), Device::kCuda, 0xff, in.gate.size() * sizeof(Bf16));
   }
-  PrepareChannels(gpu.args, gpu.inputs, true, stream);
+  PrepareOperands(gpu.args, gpu.inputs, stream);
   EXPECT_EQ(gpu.q_operand.Read(), operands[0]);
   EXPECT_EQ(gpu.k_operand.Read(), operands[1]);
   EXPECT_EQ(gpu.k_bar.Read(), operands[2]);
@@ -488,7 +489,7 @@ TEST_P(Sm90Channels, GradMatchesFp64) {
   const Inputs in = MakeInputs(c);
   OnDevice gpu(c, in);
   const cudaStream_t stream = ToStream(ComputeStream());
-  PrepareChannels(gpu.args, gpu.inputs, false, stream);
+  PrepareChannels(gpu.args, gpu.inputs, stream);
   const int64_t HV = in.value_heads, K = in.key_dim;
   const OnGpu<Bf16> dq(in.q.size()), dk(in.k.size()), d_beta(in.beta.size());
   const OnGpu<Bf16> d_gate(in.gate.size());

@@ -235,6 +235,23 @@ class Fixture {
                                                            : in.lower_bound * Sigmoid(a * x);
     return std::max(g, -20.0);
   }
+  double BetaGradient(int64_t at, double d_beta) const {
+    if (c.beta_form == DeltaBeta::kGiven) return d_beta;
+    return d_beta * (c.beta_form == DeltaBeta::kSigmoid ? 1 : 2) * Sigmoid(beta[at]) *
+           Sigmoid(-beta[at]);
+  }
+  // Of the gate (and of dt_bias), and of a_log.
+  std::pair<double, double> GateGradients(int64_t at, double dg) const {
+    if (c.gate_form == DeltaGate::kLogDecay) return {dg, 0};
+    const int64_t hv = at % value_heads;
+    const double x = gate[at] + dt_bias[hv], a = std::exp(a_log[hv]);
+    if (c.gate_form == DeltaGate::kSoftplus) {
+      const double softplus = x > 40 ? x : std::log1p(std::exp(x));
+      return {-dg * a * Sigmoid(x), -dg * a * softplus};
+    }
+    const double outer = dg * in.lower_bound * Sigmoid(a * x) * Sigmoid(-a * x);
+    return {outer * a, outer * a * x};
+  }
   ChunkHead Reference(const Chunk& chunk, int hv) const {
     const int n = chunk.rows, dim = c.key_dim;
     ChunkHead r;

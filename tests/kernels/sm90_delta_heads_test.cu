@@ -47,6 +47,18 @@ TEST_P(DeltaHeads, Prepare) {
       for (int factor = 0; factor < 7; ++factor) {
         expected_rows[(i * kNumRowFactors + factor) * kChunk + row] = factors[factor];
       }
+      const int64_t at =
+          static_cast<int64_t>(chunk.first + row) * f.value_heads + i % f.value_heads;
+      const auto [gate_slope, rate_slope] = f.GateGradients(at, 1);
+      const bool decays = f.c.decay != DeltaDecay::kNone;
+      const double slopes[] = {
+          f.c.null_beta ? 0 : f.BetaGradient(at, 1 / (r.beta[row] * r.beta[row])),
+          decays ? gate_slope : 0, decays ? rate_slope : 0};
+      for (int slope = 0; slope < 3; ++slope) {
+        double& x = rows[(i * kNumRowFactors + kBetaSlope + slope) * kChunk + row];
+        EXPECT_NEAR(x, slopes[slope], 1e-5 * std::abs(slopes[slope]) + 1e-30) << slope;
+        x = 0;  // looked at
+      }
       for (int j = 0; j <= row; ++j) {
         expected_a[(i * kChunk + row) * kChunk + j] = j < row ? r.a[row * n + j] : 0;
         expected_p[(i * kChunk + row) * kChunk + j] = r.p[row * n + j];
@@ -68,9 +80,8 @@ TEST_P(DeltaHeads, Prepare) {
   }
 }
 
-// dq, dk, d_beta and dg.
 struct Gradients {
-  Vector dq, dk, d_beta, dg;
+  Vector dq, dk, d_beta, d_gate, d_a_log, d_dt_bias;
 };
 
 // What the scans give: random, of the sizes that they have.
@@ -94,20 +105,25 @@ struct Scanned {
 Gradients RunGrad(Fixture& f, const Scanned& scanned) {
   const int64_t keys = f.tokens * f.c.heads * f.c.key_dim, token_heads = f.tokens * f.value_heads;
   const Buffer dq(Device::kCuda, keys * 2), dk(Device::kCuda, keys * 2);
-  const Buffer d_beta(Device::kCuda, token_heads * 2), dg(Device::kCuda, token_heads * 4);
+  const Buffer d_beta(Device::kCuda, token_heads * 2), d_gate(Device::kCuda, token_heads * 2);
+  const Buffer d_a_log(Device::kCuda, f.value_heads * 4),
+      d_dt_bias(Device::kCuda, f.value_heads * 4);
   f.args.states = const_cast<Bf16*>(f.Upload(scanned.states));
   f.args.d_states = const_cast<Bf16*>(f.Upload(scanned.d_states));
   f.args.e = const_cast<Bf16*>(f.Upload(scanned.e));
   f.args.dv = const_cast<Bf16*>(f.Upload(scanned.dv));
+  const bool decay = f.c.decay != DeltaDecay::kNone;
   GradHeads(f.args, f.in, f.Upload(scanned.d_o), dq.as<Bf16>(), dk.as<Bf16>(), d_beta.as<Bf16>(),
-            f.c.decay == DeltaDecay::kNone ? nullptr : dg.as<float>(), f.Stream());
-  return {ToHost<Bf16>(dq), ToHost<Bf16>(dk), ToHost<Bf16>(d_beta), ToHost<float>(dg)};
+            decay ? d_gate.as<Bf16>() : nullptr, decay ? d_a_log.as<float>() : nullptr,
+            decay ? d_dt_bias.as<float>() : nullptr, f.Stream());
+  return {ToHost<Bf16>(dq),     ToHost<Bf16>(dk),       ToHost<Bf16>(d_beta),
+          ToHost<Bf16>(d_gate), ToHost<float>(d_a_log), ToHost<float>(d_dt_bias)};
 }
 
 Gradients GradReference(const Fixture& f, const Scanned& in) {
   const int dim = f.c.key_dim, width = f.c.value_dim, heads = f.c.heads;
-  Gradients r = {Vector(f.q.size()), Vector(f.k.size()), Vector(f.beta.size()),
-                 Vector(f.beta.size())};
+  Gradients r = {Vector(f.q.size()),    Vector(f.k.size()),    Vector(f.beta.size()),
+                 Vector(f.beta.size()), Vector(f.value_heads), Vector(f.value_heads)};
   for (size_t c = 0; c < f.chunks.size() * f.value_heads; ++c) {
     const int first = f.chunks[c / f.value_heads].first, n = f.chunks[c / f.value_heads].rows;
     const int hv = static_cast<int>(c % f.value_heads);
@@ -160,9 +176,11 @@ Gradients GradReference(const Fixture& f, const Scanned& in) {
       const int64_t at = static_cast<int64_t>(first + i) * f.value_heads + hv;
       const double beta = x.beta[i], floored = std::max(std::abs(beta), 1.0 * kMinBeta);
       const double d_beta = dot(value(in.dv, i), value(in.e, i), width) / (floored * floored);
-      const double top = f.c.beta_form == DeltaBeta::kTwiceSigmoid ? 2 : 1;
-      r.d_beta[at] = f.c.beta_form == DeltaBeta::kGiven ? d_beta : d_beta * beta * (1 - beta / top);
-      r.dg[at] = log_decay[i] + state_dot;
+      r.d_beta[at] = f.BetaGradient(at, d_beta);
+      const auto [d_gate, d_a_log] = f.GateGradients(at, log_decay[i] + state_dot);
+      r.d_gate[at] = d_gate;
+      r.d_dt_bias[hv] += d_gate;
+      r.d_a_log[hv] += d_a_log;
       // The norm's backward is linear: head by head.
       const int64_t out = (static_cast<int64_t>(first + i) * heads + hv / f.c.group) * dim;
       const auto add_grad = [&](const Vector& unit, double norm, const double* d, Vector& to) {
@@ -177,13 +195,26 @@ Gradients GradReference(const Fixture& f, const Scanned& in) {
   return r;
 }
 
+// RmsError of what rounding x to bf16 does not explain.
+double RmsErrorBeyondRounding(Vector x, const Vector& expected) {
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double rounding = std::abs(expected[i]) / 256;
+    if (std::abs(x[i] - expected[i]) <= rounding) {
+      x[i] = expected[i];
+    } else {
+      x[i] -= std::copysign(rounding, x[i] - expected[i]);
+    }
+  }
+  return RmsError(x, expected);
+}
+
 TEST_P(DeltaHeads, Grad) {
   Fixture f(GetParam());
   const Scanned scanned(f);
   Gradients grads = RunGrad(f, scanned), expected = GradReference(f, scanned);
   for (const Chunk& chunk : f.chunks) {
     if (!f.IsNan(chunk)) continue;
-    for (auto member : {&Gradients::dq, &Gradients::dk, &Gradients::d_beta, &Gradients::dg}) {
+    for (auto member : {&Gradients::dq, &Gradients::dk, &Gradients::d_beta, &Gradients::d_gate}) {
       const int64_t row = (grads.*member).size() / f.tokens;
       for (Vector* x : {&(grads.*member), &(expected.*member)}) {
         std::fill_n(x->begin() + chunk.first * row, chunk.rows * row, 0);
@@ -193,7 +224,11 @@ TEST_P(DeltaHeads, Grad) {
   EXPECT_LE(RmsError(grads.dq, expected.dq), 5e-3);
   EXPECT_LE(RmsError(grads.dk, expected.dk), 5e-3);
   if (!f.c.null_beta) EXPECT_LE(RmsError(grads.d_beta, expected.d_beta), 5e-3);
-  if (f.c.decay != DeltaDecay::kNone) EXPECT_LE(RmsError(grads.dg, expected.dg), 1e-4);
+  if (f.c.decay == DeltaDecay::kNone) return;
+  EXPECT_LE(RmsErrorBeyondRounding(grads.d_gate, expected.d_gate), 1e-4);
+  if (f.c.nan_beside) return;
+  EXPECT_LE(RmsError(grads.d_a_log, expected.d_a_log), 2e-4);
+  EXPECT_LE(RmsError(grads.d_dt_bias, expected.d_dt_bias), 2e-4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, DeltaHeads, testing::ValuesIn(Cases()),

@@ -41,8 +41,14 @@ enum RowFactor {
   kBeta,
   kQueryNorm,  // r_q
   kKeyNorm,    // r_k
-  kGate,       // G; 0 unless the decay is per head
-  kNumRowFactors = 8,
+  // 0 unless the decay is per head or none: G, and what the gradients of beta (before its square is
+  // divided out), of the log decay and again of the log decay are multiplied with to become those
+  // of what `beta` holds, of the gate and of a_log.
+  kGate,
+  kBetaSlope,
+  kGateSlope,
+  kRateSlope,
+  kNumRowFactors,
 };
 
 struct Span {
@@ -94,10 +100,10 @@ void Backward(const GatedDeltaRuleBwdParams<Bf16>& p, cudaStream_t stream);
 
 // Fills rows, chunk_decay, a_inv and p. Without decay or with one per head.
 void PrepareHeads(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStream_t stream);
-// The same, and the operands, with a decay per channel. `operands_only`: rows, chunk_decay, a_inv
-// and p are there already and only the operands are wanted again.
-void PrepareChannels(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, bool operands_only,
-                     cudaStream_t stream);
+// The same, and the operands, with a decay per channel.
+void PrepareChannels(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStream_t stream);
+// The operands alone, from rows, where the rest is there already.
+void PrepareOperands(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStream_t stream);
 
 // Number and length (chunks) of spans; 0 spans where documents are walked whole.
 struct SpanPlan {
@@ -124,12 +130,13 @@ void ReverseScan(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const B
                  const float* d_ht, float* d_h0, cudaStream_t stream);
 
 // dq, dk ([T, H, K], norm's backward and the sum over a group's value heads included) and d_beta
-// [T, HV] of what `beta` holds, from rows, chunk_decay, states, e, d_states, dv and d_o. dg is the
-// gradient of each step's log decay, [T, HV] fp32; null without decay.
+// [T, HV] of what `beta` holds, from rows, chunk_decay, states, e, d_states, dv and d_o. With a
+// decay also d_gate [T, HV] of what `gate` holds, and the sums over tokens d_a_log [HV] and
+// d_dt_bias [HV], in a fixed order. Each may be null.
 void GradHeads(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o, Bf16* dq,
-               Bf16* dk, Bf16* d_beta, float* dg, cudaStream_t stream);
-// The same with a decay per channel: d_gate [T, HV, K] of what `gate` holds, and the sums over
-// tokens d_a_log [HV] and d_dt_bias [HV, K], in a fixed order; each may be null.
+               Bf16* dk, Bf16* d_beta, Bf16* d_gate, float* d_a_log, float* d_dt_bias,
+               cudaStream_t stream);
+// The same with a decay per channel: d_gate is [T, HV, K] and d_dt_bias [HV, K].
 void GradChannels(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o, Bf16* dq,
                   Bf16* dk, Bf16* d_beta, Bf16* d_gate, float* d_a_log, float* d_dt_bias,
                   cudaStream_t stream);

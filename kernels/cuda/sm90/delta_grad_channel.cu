@@ -39,14 +39,14 @@ __device__ __forceinline__ void MultiplyStates(GradShared<kKeyBlocks>& s, Narrow
     Wait(s.loaded[at], parity);
     const GradStage<kKeyBlocks>& stage = s.stages[at];
     ProductFence();
-    AddNarrowProduct<Major::kOuter>(x1, stage.d_o, stage.state[kb], who.half());
-    AddNarrowProduct<Major::kOuter>(x2, stage.dv, stage.state[kb], who.half());
-    AddNarrowProduct<Major::kOuter>(x3, stage.e, stage.d_state[kb], who.half());
+    AddNarrowProduct<Major::kInner, Major::kOuter>(x1, stage.d_o, stage.state[kb], who.half());
+    AddNarrowProduct<Major::kInner, Major::kOuter>(x2, stage.dv, stage.state[kb], who.half());
+    AddNarrowProduct<Major::kInner, Major::kOuter>(x3, stage.e, stage.d_state[kb], who.half());
 #pragma unroll
     for (int i = 0; i < kQuarters; ++i) {
       const int quarter = who.group * kQuarters + i;
-      AddNarrowProduct<Major::kInner>(pairs[i], quarter < 2 ? stage.d_o : stage.dv, stage.e,
-                                      quarter % 2);
+      AddNarrowProduct<Major::kInner, Major::kInner>(pairs[i], quarter < 2 ? stage.d_o : stage.dv,
+                                                     stage.e, quarter % 2);
     }
     CommitProducts();
     AddStateDot(dot, stage.state[kb], stage.d_state[kb], who);
@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(GradConfig<kKeyBlocks>::kThreads,
       Init(s.freed[i], C::kWarps);
     }
     Init(s.keys_loaded, 1);
-    Init(s.keys_freed, C::kWarps);
+    Init(s.keys_freed, C::kThreads);
     FenceBarrierInit();
     s.ahead = s.value_block = 0;
     FetchPlace(s, a, 0);
@@ -193,8 +193,7 @@ __global__ void __launch_bounds__(GradConfig<kKeyBlocks>::kThreads,
       FinishKeys(x2, s.dots, 1, norm, s.k[kb], who);
     }
     FenceSharedWrites();  // tiles were written where the copy engine writes next
-    __syncwarp();
-    if (who.lane == 0) Arrive(s.keys_freed);
+    Arrive(s.keys_freed);
     const int64_t ld = static_cast<int64_t>(a.heads) * kKeyDim;
     const int64_t key_row = place.chunk.first * ld + place.hv / a.group * kKeyDim;
     const bool first = n % a.group == 0, last = n % a.group == a.group - 1;

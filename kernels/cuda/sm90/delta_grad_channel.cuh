@@ -40,7 +40,7 @@ struct GradShared {
   Bf16 q_rows[kKeyBlocks][kTileElements];  // q E, then d_gate and dq on their way out
   Bf16 k_rows[kKeyBlocks][kTileElements];  // k E, then dk
   Bf16 dp[kTileElements], dm[kTileElements];
-  float rows[kNumRowFactors][kChunk];
+  float rows[kKeyNorm + 1][kChunk];
   // Of each warp's rows, per channel.
   float total[4][C::kKeyDim];      // L of the last row
   float base[4][C::kKeyDim];       // e^(sum of what precedes them), then their part of dg's rows

@@ -1,26 +1,196 @@
-// Sums over rows and pairs of rows in the gradient pass of a decay per head (delta_grad.cu).
+// What a warp of the gradient pass of a decay per head (delta_grad.cu), with 16 rows and 32
+// channels or columns, makes of its products.
 #pragma once
 
-#include "kernels/cuda/sm90/delta.cuh"
+#include "kernels/cuda/sm90/channel_decay.cuh"
+#include "kernels/cuda/sm90/delta_grad_ring.cuh"
 #include "kernels/cuda/sm90/inverse.cuh"
+#include "kernels/cuda/sm90/wgmma_narrow.cuh"
 
 namespace wyvern::sm90 {
 
-// By warpgroup, or by warp of both warpgroups.
-struct GradSums {
-  float u[2][kChunk], z[2][kChunk];          // of each row: what counts from it on, and after it
-  float dot_q[2][kChunk], dot_k[2][kChunk];  // of each row: the gradient's product with x
-  float pairs[8][kChunk];                    // [t]: over pairs i >= t > j
-  float states[8];                           // of S dS+
+// A warp's 16 x 32 part of a tile, as pairs of elements: of rows lane / 4 + 8 (i % 2) and columns
+// 16 step + 8 (i / 2) + 2 (lane % 4) and the next.
+struct NarrowPairs {
+  uint32_t w[2][4];
 };
+__device__ __forceinline__ NarrowPairs LoadPairs(const Bf16* tile, int half) {
+  NarrowPairs x;
+#pragma unroll
+  for (int step = 0; step < 2; ++step) {
+    LoadMatrices<false>(x.w[step],
+                        BlockAt(tile, LaneElement(LaneId()), WarpOfGroup(), 2 * half + step));
+  }
+  return x;
+}
+__device__ __forceinline__ void StorePairs(Bf16* tile, int half, const NarrowPairs& x) {
+#pragma unroll
+  for (int step = 0; step < 2; ++step) {
+    StoreMatrices<false>(BlockAt(tile, LaneElement(LaneId()), WarpOfGroup(), 2 * half + step),
+                         x.w[step]);
+  }
+}
 
-// What this thread adds to the dot product of kCount elements of two tiles.
-template <int kCount, int kUnroll>
-__device__ __forceinline__ float ThreadDot(const Bf16* x, const Bf16* y) {
+// P' or M', columns 32 half .. 32 half + 31, in place of dO e^T or dv e^T, and into their tile.
+template <bool kDecay>
+__device__ __forceinline__ void MakePairs(NarrowAccumulator& pairs, bool is_m, int half,
+                                          const float (&rows_of)[kNumRowFactors][kChunk], int rows,
+                                          float scale, Bf16* tile) {
+  const int lane = LaneId(), warp = WarpOfGroup();
+  float factor[2], gate[2];
+  int end[2];  // of each row's columns
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = 16 * warp + lane / 4 + 8 * h;
+    gate[h] = rows_of[kGate][row] * kLog2E;
+    factor[h] = is_m ? -rows_of[kKeyNorm][row] : scale * rows_of[kQueryNorm][row];
+    end[h] = row < rows ? row + (is_m ? 0 : 1) : 0;
+  }
+  NarrowPairs rounded = {};
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    const int column = 32 * half + 8 * n + 2 * (lane % 4);
+    const bool above = 2 * half + n / 2 > warp;  // the diagonal, all of it
+    if (above) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) pairs.c[n][e] = 0.f;
+      continue;
+    }
+    const float2 norm = *reinterpret_cast<const float2*>(rows_of[kKeyNorm] + column);
+    float2 gate_j = make_float2(0.f, 0.f);
+    if constexpr (kDecay) gate_j = *reinterpret_cast<const float2*>(rows_of[kGate] + column);
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float &x0 = pairs.c[n][2 * h], &x1 = pairs.c[n][2 * h + 1];
+      float f0 = factor[h] * norm.x, f1 = factor[h] * norm.y;
+      if constexpr (kDecay) {
+        f0 *= Exp2(fmaf(gate_j.x, -kLog2E, gate[h]));
+        f1 *= Exp2(fmaf(gate_j.y, -kLog2E, gate[h]));
+      }
+      x0 = column < end[h] ? x0 * f0 : 0.f;
+      x1 = column + 1 < end[h] ? x1 * f1 : 0.f;
+      rounded.w[n / 2][2 * (n % 2) + h] = Pack(x0, x1);
+    }
+  }
+  StorePairs(tile, half, rounded);
+}
+
+// Each of two threads that differ in `bit` takes kKept of twice as many sums.
+template <int kKept, int kSize>
+__device__ __forceinline__ void Fold(float (&sums)[kSize], int bit) {
+  static_assert(2 * kKept <= kSize);
+  const bool upper = (LaneId() & bit) != 0;
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+    const float mine = upper ? sums[kKept + i] : sums[i];
+    const float other = upper ? sums[i] : sums[kKept + i];
+    sums[i] = mine + __shfl_xor_sync(0xffffffffu, other, bit);
+  }
+}
+// Of four sums over the threads that share a row, each of these threads gets its own: that of
+// index lane % 4.
+__device__ __forceinline__ float FoldRows(float (&sums)[4]) {
+  Fold<2>(sums, 2);
+  Fold<1>(sums, 1);
+  return sums[0];
+}
+// Of eight sums over the threads that share columns, likewise: that of index lane / 4.
+__device__ __forceinline__ float FoldColumns(float (&sums)[8]) {
+  Fold<4>(sums, 16);
+  Fold<2>(sums, 8);
+  Fold<1>(sums, 4);
+  return sums[0];
+}
+
+// to += f x, by rows. kDots: the sums of the products with y of each row are added to dots.
+template <bool kDots>
+__device__ __forceinline__ void AddScaled(NarrowAccumulator& to, const NarrowAccumulator& x,
+                                          const float (&f)[2], const NarrowPairs& y, float* dots) {
+  float own[2] = {0.f, 0.f};
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const uint32_t pair = y.w[n / 2][2 * (n % 2) + h];
+      const float x0 = x.c[n][2 * h], x1 = x.c[n][2 * h + 1];
+      if constexpr (kDots) own[h] = fmaf(x0, UnpackLow(pair), own[h]);
+      if constexpr (kDots) own[h] = fmaf(x1, UnpackHigh(pair), own[h]);
+      to.c[n][2 * h] = fmaf(f[h], x0, to.c[n][2 * h]);
+      to.c[n][2 * h + 1] = fmaf(f[h], x1, to.c[n][2 * h + 1]);
+    }
+  }
+  if constexpr (kDots) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) dots[h] = fmaf(f[h], own[h], dots[h]);
+  }
+}
+
+// dots[0 and 1] += the products of the thread's parts of its two rows.
+__device__ __forceinline__ void AddRowDots(const NarrowAccumulator& x, const NarrowPairs& y,
+                                           float* dots) {
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const uint32_t pair = y.w[n / 2][2 * (n % 2) + h];
+      dots[h] = fmaf(x.c[n][2 * h], UnpackLow(pair), dots[h]);
+      dots[h] = fmaf(x.c[n][2 * h + 1], UnpackHigh(pair), dots[h]);
+    }
+  }
+}
+
+// x += sum unless `first`, sum = x unless `last`: this thread's part, 4 elements every `stride`.
+__device__ __forceinline__ void AddGroup(NarrowAccumulator& x, float4* sum, int stride, bool first,
+                                         bool last) {
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    if (!first) {
+      const float4 before = sum[n * stride];
+      x.c[n][0] += before.x;
+      x.c[n][1] += before.y;
+      x.c[n][2] += before.z;
+      x.c[n][3] += before.w;
+    }
+    if (!last) sum[n * stride] = make_float4(x.c[n][0], x.c[n][1], x.c[n][2], x.c[n][3]);
+  }
+}
+
+// Rounds d - along x, the gradient of the rows of x, into x's place in the tile, and copies the
+// rows of the chunk out from there.
+__device__ __forceinline__ void WriteRows(const NarrowAccumulator& d, const float (&along)[2],
+                                          Bf16* tile, int half, int rows, Bf16* out,
+                                          int64_t stride) {
+  NarrowPairs x = LoadPairs(tile, half);
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      uint32_t& pair = x.w[n / 2][2 * (n % 2) + h];
+      pair = Pack(d.c[n][2 * h] - along[h] * UnpackLow(pair),
+                  d.c[n][2 * h + 1] - along[h] * UnpackHigh(pair));
+    }
+  }
+  StorePairs(tile, half, x);
+  __syncwarp();
+  const int lane = LaneId(), piece = 4 * half + lane % 4;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int row = 16 * WarpOfGroup() + 8 * i + lane / 4;
+    if (row < rows) {
+      *reinterpret_cast<uint4*>(out + row * stride + 8 * piece) =
+          *reinterpret_cast<const uint4*>(TileRow(tile, row, piece));
+    }
+  }
+}
+
+// What this thread adds to the dot product of two arrays, of which it has the pieces of 8 elements
+// thread, thread + threads, ...
+template <int kPieces>
+__device__ __forceinline__ float ThreadDot(const Bf16* x, const Bf16* y, int thread, int threads) {
   float sum[2] = {0.f, 0.f};
-#pragma unroll kUnroll
-  for (int i = 0; i < kCount / (8 * kWarpgroupThreads); ++i) {
-    const int at = i * kWarpgroupThreads + static_cast<int>(threadIdx.x) % kWarpgroupThreads;
+#pragma unroll
+  for (int i = 0; i < kPieces; ++i) {
+    const int at = i * threads + thread;
     const uint4 a = reinterpret_cast<const uint4*>(x)[at],
                 b = reinterpret_cast<const uint4*>(y)[at];
     const auto add = [&](uint32_t a_pair, uint32_t b_pair) {
@@ -35,134 +205,46 @@ __device__ __forceinline__ float ThreadDot(const Bf16* x, const Bf16* y) {
   return sum[0] + sum[1];
 }
 
-// to[row] = the sum over the four threads that share a row; 0 in rows beyond the chunk.
-__device__ __forceinline__ void StoreRowSums(float (&sums)[2], int rows, float* to) {
+// ---- Sums over pairs of rows, w = x y in place of x; of 32 columns from 32 half on ----
+
+// The quadrant of rows from 32 on and columns before: sums along rows and along columns.
+__device__ __forceinline__ void StoreLateSums(const NarrowAccumulator& x,
+                                              const NarrowAccumulator& y, float* late_rows,
+                                              float* early_columns) {
   const int lane = LaneId();
+  float columns[8], rows[2] = {0.f, 0.f};
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int row = 16 * WarpOfGroup() + lane / 4 + 8 * half;
-    float sum = sums[half];
-    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-    if (lane % 4 == 0) to[row] = row < rows ? sum : 0.f;
-  }
-}
-
-// to += f x with f = sign factors[row]. kDots: the products of the rows of f x and of a tile are
-// added to dots, those of rows 16 w + lane / 4 and the row 8 below.
-template <bool kDots>
-__device__ __forceinline__ void AddScaled(Accumulator& to, const Accumulator& x,
-                                          const float* factors, float sign, const Bf16* tile,
-                                          float (&dots)[2]) {
-  const int row = 16 * WarpOfGroup() + LaneId() / 4;
-  const float factor[2] = {sign * factors[row], sign * factors[row + 8]};
-  float own[2] = {0.f, 0.f};
+  for (int n = 0; n < 4; ++n) {
 #pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    uint32_t words[4] = {};
-    if constexpr (kDots) LoadMatrices<false>(words, BlockRow<false>(const_cast<Bf16*>(tile), j));
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int n = 2 * j + i / 2, half = i % 2;
-      const float* const pair = x.c[n] + 2 * half;
-      if constexpr (kDots) {
-        own[half] = fmaf(pair[0], UnpackLow(words[i]), own[half]);
-        own[half] = fmaf(pair[1], UnpackHigh(words[i]), own[half]);
-      }
-      to.c[n][2 * half] = fmaf(factor[half], pair[0], to.c[n][2 * half]);
-      to.c[n][2 * half + 1] = fmaf(factor[half], pair[1], to.c[n][2 * half + 1]);
+    for (int e = 0; e < 2; ++e) {
+      const float first = x.c[n][e] * y.c[n][e], second = x.c[n][2 + e] * y.c[n][2 + e];
+      rows[0] += first;
+      rows[1] += second;
+      columns[2 * n + e] = first + second;
     }
   }
-#pragma unroll
-  for (int half = 0; half < 2; ++half) dots[half] = fmaf(factor[half], own[half], dots[half]);
-  Pin(to);  // x ends here
+  Fold<1>(rows, 1);
+  rows[0] += __shfl_xor_sync(0xffffffffu, rows[0], 2);
+  if (lane % 4 < 2) late_rows[16 * (WarpOfGroup() % 2) + lane / 4 + 8 * (lane % 2)] = rows[0];
+  const float sum = FoldColumns(columns);
+  const int index = lane / 4;
+  early_columns[8 * (index / 2) + 2 * (lane % 4) + index % 2] = sum;
 }
 
-// Rounds d - along x, the gradient of the rows of the tile x, and copies the rows of the chunk out.
-// Each warp goes through its own rows of `staging`, which it may use again at once.
-__device__ __forceinline__ void WriteRows(const Accumulator& d, const float (&along)[2],
-                                          const Bf16* x, Bf16* staging, int rows, Bf16* out,
-                                          int64_t stride) {
-  const int lane = LaneId();
-#pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    uint32_t words[4];
-    LoadMatrices<false>(words, BlockRow<false>(const_cast<Bf16*>(x), j));
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float* const pair = d.c[2 * j + i / 2] + 2 * (i % 2);
-      words[i] = Pack(pair[0] - along[i % 2] * UnpackLow(words[i]),
-                      pair[1] - along[i % 2] * UnpackHigh(words[i]));
-    }
-    StoreMatrices<false>(BlockRow<false>(staging, j), words);
-  }
-  __syncwarp();
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int row = 16 * WarpOfGroup() + 4 * i + lane / 8;
-    if (row < rows) {
-      *reinterpret_cast<uint4*>(out + row * stride + 8 * (lane % 8)) =
-          *reinterpret_cast<const uint4*>(TileRow(staging, row, lane % 8));
-    }
-  }
-  __syncwarp();
-}
-
-// to[row] = the product of the row of d and that of the tile x.
-__device__ __forceinline__ void StoreRowDots(const Accumulator& d, const Bf16* x, float* to) {
-  float sums[2] = {0.f, 0.f};
-#pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    uint32_t words[4];
-    LoadMatrices<false>(words, BlockRow<false>(const_cast<Bf16*>(x), j));
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float* const pair = d.c[2 * j + i / 2] + 2 * (i % 2);
-      sums[i % 2] = fmaf(pair[0], UnpackLow(words[i]), sums[i % 2]);
-      sums[i % 2] = fmaf(pair[1], UnpackHigh(words[i]), sums[i % 2]);
-    }
-  }
-  StoreRowSums(sums, kChunk, to);
-}
-
-// Elements (row, row) of the rows lane / 4 and lane / 4 + 8 of the warp's 16; false in threads that
-// hold none of the diagonal.
-__device__ __forceinline__ bool Diagonal(const Accumulator& x, float (&diagonal)[2]) {
-  const int lane = LaneId(), warp = WarpOfGroup();
-  diagonal[0] = diagonal[1] = 0.f;
-#pragma unroll
-  for (int n = 0; n < 8; ++n) {
-    const float* const pair = x.c[n] + 2 * (n % 2);
-    if (n / 2 == warp) diagonal[n % 2] = lane / 4 % 2 == 0 ? pair[0] : pair[1];
-  }
-  return lane / 8 == lane % 4;
-}
-
-// Each of two threads that differ in `bit` takes kKept of twice as many sums.
-template <int kKept>
-__device__ __forceinline__ void Fold(float (&sums)[16], int bit) {
-  const bool upper = (LaneId() & bit) != 0;
-#pragma unroll
-  for (int i = 0; i < kKept; ++i) {
-    const float mine = upper ? sums[kKept + i] : sums[i];
-    const float other = upper ? sums[i] : sums[kKept + i];
-    sums[i] = mine + __shfl_xor_sync(0xffffffffu, other, bit);
-  }
-}
-
-// to[t] = sum_{i >= t > j} x_ij y_ij over the 16 rows of a warp, for every t; x is lower
-// triangular. The sums over j < t are products with a triangle of ones, x y in two bf16 terms.
-__device__ __forceinline__ void StorePairSums(const Accumulator& x, const Accumulator& y,
-                                              float* to) {
+// A quadrant on the diagonal: to[t] = sum_{i >= t > j} w_ij over the warp's 16 rows i, t and j of
+// the quadrant; w is lower triangular. The sums over j < t are products with a triangle of ones, w
+// in two bf16 terms.
+__device__ __forceinline__ void StorePairSums(const NarrowAccumulator& x,
+                                              const NarrowAccumulator& y, float* to) {
   const int lane = LaneId(), own = lane / 4, inner = 2 * (lane % 4);
-  const int row = 16 * WarpOfGroup() + own;
+  const int row = 16 * (WarpOfGroup() % 2) + own;
   constexpr uint32_t kOne = 0x3f80, kOnes = 0x3f803f80;
   // Ones where the inner position is before the column, `own` of 8.
   const uint32_t triangle = (inner < own ? kOne : 0) | (inner + 1 < own ? kOne << 16 : 0);
-  float columns[16];             // of columns 16 j + 8 half + inner and the next
+  float columns[8];              // of columns 16 j + 8 part + inner and the next
   float before[2] = {0.f, 0.f};  // of the two rows, over the columns so far
 #pragma unroll
-  for (int j = 0; j < 4; ++j) {
+  for (int j = 0; j < 2; ++j) {
     uint32_t high[4], low[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -172,58 +254,29 @@ __device__ __forceinline__ void StorePairSums(const Accumulator& x, const Accumu
       low[i] = pair.low;
     }
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const uint32_t b0 = half == 0 ? triangle : kOnes, b1 = half == 0 ? 0 : triangle;
+    for (int part = 0; part < 2; ++part) {
+      const uint32_t b0 = part == 0 ? triangle : kOnes, b1 = part == 0 ? 0 : triangle;
       float sums[4] = {};
       MmaBf16(sums, low, b0, b1);
       MmaBf16(sums, high, b0, b1);
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        const int column = 16 * j + 8 * half + inner + e;
+        const int column = 16 * j + 8 * part + inner + e;
         const float first = row < column ? 0.f : before[0] + sums[e];
         const float second = row + 8 < column ? 0.f : before[1] + sums[2 + e];
-        columns[4 * j + 2 * half + e] = first + second;
+        columns[4 * j + 2 * part + e] = first + second;
       }
     }
+    if (j == 1) break;
     float all[4] = {};
     MmaBf16(all, low, kOnes, kOnes);
     MmaBf16(all, high, kOnes, kOnes);
-    before[0] += all[0];
-    before[1] += all[2];
+    before[0] = all[0];
+    before[1] = all[2];
   }
-  // Sums over the 8 threads that share columns; each keeps two of the 16.
-  Fold<8>(columns, 16);
-  Fold<4>(columns, 8);
-  Fold<2>(columns, 4);
-  const int t = 16 * (lane / 8) + 8 * (lane / 4 % 2) + inner;
-  *reinterpret_cast<float2*>(to + t) = make_float2(columns[0], columns[1]);
-}
-
-// dg of one value head in a chunk; `decay` is e^{G_C}. Each of the 8 warps has 8 rows and each lane
-// a quarter of the sums of one of them.
-__device__ __forceinline__ void WriteLogDecayGrad(const GradSums& sums, float decay, int warp,
-                                                  int rows, float* dg, int64_t stride) {
-  const int lane = LaneId(), t = 8 * warp + lane / 4, quarter = lane % 4;
-  float sum = decay * (sums.states[2 * quarter] + sums.states[2 * quarter + 1]) +
-              sums.pairs[2 * quarter][t] + sums.pairs[2 * quarter + 1][t];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int row = 16 * quarter + 4 * i;
-    const auto add = [&](const float* from, bool before) {
-      const float4 x = *reinterpret_cast<const float4*>(from + row);
-      sum += (row < t) == before ? x.x : 0.f;
-      sum += (row + 1 < t) == before ? x.y : 0.f;
-      sum += (row + 2 < t) == before ? x.z : 0.f;
-      sum += (row + 3 < t) == before ? x.w : 0.f;
-    };
-    add(sums.u[0], false);
-    add(sums.u[1], false);
-    add(sums.z[0], true);
-    add(sums.z[1], true);
-  }
-  sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-  sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-  if (quarter == 0 && t < rows) dg[t * stride] = sum;
+  const float sum = FoldColumns(columns);
+  const int index = lane / 4;
+  to[8 * (index / 2) + inner + index % 2] = sum;
 }
 
 }  // namespace wyvern::sm90

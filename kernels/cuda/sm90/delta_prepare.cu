@@ -70,17 +70,21 @@ __global__ void __launch_bounds__(kThreads, 5)
   }
 
   // Rows beyond the chunk take no step, so that the last row's G is that of the chunk.
-  float beta = 0.f, gate = 0.f;
+  float beta = 0.f, gate = 0.f, beta_slope = 0.f;
+  delta::GateGradient gate_slope = {0.f, 0.f};
   if (tid < chunk.rows) {
     const int64_t at = (static_cast<int64_t>(chunk.first) + tid) * a.value_heads + hv;
     beta = delta::BetaOf(in.beta_form, in.beta, at);
     beta = copysignf(fmaxf(fabsf(beta), kMinBeta), beta);
+    if (in.beta != nullptr) {
+      beta_slope = delta::BetaBackward(in.beta_form, 1.f / beta / beta, ToFloatDevice(in.beta[at]));
+    }
     if constexpr (kDecay) {
       const float a_log = in.a_log == nullptr ? 0.f : in.a_log[hv];
       const float bias = in.dt_bias == nullptr ? 0.f : in.dt_bias[hv];
-      gate = fmaxf(delta::LogDecay(in.gate_form, ToFloatDevice(in.gate[at]), a_log, bias,
-                                   static_cast<float>(in.lower_bound)),
-                   kMinLogDecay);
+      const float raw = ToFloatDevice(in.gate[at]), bound = static_cast<float>(in.lower_bound);
+      gate = fmaxf(delta::LogDecay(in.gate_form, raw, a_log, bias, bound), kMinLogDecay);
+      gate_slope = delta::LogDecayBackward(in.gate_form, 1.f, raw, a_log, bias, bound);
     }
   }
   if constexpr (kDecay) {
@@ -132,7 +136,9 @@ __global__ void __launch_bounds__(kThreads, 5)
       rows[kQueryNorm * kChunk] = query_norm;
       rows[kKeyNorm * kChunk] = key_norm;
       rows[kGate * kChunk] = valid ? gate * kLn2 : 0.f;
-      rows[(kNumRowFactors - 1) * kChunk] = 0.f;
+      rows[kBetaSlope * kChunk] = beta_slope;
+      rows[kGateSlope * kChunk] = gate_slope.d_x;
+      rows[kRateSlope * kChunk] = gate_slope.d_a_log;
     }
     if (kDecay && tid < 64 * kKeyBlocks) {
       a.chunk_decay[chunk_head * 64 * kKeyBlocks + tid] = exp2f(last_gate);

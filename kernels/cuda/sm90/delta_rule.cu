@@ -90,7 +90,7 @@ Args MakeArgs(const GatedDeltaRuleInputs<Bf16>& in, const void* workspace, Arena
 void Prepare(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, bool kept, cudaStream_t stream) {
   if (a.num_chunks == 0) return;
   if (a.decay == DeltaDecay::kPerChannel) {
-    PrepareChannels(a, in, /*operands_only=*/kept, stream);
+    kept ? PrepareOperands(a, in, stream) : PrepareChannels(a, in, stream);
   } else if (!kept) {
     PrepareHeads(a, in, stream);
   }
@@ -159,12 +159,7 @@ void Backward(const GatedDeltaRuleBwdParams<Bf16>& p, cudaStream_t stream) {
     return GradChannels(a, p.in, d_o, p.dq, p.dk, p.d_beta, p.d_gate, p.d_a_log, p.d_dt_bias,
                         stream);
   }
-  float* dg = nullptr;
-  if (a.decay == DeltaDecay::kPerHead) arena.Allocate(dg, token_heads);
-  GradHeads(a, p.in, d_o, p.dq, p.dk, p.d_beta, dg, stream);
-  if (a.decay == DeltaDecay::kPerHead) {
-    delta::GateGradients<Bf16>(p.in, dg, 1, p.d_gate, p.d_a_log, p.d_dt_bias, stream);
-  }
+  GradHeads(a, p.in, d_o, p.dq, p.dk, p.d_beta, p.d_gate, p.d_a_log, p.d_dt_bias, stream);
 }
 
 }  // namespace wyvern::sm90
