@@ -100,6 +100,28 @@ TEST_P(GatedDeltaRuleCuda, GradientsDoNotDependOnTheWorkspace) {
   }
 }
 
+// Every pass of the tensor-core path at sizes small enough for compute-sanitizer: short documents
+// in one pack, grouped heads, and a document of two spans.
+TEST_P(GatedDeltaRuleCuda, SmallShapesOnTensorCoresEqualTheOracle) {
+  std::vector<CheckResult> results;
+  for (const auto& [lengths, key_dim, value_dim] :
+       {std::tuple(std::vector<int32_t>{70, 0, 1, 64}, 128, 64),
+        std::tuple(std::vector<int32_t>{2112}, 64, 64)}) {
+    Case c = MakeCase(lengths, GetParam(), key_dim, value_dim);
+    c.name = absl::StrCat(lengths.back(), " tokens, K ", key_dim);
+    c.params.beta = DeltaBeta::kSigmoid;
+    if (lengths.back() > 1000) {  // as other long documents
+      c.bf16_tolerances = {
+          {"ht", 4e-3}, {"d_h0", 4e-3}, {"d_gate", 6e-3}, {"d_a_log", 8e-3}, {"d_dt_bias", 6e-3}};
+    }
+    CheckAgainstOracle(c, Device::kCuda, DType::kBf16, &results);
+  }
+  for (const CheckResult& r : results) {
+    EXPECT_TRUE(r.passed()) << r.case_name << ", " << r.check << ": " << r.quantity << " is off by "
+                            << r.error << ", the limit is " << r.limit;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Decays, GatedDeltaRuleCuda,
                          testing::Values(DeltaDecay::kNone, DeltaDecay::kPerHead,
                                          DeltaDecay::kPerChannel),

@@ -79,7 +79,7 @@ __device__ __forceinline__ ScanBlock EnterScan(const ScanParams& p, int parts,
   if (threadIdx.x == 0) {
     for (int i = 0; i < layout.stages; ++i) {
       Init(block.full[i], 1);
-      Init(block.empty[i], 4 * kGroups);
+      Init(block.empty[i], kGroups * kWarpgroupThreads);
     }
     FenceBarrierInit();
   }
@@ -294,11 +294,8 @@ __device__ __forceinline__ Fragment ScaledFragment(const Fragment& x,
   return f;
 }
 
-// A consumer warp is done with a stage.
-__device__ __forceinline__ void Release(Barrier& empty) {
-  __syncwarp();
-  if (LaneId() == 0) Arrive(empty);
-}
+// A consumer thread is done with a stage.
+__device__ __forceinline__ void Release(Barrier& empty) { Arrive(empty); }
 
 // ---- Host side ----
 

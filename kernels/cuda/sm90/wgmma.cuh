@@ -173,10 +173,12 @@ enum class Major { kInner, kOuter };
 // 128-byte swizzle. Groups of 8 rows are 1024 bytes apart.
 template <Major kMajor>
 __device__ __forceinline__ uint64_t Descriptor(const Bf16* tile, int step) {
-  const uint32_t address =
-      SharedAddress(tile) + step * (kMajor == Major::kInner ? 32 : 16 * kTile * 2);
-  return static_cast<uint64_t>((address & 0x3ffffu) >> 4) | (uint64_t{kTileBytes >> 4} << 16) |
-         (uint64_t{1024 >> 4} << 32) | (uint64_t{1} << 62);
+  constexpr uint32_t kStep = kMajor == Major::kInner ? 32 : 16 * kTile * 2;
+  // In halves, so that a step is an addition to the lower one.
+  constexpr uint32_t kHigh = (1024 >> 4) | (1u << 30);
+  const uint32_t low = ((SharedAddress(tile) & 0x3ffffu) >> 4) + ((kTileBytes >> 4) << 16) +
+                       static_cast<uint32_t>(step) * (kStep >> 4);
+  return (uint64_t{kHigh} << 32) | low;
 }
 
 // Registers written before the next product are seen by it; call before the first product and
