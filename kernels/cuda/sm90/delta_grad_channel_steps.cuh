@@ -1,32 +1,10 @@
 // GradChannels: the steps of a turn that know its decays. A warp has two times 16 channels, `step`
-// 0 and 1; loops over them stay loops, for the sake of registers, and swap what they work on.
+// 0 and 1.
 #pragma once
 
 #include "kernels/cuda/sm90/delta_grad_channel.cuh"
 
 namespace wyvern::sm90 {
-
-template <typename T>
-__device__ __forceinline__ void Swap(T& x, T& y) {
-  const T z = x;
-  x = y;
-  y = z;
-}
-// The two halves of the channels, 16 each.
-__device__ __forceinline__ void SwapSteps(NarrowAccumulator& x) {
-#pragma unroll
-  for (int n = 0; n < 2; ++n) {
-#pragma unroll
-    for (int e = 0; e < 4; ++e) Swap(x.c[n][e], x.c[2 + n][e]);
-  }
-}
-__device__ __forceinline__ void SwapSteps(float (&sums)[2][2][4]) {
-#pragma unroll
-  for (int n = 0; n < 2; ++n) {
-#pragma unroll
-    for (int e = 0; e < 4; ++e) Swap(sums[0][n][e], sums[1][n][e]);
-  }
-}
 
 // Running sums of the warp's channels, and what all warps of the group make of them.
 template <int kKeyBlocks, DeltaGate kForm>
@@ -35,21 +13,20 @@ __device__ __forceinline__ void SumDecays(GradShared<kKeyBlocks>& s, float (&sum
   const Who who = WhoAmI(s);
   uint32_t ones[4];
   MakeTriangle<false>(ones, who.lane);
-#pragma unroll 1
+#pragma unroll
   for (int step = 0; step < 2; ++step) {
     const int channel = who.channel() + 16 * step;
     RunningSums<kForm>(
-        sums[0],
+        sums[step],
         BlockAt(s.gate[who.key_block()], LaneElement(who.lane), who.warp, 2 * who.half() + step),
         s.bias + channel, gate, rows - 16 * who.warp, ones, who.lane);
     if (who.lane >= 28) {
 #pragma unroll
       for (int m = 0; m < 2; ++m) {
         *reinterpret_cast<float2*>(&s.total[who.warp][channel + 8 * m + 2 * (who.lane - 28)]) =
-            make_float2(sums[0][m][2], sums[0][m][3]);
+            make_float2(sums[step][m][2], sums[step][m][3]);
       }
     }
-    SwapSteps(sums);
   }
   Sync(1 + who.group, kWarpgroupThreads);
   const int d = who.channel() + who.lane;
@@ -81,7 +58,7 @@ __device__ __forceinline__ void StoreOperands(GradShared<kKeyBlocks>& s, float (
   float query_norm[2], key_norm[2];
   NormsOf(s, kQueryNorm, who, query_norm);
   NormsOf(s, kKeyNorm, who, key_norm);
-#pragma unroll 1
+#pragma unroll
   for (int step = 0; step < 2; ++step) {
     const int kb = who.key_block(),
               element =
@@ -101,11 +78,11 @@ __device__ __forceinline__ void StoreOperands(GradShared<kKeyBlocks>& s, float (
     }
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
-      const Anchors anchors = AnchorsOf(sums[0][m], who.lane);
+      const Anchors anchors = AnchorsOf(sums[step][m], who.lane);
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         uint32_t &q_pair = q[2 * m + h], &k_pair = k[2 * m + h];
-        const float l0 = sums[0][m][2 * h], l1 = sums[0][m][2 * h + 1], r = key_norm[h];
+        const float l0 = sums[step][m][2 * h], l1 = sums[step][m][2 * h + 1], r = key_norm[h];
         const float e0 = Exp2(l0), e1 = Exp2(l1);
         columns[2 * m + h] = Pack(UnpackLow(k_pair) * (r * Exp2(anchors.last[0] - l0)),
                                   UnpackHigh(k_pair) * (r * Exp2(anchors.last[1] - l1)));
@@ -117,7 +94,6 @@ __device__ __forceinline__ void StoreOperands(GradShared<kKeyBlocks>& s, float (
     StoreMatrices<false>(s.q_rows[kb] + element, q);
     StoreMatrices<false>(s.k_rows[kb] + element, k);
     StoreMatrices<false>(s.gate[kb] + element, columns);
-    SwapSteps(sums);
   }
 }
 
@@ -127,7 +103,7 @@ __device__ __forceinline__ void AddWithinChunk(GradShared<kKeyBlocks>& s, Narrow
                                                NarrowAccumulator& x2, NarrowAccumulator& x3,
                                                float (&sums)[2][2][4], int rows, float scale) {
   constexpr int kKeyDim = GradConfig<kKeyBlocks>::kKeyDim;
-#pragma unroll 1
+#pragma unroll
   for (int step = 0; step < 2; ++step) {
     const Who who = WhoAmI(s);
     const int lane = who.lane, warp = who.warp, kb = who.key_block();
@@ -156,10 +132,10 @@ __device__ __forceinline__ void AddWithinChunk(GradShared<kKeyBlocks>& s, Narrow
 #pragma unroll
         for (int at = 0; at < 4; ++at) {
           const int h = at / 2, e = at % 2;
-          const float grad =
-              fmaf(state_scale * (e == 0 ? base.x : base.y), x.c[m][at], from_blocks.c[m][at]);
+          const float grad = fmaf(state_scale * (e == 0 ? base.x : base.y), x.c[2 * step + m][at],
+                                  from_blocks.c[m][at]);
           u[m][at] = fmaf(Element(row[2 * m + h], e), grad, first ? 0.f : u[m][at]);
-          x.c[m][at] = norm[h] * Exp2(sums[0][m][at]) * grad;
+          x.c[2 * step + m][at] = norm[h] * Exp2(sums[step][m][at]) * grad;
         }
       }
     };
@@ -179,26 +155,26 @@ __device__ __forceinline__ void AddWithinChunk(GradShared<kKeyBlocks>& s, Narrow
         float last[2], z[4];
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          last[e] = __shfl_sync(0xffffffffu, sums[0][m][2 + e], 28 + lane % 4);
+          last[e] = __shfl_sync(0xffffffffu, sums[step][m][2 + e], 28 + lane % 4);
         }
 #pragma unroll
         for (int at = 0; at < 4; ++at) {
           const int h = at / 2, e = at % 2;
           const float column = Element(columns[2 * m + h], e);
-          const float from_d_state = (e == 0 ? rest.x : rest.y) * x3.c[m][at];
+          const float from_d_state = (e == 0 ? rest.x : rest.y) * x3.c[2 * step + m][at];
           u[m][at] = fmaf(-column, from_rows.c[m][at], u[m][at]);
-          x2.c[m][at] = fmaf(key_norm[h] * Exp2(last[e] - sums[0][m][at]),
-                             from_d_state + from_rows.c[m][at], x2.c[m][at]);
+          x2.c[2 * step + m][at] = fmaf(key_norm[h] * Exp2(last[e] - sums[step][m][at]),
+                                        from_d_state + from_rows.c[m][at], x2.c[2 * step + m][at]);
           // What lies beyond the chunk is anybody's.
           u[m][at] = valid[h] ? u[m][at] : 0.f;
           z[at] = valid[h] ? column * from_d_state : 0.f;
-          x3.c[m][at] = 0.f;
+          x3.c[2 * step + m][at] = 0.f;
         }
         const float last_z[2] = {z[2], z[3]};
-        AddRowSums<2>(x3.c[m], before, z);
+        AddRowSums<2>(x3.c[2 * step + m], before, z);
         if (lane >= 28) {  // rest of these channels has been read, by this warp alone
           *reinterpret_cast<float2*>(&s.rest[warp][channel + 8 * m]) =
-              make_float2(x3.c[m][2] + last_z[0], x3.c[m][3] + last_z[1]);
+              make_float2(x3.c[2 * step + m][2] + last_z[0], x3.c[2 * step + m][3] + last_z[1]);
         }
       }
     }
@@ -210,18 +186,14 @@ __device__ __forceinline__ void AddWithinChunk(GradShared<kKeyBlocks>& s, Narrow
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
       const uint32_t q_part[2] = {q[2 * m], q[2 * m + 1]}, k_part[2] = {k[2 * m], k[2 * m + 1]};
-      AddDiagonal(x1.c[m], x2.c[m], u[m], q_part, k_part, query_norm, key_norm, sums[0][m],
-                  AnchorsOf(sums[0][m], lane), pairings);
-      AddRowSums<3>(x3.c[m], before, u[m]);
+      AddDiagonal(x1.c[2 * step + m], x2.c[2 * step + m], u[m], q_part, k_part, query_norm,
+                  key_norm, sums[step][m], AnchorsOf(sums[step][m], lane), pairings);
+      AddRowSums<3>(x3.c[2 * step + m], before, u[m]);
       if (lane < 4) {  // the first row, which none precedes: base has been read as well
         *reinterpret_cast<float2*>(&s.base[warp][channel + 8 * m]) =
-            make_float2(x3.c[m][0], x3.c[m][1]);
+            make_float2(x3.c[2 * step + m][0], x3.c[2 * step + m][1]);
       }
     }
-    SwapSteps(x1);
-    SwapSteps(x2);
-    SwapSteps(x3);
-    SwapSteps(sums);
   }
 }
 
@@ -246,7 +218,7 @@ __device__ __forceinline__ void StoreGates(GradShared<kKeyBlocks>& s, NarrowAccu
   }
   __syncwarp();
   float a_log_sum = 0.f;
-#pragma unroll 1
+#pragma unroll
   for (int step = 0; step < 2; ++step) {
     const int channel = who.channel() + 16 * step + 2 * (lane % 4);
     uint32_t packed[4];
@@ -257,8 +229,8 @@ __device__ __forceinline__ void StoreGates(GradShared<kKeyBlocks>& s, NarrowAccu
       float bias_sum[2] = {0.f, 0.f};
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const uint32_t pair = raw[0][2 * m + h];
-        const float* const dg = x3.c[m] + 2 * h;
+        const uint32_t pair = raw[step][2 * m + h];
+        const float* const dg = x3.c[2 * step + m] + 2 * h;
         const GateGradient g0 =
             LogDecayBackward<kForm>(dg[0] + dg_others.x, UnpackLow(pair) + bias.x, gate);
         const GateGradient g1 =
@@ -285,9 +257,6 @@ __device__ __forceinline__ void StoreGates(GradShared<kKeyBlocks>& s, NarrowAccu
     }
     StoreMatrices<false>(
         BlockAt(s.q_rows[who.key_block()], LaneElement(lane), warp, 2 * who.half() + step), packed);
-    SwapSteps(x3);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) Swap(raw[0][i], raw[1][i]);
   }
   if constexpr (kForm != DeltaGate::kLogDecay) {
     a_log_sum = WarpSum(a_log_sum);
