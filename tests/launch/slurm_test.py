@@ -176,6 +176,8 @@ def array(cluster, folder, wyvern):
     result = sweep("--slurm")
     check(result.returncode == 0, result.stderr)
     job = int(re.search(r"Submitted batch job (\d+)", result.stdout)[1])
+    twice = sweep("--slurm")
+    check(f"array {job} is still queued or running" in twice.stderr, twice.stdout + twice.stderr)
     end = time.monotonic() + 60
     while cluster.run("squeue", "-h", "-j", str(job)).stdout.strip():
         check(time.monotonic() < end, cluster.run("squeue").stdout)

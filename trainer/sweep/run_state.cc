@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -20,6 +21,7 @@ namespace {
 
 constexpr std::streamoff kTailBytes = 256 << 10;
 constexpr size_t kSpeedSteps = 20;
+constexpr int64_t kLatelySeconds = 120;
 
 std::string Tail(const std::string& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
@@ -35,6 +37,17 @@ std::optional<double> Number(const nlohmann::json& row, const char* key) {
   const auto found = row.find(key);
   if (found == row.end() || !found->is_number()) return std::nullopt;
   return found->get<double>();
+}
+
+// Locks of other machines are not seen here: a run of a Slurm array that has lately written counts
+// as running.
+bool OnAnotherMachine(const SweepRun& run) {
+  const std::filesystem::path dir = run.Dir();
+  struct stat metrics = {};
+  std::error_code error;
+  return std::filesystem::exists(dir.parent_path() / "slurm_job", error) &&
+         stat((dir / "metrics.jsonl").c_str(), &metrics) == 0 &&
+         std::time(nullptr) - metrics.st_mtime < kLatelySeconds;
 }
 
 std::string ExitPath(const SweepRun& run) { return run.Dir() + "/exit_code"; }
@@ -96,10 +109,13 @@ RunState ReadRunState(const SweepRun& run, const std::set<uint64_t>& locked) {
   if (exit_text.ok()) {
     (void)absl::SimpleAtoi(absl::StripAsciiWhitespace(*exit_text), &state.exit_code);
   }
+  const bool finished = state.step >= run.config.TotalSteps() &&
+                        std::filesystem::exists(run.Dir() + "/report.html", error);
   if (stat((run.Dir() + "/lock").c_str(), &lock) == 0 && locked.count(lock.st_ino) > 0) {
     state.stage = RunStage::kRunning;
-  } else if (state.step >= run.config.TotalSteps() &&
-             std::filesystem::exists(run.Dir() + "/report.html", error)) {
+  } else if (!finished && !exit_text.ok() && OnAnotherMachine(run)) {
+    state.stage = RunStage::kRunning;
+  } else if (finished) {
     state.stage = RunStage::kFinished;
   } else if (state.exit_code != 0) {
     state.stage = RunStage::kFailed;

@@ -11,6 +11,24 @@
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
+namespace {
+
+// What a shell command prints; where it fails, that is the error's message.
+absl::StatusOr<std::string> OutputOf(const std::string& command) {
+  FILE* pipe = popen(command.c_str(), "r");
+  if (pipe == nullptr) return absl::UnavailableError("cannot start a shell");
+  std::string output;
+  std::array<char, 4096> buffer;
+  for (size_t n = 0; (n = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) {
+    output.append(buffer.data(), n);
+  }
+  const int status = pclose(pipe);
+  absl::StripAsciiWhitespace(&output);
+  if (status != 0) return absl::UnavailableError(output);
+  return output;
+}
+
+}  // namespace
 
 std::string ShellQuote(const std::string& text) {
   const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
@@ -87,22 +105,28 @@ exit $code
 }
 
 absl::StatusOr<std::string> SubmitSlurm(const SweepPlan& plan, const std::string& script) {
-  const std::string path = plan.file.dir + "/slurm.sh";
+  const std::string path = plan.file.dir + "/slurm.sh", job_path = plan.file.dir + "/slurm_job";
+  if (const absl::StatusOr<std::string> job = ReadFile(job_path); job.ok()) {
+    const std::string number(absl::StripAsciiWhitespace(*job));
+    const auto queue = OutputOf(absl::StrCat("squeue -h -j ", ShellQuote(number), " 2>/dev/null"));
+    if (queue.ok() && !queue->empty()) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "--slurm: the sweep's array ", number,
+          " is still queued or running; wait for it, or end it with scancel ", number));
+    }
+  }
   RETURN_IF_ERROR(WriteFileAtomically(path, script));
-  FILE* pipe = popen(absl::StrCat("sbatch ", ShellQuote(path), " 2>&1").c_str(), "r");
-  if (pipe == nullptr) return absl::UnavailableError("sbatch: cannot start a shell");
-  std::string output;
-  std::array<char, 4096> buffer;
-  for (size_t n = 0; (n = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) {
-    output.append(buffer.data(), n);
+  const absl::StatusOr<std::string> answer =
+      OutputOf(absl::StrCat("sbatch --parsable ", ShellQuote(path), " 2>&1"));
+  if (!answer.ok()) {
+    return absl::UnavailableError(
+        absl::StrCat("sbatch ", path, " failed: ", answer.status().message(),
+                     "; the script is written: submit it where Slurm is"));
   }
-  const int status = pclose(pipe);
-  absl::StripAsciiWhitespace(&output);
-  if (status != 0) {
-    return absl::UnavailableError(absl::StrCat(
-        "sbatch ", path, " failed: ", output, "; the script is written: submit it where Slurm is"));
-  }
-  return output;
+  const std::string number = answer->substr(0, answer->find(';'));  // "job;cluster"
+  RETURN_IF_ERROR(WriteFileAtomically(job_path, number + "\n"));
+  return absl::StrCat("Submitted batch job ", number, "; wyvern sweep ", plan.file.path,
+                      " --status shows its runs");
 }
 
 }  // namespace wyvern

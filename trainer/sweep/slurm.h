@@ -18,8 +18,9 @@ namespace wyvern {
 absl::StatusOr<std::string> SlurmScript(const SweepPlan& plan, const std::vector<RunState>& states,
                                         const std::string& binary, const std::string& folder);
 
-// Writes DIR/slurm.sh and hands it to sbatch; returns what sbatch says. Errors: no sbatch, or one
-// that refuses.
+// Writes DIR/slurm.sh, hands it to sbatch and keeps the job's number in DIR/slurm_job; returns a
+// line that names it. Errors: the array before is still in the queue; no sbatch, or one that
+// refuses.
 absl::StatusOr<std::string> SubmitSlurm(const SweepPlan& plan, const std::string& script);
 
 // `text` as one word of a shell.
