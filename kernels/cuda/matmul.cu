@@ -132,8 +132,8 @@ class BlasLt {
           key.m, ", n ", key.n, ", k ", key.k, ": ", cublasLtGetStatusString(status));
     CUBLAS_CHECK(cublasLtMatmulPreferenceDestroy(preference));
     plan.algorithm = result.algo;
-    // Weight gradients, which read both operands across their rows, run best as the library has them.
-    // The copy engine that feeds the other tiles takes 16-byte units.
+    // Weight gradients, which read both operands across their rows, run best as the library has
+    // them. The copy engine that feeds the other tiles takes 16-byte units.
     if (key.transpose_a || std::min({key.align_a, key.align_b, key.align_c}) < 16) return plan;
     plan.algorithm = ChooseAlgorithm({.handle = handle_,
                                       .operation = plan.operation,
