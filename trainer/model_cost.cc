@@ -101,8 +101,8 @@ MemoryEstimate EstimateMemory(const RunConfig& config, int64_t shards) {
     // Two norms keep their input's sum and give an output; the MLP keeps gate, up and product.
     const MixerCost mixer = CostOf(model.MixerOfLayer(i), model.hidden_size, config.data.seq_len);
     const RecomputePolicy policy = config.train.recompute;
-    const double block = 2 * D + 2 * I + mixer.Kept(policy) +
-                         (policy < RecomputePolicy::kFused ? 2 * D + I : 0);
+    const double block =
+        2 * D + 2 * I + mixer.Kept(policy) + (policy < RecomputePolicy::kFused ? 2 * D + I : 0);
     const bool recomputed = i < config.train.recompute_blocks;
     kept += recomputed ? 2 * D : block;
     if (recomputed) {
