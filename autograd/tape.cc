@@ -32,6 +32,7 @@ Var Var::Parameter(Tensor value, Tensor grad) {
 
 void GradSlot::Settle() {
   if (!std::exchange(cleared, false)) return;
+  grad.Restore();
   ProfilerRange range("zero_gradients", Pass::kUpdate);
   range.SetWork({.bytes = static_cast<double>(grad.nbytes())});
   grad.FillZero();
@@ -160,6 +161,7 @@ void Tape::Accumulate(const Slot& slot, Tensor gradient) {
   range.SetWork({.bytes = static_cast<double>(2 * slot->grad.nbytes() + gradient.nbytes())});
   if (slot->cleared) {
     slot->cleared = false;
+    slot->grad.Restore();
     return slot->grad.CopyFrom(gradient.Reshape(slot->shape));
   }
   // The first gradient may be shared with another input's slot (x + y hands one tensor to both).

@@ -146,7 +146,8 @@ class Var {
   Tensor grad() const;
   // Zeroes the gradient of a parameter without a pass over memory: the first op that can writes its
   // gradient instead of adding it, and otherwise the zeros are written when they are needed. Until
-  // then they are seen through grad() alone, not in the buffer.
+  // then they are seen through grad() alone, not in the buffer, whose memory may be given back
+  // (Tensor::Discard) until a gradient is written.
   void ClearGrad() const;
 
   // A view of the same elements in another shape; its gradient flows to the same place.
@@ -341,6 +342,7 @@ struct Tape::OpNode : Tape::Node {
         [&](const char*, GradRequest& request, const Slot& slot) {
           request.wanted = slot != nullptr;
           if (slot == nullptr || !slot->leaf) return;
+          slot->grad.Restore();
           request.into = slot->grad;
           if constexpr (requires { Op::kOverwrites; }) {
             request.cleared = &slot->cleared;

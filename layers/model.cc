@@ -156,6 +156,14 @@ void Model::ZeroGradients() {
   Visit([](Parameter& parameter, const Spec&) {
     if (parameter.grad.defined()) parameter.ClearGrad();
   });
+  // Backward takes the memory again, unit by unit, as it gives activations back. (On the CPU fresh
+  // pages would cost more than they save.)
+  if (device_ != Device::kCuda || !trainable_) return;
+  for (Unit& unit : units_) {
+    for (FlatParameters* flat : unit.flats()) {
+      if (!flat->sharding().gradients()) flat->gradients().Discard();
+    }
+  }
 }
 
 int64_t CountParameters(const ModelConfig& config) { return Model(config).num_parameters(); }

@@ -80,7 +80,8 @@ class Model : public Module {
   Device device() const { return device_; }
   DType compute() const { return compute_; }
   int64_t num_parameters();
-  // They are then read through Parameter::var.grad().
+  // They are then read through Parameter::var.grad(). On the GPU their memory is given back until
+  // backward writes them, so that one micro-batch's activations and gradients share it.
   void ZeroGradients();
 
  private:

@@ -120,17 +120,23 @@ TEST(Tape, AddsIntoTheBufferOfAParameter) {
   }
 }
 
-// Old numbers in a cleared buffer are NaN here, so any use of them shows.
+// Old numbers in a cleared buffer are NaN here, and so is memory that was given back, so any use of
+// them shows.
 TEST(Tape, AClearedGradientIsZeroHoweverItIsWritten) {
   const auto matrix = [](std::vector<double> values) {
     return Tensor::FromVector(values, {1, static_cast<int64_t>(values.size())});
   };
   const double nan = std::nan("");
-  const Var unused = Var::Parameter(Of({1, 1}), Of({nan, nan}));
-  const Var returned = Var::Parameter(Of({2, 3}), Of({nan, nan}));
-  const Var overwritten = Var::Parameter(matrix({2, 3}), matrix({nan, nan}));
-  for (int step = 1; step <= 2; ++step) {
+  const Tensor buffers[] = {Of({nan, nan}), Of({nan, nan}), matrix({nan, nan})};
+  const Var unused = Var::Parameter(Of({1, 1}), buffers[0]);
+  const Var returned = Var::Parameter(Of({2, 3}), buffers[1]);
+  const Var overwritten = Var::Parameter(matrix({2, 3}), buffers[2]);
+  SetPoison(true);
+  for (int step = 1; step <= 3; ++step) {
     for (const Var& parameter : {unused, returned, overwritten}) parameter.ClearGrad();
+    for (const Tensor& buffer : buffers) {
+      if (step > 1) buffer.Discard();
+    }
     Tape tape;
     const Var x = Var(Of({5, 7}));
     const Var y = Multiply(tape, Multiply(tape, returned, x), x);
@@ -143,6 +149,7 @@ TEST(Tape, AClearedGradientIsZeroHoweverItIsWritten) {
     EXPECT_EQ(overwritten.grad().ToVector<double>(),
               (std::vector<double>{2 * 25. + 1, 3 * 49. + 10}));
   }
+  SetPoison(false);
 }
 
 // The second use of a parameter comes from an op that only adds.
