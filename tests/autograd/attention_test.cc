@@ -204,10 +204,14 @@ TEST(Attention, CudnnsCallsCoverEveryDocumentAndHead) {
     };
 #ifdef WYVERN_CUDA
     if (CurrentGpu().major == 9) {
-      AttentionShape shape = ShapeOf(offsets, offsets, 16, 16);
+      AttentionBwdParams<Bf16> p;
+      AttentionShape& shape = p.shape;
+      shape = ShapeOf(offsets, offsets, 16, 16);
       shape.num_kv_heads = size.kv_heads;
       shape.scale = 0.25;
-      EXPECT_TRUE(CudnnAttentionBackwardSupports(shape, CudnnBackwardGroup(shape, size.length)));
+      shape.q_stride = shape.num_heads * 16;
+      shape.k_stride = shape.v_stride = p.dv_stride = size.kv_heads * 16;
+      EXPECT_TRUE(CudnnAttentionBackwardSupports(p, CudnnBackwardGroup(shape, size.length)));
     }
 #endif
     const Attention::Inputs<Tensor> cudnn = run();
