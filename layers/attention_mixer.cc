@@ -1,5 +1,6 @@
 #include "layers/attention_mixer.h"
 
+#include "autograd/context/context_attention.h"
 #include "autograd/ops/attention.h"
 #include "autograd/ops/rope.h"
 #include "autograd/ops/sigmoid_gate.h"
@@ -73,7 +74,11 @@ Var AttentionMixer::Forward(Tape& tape, const Var& x, const Packing& packing,
     params.cu_seqlens_k_host = {0, static_cast<int32_t>(seen.keys.dim(0))};
     params.cu_seqlens_k = Tensor::FromVector(params.cu_seqlens_k_host, {2}).To(x.value().device());
   }
-  Var o = tape.Apply<Attention>({.q = q, .k = k, .v = v}, params).o;
+  Var o = packing.context == nullptr
+              ? tape.Apply<Attention>({.q = q, .k = k, .v = v}, params).o
+              : tape.Apply<ContextAttention>({.q = q, .k = k, .v = v},
+                                             {.attention = params, .split = packing.context})
+                    .o;
   o = o.Reshape({T, config_.num_heads * head_dim_});
   if (gate_proj_ != nullptr) {
     const Var gate = gate_proj_->Forward(tape, x);

@@ -1,5 +1,6 @@
 #include "layers/delta_mixer.h"
 
+#include "autograd/context/context_delta_rule.h"
 #include "autograd/ops/gated_rms_norm.h"
 
 namespace wyvern {
@@ -95,16 +96,28 @@ Var DeltaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, LayerC
                                         : config_.negative_eigenvalues ? DeltaBeta::kTwiceSigmoid
                                                                        : DeltaBeta::kSigmoid,
                                 .output_final_state = state != nullptr};
-  const auto mixed =
-      tape.Apply<GatedDeltaRule>({.q = q.Reshape({T, H, K}),
-                                  .k = k.Reshape({T, H, K}),
-                                  .v = v.Reshape({T, HV, V}),
-                                  .beta = beta,
-                                  .gate = decay,
-                                  .a_log = a_log_ == nullptr ? Var() : a_log_->var,
-                                  .dt_bias = dt_bias_ == nullptr ? Var() : dt_bias_->var,
-                                  .h0 = state == nullptr ? Var() : Var(state->state)},
-                                 params);
+  const GatedDeltaRule::Inputs<Var> in = {.q = q.Reshape({T, H, K}),
+                                          .k = k.Reshape({T, H, K}),
+                                          .v = v.Reshape({T, HV, V}),
+                                          .beta = beta,
+                                          .gate = decay,
+                                          .a_log = a_log_ == nullptr ? Var() : a_log_->var,
+                                          .dt_bias = dt_bias_ == nullptr ? Var() : dt_bias_->var,
+                                          .h0 = state == nullptr ? Var() : Var(state->state)};
+  GatedDeltaRule::Outputs<Var> mixed;
+  if (packing.context != nullptr) {
+    mixed.o = tape.Apply<ContextDeltaRule>({.q = in.q,
+                                            .k = in.k,
+                                            .v = in.v,
+                                            .beta = in.beta,
+                                            .gate = in.gate,
+                                            .a_log = in.a_log,
+                                            .dt_bias = in.dt_bias},
+                                           {.rule = params, .split = packing.context})
+                  .o;
+  } else {
+    mixed = tape.Apply<GatedDeltaRule>(in, params);
+  }
   if (state != nullptr) state->state = mixed.ht.value();
   tape.Discard({q, k, v});
 

@@ -1,5 +1,6 @@
 #include "layers/linear.h"
 
+#include "autograd/context/context_short_conv.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/short_conv.h"
 #include "autograd/ops/silu.h"
@@ -83,6 +84,12 @@ std::array<Var, 3> ShortConvolutionGroup::Forward(Tape& tape, const Var& x, cons
       begin += dims_[j];
     }
     return y;
+  }
+  if (packing.context != nullptr) {
+    const auto out = tape.Apply<ContextShortConv>(
+        {.x = x, .weight = weight_->var},
+        {.conv = {.parts = dims_, .cu_seqlens = packing.cu_seqlens}, .split = packing.context});
+    return {out.y, out.y1, out.y2};
   }
   // A convolution over the current token alone carries nothing.
   const bool carry = state != nullptr && weight_->shape[1] > 1;

@@ -82,6 +82,7 @@ Stream Model::Trunk(Tape& tape, const Tensor& ids, const Packing& packing, Decod
         " packed tokens");
   if (cache != nullptr) {
     CHECK(packing.num_documents() == 1, "a cache continues one document");
+    CHECK(packing.context == nullptr, "a cache continues a sequence that is not cut");
     CHECK(packing.first_position == cache->num_tokens(), "the cache holds ", cache->num_tokens(),
           " tokens, the packing continues at ", packing.first_position);
     cache->impl()->layers.resize(blocks_.size());

@@ -23,4 +23,11 @@ Packing Packing::FromDocuments(std::vector<int32_t> cu_seqlens, Device device,
   return packing;
 }
 
+Packing Packing::FromContext(std::shared_ptr<ContextSplit> context) {
+  Packing packing = FromDocuments(context->documents(), context->group().device(),
+                                  static_cast<int32_t>(context->own().before));
+  packing.context = std::move(context);
+  return packing;
+}
+
 }  // namespace wyvern

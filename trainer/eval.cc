@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "trainer/device_batch.h"
+
 namespace wyvern {
 namespace {
 
@@ -17,21 +19,18 @@ size_t BucketOf(int64_t position) { return std::bit_width(static_cast<uint64_t>(
 
 void Evaluator::Add(const Batch& batch) {
   Tape tape(/*recording=*/false);
-  const Device device = model_->device();
-  const Tensor ids = Tensor::FromVector(batch.tokens, {batch.num_tokens}).To(device);
-  const Tensor targets = Tensor::FromVector(batch.targets, {batch.num_tokens}).To(device);
-  const Packing packing = Packing::FromDocuments(batch.cu_seqlens, device);
-  const auto loss = model_->Loss(tape, ids, targets, packing, /*denominator=*/1);
+  const DeviceBatch part = Upload(batch, model_->device(), mesh_);
+  const auto loss = model_->Loss(tape, part.ids, part.targets, part.packing, /*denominator=*/1);
   const std::vector<double> token_loss =
       loss.token_loss.value().To(DType::kFloat64).ToVector<double>();
-  for (int64_t t = 0; t < batch.num_tokens; ++t) {
-    if (batch.targets[t] < 0) continue;
-    const size_t bucket = BucketOf(batch.positions[t]);
+  for (int64_t t = 0; t < part.num_tokens(); ++t) {
+    if (batch.targets[part.begin + t] < 0) continue;
+    const size_t bucket = BucketOf(batch.positions[part.begin + t]);
     if (bucket >= buckets_.size()) buckets_.resize(bucket + 1);
     buckets_[bucket].loss += token_loss[t];
     ++buckets_[bucket].count;
   }
-  num_tokens_ += batch.num_tokens;
+  num_tokens_ += part.num_tokens();
 }
 
 EvalResult Evaluator::Result() const {
@@ -59,15 +58,8 @@ EvalResult Evaluate(Model* model, absl::Span<const Batch> batches) {
   return evaluator.Result();
 }
 
-void Evaluator::Clear() {
-  buckets_.clear();
-  num_tokens_ = 0;
-}
-
-void Evaluator::SumOverRanks(const Mesh& mesh) {
-  // The ranks of a context group have the same batches.
-  if (mesh.context_index() != 0) Clear();
-  Communicator& host = mesh.world().host();
+void Evaluator::SumOverRanks() {
+  Communicator& host = mesh_->world().host();
   std::vector<double> loss(kMaxBuckets);
   std::vector<int64_t> counts(kMaxBuckets + 1);
   for (size_t b = 0; b < buckets_.size(); ++b) {
@@ -87,13 +79,13 @@ EvalResult Evaluate(Model* model, absl::Span<const Batch> batches, DataParallel*
   const Mesh& mesh = parallel->mesh();
   const auto ranks = static_cast<size_t>(mesh.num_data_ranks());
   const auto index = static_cast<size_t>(mesh.data_index());
-  Evaluator evaluator(model), unused(model);
+  Evaluator evaluator(model, &mesh), unused(model, &mesh);
   for (size_t first = 0; first < batches.size(); first += ranks) {
     // A rank that has no batch left runs one all the same: the others need its part of the values.
     const bool mine = first + index < batches.size();
     (mine ? evaluator : unused).Add(batches[mine ? first + index : first]);
   }
-  evaluator.SumOverRanks(mesh);
+  evaluator.SumOverRanks();
   return evaluator.Result();
 }
 

@@ -33,13 +33,13 @@ struct EvalResult {
 // result does not depend on anything but the batches.
 class Evaluator {
  public:
-  explicit Evaluator(Model* model) : model_(model) {}
+  // With a mesh, the ranks of a context group divide the tokens of each batch: all of them add the
+  // same ones.
+  explicit Evaluator(Model* model, const Mesh* mesh = nullptr) : model_(model), mesh_(mesh) {}
 
   void Add(const Batch& batch);
-  // Adds up what the ranks have gathered; the result is then the same on all of them.
-  void SumOverRanks(const Mesh& mesh);
-  // Forgets what was gathered.
-  void Clear();
+  // Adds up what the ranks of the mesh have gathered; the result is then the same on all of them.
+  void SumOverRanks();
   EvalResult Result() const;
 
  private:
@@ -48,6 +48,7 @@ class Evaluator {
     int64_t count = 0;
   };
   Model* model_;
+  const Mesh* mesh_;
   int64_t num_tokens_ = 0;
   std::vector<Sum> buckets_;
 };

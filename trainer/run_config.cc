@@ -111,8 +111,11 @@ void ValidateParallel(const ParallelSection& c, Faults* f) {
   };
   size("parallel.replicate", c.replicate);
   size("parallel.shard", c.shard);
-  f->Unless(c.replicate != -1 || c.shard != -1, "parallel.shard",
-            "replicate and shard are both -1; one of them says how many ranks the other leaves");
+  size("parallel.context", c.context);
+  const int64_t open = (c.replicate == -1) + (c.shard == -1) + (c.context == -1);
+  f->Unless(open <= 1, c.shard == -1 ? "parallel.shard" : "parallel.context",
+            "-1 stands for what the others leave of the ranks, and ", open,
+            " of replicate, shard and context are -1");
   f->Unless(c.zero >= 1 && c.zero <= 3, "parallel.zero", "expected 1, 2 or 3, got ", c.zero);
   f->Unless(c.timeout > 0, "parallel.timeout", "expected more than 0 seconds, got ", c.timeout);
 }

@@ -139,8 +139,9 @@ struct GenerateSection {
 
 // How the ranks of a run divide the work; of no effect on one rank.
 struct ParallelSection {
-  int64_t replicate = -1;  // whole copies; -1: what shard leaves of the ranks
-  int64_t shard = 1;       // ranks that divide the parameters; -1: what replicate leaves
+  int64_t replicate = -1;  // whole copies; -1, here or below: what the others leave of the ranks
+  int64_t shard = 1;       // ranks that divide the parameters
+  int64_t context = 1;     // ranks that divide the tokens of each micro batch
   int64_t zero = 3;        // what they divide: 1 optimizer state, 2 also gradients, 3 also values
   double timeout = 600;    // seconds to wait for another rank before this one ends
 

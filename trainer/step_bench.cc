@@ -76,7 +76,7 @@ double StepBench::MedianMs() const {
 }
 
 double StepBench::TokensPerSecond() const {
-  return static_cast<double>(num_ranks * options.micro_batches * options.sequences *
+  return static_cast<double>(num_readers * options.micro_batches * options.sequences *
                              options.seq_len) /
          (MedianMs() * 1e-3);
 }
@@ -101,7 +101,7 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
   if (options.seq_len == 0) bench.options.seq_len = config.data.seq_len;
   bench.recompute_blocks = config.train.recompute_blocks;
 
-  // Every rank has a batch of its own, whatever train.batch_tokens says.
+  // Every rank, or context group, has a batch of its own, whatever train.batch_tokens says.
   RunConfig any_batch = config;
   any_batch.train.batch_tokens = world->size() * config.train.micro_batch * config.data.seq_len;
   ASSIGN_OR_RETURN(const std::unique_ptr<Mesh> mesh, CreateRunMesh(any_batch, world));
@@ -112,8 +112,11 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
   if (mesh != nullptr) {
     parallel = std::make_unique<DataParallel>(model.get(), mesh.get());
     bench.num_ranks = world->size();
-    bench.mesh = absl::StrCat("replicate ", mesh->shape().replicate, ", shard ",
-                              mesh->shape().shard, " (zero ", config.parallel.zero, ")");
+    bench.num_readers = mesh->num_data_ranks();
+    bench.mesh = absl::StrCat(
+        "replicate ", mesh->shape().replicate, ", shard ", mesh->shape().shard, " (zero ",
+        config.parallel.zero, ")",
+        mesh->shape().context == 1 ? "" : absl::StrCat(", context ", mesh->shape().context));
   }
   const Device device = model->device();
   auto optimizer = std::make_unique<Optimizer>(model.get(), config.optimizer,
@@ -125,10 +128,11 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
   const auto step = [&]() -> absl::StatusOr<StepResult> {
     std::vector<Batch> batches;
     for (int64_t i = 0; i < options.micro_batches; ++i) {
-      batches.push_back(RandomBatch(
-          bench.options, config.model.vocab_size,
-          static_cast<uint64_t>((bench.num_updates * options.micro_batches + i) * world->size() +
-                                world->rank())));
+      batches.push_back(
+          RandomBatch(bench.options, config.model.vocab_size,
+                      static_cast<uint64_t>((bench.num_updates * options.micro_batches + i) *
+                                                bench.num_readers +
+                                            (mesh == nullptr ? 0 : mesh->data_index()))));
     }
     const double begin = Seconds();
     const StepResult result =

@@ -41,6 +41,7 @@ struct StepBench {
   double flops = 0;               // necessary products of one step
   int64_t peak_bytes = 0;
   int64_t num_ranks = 1;
+  int64_t num_readers = 1;  // ranks, or context groups, with batches of their own
   std::string mesh;         // "replicate 2, shard 4 (zero 3)"; empty on one rank
   int64_t state_bytes = 0;  // of parameters, gradients and optimizer between steps, on this rank
   double first_loss = 0, last_loss = 0;
@@ -68,8 +69,9 @@ std::vector<ClassTime> SumByClass(const std::vector<TimedRange>& ranges, int64_t
                                   const DeviceRates& rates);
 
 // Trains the configuration's model from its initial values on random tokens, every sequence one
-// document; no file is read or written. On several ranks each has `micro_batches` of its own, and
-// all of them call this. Error: the device is absent, a step was not finite.
+// document; no file is read or written. On several ranks each, or each context group, has
+// `micro_batches` of its own, and all of them call this. Error: the device is absent, a step was
+// not finite.
 absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOptions& options,
                                     World* world);
 

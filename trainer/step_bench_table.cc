@@ -19,9 +19,9 @@ const std::vector<RangeClass>& RangeClasses() {
   static const std::vector<RangeClass> classes = {
       {"matrix products", {"matmul"}},
       {"head, cross-entropy", {"linear_cross_entropy"}},
-      {"delta rule", {"gated_delta_rule"}},
-      {"attention", {"attention"}},
-      {"convolution", {"short_conv"}},
+      {"delta rule", {"gated_delta_rule", "context_delta_rule"}},
+      {"attention", {"attention", "context_attention"}},
+      {"convolution", {"short_conv", "context_short_conv"}},
       {"norms", {"rms_norm", "gated_rms_norm", "l2_norm"}},
       {"element-wise", {"silu", "swiglu", "sigmoid_gate", "rope", "add_gradient"}},
       {"embedding", {"embedding"}},

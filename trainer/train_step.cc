@@ -7,21 +7,10 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/elementwise.h"
 #include "kernels/ops/grad_norm.h"
+#include "trainer/device_batch.h"
 
 namespace wyvern {
 namespace {
-
-struct DeviceBatch {
-  Tensor ids, targets;
-  Packing packing;
-};
-
-DeviceBatch Upload(const Batch& batch, Device device) {
-  const ProfilerRange range("upload", Pass::kForward);
-  return {Tensor::FromVector(batch.tokens, {batch.num_tokens}).To(device),
-          Tensor::FromVector(batch.targets, {batch.num_tokens}).To(device),
-          Packing::FromDocuments(batch.cu_seqlens, device)};
-}
 
 double ReadScalar(const Tensor& t) {
   return t.To(Device::kCpu).To(DType::kFloat64).ToVector<double>()[0];
@@ -37,7 +26,7 @@ StepResult TrainStep(Model* model, Optimizer* optimizer, absl::Span<const Batch>
   std::vector<DeviceBatch> uploaded;
   for (const Batch& batch : micro_batches) {
     num_targets += batch.num_targets;
-    uploaded.push_back(Upload(batch, device));
+    uploaded.push_back(Upload(batch, device, parallel == nullptr ? nullptr : &parallel->mesh()));
   }
   if (parallel != nullptr) {
     parallel->mesh().world().host().AllReduce(&num_targets, &num_targets, 1, DType::kInt64);

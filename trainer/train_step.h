@@ -22,9 +22,10 @@ struct StepResult {
 // targets of all of them, so the result is that of one large batch. `lr` and `update` as in
 // Optimizer::Step. The host waits for the device once, at the end.
 //
-// With `parallel`, all its ranks call this, each with its own micro batches, the same number of
-// them: together they are one batch, and loss, norm and `updated` are those of it, the same
-// everywhere. `flops` are this rank's.
+// With `parallel`, all its ranks call this, the same number of micro batches each: its own, but the
+// same ones in all ranks of a context group, which divide their tokens. Together they are one
+// batch, and loss, norm and `updated` are those of it, the same everywhere. `flops` are this
+// rank's.
 StepResult TrainStep(Model* model, Optimizer* optimizer, absl::Span<const Batch> micro_batches,
                      double lr, double max_norm, int64_t update, DataParallel* parallel = nullptr);
 

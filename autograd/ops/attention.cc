@@ -129,7 +129,10 @@ Attention::Inputs<Tensor> Attention::Backward(const Saved& saved, const Outputs<
 }
 
 Cost Attention::EstimateCost(const Inputs<Tensor>& in, const Params& params) {
-  const AttentionShape s = MakeShape(in, params);
+  return EstimateCost(MakeShape(in, params), in.q.dtype());
+}
+
+Cost Attention::EstimateCost(const AttentionShape& s, DType io) {
   double pairs = 0;  // visible (query, key) pairs
   for (int64_t n = 0; n < s.num_docs; ++n) {
     const int64_t num_k = s.cu_seqlens_k[n + 1] - s.cu_seqlens_k[n];
@@ -143,9 +146,9 @@ Cost Attention::EstimateCost(const Inputs<Tensor>& in, const Params& params) {
     pairs += seen_by_first(num_k) - seen_by_first(num_k - num_q);
   }
   const double flops = 2.0 * static_cast<double>((s.key_dim + s.value_dim) * s.num_heads) * pairs;
-  const double o_bytes =
-      static_cast<double>(s.num_queries * s.num_heads * s.value_dim * SizeOf(in.q.dtype()));
-  const double bytes = static_cast<double>(in.q.nbytes() + in.k.nbytes() + in.v.nbytes()) + o_bytes;
+  const int64_t elements = s.num_queries * s.num_heads * (s.key_dim + s.value_dim) +
+                           s.num_keys * s.num_kv_heads * (s.key_dim + s.value_dim);
+  const double bytes = static_cast<double>(elements * SizeOf(io));
   // Training counts as three times the forward: recomputing the scores is not necessary work.
   return {.forward_flops = flops,
           .backward_flops = 2 * flops,

@@ -3,6 +3,7 @@
 
 #include "autograd/op_case.h"
 #include "autograd/tape.h"
+#include "kernels/ops/attention.h"
 
 namespace wyvern {
 
@@ -49,6 +50,8 @@ struct Attention {
   static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
+  // The same of a shape whose tensors do not exist yet.
+  static Cost EstimateCost(const AttentionShape& shape, DType io);
   static std::vector<OpCase<Attention>> Cases();
   static std::vector<BenchCase<Attention>> BenchCases(Device device);
 };

@@ -132,6 +132,7 @@ void VisitTrain(ConfigVisitor& v, TrainSection* c) {
 void VisitParallel(ConfigVisitor& v, ParallelSection* c) {
   v.Value("replicate", &c->replicate);
   v.Value("shard", &c->shard);
+  v.Value("context", &c->context);
   v.Only(c->shard != 1, "shard: 1", [c](ConfigVisitor& only) { only.Value("zero", &c->zero); });
   v.Value("timeout", &c->timeout);
 }

@@ -10,15 +10,16 @@ namespace {
 
 absl::StatusOr<MeshShape> ShapeOf(const RunConfig& config, int64_t num_ranks) {
   ASSIGN_OR_RETURN(const MeshShape shape, ResolveMesh({.replicate = config.parallel.replicate,
-                                                       .shard = config.parallel.shard},
+                                                       .shard = config.parallel.shard,
+                                                       .context = config.parallel.context},
                                                       num_ranks));
   const int64_t readers = shape.replicate * shape.shard;
   if (config.MicroBatchesPerStep() % readers != 0) {
     const int64_t tokens = config.train.micro_batch * config.data.seq_len;
-    return absl::InvalidArgumentError(
-        absl::StrCat("train.batch_tokens: ", config.train.batch_tokens, " is no multiple of ",
-                     readers, " ranks x train.micro_batch x data.seq_len = ", readers * tokens,
-                     ", so that the ranks cannot divide a batch evenly"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "train.batch_tokens: ", config.train.batch_tokens, " is no multiple of ", readers,
+        shape.context == 1 ? " ranks" : " context groups", " x train.micro_batch x data.seq_len = ",
+        readers * tokens, ", so that they cannot divide a batch evenly"));
   }
   return shape;
 }
