@@ -49,6 +49,8 @@ TEST_F(ParallelRunTest, GoesOnFromItsCheckpointOnAnyMesh) {
   EXPECT_NE(second.find("resuming from"), std::string::npos) << second;
   EXPECT_NE(second.find("changed since then: parallel.shard: 2 -> 1"), std::string::npos) << second;
   part(4, 20, {"parallel={replicate: 2, shard: -1, zero: 2}"});
+  // Windows cut in two.
+  part(4, 22, {"parallel={replicate: -1, context: 2}"});
   part(2, 25, {});
   const std::string last = part(
       2, 30,
@@ -59,7 +61,7 @@ TEST_F(ParallelRunTest, GoesOnFromItsCheckpointOnAnyMesh) {
   auto metrics = Metrics(Path("run"));
   ASSERT_EQ(metrics.size(), 31u);
   // Each part measured the validation loss at its end.
-  for (const int64_t step : {15, 25}) {
+  for (const int64_t step : {15, 22, 25}) {
     auto line = nlohmann::json::parse(metrics[step]);
     line.erase("val_loss");
     metrics[step] = line.dump();
@@ -108,6 +110,11 @@ TEST_F(ParallelRunTest, AMeshThatDoesNotFitIsOneMessage) {
   fails(
       {"train.batch_tokens=192"},
       "train.batch_tokens: 192 is no multiple of 2 ranks x train.micro_batch x data.seq_len = 128");
+  fails({"parallel={context: 3}"},
+        "parallel: replicate -1 x shard 1 x context 3: the sizes that are given make 3, which does "
+        "not divide the 2 ranks of this run");
+  fails({"parallel={replicate: 1, shard: -1, context: -1}"},
+        "parallel.shard: -1 stands for what the others leave of the ranks, and 2 of replicate, ");
   fails({"parallel={zero: 2}"}, "parallel.zero: has no effect with shard: 1");
   // What one rank finds is what all stop for.
   fails({"data.sources.0.text=[/nowhere.txt]"}, "wyvern: rank 0: ");
