@@ -14,8 +14,8 @@ namespace wyvern {
 namespace {
 
 // Beside products that fill the GPU, an operation that is over soon costs them less than one on few
-// multiprocessors (experiments/scale_out). NCCL_MIN_CTAS in the environment goes before it.
-constexpr int kMinCtas = 32;
+// multiprocessors (experiments/scale_out). NCCL takes a least number only together with a greatest.
+constexpr int kMinCtas = 32, kMaxCtas = 64;
 
 std::string NcclError(ncclResult_t result) {
   const char* last = Nccl().GetLastError(nullptr);
@@ -245,6 +245,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> MakeNcclCommunicator(
     const WatchedCall watched(absl::StrCat("starting NCCL for the group '", host->name(), "'"));
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.minCTAs = kMinCtas;
+    config.maxCTAs = kMaxCtas;
     result = Nccl().CommInitRankConfig(&handle->comm, host->size(), id, host->rank(), &config);
   }
   RETURN_IF_ERROR(Agree(*host, status()));
