@@ -21,8 +21,8 @@ template <typename Io>
 void MoeCombineBwd(CpuTag, const MoeCombineBwdParams<Io>& p) {
   const int64_t D = p.dim, k = p.experts_per_token, R = p.num_tokens * k;
 #pragma omp parallel for schedule(static) if (R * D > 16384)
-  for (int64_t r = 0; r < R; ++r) {
-    const int64_t pair = p.source[r];
+  for (int64_t pair = 0; pair < R; ++pair) {
+    const int64_t r = p.position[pair];
     const Io* dy = p.dy + pair / k * D;
     if (p.d_rows != nullptr) {
       const Io w = p.weights == nullptr ? 1 : p.weights[pair];

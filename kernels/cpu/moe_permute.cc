@@ -8,8 +8,8 @@ template <typename Io>
 void MoePermuteFwd(CpuTag, const MoePermuteFwdParams<Io>& p) {
   const int64_t D = p.dim, R = p.num_tokens * p.experts_per_token;
 #pragma omp parallel for schedule(static) if (R * D > 16384)
-  for (int64_t r = 0; r < R; ++r) {
-    std::copy_n(p.x + p.source[r] / p.experts_per_token * D, D, p.rows + r * D);
+  for (int64_t pair = 0; pair < R; ++pair) {
+    std::copy_n(p.x + pair / p.experts_per_token * D, D, p.rows + p.position[pair] * D);
   }
 }
 

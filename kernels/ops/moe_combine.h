@@ -1,7 +1,7 @@
 // Tokens' sums over their experts' rows (the inverse of kernels/ops/moe_permute.h, weighted).
 //
 //   y[t] = shared[t] + sum over j < k of w[t, j] rows[position[t k + j]]
-//   d_rows[r] = w[source[r]] dy[source[r] / k]        d_w[t, j] = <dy[t], rows[position[t k + j]]>
+//   d_rows[position[t k + j]] = w[t, j] dy[t]         d_w[t, j] = <dy[t], rows[position[t k + j]]>
 //
 // (d_shared is dy.) T tokens of D elements, R = T k rows. The sum starts with shared[t], or 0, and
 // goes on in the order of j, in Acc, rounded once. Without weights w = 1.
@@ -30,12 +30,12 @@ template <typename Io>
 struct MoeCombineBwdParams {
   using Acc = AccOf<Io>;
   int64_t num_tokens = 0, dim = 0, experts_per_token = 1;
-  const Io* rows = nullptr;         // [R, D]; not read without d_weights
-  const Acc* weights = nullptr;     // [T, k] or null
-  const int32_t* source = nullptr;  // [R]
-  const Io* dy = nullptr;           // [T, D]
-  Io* d_rows = nullptr;             // [R, D] or null
-  Acc* d_weights = nullptr;         // [T, k] or null
+  const Io* rows = nullptr;           // [R, D]; not read without d_weights
+  const Acc* weights = nullptr;       // [T, k] or null
+  const int32_t* position = nullptr;  // [R] a permutation
+  const Io* dy = nullptr;             // [T, D]
+  Io* d_rows = nullptr;               // [R, D] or null
+  Acc* d_weights = nullptr;           // [T, k] or null
   StreamHandle stream = nullptr;
 };
 

@@ -1,8 +1,9 @@
 // Tokens' rows in the order of a plan (kernels/ops/expert_plan.h).
 //
-//   rows[r] = x[source[r] / k]          d_x[t] = sum over j < k of d_rows[position[t k + j]]
+//   rows[position[t k + j]] = x[t]      d_x[t] = sum over j < k of d_rows[position[t k + j]]
 //
-// T tokens of D elements, R = T k rows. The sum is in Acc, in the order of j, rounded once.
+// T tokens of D elements, R = T k rows. The sum is in Acc, in the order of j, rounded once. Both
+// ways go by tokens, so that each token's row is moved once.
 #ifndef WYVERN_KERNELS_OPS_MOE_PERMUTE_H_
 #define WYVERN_KERNELS_OPS_MOE_PERMUTE_H_
 
@@ -15,9 +16,9 @@ namespace wyvern {
 template <typename Io>
 struct MoePermuteFwdParams {
   int64_t num_tokens = 0, dim = 0, experts_per_token = 1;
-  const Io* x = nullptr;            // [T, D]
-  const int32_t* source = nullptr;  // [R]
-  Io* rows = nullptr;               // [R, D]
+  const Io* x = nullptr;              // [T, D]
+  const int32_t* position = nullptr;  // [R] a permutation
+  Io* rows = nullptr;                 // [R, D]
   StreamHandle stream = nullptr;
 };
 
