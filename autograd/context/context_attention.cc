@@ -47,8 +47,9 @@ Op::Outputs<Tensor> Op::Forward(const Inputs<Tensor>& in, const Params& params, 
     }
   }
   if (saved != nullptr) saved->split = params.split;
-  return {
-      .o = Attention::Forward(base, attention, saved == nullptr ? nullptr : &saved->attention).o};
+  Attention::Outputs<Tensor> out =
+      Attention::Forward(base, attention, saved == nullptr ? nullptr : &saved->attention);
+  return {.o = std::move(out.o), .max_logit = std::move(out.max_logit)};
 }
 
 Op::Inputs<Tensor> Op::Backward(const Saved& saved, const Outputs<Tensor>& d_out,

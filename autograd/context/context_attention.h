@@ -24,10 +24,11 @@ struct ContextAttention {
   static constexpr bool kReadsColumns[] = {true, true, true};
   template <class T>
   struct Outputs {
-    T o;  // [T, H, DV]
-    FIELDS(o)
+    T o;          // [T, H, DV]
+    T max_logit;  // [H] of this rank's queries, if asked for; no gradient
+    FIELDS(o, max_logit)
   };
-  static constexpr Role kOutputRoles[] = {Role::kIo};
+  static constexpr Role kOutputRoles[] = {Role::kIo, Role::kAcc};
   struct Params {
     Attention::Params attention;  // documents of the queries are those of the split; of the keys:
                                   // left out

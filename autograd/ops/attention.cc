@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "kernels/ops/attention.h"
 
@@ -25,6 +26,7 @@ AttentionShape MakeShape(const Attention::Inputs<Tensor>& in, const Attention::P
                       .value_dim = in.v.dim(2),
                       .window = params.window,
                       .scale = params.scale,
+                      .max_logit = params.want_max_logit,
                       .q_stride = in.q.row_stride(),
                       .k_stride = in.k.row_stride(),
                       .v_stride = in.v.row_stride(),
@@ -85,6 +87,9 @@ Attention::Outputs<Tensor> Attention::Forward(const Inputs<Tensor>& inputs, cons
   Outputs<Tensor> out{.o = Tensor::Empty(o_shape, in.q.dtype(), in.q.device())};
   const Tensor lse =
       Tensor::Empty({shape.num_queries, shape.num_heads}, AccDType(in.q.dtype()), in.q.device());
+  if (shape.max_logit) {
+    out.max_logit = Tensor::Empty({shape.num_heads}, lse.dtype(), in.q.device());
+  }
   if (shape.num_queries > 0) {
     Dispatch(in.q.device(), in.q.dtype(), [&](auto device, auto io) {
       using Io = typename decltype(io)::type;
@@ -94,8 +99,12 @@ Attention::Outputs<Tensor> Attention::Forward(const Inputs<Tensor>& inputs, cons
                                                   .v = in.v.columns<Io>(),
                                                   .o = out.o.data<Io>(),
                                                   .lse = lse.data<AccOf<Io>>(),
+                                                  .max_logit = out.max_logit.data<AccOf<Io>>(),
                                                   .stream = ComputeStream()});
     });
+  } else if (shape.max_logit) {
+    const std::vector<double> none(shape.num_heads, -std::numeric_limits<double>::infinity());
+    out.max_logit.CopyFrom(Tensor::FromVector(none, {shape.num_heads}));
   }
   if (saved != nullptr) *saved = {.in = in, .params = params, .o = out.o, .lse = lse};
   return out;

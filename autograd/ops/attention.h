@@ -22,10 +22,11 @@ struct Attention {
   static constexpr bool kReadsColumns[] = {true, true, true};
   template <class T>
   struct Outputs {
-    T o;  // [Tq, H, DV]
-    FIELDS(o)
+    T o;          // [Tq, H, DV]
+    T max_logit;  // [H] the largest scaled score of each query head, if asked for; no gradient
+    FIELDS(o, max_logit)
   };
-  static constexpr Role kOutputRoles[] = {Role::kIo};
+  static constexpr Role kOutputRoles[] = {Role::kIo, Role::kAcc};
   struct Params {
     Tensor cu_seqlens_q;  // [N + 1] int32 on the op's device: documents among the queries
     Tensor cu_seqlens_k;  // [N + 1] likewise among the keys; undefined: the same as the queries'
@@ -34,6 +35,7 @@ struct Attention {
     // of nq stands at key position i + nk - nq.
     int64_t window = 0;  // keys i - window < j <= i are seen; 0: all j <= i
     double scale = 0;    // 0: D^-1/2
+    bool want_max_logit = false;
 
     void MoveTo(Device device) {
       cu_seqlens_q = cu_seqlens_q.To(device);

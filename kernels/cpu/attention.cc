@@ -78,8 +78,8 @@ class ForwardTile {
         s(kQueryTile * kKeyTile),
         acc(kQueryTile * V) {}
 
-  // Queries [begin, begin + kQueryTile) of a document, in head h.
-  void Run(const Document& doc, int64_t h, int64_t begin) {
+  // Queries [begin, begin + kQueryTile) of a document, in head h; the largest logit.
+  T Run(const Document& doc, int64_t h, int64_t begin) {
     const AttentionShape& sh = p.shape;
     const int64_t H = sh.num_heads, HK = sh.num_kv_heads, hk = h / (H / HK);
     const int64_t rows = std::min(kQueryTile, doc.num_q - begin);
@@ -109,6 +109,7 @@ class ForwardTile {
       for (int64_t e = 0; e < V; ++e) p.o[row * V + e] = acc[r * V + e] / row_sum[r];
       p.lse[row] = row_max[r] + std::log(row_sum[r]);
     }
+    return *std::max_element(row_max, row_max + rows);
   }
 
  private:
@@ -238,6 +239,7 @@ class BackwardTile {
 
 template <typename Io>
 void AttentionFwd(CpuTag, const AttentionFwdParams<Io>& p) {
+  using Acc = AccOf<Io>;
   const AttentionShape& s = p.shape;
   struct Task {
     int64_t doc, begin;
@@ -248,14 +250,21 @@ void AttentionFwd(CpuTag, const AttentionFwdParams<Io>& p) {
     for (int64_t begin = 0; begin < num_q; begin += kQueryTile) tasks.push_back({n, begin});
   }
   const int64_t num_tasks = static_cast<int64_t>(tasks.size()) * s.num_heads;
+  std::vector<Acc> top(num_tasks);
 #pragma omp parallel if (IsLarge(s))
   {
     ForwardTile<Io> tile(p);
 #pragma omp for schedule(dynamic)
     for (int64_t i = 0; i < num_tasks; ++i) {
       const Task& task = tasks[i / s.num_heads];
-      tile.Run(Document(s, task.doc), i % s.num_heads, task.begin);
+      top[i] = tile.Run(Document(s, task.doc), i % s.num_heads, task.begin);
     }
+  }
+  if (!s.max_logit) return;
+  std::fill_n(p.max_logit, s.num_heads, -std::numeric_limits<Acc>::infinity());
+  for (int64_t i = 0; i < num_tasks; ++i) {
+    Acc& max_logit = p.max_logit[i % s.num_heads];
+    max_logit = std::max(max_logit, top[i]);
   }
 }
 

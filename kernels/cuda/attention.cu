@@ -27,6 +27,29 @@ __global__ void __launch_bounds__(kRowsPerBlock* kWarpSize)
   if (threadIdx.x % kWarpSize == 0) delta[row] = sum;
 }
 
+// The largest logit of each head, one block a head, from those of its rows: num_docs runs of
+// `length`, doc_stride apart. With row_sum, the rows' sums of exponentials relative to their
+// maxima, it also writes lse, at the same places.
+__global__ void __launch_bounds__(1024)
+    MaxLogitKernel(const float* row_max, const float* row_sum, int64_t num_docs, int64_t length,
+                   int64_t doc_stride, int64_t head_stride, float* lse, float* max_logit) {
+  __shared__ float warp_max[kWarpSize];
+  float top = -INFINITY;
+  for (int64_t n = 0; n < num_docs; ++n) {
+    const int64_t first = n * doc_stride + blockIdx.x * head_stride;
+    for (int64_t i = first + threadIdx.x; i < first + length; i += blockDim.x) {
+      top = fmaxf(top, row_max[i]);
+      if (row_sum != nullptr) lse[i] = row_max[i] + logf(row_sum[i]);
+    }
+  }
+  top = WarpMax(top);
+  if (threadIdx.x % kWarpSize == 0) warp_max[threadIdx.x / kWarpSize] = top;
+  __syncthreads();
+  if (threadIdx.x >= kWarpSize) return;
+  top = WarpMax(warp_max[threadIdx.x]);
+  if (threadIdx.x == 0) max_logit[blockIdx.x] = top;
+}
+
 template <typename Io>
 bool FitsVectors(const AttentionShape& s, std::initializer_list<const void*> pointers) {
   constexpr int64_t kPer = 16 / sizeof(Io);
@@ -61,18 +84,43 @@ AttentionConfig Choose(const AttentionShape& s, DType io) {
   return config;
 }
 
+// See MaxLogitKernel.
+template <typename Io>
+void LaunchMaxLogit(const AttentionFwdParams<Io>& p, const float* row_max, const float* row_sum,
+                    int64_t num_docs, int64_t length, int64_t doc_stride, int64_t head_stride) {
+  MaxLogitKernel<<<static_cast<unsigned>(p.shape.num_heads), 1024, 0, ToStream(p.stream)>>>(
+      row_max, row_sum, num_docs, length, doc_stride, head_stride, p.lse, p.max_logit);
+  CUDA_CHECK_LAUNCH();
+}
+
 }  // namespace
 
 template <typename Io>
 void AttentionFwd(CudaTag, const AttentionFwdParams<Io>& params) {
   AttentionFwdParams<Io> p = params;
   const AttentionConfig config = Choose(p.shape, kDTypeOf<Io>);
+  const int64_t num_rows = p.shape.num_queries * p.shape.num_heads;
   if constexpr (std::is_same_v<Io, Bf16>) {
-    if (config.forward == AttentionEngine::kCudnn) return CudnnAttentionForward(p);
+    if (config.forward == AttentionEngine::kCudnn && !p.shape.max_logit) {
+      return CudnnAttentionForward(p, nullptr, nullptr);
+    }
+    if (config.forward == AttentionEngine::kCudnn) {
+      const Buffer row_max(Device::kCuda, num_rows * sizeof(float));
+      const Buffer row_sum(Device::kCuda, num_rows * sizeof(float));
+      CudnnAttentionForward(p, row_max.as<float>(), row_sum.as<float>());
+      const int64_t length = EqualLength(p.shape);
+      LaunchMaxLogit(p, row_max.as<float>(), row_sum.as<float>(), p.shape.num_docs, length,
+                     p.shape.num_heads * length, length);
+      return;
+    }
   }
   const bool vectors = FitsVectors<Io>(p.shape, {p.q, p.k, p.v});
-  const attention::Launch launch = MakeLaunch(config, vectors, &p.shape);
+  attention::Launch launch = MakeLaunch(config, vectors, &p.shape);
+  if (!p.shape.max_logit) return attention::TiledForward(p, launch);
+  const Buffer row_max(Device::kCuda, num_rows * sizeof(float));
+  launch.row_max = row_max.as<float>();
   attention::TiledForward(p, launch);
+  LaunchMaxLogit(p, launch.row_max, nullptr, 1, p.shape.num_queries, 0, p.shape.num_queries);
 }
 
 template <typename Io>

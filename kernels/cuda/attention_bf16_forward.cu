@@ -21,7 +21,8 @@ struct Traits {
 // Grid: x = document * tiles of queries (the longest rows first), y = query head.
 template <int kDim>
 __global__ void __launch_bounds__(kThreads)
-    ForwardKernel(AttentionFwdParams<Bf16> p, int tiles_per_document, bool vectors) {
+    ForwardKernel(AttentionFwdParams<Bf16> p, int tiles_per_document, bool vectors,
+                  float* row_max_out) {
   using X = Traits<kDim>;
   extern __shared__ __align__(16) Bf16 shared[];
   const AttentionShape& s = p.shape;
@@ -124,6 +125,9 @@ __global__ void __launch_bounds__(kThreads)
     const int row = warp_row + lane / 4 + half * 8;
     if (lane % 4 == 0 && row < rows) {
       p.lse[row0 + static_cast<int64_t>(row) * H] = row_max[half] * kLn2 + logf(row_sum[half]);
+      if (row_max_out != nullptr) {
+        row_max_out[h * s.num_queries + doc.q_begin + begin + row] = row_max[half] * kLn2;
+      }
     }
   }
   StoreRows(o, factor, p.o + (row0 + static_cast<int64_t>(warp_row) * H) * DV,
@@ -138,7 +142,8 @@ void Run(const AttentionFwdParams<Bf16>& p, const Launch& launch) {
   const int tiles = CeilDiv(launch.max_queries, X::kQueries);
   const dim3 grid(static_cast<unsigned>(p.shape.num_docs * tiles),
                   static_cast<unsigned>(p.shape.num_heads));
-  ForwardKernel<kDim><<<grid, kThreads, X::kBytes, ToStream(p.stream)>>>(p, tiles, launch.vectors);
+  ForwardKernel<kDim>
+      <<<grid, kThreads, X::kBytes, ToStream(p.stream)>>>(p, tiles, launch.vectors, launch.row_max);
   CUDA_CHECK_LAUNCH();
 }
 

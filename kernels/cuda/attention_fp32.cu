@@ -99,7 +99,8 @@ __device__ __forceinline__ float RowSum(float x) {
 // Grid: x = document * tiles of queries (the longest rows first), y = query head.
 template <int kDim>
 __global__ void __launch_bounds__(kThreads)
-    ForwardKernel(AttentionFwdParams<float> p, int tiles_per_document, bool vectors) {
+    ForwardKernel(AttentionFwdParams<float> p, int tiles_per_document, bool vectors,
+                  float* row_max_out) {
   extern __shared__ __align__(16) float shared[];
   const AttentionShape& s = p.shape;
   const Document doc = GetDocument(s, static_cast<int>(blockIdx.x) / tiles_per_document);
@@ -169,6 +170,9 @@ __global__ void __launch_bounds__(kThreads)
     factor[r] = 1 / sum;
     if (ThreadX() == 0 && row < rows) {
       p.lse[row0 + static_cast<int64_t>(row) * H] = row_max[r] * kLn2 + logf(sum);
+      if (row_max_out != nullptr) {
+        row_max_out[h * s.num_queries + doc.q_begin + begin + row] = row_max[r] * kLn2;
+      }
     }
   }
   StoreColumns(o, factor, p.o + row0 * DV, static_cast<int64_t>(H) * DV, rows, DV);
@@ -326,8 +330,8 @@ void RunForward(const AttentionFwdParams<float>& p, const Launch& launch) {
   const int tiles = CeilDiv(launch.max_queries, kTile);
   const dim3 grid(static_cast<unsigned>(p.shape.num_docs * tiles),
                   static_cast<unsigned>(p.shape.num_heads));
-  ForwardKernel<kDim>
-      <<<grid, kThreads, kForwardBytes<kDim>, ToStream(p.stream)>>>(p, tiles, launch.vectors);
+  ForwardKernel<kDim><<<grid, kThreads, kForwardBytes<kDim>, ToStream(p.stream)>>>(
+      p, tiles, launch.vectors, launch.row_max);
   CUDA_CHECK_LAUNCH();
 }
 

@@ -21,6 +21,7 @@ struct Launch {
   int max_queries = 0, max_keys = 0;  // of any document
   bool vectors = false;               // 16-byte copies fit every row
   LseStrides lse;
+  float* row_max = nullptr;  // [H, Tq] the largest logit of each row, written if not null
 };
 
 void TiledForward(const AttentionFwdParams<Bf16>& p, const Launch& launch);

@@ -17,6 +17,7 @@
 #include <string>
 #include <tuple>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "kernels/ops/attention_config.h"
@@ -32,25 +33,25 @@ namespace {
 namespace fe = cudnn_frontend;
 using TensorRef = std::shared_ptr<fe::graph::Tensor_attributes>;
 
-enum Uid : int64_t { kQ = 1, kK, kV, kO, kStats, kDo, kDq, kDk, kDv };
+enum Uid : int64_t { kQ = 1, kK, kV, kO, kStats, kDo, kDq, kDk, kDv, kRowMax, kRowSum };
 
 struct Key {
   int64_t docs, length, heads, kv_heads, key_dim, value_dim, window;
   int64_t heads_of_token;  // of which `heads` take part; kv_heads likewise
   int64_t q_stride, k_stride, v_stride, dv_stride;
   float scale;
+  bool max_logit;  // of the forward
 
   auto Tie() const {
     return std::tie(docs, length, heads, kv_heads, key_dim, value_dim, window, heads_of_token,
-                    q_stride, k_stride, v_stride, dv_stride, scale);
+                    q_stride, k_stride, v_stride, dv_stride, scale, max_logit);
   }
   bool operator<(const Key& other) const { return Tie() < other.Tie(); }
 
   int64_t HeadsOfToken(int64_t part) const { return part * heads_of_token / heads; }
 };
 
-// dv_stride: of the backward.
-Key KeyOf(const AttentionShape& s, int64_t dv_stride = 0) {
+Key KeyOf(const AttentionShape& s) {
   const int64_t length = EqualLength(s);
   return {.docs = s.num_docs,
           .length = length,
@@ -63,8 +64,9 @@ Key KeyOf(const AttentionShape& s, int64_t dv_stride = 0) {
           .q_stride = s.q_stride,
           .k_stride = s.k_stride,
           .v_stride = s.v_stride,
-          .dv_stride = dv_stride,
-          .scale = static_cast<float>(s.scale)};
+          .dv_stride = 0,
+          .scale = static_cast<float>(s.scale),
+          .max_logit = s.max_logit};
 }
 
 struct Plan {
@@ -91,9 +93,10 @@ fe::graph::Tensor_attributes Packed(const Key& key, Uid uid, int64_t heads, int6
       .set_stride({key.length * token, dim, token, 1});
 }
 
-fe::graph::Tensor_attributes Stats(const Key& key) {
+// A number for each row: its lse, or a part of that.
+fe::graph::Tensor_attributes Stats(const Key& key, Uid uid = kStats) {
   return fe::graph::Tensor_attributes()
-      .set_uid(kStats)
+      .set_uid(uid)
       .set_dim({key.docs, key.heads, key.length, 1})
       // Packed also where not all heads take part: then there is one document.
       .set_stride({key.heads * key.length, key.length, 1, 1})
@@ -129,11 +132,20 @@ std::unique_ptr<Plan> ForwardPlan(cudnnHandle_t handle, const Key& key, std::str
   const TensorRef q = graph.tensor(Packed(key, kQ, key.heads, key.key_dim, key.q_stride));
   const TensorRef k = graph.tensor(Packed(key, kK, key.kv_heads, key.key_dim, key.k_stride));
   const TensorRef v = graph.tensor(Packed(key, kV, key.kv_heads, key.value_dim, key.v_stride));
-  auto attributes = fe::graph::SDPA_attributes().set_name("attention").set_generate_stats(true);
+  auto attributes =
+      fe::graph::SDPA_attributes().set_name("attention").set_generate_stats(!key.max_logit);
   SetMask(key, &attributes);
+  if (key.max_logit) {
+    // All versions of cuDNN give maxima and sums of the rows, only the newest lse beside them.
+    const TensorRef row_max = graph.tensor(Stats(key, kRowMax)),
+                    row_sum = graph.tensor(Stats(key, kRowSum));
+    row_max->set_output(true);
+    row_sum->set_output(true);
+    attributes.set_logit_max(row_max).set_score_sum_exp(row_sum);
+  }
   const auto [o, stats] = graph.sdpa(q, k, v, attributes);
   SetOutput(o, Packed(key, kO, key.heads, key.value_dim).set_data_type(fe::DataType_t::BFLOAT16));
-  SetOutput(stats, Stats(key));
+  if (!key.max_logit) SetOutput(stats, Stats(key));
   fe::error_t status = Build(handle, plan.get());
   if (status.is_good()) return plan;
   *why = absl::StrCat("forward: ", status.get_message());
@@ -242,7 +254,9 @@ void* Pointer(const T* p, int64_t offset = 0) {
 template <typename F>
 void ForEachCall(const AttentionBwdParams<Bf16>& p, const AttentionGroup& group, const F& fn) {
   const AttentionShape& s = p.shape;
-  Key key = KeyOf(s, p.dv_stride);
+  Key key = KeyOf(s);
+  key.dv_stride = p.dv_stride;
+  key.max_logit = false;
   for (int64_t doc = 0; doc < s.num_docs; doc += group.docs) {
     key.docs = std::min(group.docs, s.num_docs - doc);
     for (int64_t head = 0; head < s.num_kv_heads; head += group.kv_heads) {
@@ -268,12 +282,17 @@ bool CudnnAttentionBackwardSupports(const AttentionBwdParams<Bf16>& p,
   return all;
 }
 
-void CudnnAttentionForward(const AttentionFwdParams<Bf16>& p) {
+void CudnnAttentionForward(const AttentionFwdParams<Bf16>& p, float* row_max, float* row_sum) {
   PlanCache& cache = PlanCache::Get();
-  cache.Execute(
-      *cache.Find(KeyOf(p.shape), false),
-      {{kQ, Pointer(p.q)}, {kK, Pointer(p.k)}, {kV, Pointer(p.v)}, {kO, p.o}, {kStats, p.lse}},
-      p.stream);
+  std::unordered_map<int64_t, void*> pointers = {
+      {kQ, Pointer(p.q)}, {kK, Pointer(p.k)}, {kV, Pointer(p.v)}, {kO, p.o}};
+  if (p.shape.max_logit) {
+    pointers[kRowMax] = row_max;
+    pointers[kRowSum] = row_sum;
+  } else {
+    pointers[kStats] = p.lse;
+  }
+  cache.Execute(*cache.Find(KeyOf(p.shape), false), std::move(pointers), p.stream);
 }
 
 void CudnnAttentionBackward(const AttentionBwdParams<Bf16>& p, const AttentionGroup& group) {

@@ -3,6 +3,7 @@
 //
 //   i = the query's position among its document's keys: the queries are the document's last ones
 //   s_ij = scale q_i . k_j            for i - window < j <= i (window 0: for j <= i)
+//   max_logit = max_ij s_ij over all documents, one for each query head, if asked for
 //   lse_i = log sum_j exp(s_ij)       p_ij = exp(s_ij - lse_i)       o_i = sum_j p_ij v_j
 // Backward, with delta_i = do_i . o_i and ds_ij = p_ij (do_i . v_j - delta_i) scale:
 //   dq_i = sum_j ds_ij k_j    dk_j = sum_i ds_ij q_i    dv_j = sum_i p_ij do_i
@@ -31,6 +32,7 @@ struct AttentionShape {
   int64_t num_heads = 0, num_kv_heads = 0, key_dim = 0, value_dim = 0;
   int64_t window = 0;  // 0: no limit
   double scale = 0;
+  bool max_logit = false;  // whether the forward gives the largest s_ij of each head
   int64_t q_stride = 0, k_stride = 0, v_stride = 0;  // elements from one token to the next
   // [N + 1] token offsets at which the documents start, on the host and (CUDA only) on the device.
   const int32_t *cu_seqlens_q = nullptr, *cu_seqlens_k = nullptr;
@@ -48,6 +50,7 @@ struct AttentionFwdParams {
   // Tq H elements, for the backward of the same shape only: [Tq, H], but where cuDNN serves the
   // shape (kernels/ops/attention_config.h) [N, H, S].
   Acc* lse = nullptr;
+  Acc* max_logit = nullptr;  // [H] with shape.max_logit; -infinity without a query
   StreamHandle stream = nullptr;
 };
 

@@ -96,14 +96,16 @@ inline AttentionGroup CudnnBackwardGroup(const AttentionShape& s, int64_t length
 
 // cuDNN is wanted for bf16 where documents have one length, a multiple of 64 (its plans take long
 // to build, so they pay only for lengths that come again, as in training), and head dims are
-// multiples of 8 up to 128. Whether the installed cuDNN supports the shape is asked afterwards
+// multiples of 8 up to 128, or 192 and 128 as of latent attention (arXiv 2405.04434), which Hopper
+// serves. Whether the installed cuDNN supports the shape is asked afterwards
 // (kernels/cuda/cudnn_attention.h); if not, the tiled engine takes over before anything has run.
 inline AttentionConfig ChooseAttention(const AttentionShape& s, DType io) {
   const auto fits = [](int64_t dim) { return dim % 8 == 0 && dim <= 128; };
   const int64_t length = EqualLength(s);
   AttentionConfig config = TiledAttention(s, io);
-  if (io == DType::kBf16 && length > 0 && length % 64 == 0 && fits(s.key_dim) &&
-      fits(s.value_dim)) {
+  const bool latent = s.key_dim == 192 && s.value_dim == 128;
+  if (io == DType::kBf16 && length > 0 && length % 64 == 0 &&
+      (latent || (fits(s.key_dim) && fits(s.value_dim)))) {
     config.forward = AttentionEngine::kCudnn;
     config.group = CudnnBackwardGroup(s, length);
     if (config.group.docs > 0) config.backward = AttentionEngine::kCudnn;

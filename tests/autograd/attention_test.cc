@@ -101,6 +101,39 @@ TEST(Attention, DecodingOneTokenAtATimeEqualsTheWholeForward) {
   }
 }
 
+// Scores shifted below zero, so that a masked pair or an initial zero would show.
+TEST(Attention, MaxLogitIsThatOfTheVisiblePairs) {
+  for (const int64_t window : {0, 9}) {
+    OpCase<Attention> c = MakeCase({0, 50, 50, 131}, 4, 2, 16, 8, window);
+    for (Tensor* x : {&c.in.q, &c.in.k}) {
+      for (int64_t i = 0; i < x->numel(); i += 16) x->data<double>()[i] = x == &c.in.q ? 40 : -40;
+    }
+    c.params.want_max_logit = true;
+    c.params.scale = 0.3;
+    const Tensor max_logit = Attention::Forward(c.in, c.params, nullptr).max_logit;
+    ASSERT_EQ(max_logit.shape(), Shape{4});
+    for (int64_t h = 0; h < 4; ++h) {
+      double expected = -1e300;
+      for (size_t n = 0; n + 1 < c.params.cu_seqlens_q_host.size(); ++n) {
+        const int64_t begin = c.params.cu_seqlens_q_host[n],
+                      end = c.params.cu_seqlens_q_host[n + 1];
+        for (int64_t i = begin; i < end; ++i) {
+          for (int64_t j = window == 0 ? begin : std::max(begin, i - window + 1); j <= i; ++j) {
+            double sum = 0;
+            for (int64_t d = 0; d < 16; ++d) {
+              sum += c.in.q.data<double>()[(i * 4 + h) * 16 + d] *
+                     c.in.k.data<double>()[(j * 2 + h / 2) * 16 + d];
+            }
+            expected = std::max(expected, 0.3 * sum);
+          }
+        }
+      }
+      EXPECT_LT(expected, -400);
+      EXPECT_NEAR(max_logit.data<double>()[h], expected, 1e-10) << "head " << h;
+    }
+  }
+}
+
 TEST(Attention, CostCountsVisiblePairs) {
   const OpCase<Attention> c = MakeCase({0, 5, 5, 12}, 2, 1, 16, 8, 3);
   // Documents of 5 and 7 tokens under window 3: 1 + 2 + 3 + 3 + 3 and two more threes.
@@ -135,22 +168,33 @@ TEST(Attention, EveryShortLengthOnTheGpuEqualsTheCpu) {
 TEST(Attention, CudnnAgreesWithTheTiledKernels) {
   std::string why;
   if (!CudaAvailable(&why)) GTEST_SKIP() << why;
+  struct Size {
+    int64_t window, kv_heads, key_dim;
+    bool max_logit;
+  };
   for (const int64_t window : {0, 100}) {
-    for (const int64_t kv_heads : {1, 4}) {
-      SCOPED_TRACE(absl::StrCat("window ", window, ", key heads ", kv_heads));
-      OpCase<Attention> c = MakeCase({0, 256, 512}, 4, kv_heads, 128, 128, window);
+    for (const Size size : {Size{window, 1, 128, false}, Size{window, 4, 128, false},
+                            Size{window, 1, 128, true}, Size{window, 4, 192, true}}) {
+      SCOPED_TRACE(absl::StrCat("window ", window, ", key heads ", size.kv_heads, ", key dim ",
+                                size.key_dim, size.max_logit ? ", max logit" : ""));
+      OpCase<Attention> c = MakeCase({0, 256, 512}, 4, size.kv_heads, size.key_dim, 128, window);
+      c.params.want_max_logit = size.max_logit;
       const Tensor d_o = CaseRandom("cotangent").Normal({512, 4, 128});
       const auto run = [&] {
         return RunOp<Attention>(c, {.o = d_o}, Device::kCuda, DType::kBf16, CallForm::kPlain);
       };
       const OpRun<Attention> cudnn = run();
       c.params = Packed({0, 256, 512, 512}, window);
+      c.params.want_max_logit = size.max_logit;
       const OpRun<Attention> tiled = run();
       const auto error = [](const Tensor& a, const Tensor& b) {
         return RelativeRmsError(a.To(Device::kCpu).To(DType::kFloat64),
                                 b.To(Device::kCpu).To(DType::kFloat64));
       };
       EXPECT_LE(error(cudnn.out.o, tiled.out.o), 5e-3);
+      if (size.max_logit) {
+        EXPECT_LE(error(cudnn.out.max_logit, tiled.out.max_logit), 1e-5);
+      }
       EXPECT_LE(error(cudnn.grad.q, tiled.grad.q), 8e-3);
       EXPECT_LE(error(cudnn.grad.k, tiled.grad.k), 8e-3);
       EXPECT_LE(error(cudnn.grad.v, tiled.grad.v), 8e-3);
@@ -244,6 +288,9 @@ TEST(AttentionConfig, CudnnServesEqualDocumentsInBf16) {
   EXPECT_EQ(choose(equal, equal, 64, 64, fp32),
             "forward tiled, backward tiled, dim 64, held 32, streamed 32/32");
   EXPECT_EQ(choose(equal, equal, 192, 128, bf16),
+            "forward cudnn, backward cudnn by 2 documents of 16 key heads, dim 256, held 64, "
+            "streamed 32/32");
+  EXPECT_EQ(choose(equal, equal, 192, 192, bf16),
             "forward tiled, backward tiled, dim 256, held 64, streamed 32/32");
   EXPECT_EQ(choose(equal, equal, 60, 64, bf16),
             "forward tiled, backward tiled, dim 64, held 64, streamed 64/32");
