@@ -1,5 +1,6 @@
 #include "trainer/optimizer.h"
 
+#include <algorithm>
 #include <map>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +17,23 @@ bool IsDecayed(ParameterKind kind, const OptimizerSection& options) {
       return options.decay_embeddings;
     case ParameterKind::kConvolution:
       return options.decay_convolutions;
+    case ParameterKind::kNorm:
+      return options.decay_norms;
+    case ParameterKind::kBias:
+    case ParameterKind::kALog:
+    case ParameterKind::kDtBias:
+      return false;
+  }
+  return false;
+}
+
+bool UsesMuon(ParameterKind kind, const OptimizerSection& options) {
+  if (options.type != OptimizerType::kMuon) return false;
+  switch (kind) {
+    case ParameterKind::kMatrix:
+      return true;
+    case ParameterKind::kEmbedding:
+    case ParameterKind::kConvolution:
     case ParameterKind::kNorm:
     case ParameterKind::kBias:
     case ParameterKind::kALog:
@@ -39,19 +57,25 @@ Optimizer::Optimizer(Model* model, const OptimizerSection& options, Communicator
     for (FlatParameters* flat : unit.flats()) {
       CHECK(flat->sharding().count == (shards == nullptr ? 1 : shards->size()),
             "the model is divided over another group");
+      const std::vector<Parameter*>& parameters = flat->parameters();
+      const bool second = std::any_of(parameters.begin(), parameters.end(),
+                                      [&](Parameter* p) { return !UsesMuon(p->kind, options); });
       state_of[flat] = states_.size();
-      states_.push_back(
-          {flat, Tensor::ZerosLike(flat->master_shard()), Tensor::ZerosLike(flat->master_shard())});
+      states_.push_back({flat, Tensor::ZerosLike(flat->master_shard()),
+                         second ? Tensor::ZerosLike(flat->master_shard()) : Tensor()});
     }
   }
+  std::vector<Muon::Target> targets;
   for (Parameter* parameter : model->parameters()) {
     const FlatState& state = states_[state_of.at(parameter->flat)];
+    const double weight_decay = IsDecayed(parameter->kind, options) ? options.weight_decay : 0;
+    if (UsesMuon(parameter->kind, options)) {
+      targets.push_back({parameter, state.m, weight_decay});
+    }
     const FlatParameters::Piece piece = parameter->flat->PieceOf(*parameter);
-    if (piece.size() == 0) continue;
-    slots_.push_back({parameter, piece, FlatParameters::PartOf(state.m, piece),
-                      FlatParameters::PartOf(state.v, piece),
-                      IsDecayed(parameter->kind, options) ? options.weight_decay : 0});
+    if (piece.size() > 0) slots_.push_back({parameter, &state, piece, weight_decay});
   }
+  if (!targets.empty()) muon_ = std::make_unique<Muon>(std::move(targets), shards);
 }
 
 Optimizer::Results Optimizer::Step(double lr, double max_norm, const Tensor& loss, int64_t update) {
@@ -59,11 +83,22 @@ Optimizer::Results Optimizer::Step(double lr, double max_norm, const Tensor& los
   const DType acc = AccDType(model_->compute());
   Results results{Tensor::Empty({1}, acc, device), Tensor::Empty({1}, DType::kInt32, device)};
   const Tensor clip = Tensor::Empty({1}, acc, device);
+  MeasureGradients(max_norm, loss, results, clip);
+  StepAdamW(lr, update, clip, results.finite);
+  if (muon_ != nullptr) {
+    muon_->Step({.lr = lr, .momentum = options_.momentum, .clip = clip, .finite = results.finite});
+  }
+  return results;
+}
+
+void Optimizer::MeasureGradients(double max_norm, const Tensor& loss, const Results& results,
+                                 const Tensor& clip) const {
+  const Device device = model_->device();
   const Tensor squares =
       shards_ == nullptr ? Tensor() : Tensor::Empty({1}, DType::kFloat64, device);
+  ProfilerRange range("grad_norm", Pass::kUpdate);
   Dispatch(device, model_->compute(), [&](auto tag, auto io) {
-    using Io = typename decltype(io)::type;
-    using Acc = AccOf<Io>;
+    using Acc = AccOf<typename decltype(io)::type>;
     GradNormParams<Acc> norm{.max_norm = max_norm,
                              .loss = loss.data<Acc>(),
                              .norm = results.norm.data<Acc>(),
@@ -71,54 +106,70 @@ Optimizer::Results Optimizer::Step(double lr, double max_norm, const Tensor& los
                              .finite = results.finite.data<int32_t>(),
                              .squares = squares.data<double>(),
                              .stream = ComputeStream()};
+    double bytes = 0;
+    for (const Slot& slot : slots_) {
+      const Tensor grad = ReducedGradient(*slot.parameter);
+      norm.tensors.push_back({grad.numel(), grad.data<Acc>()});
+      bytes += static_cast<double>(grad.nbytes());
+    }
+    range.SetWork({.bytes = bytes});
+    GradNorm(tag, norm);
+    if (shards_ == nullptr) return;
+    shards_->AllReduce(squares.raw(), squares.raw(), 1, DType::kFloat64).Wait();
+    FinishGradNorm(tag, FinishGradNormParams<Acc>{.squares = norm.squares,
+                                                  .max_norm = max_norm,
+                                                  .loss = norm.loss,
+                                                  .norm = norm.norm,
+                                                  .clip = norm.clip,
+                                                  .finite = norm.finite,
+                                                  .stream = norm.stream});
+  });
+}
+
+void Optimizer::StepAdamW(double lr, int64_t update, const Tensor& clip,
+                          const Tensor& finite) const {
+  ProfilerRange range("adamw", Pass::kUpdate);
+  double bytes = 0;
+  Dispatch(model_->device(), model_->compute(), [&](auto tag, auto io) {
+    using Io = typename decltype(io)::type;
+    using Acc = AccOf<Io>;
     AdamWParams<Io> adamw{.lr = lr,
                           .beta1 = options_.beta1,
                           .beta2 = options_.beta2,
                           .eps = options_.epsilon,
                           .step = update,
                           .grad_scale = clip.data<Acc>(),
-                          .finite = results.finite.data<int32_t>(),
+                          .finite = finite.data<int32_t>(),
                           .stream = ComputeStream()};
-    double norm_bytes = 0, adamw_bytes = 0;
     for (const Slot& slot : slots_) {
+      if (UsesMuon(slot.parameter->kind, options_)) continue;
       const FlatParameters& flat = *slot.parameter->flat;
+      const auto part = [&](const Tensor& shard) {
+        return FlatParameters::PartOf(shard, slot.piece);
+      };
       const Tensor grad = ReducedGradient(*slot.parameter);
-      const Tensor master = FlatParameters::PartOf(flat.master_shard(), slot.piece);
-      norm.tensors.push_back({grad.numel(), grad.data<Acc>()});
       const bool has_copy = flat.value_shard().raw() != flat.master_shard().raw();
-      const Tensor copy =
-          has_copy ? FlatParameters::PartOf(flat.value_shard(), slot.piece) : Tensor();
+      const Tensor copy = has_copy ? part(flat.value_shard()) : Tensor();
       adamw.tensors.push_back({.num_elements = slot.piece.size(),
-                               .master = master.data<Acc>(),
+                               .master = part(flat.master_shard()).template data<Acc>(),
                                .grad = grad.data<Acc>(),
-                               .m = slot.m.data<Acc>(),
-                               .v = slot.v.data<Acc>(),
+                               .m = part(slot.state->m).template data<Acc>(),
+                               .v = part(slot.state->v).template data<Acc>(),
                                .copy = copy.data<Io>(),
                                .weight_decay = slot.weight_decay});
-      norm_bytes += static_cast<double>(grad.nbytes());
       // Master and moments are read and written, the gradient read, the copy written.
-      adamw_bytes += static_cast<double>(7 * grad.nbytes() + (has_copy ? copy.nbytes() : 0));
+      bytes += static_cast<double>(7 * grad.nbytes() + (has_copy ? copy.nbytes() : 0));
     }
-    {
-      ProfilerRange range("grad_norm", Pass::kUpdate);
-      range.SetWork({.bytes = norm_bytes});
-      GradNorm(tag, norm);
-      if (shards_ != nullptr) {
-        shards_->AllReduce(squares.raw(), squares.raw(), 1, DType::kFloat64).Wait();
-        FinishGradNorm(tag, FinishGradNormParams<Acc>{.squares = norm.squares,
-                                                      .max_norm = max_norm,
-                                                      .loss = norm.loss,
-                                                      .norm = norm.norm,
-                                                      .clip = norm.clip,
-                                                      .finite = norm.finite,
-                                                      .stream = norm.stream});
-      }
-    }
-    ProfilerRange range("adamw", Pass::kUpdate);
-    range.SetWork({.bytes = adamw_bytes});
     AdamW(tag, adamw);
   });
-  return results;
+  range.SetWork({.bytes = bytes});
+}
+
+std::vector<Optimizer::NamedState> Optimizer::StatesOf(const FlatState& state,
+                                                       const Parameter& parameter) const {
+  std::vector<NamedState> states = {{"m", state.m}};
+  if (!UsesMuon(parameter.kind, options_)) states.push_back({"v", state.v});
+  return states;
 }
 
 std::vector<NamedTensor> Optimizer::State() const {
@@ -126,8 +177,10 @@ std::vector<NamedTensor> Optimizer::State() const {
   std::vector<NamedTensor> state;
   for (const Slot& slot : slots_) {
     const Parameter& p = *slot.parameter;
-    state.push_back({absl::StrCat("optimizer/", p.name, "/m"), slot.m.Reshape(p.shape)});
-    state.push_back({absl::StrCat("optimizer/", p.name, "/v"), slot.v.Reshape(p.shape)});
+    for (const NamedState& part : StatesOf(*slot.state, p)) {
+      state.push_back({absl::StrCat("optimizer/", p.name, "/", part.name),
+                       FlatParameters::PartOf(part.shard, slot.piece).Reshape(p.shape)});
+    }
   }
   return state;
 }

@@ -2,11 +2,13 @@
 #define WYVERN_TRAINER_OPTIMIZER_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "kernels/comm/communicator.h"
 #include "layers/model.h"
 #include "trainer/checkpoint.h"
+#include "trainer/muon.h"
 #include "trainer/run_config.h"
 
 namespace wyvern {
@@ -14,11 +16,15 @@ namespace wyvern {
 // Whether weight decay acts on parameters of this kind.
 bool IsDecayed(ParameterKind kind, const OptimizerSection& options);
 
-// AdamW with two moments per master, over all parameters of a model in one call. Of a sharded model
-// it has and updates this rank's shard.
+// Whether Muon updates parameters of this kind: every projection, low-rank factors among them. All
+// else is AdamW's: embedding and head, norm gains, biases, convolutions, A_log, dt_bias.
+bool UsesMuon(ParameterKind kind, const OptimizerSection& options);
+
+// Updates all parameters of a model, each by AdamW or by Muon. Of a sharded model it has and
+// updates this rank's shard.
 class Optimizer {
  public:
-  // Moments start at zero. The model must be trainable and outlive this, and so must `shards`, the
+  // States start at zero. The model must be trainable and outlive this, and so must `shards`, the
   // group over which a sharded model is divided (null: it is not).
   Optimizer(Model* model, const OptimizerSection& options, Communicator* shards = nullptr);
 
@@ -28,36 +34,50 @@ class Optimizer {
     Tensor finite;  // [1] int32: whether gradient norm and loss were finite
   };
 
-  // Clips the gradients to a global norm of max_norm (0: no clipping) and updates masters, moments
+  // Clips the gradients to a global norm of max_norm (0: no clipping) and updates masters, states
   // and values at rate `lr`; `loss` [1] Acc may be undefined. Where the norm or the loss is not
   // finite nothing changes. All of it is queued on the device. `update` is this update's number,
   // from 1, not counting skipped ones. Of a sharded model the gradient shards are complete, and
   // value shards are updated.
   Results Step(double lr, double max_norm, const Tensor& loss, int64_t update);
 
-  // "optimizer/<parameter>/m" and "/v". Not of a sharded model.
+  // "optimizer/<parameter>/m", AdamW's first moment or Muon's momentum, and of AdamW's parameters
+  // "/v", the second one. Not of a sharded model.
   std::vector<NamedTensor> State() const;
 
   // The state of a unit's flat buffer: [shard_size] each, in the layout of its masters.
   struct FlatState {
     FlatParameters* flat = nullptr;
-    Tensor m, v;
+    Tensor m, v;  // v undefined: Muon updates all of it
   };
   const std::vector<FlatState>& flat_states() const { return states_; }
+
+  // The part of `state` that a parameter in its flat has: "m", and "v" unless Muon updates it.
+  struct NamedState {
+    const char* name;
+    Tensor shard;  // m or v of the flat
+  };
+  std::vector<NamedState> StatesOf(const FlatState& state, const Parameter& parameter) const;
 
  private:
   struct Slot {
     Parameter* parameter;
+    const FlatState* state;
     FlatParameters::Piece piece;  // of the parameter, updated here
-    Tensor m, v;                  // [piece.size()]
     double weight_decay;
   };
+
+  // The norm of all gradients, and what follows from it: norm, clip and finite are filled.
+  void MeasureGradients(double max_norm, const Tensor& loss, const Results& results,
+                        const Tensor& clip) const;
+  void StepAdamW(double lr, int64_t update, const Tensor& clip, const Tensor& finite) const;
 
   Model* model_;
   OptimizerSection options_;
   Communicator* shards_;
   std::vector<FlatState> states_;
-  std::vector<Slot> slots_;  // in the order of the model's parameters; none of an empty piece
+  std::vector<Slot> slots_;     // in the order of the model's parameters; none of an empty piece
+  std::unique_ptr<Muon> muon_;  // null: no parameter is its
 };
 
 // What a rank has of a parameter's gradient after a step's reductions: all of it, or the piece in

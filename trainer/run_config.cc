@@ -101,6 +101,8 @@ void ValidateTrain(const RunConfig& config, Faults* f) {
   f->Unless(o.beta1 >= 0 && o.beta1 < 1, "optimizer.beta1", "expected 0 to below 1, got ", o.beta1);
   f->Unless(o.beta2 >= 0 && o.beta2 < 1, "optimizer.beta2", "expected 0 to below 1, got ", o.beta2);
   f->Unless(o.epsilon > 0, "optimizer.epsilon", "expected more than 0, got ", o.epsilon);
+  f->Unless(o.momentum >= 0 && o.momentum < 1, "optimizer.momentum", "expected 0 to below 1, got ",
+            o.momentum);
   f->Unless(o.weight_decay >= 0, "optimizer.weight_decay", "expected at least 0, got ",
             o.weight_decay);
 }

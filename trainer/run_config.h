@@ -78,12 +78,20 @@ struct TrainSection {
   bool operator==(const TrainSection&) const = default;
 };
 
-struct OptimizerSection {  // AdamW, arXiv 1711.05101
-  double beta1 = 0.9, beta2 = 0.95;
-  double epsilon = 1e-8;
-  double weight_decay = 0.01;  // never on norm gains, biases, A_log, dt_bias
+enum class OptimizerType {
+  kAdamW,  // arXiv 1711.05101
+  kMuon,   // of matrices, arXiv 2502.16982, with the same rate and decay; AdamW of all else
+};
+
+struct OptimizerSection {
+  OptimizerType type = OptimizerType::kAdamW;
+  double beta1 = 0.9, beta2 = 0.95;  // AdamW
+  double epsilon = 1e-8;             // AdamW
+  double momentum = 0.95;            // Muon
+  double weight_decay = 0.01;        // never on biases, A_log, dt_bias
   bool decay_convolutions = true;
   bool decay_embeddings = true;
+  bool decay_norms = false;
 
   bool operator==(const OptimizerSection&) const = default;
 };

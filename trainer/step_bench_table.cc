@@ -26,6 +26,8 @@ const std::vector<RangeClass>& RangeClasses() {
       {"element-wise", {"silu", "swiglu", "sigmoid_gate", "rope", "add_gradient"}},
       {"embedding", {"embedding"}},
       {"gradient norm, AdamW", {"grad_norm", "adamw"}},
+      {"Newton-Schulz", {"newton_schulz"}},
+      {"Muon, the rest", {"muon_momentum", "muon_exchange", "muon_apply"}},
       {"zeroing, copies", {"zero_gradients", "upload"}},
       {"other", {}},
   };

@@ -30,11 +30,21 @@ void Gemm(CpuTag, const GemmParams<In, Out>& p) {
   CHECK(p.m <= kLargest && p.n <= kLargest && p.k <= kLargest, "a product of [", p.m, ", ", p.k,
         "] and [", p.k, ", ", p.n, "] exceeds BLAS's 32-bit sizes");
   if (p.m == 0 || p.n == 0) return;
-  if (p.beta == 0) std::fill_n(p.c, p.m * p.n, Out{0});  // some versions multiply a NaN by 0
-  CblasGemm(p.transpose_a ? CblasTrans : CblasNoTrans, p.transpose_b ? CblasTrans : CblasNoTrans, p,
-            static_cast<blasint>(std::max<int64_t>(1, p.transpose_a ? p.m : p.k)),
-            static_cast<blasint>(std::max<int64_t>(1, p.transpose_b ? p.k : p.n)),
-            static_cast<blasint>(p.n));
+  if (p.beta == 0) {
+    std::fill_n(p.c, p.batch * p.m * p.n, Out{0});  // some versions multiply a NaN by 0
+  } else if (p.addend != nullptr) {
+    std::copy_n(p.addend, p.batch * p.m * p.n, p.c);
+  }
+  GemmParams<In, Out> one = p;
+  for (int64_t i = 0; i < p.batch; ++i) {
+    one.a = p.a + i * p.m * p.k;
+    one.b = p.b + i * p.k * p.n;
+    one.c = p.c + i * p.m * p.n;
+    CblasGemm(p.transpose_a ? CblasTrans : CblasNoTrans, p.transpose_b ? CblasTrans : CblasNoTrans,
+              one, static_cast<blasint>(std::max<int64_t>(1, p.transpose_a ? p.m : p.k)),
+              static_cast<blasint>(std::max<int64_t>(1, p.transpose_b ? p.k : p.n)),
+              static_cast<blasint>(p.n));
+  }
 }
 
 template <typename Io>

@@ -32,13 +32,13 @@ constexpr cudaDataType_t CudaType() {
 }
 
 struct ProblemKey {
-  int64_t m, n, k;  // of the row-major product
+  int64_t m, n, k, batch;  // of the row-major product
   cudaDataType_t in, out;
   bool transpose_a, transpose_b, accumulate;
   uint32_t align_a, align_b, align_c;
 
   auto Tie() const {
-    return std::tie(m, n, k, in, out, transpose_a, transpose_b, accumulate, align_a, align_b,
+    return std::tie(m, n, k, batch, in, out, transpose_a, transpose_b, accumulate, align_a, align_b,
                     align_c);
   }
   bool operator<(const ProblemKey& other) const { return Tie() < other.Tie(); }
@@ -52,19 +52,29 @@ struct Plan {
   cublasLtMatmulAlgo_t algorithm;
 };
 
-// Bytes that divide the address, at most what cuBLASLt distinguishes.
-uint32_t AlignmentOf(const void* pointer) {
-  const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+// Bytes that divide the address of each of a batch of matrices, at most what cuBLASLt
+// distinguishes.
+template <typename T>
+uint32_t AlignmentOf(const T* pointer, int64_t batch, int64_t num_elements) {
+  uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+  if (batch > 1) address |= static_cast<uintptr_t>(num_elements) * sizeof(T);
   uint32_t alignment = 256;
   while (address % alignment != 0) alignment /= 2;
   return alignment;
 }
 
-// The column-major layout of a row-major [rows, columns] matrix.
-cublasLtMatrixLayout_t Layout(cudaDataType_t type, int64_t rows, int64_t columns) {
+// The column-major layout of row-major [rows, columns] matrices, one after another.
+cublasLtMatrixLayout_t Layout(cudaDataType_t type, int64_t batch, int64_t rows, int64_t columns) {
   cublasLtMatrixLayout_t layout;
   CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&layout, type, static_cast<uint64_t>(columns),
                                           static_cast<uint64_t>(rows), columns));
+  const auto set = [&](cublasLtMatrixLayoutAttribute_t name, auto value) {
+    CUBLAS_CHECK(cublasLtMatrixLayoutSetAttribute(layout, name, &value, sizeof(value)));
+  };
+  if (batch > 1) {
+    set(CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, static_cast<int32_t>(batch));
+    set(CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, rows * columns);
+  }
   return layout;
 }
 
@@ -108,9 +118,11 @@ class BlasLt {
     // cuBLASLt's first operand is our B.
     set_transpose(CUBLASLT_MATMUL_DESC_TRANSA, key.transpose_b);
     set_transpose(CUBLASLT_MATMUL_DESC_TRANSB, key.transpose_a);
-    plan.a = key.transpose_a ? Layout(key.in, key.k, key.m) : Layout(key.in, key.m, key.k);
-    plan.b = key.transpose_b ? Layout(key.in, key.n, key.k) : Layout(key.in, key.k, key.n);
-    plan.c = Layout(key.out, key.m, key.n);
+    plan.a = key.transpose_a ? Layout(key.in, key.batch, key.k, key.m)
+                             : Layout(key.in, key.batch, key.m, key.k);
+    plan.b = key.transpose_b ? Layout(key.in, key.batch, key.n, key.k)
+                             : Layout(key.in, key.batch, key.k, key.n);
+    plan.c = Layout(key.out, key.batch, key.m, key.n);
 
     cublasLtMatmulPreference_t preference;
     CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&preference));
@@ -129,7 +141,8 @@ class BlasLt {
         cublasLtMatmulAlgoGetHeuristic(handle_, plan.operation, plan.b, plan.a, plan.c, plan.c,
                                        preference, 1, &result, &num_results);
     CHECK(status == CUBLAS_STATUS_SUCCESS && num_results == 1, "cuBLASLt has no algorithm for m ",
-          key.m, ", n ", key.n, ", k ", key.k, ": ", cublasLtGetStatusString(status));
+          key.m, ", n ", key.n, ", k ", key.k, ", batch ", key.batch, ": ",
+          cublasLtGetStatusString(status));
     CUBLAS_CHECK(cublasLtMatmulPreferenceDestroy(preference));
     plan.algorithm = result.algo;
     // Weight gradients, which read both operands across their rows, run best as the library has
@@ -145,6 +158,7 @@ class BlasLt {
                                       .m = key.n,
                                       .n = key.m,
                                       .k = key.k,
+                                      .batch = key.batch,
                                       .num_sms = num_sms_,
                                       .workspace_bytes = kWorkspaceBytes},
                                      result);
@@ -201,29 +215,33 @@ __global__ void __launch_bounds__(kThreads)
 
 template <typename In, typename Out>
 void Gemm(CudaTag, const GemmParams<In, Out>& p) {
-  if (p.m == 0 || p.n == 0) return;
+  if (p.m == 0 || p.n == 0 || p.batch == 0) return;
+  const Out* addend = p.addend == nullptr || p.beta == 0 ? p.c : p.addend;
   if (p.k == 0) {  // cuBLASLt knows no empty sums
-    CHECK(p.beta == 0 || p.beta == 1, "beta ", p.beta, " of an empty product");
-    if (p.beta == 0)
-      CUDA_CHECK(cudaMemsetAsync(p.c, 0, p.m * p.n * sizeof(Out), ToStream(p.stream)));
+    CHECK(p.beta == 0 || (p.beta == 1 && addend == p.c), "beta ", p.beta, " of an empty product");
+    if (p.beta == 0) {
+      CUDA_CHECK(cudaMemsetAsync(p.c, 0, p.batch * p.m * p.n * sizeof(Out), ToStream(p.stream)));
+    }
     return;
   }
   BlasLt& blas = BlasLt::Get();
-  const ProblemKey key{p.m,
-                       p.n,
-                       p.k,
-                       CudaType<In>(),
-                       CudaType<Out>(),
-                       p.transpose_a,
-                       p.transpose_b,
-                       p.beta != 0,
-                       AlignmentOf(p.a),
-                       AlignmentOf(p.b),
-                       AlignmentOf(p.c)};
+  const ProblemKey key{
+      p.m,
+      p.n,
+      p.k,
+      p.batch,
+      CudaType<In>(),
+      CudaType<Out>(),
+      p.transpose_a,
+      p.transpose_b,
+      p.beta != 0,
+      AlignmentOf(p.a, p.batch, p.m * p.k),
+      AlignmentOf(p.b, p.batch, p.k * p.n),
+      std::min(AlignmentOf(p.c, p.batch, p.m * p.n), AlignmentOf(addend, p.batch, p.m * p.n))};
   const Plan& plan = blas.PlanOf(key);
   const float alpha = static_cast<float>(p.alpha), beta = static_cast<float>(p.beta);
   CUBLAS_CHECK(cublasLtMatmul(blas.handle(), plan.operation, &alpha, p.b, plan.b, p.a, plan.a,
-                              &beta, p.c, plan.c, p.c, plan.c, &plan.algorithm, blas.workspace(),
+                              &beta, addend, plan.c, p.c, plan.c, &plan.algorithm, blas.workspace(),
                               kWorkspaceBytes, ToStream(p.stream)));
 }
 

@@ -61,9 +61,10 @@ bool MakeAlgorithm(const MatmulProblem& p, const Tile& tile, cublasLtMatmulAlgo_
 // tiles at the edges partly outside.
 double Fill(const MatmulProblem& p, const Tile& tile) {
   const auto count = [](int64_t all, int64_t part) { return (all + part - 1) / part; };
-  const int64_t tiles = count(p.m, tile.rows) * count(p.n, tile.columns);
+  const int64_t tiles = p.batch * count(p.m, tile.rows) * count(p.n, tile.columns);
   const int64_t slots = count(tiles, p.num_sms) * p.num_sms;
-  return static_cast<double>(p.m * p.n) / static_cast<double>(slots * tile.rows * tile.columns);
+  return static_cast<double>(p.batch * p.m * p.n) /
+         static_cast<double>(slots * tile.rows * tile.columns);
 }
 
 double Fill(const cublasLtMatmulHeuristicResult_t& heuristic) {

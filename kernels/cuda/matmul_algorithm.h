@@ -8,13 +8,13 @@
 
 namespace wyvern {
 
-// A product as cuBLASLt sees it: D [m, n], k long sums.
+// `batch` products as cuBLASLt sees them: D [m, n], k long sums.
 struct MatmulProblem {
   cublasLtHandle_t handle;
   cublasLtMatmulDesc_t operation;
   cublasLtMatrixLayout_t a, b, c;
   cudaDataType_t in, out;
-  int64_t m, n, k;
+  int64_t m, n, k, batch;
   int num_sms;
   size_t workspace_bytes;
 };

@@ -1,6 +1,6 @@
 // Dense products, row-major.
 //
-//   Gemm       C = alpha op(A) op(B) + beta C        C [M, N], op(A) [M, K], op(B) [K, N]
+//   Gemm       C = alpha op(A) op(B) + beta Z        C, Z [M, N], op(A) [M, K], op(B) [K, N]
 //   AddRow     y[t] += bias
 //   ColumnSum  out = sum over t of x[t]
 //
@@ -23,11 +23,13 @@ namespace wyvern {
 template <typename In, typename Out>
 struct GemmParams {
   int64_t m = 0, n = 0, k = 0;
+  int64_t batch = 1;  // products of these sizes; the matrices of each follow those of the last one
   bool transpose_a = false, transpose_b = false;
-  double alpha = 1, beta = 0;  // beta 0: C is written without being read
-  const In* a = nullptr;       // [M, K]; transposed: [K, M]
-  const In* b = nullptr;       // [K, N]; transposed: [N, K]
-  Out* c = nullptr;            // [M, N]
+  double alpha = 1, beta = 0;   // beta 0: Z is not read
+  const In* a = nullptr;        // [M, K]; transposed: [K, M]
+  const In* b = nullptr;        // [K, N]; transposed: [N, K]
+  Out* c = nullptr;             // [M, N], no part of A or B
+  const Out* addend = nullptr;  // Z [M, N], which may be A or B; null: C
   StreamHandle stream = nullptr;
 };
 

@@ -138,13 +138,17 @@ void VisitParallel(ConfigVisitor& v, ParallelSection* c) {
 }
 
 void VisitOptimizer(ConfigVisitor& v, OptimizerSection* c) {
+  v.Enumerated("type", {"adamw", "muon"}, &c->type);
   v.Value("beta1", &c->beta1);
   v.Value("beta2", &c->beta2);
   v.Value("epsilon", &c->epsilon);
+  v.Only(c->type == OptimizerType::kMuon, "type: adamw",
+         [c](ConfigVisitor& only) { only.Value("momentum", &c->momentum); });
   v.Value("weight_decay", &c->weight_decay);
   v.Only(c->weight_decay != 0, "weight_decay: 0", [c](ConfigVisitor& only) {
     only.Value("decay_convolutions", &c->decay_convolutions);
     only.Value("decay_embeddings", &c->decay_embeddings);
+    only.Value("decay_norms", &c->decay_norms);
   });
 }
 

@@ -29,12 +29,16 @@ TrainingState GatherState(Model* model, const Optimizer& optimizer, const Mesh& 
     gather(flat.master_shard(), [&](const Parameter& p, const Tensor& t) {
       result.parameters.push_back({absl::StrCat("model/", p.name), t});
     });
-    gather(state.m, [&](const Parameter& p, const Tensor& t) {
-      result.optimizer.push_back({StateName(p, "m"), t});
-    });
-    gather(state.v, [&](const Parameter& p, const Tensor& t) {
-      result.optimizer.push_back({StateName(p, "v"), t});
-    });
+    for (const Tensor& shard : {state.m, state.v}) {
+      if (!shard.defined()) continue;
+      gather(shard, [&](const Parameter& p, const Tensor& t) {
+        for (const Optimizer::NamedState& part : optimizer.StatesOf(state, p)) {
+          if (part.shard.raw() == shard.raw()) {
+            result.optimizer.push_back({StateName(p, part.name), t});
+          }
+        }
+      });
+    }
   }
   return result;
 }
@@ -45,20 +49,21 @@ absl::Status ReadShards(const CheckpointInfo& checkpoint, Model* model,
   for (const Optimizer::FlatState& state : optimizer.flat_states()) {
     std::vector<NamedTensor> tensors;
     for (const Parameter* p : state.flat->parameters()) {
-      for (const std::string& name :
-           {absl::StrCat("model/", p->name), StateName(*p, "m"), StateName(*p, "v")}) {
+      const auto add = [&](const std::string& name) {
         tensors.push_back({name, Tensor::Empty(p->shape, dtype, Device::kCpu)});
-      }
+      };
+      add(absl::StrCat("model/", p->name));
+      for (const auto& part : optimizer.StatesOf(state, *p)) add(StateName(*p, part.name));
     }
     RETURN_IF_ERROR(ReadCheckpoint(checkpoint.path, tensors));
     size_t next = 0;
     for (const Parameter* p : state.flat->parameters()) {
       p->Assign(tensors[next++].tensor);
       const FlatParameters::Piece piece = state.flat->PieceOf(*p);
-      for (const Tensor& shard : {state.m, state.v}) {
+      for (const auto& part : optimizer.StatesOf(state, *p)) {
         const Tensor whole = tensors[next++].tensor;
         if (piece.size() == 0) continue;
-        FlatParameters::PartOf(shard, piece)
+        FlatParameters::PartOf(part.shard, piece)
             .CopyFrom(whole.Reshape({-1}).Rows(piece.begin, piece.end));
       }
     }

@@ -1,0 +1,216 @@
+#include "trainer/muon.h"
+
+#include <cmath>
+#include <map>
+
+#include "autograd/profiler_range.h"
+#include "kernels/ops/muon.h"
+#include "trainer/newton_schulz.h"
+#include "trainer/optimizer.h"
+
+namespace wyvern {
+namespace {
+
+// The RMS of an update's elements beside that of a matrix with orthonormal rows, 1/sqrt(max(rows,
+// columns)): about AdamW's, so that both share one rate (arXiv 2502.16982).
+constexpr double kUpdateRms = 0.2;
+
+DType ProductType(const Tensor& master) {
+  return master.device() == Device::kCuda ? DType::kBf16 : master.dtype();
+}
+
+}  // namespace
+
+Muon::Muon(std::vector<Target> targets, Communicator* shards, int64_t round_elements)
+    : targets_(std::move(targets)) {
+  std::vector<const Target*> local, divided;
+  for (const Target& target : targets_) {
+    (target.parameter->flat->sharding().masters() ? divided : local).push_back(&target);
+  }
+  AddRounds(local, nullptr, round_elements);
+  AddRounds(divided, shards, round_elements);
+}
+
+void Muon::AddRounds(const std::vector<const Target*>& targets, Communicator* shards,
+                     int64_t round_elements) {
+  std::vector<const Parameter*> parameters;
+  for (const Target* target : targets) parameters.push_back(target->parameter);
+  for (const MuonRound& round :
+       PlanMuon(parameters, shards == nullptr ? 1 : shards->size(), round_elements)) {
+    (shards == nullptr ? local_ : divided_).push_back(MakeRound(targets, round, shards));
+  }
+}
+
+Muon::Round Muon::MakeRound(const std::vector<const Target*>& targets, const MuonRound& matrices,
+                            Communicator* shards) const {
+  std::map<const Parameter*, const Target*> target_of;
+  for (const Target* target : targets) target_of[target->parameter] = target;
+  const int rank = shards == nullptr ? 0 : shards->rank();
+  const int num_ranks = shards == nullptr ? 1 : shards->size();
+  Round round{.shards = shards};
+  round.send_counts.resize(static_cast<size_t>(num_ranks));
+  round.receive_counts.resize(static_cast<size_t>(num_ranks));
+  for (const MuonMatrix& m : matrices) {
+    const MuonMatrix::Range own = m.RangeOn(rank);
+    const Target* target = target_of.at(m.parameter);
+    round.pieces.push_back(
+        {.target = target,
+         .offset = m.index * m.num_elements() + own.begin -
+                   m.parameter->flat->PieceOf(*m.parameter).begin,
+         .size = own.size(),
+         .scale = kUpdateRms * std::sqrt(static_cast<double>(std::max(m.rows, m.columns)))});
+    round.send_counts[static_cast<size_t>(m.owner)] += own.size();
+    round.num_sent += own.size();
+    if (m.owner != rank) continue;
+    const bool more = !round.batches.empty() && round.batches.back().rows == m.rows &&
+                      round.batches.back().columns == m.columns;
+    if (!more) {
+      round.batches.push_back({.offset = round.num_owned, .rows = m.rows, .columns = m.columns});
+    }
+    ++round.batches.back().count;
+    round.num_owned += m.num_elements();
+  }
+  int64_t arrival = 0;
+  for (int from = 0; from < num_ranks && shards != nullptr; ++from) {
+    int64_t begin = 0;  // of the matrix
+    for (const MuonMatrix& m : matrices) {
+      if (m.owner != rank) continue;
+      const MuonMatrix::Range range = m.RangeOn(from);
+      if (range.size() > 0) {
+        round.copies.push_back(
+            {.arrival = arrival, .matrix = begin + range.begin, .size = range.size()});
+      }
+      arrival += range.size();
+      round.receive_counts[static_cast<size_t>(from)] += range.size();
+      begin += m.num_elements();
+    }
+  }
+  return round;
+}
+
+Muon::Buffers Muon::Send(const Round& round, const Update& update) const {
+  const Tensor& like = targets_.front().m;
+  const Device device = like.device();
+  const DType type = ProductType(like);
+  Buffers buffers{.pieces = Tensor::Empty({round.num_sent}, type, device)};
+  {
+    ProfilerRange range("muon_momentum", Pass::kUpdate);
+    double bytes = 0;
+    DispatchMuon(device, type, [&](auto tag, auto t) {
+      using T = typename decltype(t)::type;
+      using Acc = AccOf<T>;
+      MuonMomentumParams<T> params{.momentum = update.momentum,
+                                   .grad_scale = update.clip.data<Acc>(),
+                                   .finite = update.finite.data<int32_t>(),
+                                   .stream = ComputeStream()};
+      int64_t sent = 0;
+      for (const Piece& piece : round.pieces) {
+        if (piece.size == 0) continue;
+        const Parameter& parameter = *piece.target->parameter;
+        const Tensor m =
+            FlatParameters::PartOf(piece.target->m, parameter.flat->PieceOf(parameter));
+        const Tensor grad = ReducedGradient(parameter);
+        params.tensors.push_back({.num_elements = piece.size,
+                                  .grad = grad.data<Acc>() + piece.offset,
+                                  .m = m.data<Acc>() + piece.offset,
+                                  .u = buffers.pieces.data<T>() + sent});
+        sent += piece.size;
+        bytes += static_cast<double>(piece.size) * (3 * sizeof(Acc) + sizeof(T));
+      }
+      MuonMomentum(tag, params);
+    });
+    range.SetWork({.bytes = bytes});
+  }
+  if (round.shards == nullptr) {
+    buffers.matrices = buffers.pieces;
+    return buffers;
+  }
+  buffers.arrivals = Tensor::Empty({round.num_owned}, type, device);
+  buffers.exchange = round.shards->AllToAll(buffers.pieces.raw(), round.send_counts,
+                                            buffers.arrivals.raw(), round.receive_counts, type);
+  return buffers;
+}
+
+void Muon::Orthogonalize(const Round& round, Buffers* buffers) const {
+  const auto copy = [&](const Tensor& from, int64_t Copy::*from_offset, const Tensor& to,
+                        int64_t Copy::*to_offset) {
+    ProfilerRange range("muon_exchange", Pass::kUpdate);
+    range.SetWork({.bytes = 2 * static_cast<double>(from.nbytes())});
+    for (const Copy& c : round.copies) {
+      to.Rows(c.*to_offset, c.*to_offset + c.size)
+          .CopyFrom(from.Rows(c.*from_offset, c.*from_offset + c.size));
+    }
+  };
+  if (round.shards != nullptr) {
+    buffers->exchange.Wait();
+    buffers->matrices = Tensor::EmptyLike(buffers->arrivals);
+    copy(buffers->arrivals, &Copy::arrival, buffers->matrices, &Copy::matrix);
+  }
+  {
+    ProfilerRange range("newton_schulz", Pass::kUpdate);
+    double flops = 0;
+    for (const Batch& batch : round.batches) {
+      const int64_t size = batch.count * batch.rows * batch.columns;
+      NewtonSchulz(buffers->matrices.Rows(batch.offset, batch.offset + size)
+                       .Reshape({batch.count, batch.rows, batch.columns}));
+      flops += static_cast<double>(batch.count) * NewtonSchulzFlops(batch.rows, batch.columns);
+    }
+    range.SetWork({.flops = flops});
+  }
+  if (round.shards != nullptr) {
+    copy(buffers->matrices, &Copy::matrix, buffers->arrivals, &Copy::arrival);
+    buffers->matrices = Tensor();
+    buffers->exchange =
+        round.shards->AllToAll(buffers->arrivals.raw(), round.receive_counts, buffers->pieces.raw(),
+                               round.send_counts, buffers->arrivals.dtype());
+  }
+}
+
+void Muon::Apply(const Round& round, const Update& update, Buffers* buffers) const {
+  buffers->exchange.Wait();
+  ProfilerRange range("muon_apply", Pass::kUpdate);
+  double bytes = 0;
+  DispatchMuon(buffers->pieces.device(), buffers->pieces.dtype(), [&](auto tag, auto t) {
+    using T = typename decltype(t)::type;
+    using Acc = AccOf<T>;
+    MuonApplyParams<T> params{
+        .lr = update.lr, .finite = update.finite.data<int32_t>(), .stream = ComputeStream()};
+    int64_t received = 0;
+    for (const Piece& piece : round.pieces) {
+      if (piece.size == 0) continue;
+      const FlatParameters& flat = *piece.target->parameter->flat;
+      const FlatParameters::Piece place = flat.PieceOf(*piece.target->parameter);
+      const bool has_copy = flat.value_shard().raw() != flat.master_shard().raw();
+      const Tensor master = FlatParameters::PartOf(flat.master_shard(), place);
+      const Tensor copy = has_copy ? FlatParameters::PartOf(flat.value_shard(), place) : Tensor();
+      params.tensors.push_back({.num_elements = piece.size,
+                                .master = master.data<Acc>() + piece.offset,
+                                .o = buffers->pieces.data<T>() + received,
+                                .copy = has_copy ? copy.data<T>() + piece.offset : nullptr,
+                                .scale = piece.scale,
+                                .weight_decay = piece.target->weight_decay});
+      received += piece.size;
+      bytes += static_cast<double>(piece.size) * (2 * sizeof(Acc) + (has_copy ? 2 : 1) * sizeof(T));
+    }
+    MuonApply(tag, params);
+  });
+  range.SetWork({.bytes = bytes});
+  *buffers = Buffers();
+}
+
+void Muon::Step(const Update& update) const {
+  for (const Round& round : local_) {
+    Buffers buffers = Send(round, update);
+    Orthogonalize(round, &buffers);
+    Apply(round, update, &buffers);
+  }
+  // While round i is exchanged, i - 1 is orthogonalised, and i - 2 comes back.
+  std::vector<Buffers> buffers(divided_.size());
+  for (size_t i = 0; i < divided_.size() + 2 && !divided_.empty(); ++i) {
+    if (i < divided_.size()) buffers[i] = Send(divided_[i], update);
+    if (i >= 1 && i - 1 < divided_.size()) Orthogonalize(divided_[i - 1], &buffers[i - 1]);
+    if (i >= 2) Apply(divided_[i - 2], update, &buffers[i - 2]);
+  }
+}
+
+}  // namespace wyvern
