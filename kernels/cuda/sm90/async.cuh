@@ -10,7 +10,8 @@
 namespace wyvern::sm90 {
 
 // A tensor as the copy engine sees it; made on the host, given to kernels as
-// `const __grid_constant__ TensorMap`. All cut out 64 x 64 tiles with the 128-byte swizzle.
+// `const __grid_constant__ TensorMap`. All cut out tiles with the 128-byte swizzle,
+// of 64 x 64 where nothing else is said.
 using TensorMap = CUtensorMap;
 
 // Of x [tokens, heads, dim] bf16: tiles of 64 tokens and 64 elements of one head. Rows of one token
@@ -20,6 +21,9 @@ TensorMap MakeTokenMap(const Bf16* x, int64_t tokens, int64_t heads, int64_t dim
                        int64_t token_stride);
 // Of x [rows, columns] bf16, contiguous, columns a multiple of 64: tiles of 64 rows and 64 columns.
 TensorMap MakeMatrixMap(const Bf16* x, int64_t rows, int64_t columns);
+// Of x [rows, columns] fp32, contiguous, columns a multiple of 32: tiles of 16 rows and 32 columns,
+// which is 128 bytes too.
+TensorMap MakeSumMap(const float* x, int64_t rows, int64_t columns);
 
 // ---- Barriers in shared memory ----
 
@@ -106,10 +110,19 @@ __device__ __forceinline__ void CopyBytes(void* to, const void* from, int bytes,
 // The matrix's tile at (row, column) = tile. FenceSharedWrites and a barrier come before; commit
 // and wait before the tile is overwritten.
 __device__ __forceinline__ void StoreMatrix(const TensorMap& map, int column, int row,
-                                            const Bf16* tile) {
+                                            const void* tile) {
   asm volatile(
       "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];\n" ::"l"(
           reinterpret_cast<uint64_t>(&map)),
+      "r"(SharedAddress(tile)), "r"(column), "r"(row)
+      : "memory");
+}
+// The same, added to what is there.
+__device__ __forceinline__ void AddMatrix(const TensorMap& map, int column, int row,
+                                          const void* tile) {
+  asm volatile(
+      "cp.reduce.async.bulk.tensor.2d.global.shared::cta.add.tile.bulk_group [%0, {%2, %3}], "
+      "[%1];\n" ::"l"(reinterpret_cast<uint64_t>(&map)),
       "r"(SharedAddress(tile)), "r"(column), "r"(row)
       : "memory");
 }
