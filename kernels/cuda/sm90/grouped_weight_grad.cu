@@ -38,13 +38,18 @@ struct Place {
   int part, matrix;
   int n, k;
 };
+// An expert's matrices follow one another: blocks that run at the same time share its rows.
 template <typename Out>
 __device__ __forceinline__ Place PlaceOf(const Params<Out>& p, int tile) {
   const int across = p.tiles_in * p.tiles_out;
-  const int matrix = tile / across, within = tile % across;
-  const int e = matrix % p.num_experts, begin = p.offsets[e];
-  return {begin,  p.offsets[e + 1] - begin,         matrix / p.num_experts,
-          matrix, within / p.tiles_in * kBlockRows, within % p.tiles_in * kWideColumns};
+  const int within = tile % across, part = tile / across % p.num_matrices;
+  const int e = tile / across / p.num_matrices, begin = p.offsets[e];
+  return {begin,
+          p.offsets[e + 1] - begin,
+          part,
+          part * p.num_experts + e,
+          within / p.tiles_in * kBlockRows,
+          within % p.tiles_in * kWideColumns};
 }
 
 template <typename Out>
