@@ -11,6 +11,8 @@
 #include <cstring>
 #include <filesystem>
 #include <system_error>
+#include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "data/file_descriptor.h"
@@ -114,6 +116,27 @@ uint32_t Crc32(const void* data, size_t num_bytes, uint32_t previous) {
     crc = crc32(crc, bytes, static_cast<uInt>(step));
     bytes += step;
     num_bytes -= step;
+  }
+  return static_cast<uint32_t>(crc);
+}
+
+uint32_t Crc32OnThreads(const void* data, size_t num_bytes) {
+  constexpr size_t kThreads = 4, kLeastBytes = size_t{4} << 20;
+  const size_t count = std::clamp<size_t>(num_bytes / kLeastBytes, 1, kThreads);
+  const auto* bytes = static_cast<const char*>(data);
+  const auto begin = [&](size_t i) { return num_bytes / count * i; };
+  const auto size = [&](size_t i) {
+    return (i + 1 == count ? num_bytes : begin(i + 1)) - begin(i);
+  };
+  uint32_t crcs[kThreads];
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < count; ++i) {
+    threads.emplace_back([&, i] { crcs[i] = Crc32(bytes + begin(i), size(i)); });
+  }
+  uLong crc = Crc32(bytes, size(0));
+  for (size_t i = 1; i < count; ++i) {
+    threads[i - 1].join();
+    crc = crc32_combine(crc, crcs[i], static_cast<z_off_t>(size(i)));
   }
   return static_cast<uint32_t>(crc);
 }

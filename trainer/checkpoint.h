@@ -1,5 +1,6 @@
 // Checkpoints: a folder of HDF5 shards and a manifest, `RUN/checkpoints/step_00012000/`. The layout
-// is described in trainer/CHECKPOINT_FORMAT.md, for readers without Wyvern's code.
+// is described in trainer/CHECKPOINT_FORMAT.md, for readers without Wyvern's code. A training run
+// writes its own in the background and on all its ranks (trainer/checkpoint_saver.h).
 //
 // A folder appears under its name only when all of it is on disk: it is written under a temporary
 // name, every file is synced, the manifest last, and then renamed. A reader takes only folders
@@ -31,6 +32,14 @@ struct CheckpointTensor {
   std::string name;
   Shape shape;  // global: of all slices together
   DType dtype = DType::kFloat32;
+};
+
+// Elements [begin, begin + values.numel()) of a tensor, row-major: what one of several processes
+// has of it.
+struct TensorPart {
+  CheckpointTensor tensor;
+  int64_t begin = 0;
+  Tensor values;  // any shape, any device, of the tensor's dtype; undefined: nothing
 };
 
 struct CheckpointInfo {
@@ -85,6 +94,9 @@ struct CheckpointReadOptions {
 // tensors' contents are then undefined.
 absl::Status ReadCheckpoint(const std::string& path, const std::vector<NamedTensor>& into,
                             const CheckpointReadOptions& options = {});
+
+// The same for parts: reads the slices that hold elements of them, and no others.
+absl::Status ReadCheckpointParts(const std::string& path, const std::vector<TensorPart>& into);
 
 // Reads everything and compares every checksum.
 absl::Status VerifyCheckpoint(const std::string& path);

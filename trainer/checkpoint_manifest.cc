@@ -102,6 +102,7 @@ bool Tile(const ManifestTensor& entry) {
   return covered == NumElements(shape);
 }
 
+// Slices may be of any place in the tensor.
 bool ParseTensor(const Json& json, const std::set<std::string>& shards, ManifestTensor* entry) {
   std::string dtype;
   if (!Get(json, "name", &entry->tensor.name) || !Get(json, "shape", &entry->tensor.shape) ||
@@ -129,27 +130,48 @@ bool ParseTensor(const Json& json, const std::set<std::string>& shards, Manifest
     }
     entry->slices.push_back(std::move(slice));
   }
-  return Tile(*entry);
+  return true;
+}
+
+bool ParseShards(const Json& json, Manifest* manifest, std::set<std::string>* files) {
+  if (!json.is_object() || !json.contains("shards") || !json["shards"].is_array()) return false;
+  for (const Json& item : json["shards"]) {
+    ManifestShard shard;
+    if (!Get(item, "file", &shard.file) || !Get(item, "bytes", &shard.num_bytes) ||
+        shard.file.empty() || shard.file.find('/') != std::string::npos ||
+        !files->insert(shard.file).second) {
+      return false;
+    }
+    manifest->shards.push_back(std::move(shard));
+  }
+  return true;
+}
+
+// The members "shards" and "tensors", without the braces around them.
+std::string Contents(const Manifest& manifest) {
+  std::string text = "\"shards\": [";
+  const char* separator = "\n";
+  for (const ManifestShard& shard : manifest.shards) {
+    absl::StrAppend(&text, separator, Dump({{"file", shard.file}, {"bytes", shard.num_bytes}}));
+    separator = ",\n";
+  }
+  absl::StrAppend(&text, "\n],\n\"tensors\": [");
+  separator = "\n";
+  for (const ManifestTensor& tensor : manifest.tensors) {
+    absl::StrAppend(&text, separator, Dump(TensorToJson(tensor)));
+    separator = ",\n";
+  }
+  absl::StrAppend(&text, "\n]");
+  return text;
 }
 
 }  // namespace
 
 std::string ManifestToText(const Manifest& manifest) {
-  std::string rest = absl::StrCat(
+  const std::string rest = absl::StrCat(
       "\"format\": \"", kFormatName, "\",\n\"format_version\": ", kCheckpointFormatVersion,
-      ",\n\"step\": ", manifest.step, ",\n\"meta\": ", Dump(manifest.meta), ",\n\"shards\": [");
-  const char* separator = "\n";
-  for (const ManifestShard& shard : manifest.shards) {
-    absl::StrAppend(&rest, separator, Dump({{"file", shard.file}, {"bytes", shard.num_bytes}}));
-    separator = ",\n";
-  }
-  absl::StrAppend(&rest, "\n],\n\"tensors\": [");
-  separator = "\n";
-  for (const ManifestTensor& tensor : manifest.tensors) {
-    absl::StrAppend(&rest, separator, Dump(TensorToJson(tensor)));
-    separator = ",\n";
-  }
-  absl::StrAppend(&rest, "\n]}\n");
+      ",\n\"step\": ", manifest.step, ",\n\"meta\": ", Dump(manifest.meta), ",\n",
+      Contents(manifest), "}\n");
   return absl::StrCat(FirstLine(Crc32(rest.data(), rest.size())), rest);
 }
 
@@ -176,25 +198,18 @@ absl::StatusOr<Manifest> ManifestFromText(const std::string& text, const std::st
                      version, "; read it with the version of wyvern that wrote it"));
   }
   Manifest manifest;
-  if (!Get(json, "step", &manifest.step) || !json.contains("meta") || !json.contains("shards") ||
-      !json["shards"].is_array() || !json.contains("tensors") || !json["tensors"].is_array()) {
+  if (!Get(json, "step", &manifest.step) || !json.contains("meta") || !json.contains("tensors") ||
+      !json["tensors"].is_array()) {
     return damaged("a member is missing");
   }
   manifest.meta = json["meta"];
   std::set<std::string> files;
-  for (const Json& item : json["shards"]) {
-    ManifestShard shard;
-    if (!Get(item, "file", &shard.file) || !Get(item, "bytes", &shard.num_bytes) ||
-        shard.file.empty() || shard.file.find('/') != std::string::npos ||
-        !files.insert(shard.file).second) {
-      return damaged("its list of shards cannot be read");
-    }
-    manifest.shards.push_back(std::move(shard));
-  }
+  if (!ParseShards(json, &manifest, &files)) return damaged("its list of shards cannot be read");
   std::set<std::string> names;
   for (const Json& item : json["tensors"]) {
     ManifestTensor entry;
-    if (!ParseTensor(item, files, &entry) || !names.insert(entry.tensor.name).second) {
+    if (!ParseTensor(item, files, &entry) || !Tile(entry) ||
+        !names.insert(entry.tensor.name).second) {
       return damaged(absl::StrCat(
           "its entry of tensor ",
           item.is_object() && item.contains("name") ? Dump(item["name"]) : std::string("?"),
@@ -203,6 +218,61 @@ absl::StatusOr<Manifest> ManifestFromText(const std::string& text, const std::st
     manifest.tensors.push_back(std::move(entry));
   }
   return manifest;
+}
+
+std::string ManifestPartToText(const Manifest& part) {
+  return absl::StrCat("{", Contents(part), "}\n");
+}
+
+absl::StatusOr<Manifest> ManifestPartFromText(const std::string& text) {
+  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  Manifest part;
+  std::set<std::string> files;
+  bool good = ParseShards(json, &part, &files) && json.contains("tensors");
+  for (size_t i = 0; good && i < json["tensors"].size(); ++i) {
+    good = ParseTensor(json["tensors"][i], files, &part.tensors.emplace_back());
+  }
+  if (!good) return absl::DataLossError("a rank's part of the manifest cannot be read");
+  return part;
+}
+
+absl::Status AddManifestPart(const Manifest& part, Manifest* manifest) {
+  manifest->shards.insert(manifest->shards.end(), part.shards.begin(), part.shards.end());
+  std::map<std::string, size_t> places;
+  for (size_t i = 0; i < manifest->tensors.size(); ++i) {
+    places[manifest->tensors[i].tensor.name] = i;
+  }
+  for (const ManifestTensor& entry : part.tensors) {
+    const CheckpointTensor& tensor = entry.tensor;
+    const auto [place, is_new] = places.emplace(tensor.name, manifest->tensors.size());
+    if (is_new) manifest->tensors.push_back({tensor, {}});
+    ManifestTensor& whole = manifest->tensors[place->second];
+    if (whole.tensor.shape != tensor.shape || whole.tensor.dtype != tensor.dtype) {
+      return absl::DataLossError(absl::StrCat("the ranks disagree about tensor '", tensor.name,
+                                              "': ", ToString(whole.tensor.shape), " and ",
+                                              ToString(tensor.shape)));
+    }
+    whole.slices.insert(whole.slices.end(), entry.slices.begin(), entry.slices.end());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckShards(const std::string& folder, const Manifest& manifest) {
+  std::error_code error;
+  for (const ManifestShard& shard : manifest.shards) {
+    const std::string file = absl::StrCat(folder, "/", shard.file);
+    if (!std::filesystem::exists(file, error)) {
+      return absl::DataLossError(
+          absl::StrCat("checkpoint ", folder, ": the shard ", shard.file, " is missing"));
+    }
+    const auto size = static_cast<int64_t>(std::filesystem::file_size(file, error));
+    if (error || size != shard.num_bytes) {
+      return absl::DataLossError(absl::StrCat("checkpoint ", folder, ": the shard ", shard.file,
+                                              " should have ", shard.num_bytes, " bytes but has ",
+                                              error ? int64_t{-1} : size));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Manifest> ReadManifest(const std::string& folder) {
@@ -218,19 +288,7 @@ absl::StatusOr<Manifest> ReadManifest(const std::string& folder) {
   }
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   ASSIGN_OR_RETURN(Manifest manifest, ManifestFromText(text, path));
-  for (const ManifestShard& shard : manifest.shards) {
-    const std::string file = absl::StrCat(folder, "/", shard.file);
-    if (!std::filesystem::exists(file, error)) {
-      return absl::DataLossError(
-          absl::StrCat("checkpoint ", folder, ": the shard ", shard.file, " is missing"));
-    }
-    const auto size = static_cast<int64_t>(std::filesystem::file_size(file, error));
-    if (error || size != shard.num_bytes) {
-      return absl::DataLossError(absl::StrCat("checkpoint ", folder, ": the shard ", shard.file,
-                                              " should have ", shard.num_bytes, " bytes but has ",
-                                              error ? int64_t{-1} : size));
-    }
-  }
+  RETURN_IF_ERROR(CheckShards(folder, manifest));
   return manifest;
 }
 

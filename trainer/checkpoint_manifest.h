@@ -48,6 +48,18 @@ std::string ManifestToText(const Manifest& manifest);
 // format version (FailedPrecondition), a structure that the format rules out (DataLoss).
 absl::StatusOr<Manifest> ManifestFromText(const std::string& text, const std::string& path);
 
+// What one of several writers has written: shards and tensors alone, whose slices need not cover
+// them. The inverse errs as ManifestFromText does.
+std::string ManifestPartToText(const Manifest& part);
+absl::StatusOr<Manifest> ManifestPartFromText(const std::string& text);
+
+// Adds the shards of `part`, and its slices to the tensors of those names, which are added at the
+// end where they are new. DataLoss, naming the tensor, if the two disagree about one.
+absl::Status AddManifestPart(const Manifest& part, Manifest* manifest);
+
+// DataLoss if a shard of the manifest is not in the folder in full size.
+absl::Status CheckShards(const std::string& folder, const Manifest& manifest);
+
 // The manifest of a checkpoint folder whose shards are all there in full size.
 absl::StatusOr<Manifest> ReadManifest(const std::string& folder);
 

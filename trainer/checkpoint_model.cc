@@ -19,20 +19,9 @@ std::vector<NamedTensor> ModelTensors(Model* model) {
 }
 
 std::vector<NamedTensor> AllTensors(const TrainingState& state, nlohmann::json* meta) {
-  std::vector<NamedTensor> tensors =
-      state.parameters.empty() ? ModelTensors(state.model) : state.parameters;
+  std::vector<NamedTensor> tensors = ModelTensors(state.model);
   tensors.insert(tensors.end(), state.optimizer.begin(), state.optimizer.end());
-  if (meta->is_null()) *meta = nlohmann::json::object();
-  (*meta)["model"] = ModelConfigToJson(state.model->config());
-  if (state.tokenizer != nullptr) {
-    const std::string& bytes = state.tokenizer->model();
-    tensors.push_back(
-        {kTokenizerTensor, Tensor::FromVector(std::vector<uint8_t>(bytes.begin(), bytes.end()),
-                                              {static_cast<int64_t>(bytes.size())})});
-    (*meta)["tokenizer"] = {{"kind", state.tokenizer->kind()},
-                            {"hash", state.tokenizer->hash()},
-                            {"vocab_size", state.tokenizer->vocab_size()}};
-  }
+  for (NamedTensor& common : CommonTensors(state, meta)) tensors.push_back(std::move(common));
   return tensors;
 }
 
@@ -60,6 +49,22 @@ std::string TokenizerMember(const CheckpointInfo& checkpoint, const char* key) {
 }
 
 }  // namespace
+
+std::vector<NamedTensor> CommonTensors(const TrainingState& state, nlohmann::json* meta) {
+  std::vector<NamedTensor> tensors;
+  if (meta->is_null()) *meta = nlohmann::json::object();
+  (*meta)["model"] = ModelConfigToJson(state.model->config());
+  if (state.tokenizer != nullptr) {
+    const std::string& bytes = state.tokenizer->model();
+    tensors.push_back(
+        {kTokenizerTensor, Tensor::FromVector(std::vector<uint8_t>(bytes.begin(), bytes.end()),
+                                              {static_cast<int64_t>(bytes.size())})});
+    (*meta)["tokenizer"] = {{"kind", state.tokenizer->kind()},
+                            {"hash", state.tokenizer->hash()},
+                            {"vocab_size", state.tokenizer->vocab_size()}};
+  }
+  return tensors;
+}
 
 absl::Status SaveModel(const std::string& run_dir, int64_t step, const TrainingState& state,
                        nlohmann::json meta, int keep_last) {

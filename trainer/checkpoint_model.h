@@ -23,8 +23,6 @@ namespace wyvern {
 // What a training run saves besides its counters.
 struct TrainingState {
   Model* model = nullptr;
-  // "model/<parameter>"; empty: the model's own masters. Of a sharded model: gathered ones.
-  std::vector<NamedTensor> parameters;
   std::vector<NamedTensor> optimizer;    // "optimizer/<parameter>/<state>"
   const Tokenizer* tokenizer = nullptr;  // may be null
 };
@@ -36,12 +34,16 @@ absl::Status SaveModel(const std::string& run_dir, int64_t step, const TrainingS
 absl::Status SaveModelFolder(const std::string& path, int64_t step, const TrainingState& state,
                              nlohmann::json meta);
 
+// What a checkpoint of `state` holds besides parameters and optimizer state, which is the same on
+// all ranks of a run: the tokenizer. Adds "model" and "tokenizer" to `meta`.
+std::vector<NamedTensor> CommonTensors(const TrainingState& state, nlohmann::json* meta);
+
 // FailedPrecondition if the checkpoint is of another model than state.model, naming the first key
 // that differs, or of another tokenizer than state.tokenizer (when both are there).
 absl::Status CheckModel(const CheckpointInfo& checkpoint, const TrainingState& state);
 
 // CheckModel, then fills the existing model and optimizer state exactly, and the bf16 values from
-// their masters. Not of a sharded model (trainer/parallel/sharded_state.h).
+// their masters. Not of a sharded model: trainer/parallel/sharded_state.h has ReadState.
 absl::Status RestoreModel(const CheckpointInfo& checkpoint, const TrainingState& state);
 
 // Makes the checkpoint's model. `path` as in OpenCheckpoint; `compute` as in Model::Create.

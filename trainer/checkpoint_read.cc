@@ -2,6 +2,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <set>
 
 #include "absl/strings/match.h"
@@ -83,6 +84,16 @@ void PlaceBlock(const char* source, const ManifestSlice& slice, const Shape& sha
   }
 }
 
+// The elements of a tensor that a block may have lie in [first, second), row-major.
+std::pair<int64_t, int64_t> Extent(const ManifestSlice& slice, const Shape& shape) {
+  int64_t first = 0, last = 0;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    first = first * shape[i] + slice.start[i];
+    last = last * shape[i] + slice.start[i] + slice.size[i] - 1;
+  }
+  return {first, last + 1};
+}
+
 class ShardReader {
  public:
   explicit ShardReader(std::string folder) : folder_(std::move(folder)) {}
@@ -104,6 +115,32 @@ class ShardReader {
         PlaceBlock(static_cast<const char*>(block.raw()), slice, entry.tensor.shape,
                    SizeOf(whole.dtype()), static_cast<char*>(whole.raw()));
       }
+    }
+    return absl::OkStatus();
+  }
+
+  // Elements [begin, begin + values.numel()); `values` has the tensor's dtype and lies on the CPU.
+  absl::Status ReadPart(const ManifestTensor& entry, int64_t begin, const Tensor& values) {
+    const int64_t end = begin + values.numel(), element_bytes = SizeOf(values.dtype());
+    auto* target = static_cast<char*>(values.raw());
+    for (const ManifestSlice& slice : entry.slices) {
+      const auto [first, last] = Extent(slice, entry.tensor.shape);
+      if (last <= begin || end <= first) continue;
+      if (last - first != NumElements(slice.size)) {  // columns, say
+        ASSIGN_OR_RETURN(const Tensor whole, Read(entry));
+        const auto* source = static_cast<const char*>(whole.raw());
+        std::memcpy(target, source + begin * element_bytes, values.nbytes());
+        return absl::OkStatus();
+      }
+      const bool exact = first == begin && last == end;
+      const Tensor block = exact ? values.Reshape(slice.size)
+                                 : Tensor::Empty(slice.size, values.dtype(), Device::kCpu);
+      RETURN_IF_ERROR(ReadSlice(entry.tensor, slice, block));
+      if (exact) continue;
+      const int64_t from = std::max(begin, first), to = std::min(end, last);
+      std::memcpy(target + (from - begin) * element_bytes,
+                  static_cast<const char*>(block.raw()) + (from - first) * element_bytes,
+                  (to - from) * element_bytes);
     }
     return absl::OkStatus();
   }
@@ -135,7 +172,8 @@ class ShardReader {
     const absl::Status read =
         found->second.ReadSlice(slice.dataset, type, 0, num_rows, block.raw());
     if (!read.ok()) return damaged(read.message());
-    if (Crc32(block.raw(), block.nbytes()) != slice.crc32) return damaged("wrong checksum");
+    if (Crc32OnThreads(block.raw(), block.nbytes()) != slice.crc32)
+      return damaged("wrong checksum");
     return absl::OkStatus();
   }
 
@@ -154,6 +192,41 @@ absl::StatusOr<std::pair<std::string, Manifest>> Resolve(const std::string& path
   }
   ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(folder));
   return std::make_pair(std::move(folder), std::move(manifest));
+}
+
+struct Opened {
+  std::string folder;
+  Manifest manifest;
+  std::map<std::string, const ManifestTensor*> by_name;  // in the manifest
+};
+
+absl::StatusOr<std::unique_ptr<Opened>> Open(const std::string& path) {
+  ASSIGN_OR_RETURN(auto resolved, Resolve(path));
+  auto opened = std::make_unique<Opened>();
+  opened->folder = std::move(resolved.first);
+  opened->manifest = std::move(resolved.second);
+  for (const ManifestTensor& entry : opened->manifest.tensors) {
+    opened->by_name[entry.tensor.name] = &entry;
+  }
+  return opened;
+}
+
+// The entry of a tensor that is as `want` says.
+absl::StatusOr<const ManifestTensor*> Find(const Opened& opened, const CheckpointTensor& want,
+                                           bool convert_floats) {
+  const auto found = opened.by_name.find(want.name);
+  if (found == opened.by_name.end()) {
+    return absl::NotFoundError(
+        absl::StrCat("checkpoint ", opened.folder, ": it holds no tensor '", want.name, "'"));
+  }
+  const CheckpointTensor& have = found->second->tensor;
+  const bool convertible = convert_floats && IsFloat(have.dtype) && IsFloat(want.dtype);
+  if (have.shape != want.shape || (have.dtype != want.dtype && !convertible)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "checkpoint ", opened.folder, ": tensor '", want.name, "': expected ", Name(want.dtype),
+        " ", ToString(want.shape), ", found ", Name(have.dtype), " ", ToString(have.shape)));
+  }
+  return found->second;
 }
 
 }  // namespace
@@ -182,35 +255,47 @@ absl::StatusOr<CheckpointInfo> OpenCheckpoint(const std::string& path) {
 
 absl::Status ReadCheckpoint(const std::string& path, const std::vector<NamedTensor>& into,
                             const CheckpointReadOptions& options) {
-  ASSIGN_OR_RETURN(const auto resolved, Resolve(path));
-  const auto& [folder, manifest] = resolved;
-  std::map<std::string, const ManifestTensor*> by_name;
-  for (const ManifestTensor& entry : manifest.tensors) by_name[entry.tensor.name] = &entry;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Opened> opened, Open(path));
+  std::vector<const ManifestTensor*> entries;
   for (const NamedTensor& want : into) {
-    const auto found = by_name.find(want.name);
-    if (found == by_name.end()) {
-      return absl::NotFoundError(
-          absl::StrCat("checkpoint ", folder, ": it holds no tensor '", want.name, "'"));
-    }
-    const CheckpointTensor& have = found->second->tensor;
-    const bool convertible =
-        options.convert_floats && IsFloat(have.dtype) && IsFloat(want.tensor.dtype());
-    if (have.shape != want.tensor.shape() || (have.dtype != want.tensor.dtype() && !convertible)) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("checkpoint ", folder, ": tensor '", want.name, "': expected ",
-                       Name(want.tensor.dtype()), " ", ToString(want.tensor.shape()), ", found ",
-                       Name(have.dtype), " ", ToString(have.shape)));
-    }
+    ASSIGN_OR_RETURN(const ManifestTensor* entry,
+                     Find(*opened, {want.name, want.tensor.shape(), want.tensor.dtype()},
+                          options.convert_floats));
+    entries.push_back(entry);
   }
-  ShardReader reader(folder);
-  for (const NamedTensor& want : into) {
-    const ManifestTensor& entry = *by_name.at(want.name);
+  ShardReader reader(opened->folder);
+  for (size_t i = 0; i < into.size(); ++i) {
+    const NamedTensor& want = into[i];
+    const ManifestTensor& entry = *entries[i];
     if (want.tensor.device() == Device::kCpu && want.tensor.dtype() == entry.tensor.dtype) {
       RETURN_IF_ERROR(reader.ReadInto(entry, want.tensor));
       continue;
     }
     ASSIGN_OR_RETURN(const Tensor host, reader.Read(entry));
     want.tensor.CopyFrom(host.To(want.tensor.dtype()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadCheckpointParts(const std::string& path, const std::vector<TensorPart>& into) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Opened> opened, Open(path));
+  std::vector<const ManifestTensor*> entries;
+  for (const TensorPart& want : into) {
+    ASSIGN_OR_RETURN(const ManifestTensor* entry,
+                     Find(*opened, want.tensor, /*convert_floats=*/false));
+    entries.push_back(entry);
+  }
+  ShardReader reader(opened->folder);
+  for (size_t i = 0; i < into.size(); ++i) {
+    const Tensor& values = into[i].values;
+    if (!values.defined() || values.numel() == 0) continue;
+    CHECK(values.dtype() == into[i].tensor.dtype, into[i].tensor.name, " is ",
+          Name(values.dtype()));
+    const Tensor host = values.device() == Device::kCpu
+                            ? values
+                            : Tensor::Empty(values.shape(), values.dtype(), Device::kCpu);
+    RETURN_IF_ERROR(reader.ReadPart(*entries[i], into[i].begin, host));
+    if (values.device() != Device::kCpu) values.CopyFrom(host);
   }
   return absl::OkStatus();
 }

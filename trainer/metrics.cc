@@ -1,7 +1,6 @@
 #include "trainer/metrics.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cmath>
@@ -30,6 +29,8 @@ std::string StepMetrics::ToJson() const {
   put("mfu", mfu);
   put("step_ms", step_ms);
   put("peak_bytes", peak_bytes);
+  put("checkpoint_stall_ms", checkpoint_stall_ms);
+  put("checkpoint_s", checkpoint_s);
   if (skipped) json["skipped"] = true;
   return json.dump();
 }
@@ -47,6 +48,8 @@ std::vector<std::pair<std::string, double>> StepMetrics::Scalars() const {
   put("speed/mfu", mfu);
   put("speed/step_ms", step_ms);
   put("memory/peak_bytes", peak_bytes);
+  put("checkpoint/stall_ms", checkpoint_stall_ms);
+  put("checkpoint/seconds", checkpoint_s);
   return scalars;
 }
 
@@ -69,25 +72,6 @@ absl::StatusOr<std::unique_ptr<MetricsLog>> MetricsLog::Open(const std::string& 
   const int fd = open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   if (fd < 0) return ErrnoStatus(errno, "cannot open", path);
   return std::unique_ptr<MetricsLog>(new MetricsLog(path, fd));
-}
-
-MetricsLog::~MetricsLog() { close(fd_); }
-
-absl::Status MetricsLog::Append(const StepMetrics& metrics) {
-  const std::string line = metrics.ToJson() + "\n";
-  size_t done = 0;
-  while (done < line.size()) {
-    const ssize_t written = write(fd_, line.data() + done, line.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return ErrnoStatus(errno, "cannot write", path_);
-    done += static_cast<size_t>(written);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status MetricsLog::Sync() {
-  if (fsync(fd_) != 0) return ErrnoStatus(errno, "cannot sync", path_);
-  return absl::OkStatus();
 }
 
 }  // namespace wyvern

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "trainer/log_file.h"
 
 namespace wyvern {
 
@@ -25,6 +26,9 @@ struct StepMetrics {
   std::optional<double> mfu;  // share of the GPU's peak in bf16; absent where the peak is unknown
   std::optional<double> step_ms;
   std::optional<int64_t> peak_bytes;
+  // Of a checkpoint that was begun, or was complete, since the line before: how long the step loop
+  // stood still for it, and the time from its beginning to its end.
+  std::optional<double> checkpoint_stall_ms, checkpoint_s;
   bool skipped = false;  // loss or gradient was not finite and the update was left out
 
   // A JSON object with the keys that are set. Doubles read back as the same numbers; what is not
@@ -41,19 +45,16 @@ class MetricsLog {
   // drops all later ones; last_step < 0 drops everything.
   static absl::StatusOr<std::unique_ptr<MetricsLog>> Open(const std::string& run_dir,
                                                           int64_t last_step);
-  ~MetricsLog();
-  MetricsLog(const MetricsLog&) = delete;
-  MetricsLog& operator=(const MetricsLog&) = delete;
 
-  absl::Status Append(const StepMetrics& metrics);
-  // Waits until all lines are on disk.
-  absl::Status Sync();
+  // A full disk is an error in Sync alone, as of LogFile.
+  absl::Status Append(const StepMetrics& metrics) { return file_.Append(metrics.ToJson() + "\n"); }
+  // Waits until all lines are on disk. Any thread may call it.
+  absl::Status Sync() { return file_.Sync(); }
 
  private:
-  MetricsLog(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  MetricsLog(std::string path, int fd) : file_(std::move(path), fd) {}
 
-  std::string path_;
-  int fd_;
+  LogFile file_;
 };
 
 }  // namespace wyvern

@@ -173,7 +173,7 @@ std::vector<Optimizer::NamedState> Optimizer::StatesOf(const FlatState& state,
 }
 
 std::vector<NamedTensor> Optimizer::State() const {
-  CHECK(shards_ == nullptr, "the state of a sharded model is gathered");
+  CHECK(shards_ == nullptr, "a sharded model has parts of its state: StateParts");
   std::vector<NamedTensor> state;
   for (const Slot& slot : slots_) {
     const Parameter& p = *slot.parameter;

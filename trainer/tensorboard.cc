@@ -127,8 +127,6 @@ absl::StatusOr<std::unique_ptr<TensorBoardWriter>> TensorBoardWriter::Create(
   }
 }
 
-TensorBoardWriter::~TensorBoardWriter() { close(fd_); }
-
 absl::Status TensorBoardWriter::AddScalars(
     int64_t step, const std::vector<std::pair<std::string, double>>& scalars) {
   Message summary;
@@ -149,22 +147,7 @@ absl::Status TensorBoardWriter::WriteRecord(absl::string_view event) {
   AppendFixed(&record, MaskedCrc(record));
   record.append(event.data(), event.size());
   AppendFixed(&record, MaskedCrc(event));
-  const off_t start = lseek(fd_, 0, SEEK_END);
-  size_t done = 0;
-  while (done < record.size()) {
-    const ssize_t written = write(fd_, record.data() + done, record.size() - done);
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      const int reason = errno;
-      // A torn record in the middle would hide all that follows it.
-      if (start < 0 || ftruncate(fd_, start) != 0) {
-        return ErrnoStatus(errno, "cannot take back a torn record of", path_);
-      }
-      return ErrnoStatus(reason, "cannot write", path_);
-    }
-    done += written;
-  }
-  return absl::OkStatus();
+  return file_.Append(record);
 }
 
 }  // namespace wyvern

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "trainer/log_file.h"
 
 namespace wyvern {
 
@@ -22,23 +23,20 @@ class TensorBoardWriter {
   // from first_step on.
   static absl::StatusOr<std::unique_ptr<TensorBoardWriter>> Create(const std::string& folder,
                                                                    int64_t first_step = 0);
-  ~TensorBoardWriter();
-  TensorBoardWriter(const TensorBoardWriter&) = delete;
-  TensorBoardWriter& operator=(const TensorBoardWriter&) = delete;
 
   // One event with all the scalars of a step, stamped with the present time. Each event is one
   // write() of whole records, so that a killed process leaves at most one torn record, at the end,
-  // which readers skip.
+  // which readers skip. Errors as of LogFile.
   absl::Status AddScalars(int64_t step, const std::vector<std::pair<std::string, double>>& scalars);
 
   const std::string& path() const { return path_; }
 
  private:
-  TensorBoardWriter(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  TensorBoardWriter(const std::string& path, int fd) : path_(path), file_(path, fd) {}
   absl::Status WriteRecord(absl::string_view event);
 
   std::string path_;
-  int fd_;
+  LogFile file_;
 };
 
 // CRC-32C (Castagnoli, polynomial 0x82F63B78).

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -36,10 +37,6 @@ constexpr double kPreparationSeconds = 7 * 24 * 3600;
 
 double Seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-nlohmann::json ToJson(const std::optional<double>& value) {
-  return value.has_value() ? nlohmann::json(*value) : nlohmann::json();
 }
 
 std::optional<double> OptionalDouble(const nlohmann::json& json, const char* key) {
@@ -91,6 +88,8 @@ absl::Status TrainingRun::Prepare() {
   if (mesh_ != nullptr) parallel_ = std::make_unique<DataParallel>(model_.get(), mesh_.get());
   optimizer_ = std::make_unique<Optimizer>(model_.get(), config_.optimizer,
                                            parallel_ == nullptr ? nullptr : parallel_->shards());
+  saver_ = std::make_unique<CheckpointSaver>(run_dir_, static_cast<int>(config_.checkpoint.keep),
+                                             world_, *device);
   if (*device == Device::kCuda) peak_flops_ = CurrentGpu().peak_bf16_flops;
   return absl::OkStatus();
 }
@@ -146,15 +145,9 @@ absl::Status TrainingRun::Restore(const std::string& path) {
     return absl::FailedPreconditionError(absl::StrCat(
         checkpoint.path, ": holds a model but no training run, so there is nothing to resume"));
   }
-  const bool sharded = parallel_ != nullptr && parallel_->shards() != nullptr;
-  TrainingState state{.model = model_.get(), .tokenizer = data_.tokenizer.get()};
-  if (sharded) {
-    RETURN_IF_ERROR(CheckModel(checkpoint, state));
-    RETURN_IF_ERROR(ReadShards(checkpoint, model_.get(), *optimizer_));
-  } else {
-    state.optimizer = optimizer_->State();
-    RETURN_IF_ERROR(RestoreModel(checkpoint, state));
-  }
+  const TrainingState state{.model = model_.get(), .tokenizer = data_.tokenizer.get()};
+  RETURN_IF_ERROR(CheckModel(checkpoint, state));
+  RETURN_IF_ERROR(ReadState(checkpoint, *optimizer_));
   const std::string difference =
       FirstDifference(DataManifest(), meta.value("data", nlohmann::json()), "data");
   if (!difference.empty()) {
@@ -218,37 +211,6 @@ absl::Status TrainingRun::Log(const StepMetrics& metrics) {
   return events_->AddScalars(metrics.step, metrics.Scalars());
 }
 
-absl::Status TrainingRun::Save() {
-  if (counters_.step == 0 || saved_step_ == counters_.step) return absl::OkStatus();
-  const bool sharded = parallel_ != nullptr && parallel_->shards() != nullptr;
-  TrainingState state{.model = model_.get()};
-  if (sharded) {
-    state = GatherState(model_.get(), *optimizer_, *mesh_);
-  } else if (IsFirst()) {
-    state.optimizer = optimizer_->State();
-  }
-  state.tokenizer = data_.tokenizer.get();
-  RETURN_IF_ERROR(Agreed(IsFirst() ? Write(state) : absl::OkStatus()));
-  saved_step_ = counters_.step;
-  return absl::OkStatus();
-}
-
-absl::Status TrainingRun::Write(const TrainingState& state) {
-  // The lines up to this step must be there when the checkpoint is.
-  RETURN_IF_ERROR(metrics_->Sync());
-  const nlohmann::json meta = {{"config", ToYaml(config_)},
-                               {"config_hash", ConfigHash(config_)},
-                               {"data", DataManifest()},
-                               {"training",
-                                {{"step", counters_.step},
-                                 {"updates", counters_.updates},
-                                 {"skipped_in_a_row", counters_.skipped_in_a_row},
-                                 {"first_val_loss", ToJson(counters_.first_val_loss)},
-                                 {"last_val_loss", ToJson(counters_.last_val_loss)}}}};
-  return SaveModel(run_dir_, counters_.step, state, meta,
-                   static_cast<int>(config_.checkpoint.keep));
-}
-
 absl::Status TrainingRun::OneStep(absl::Span<const Batch> batches) {
   SetCommActivity(absl::StrCat("step ", counters_.step + 1));
   const double begin = Seconds();
@@ -285,6 +247,8 @@ absl::Status TrainingRun::OneStep(absl::Span<const Batch> batches) {
                       .tokens_per_s = static_cast<double>(config_.train.batch_tokens) / seconds,
                       .step_ms = seconds * 1e3,
                       .peak_bytes = GetMemoryStats(model_->device()).peak_bytes,
+                      .checkpoint_stall_ms = std::exchange(checkpoint_stall_ms_, std::nullopt),
+                      .checkpoint_s = std::exchange(checkpoint_s_, std::nullopt),
                       .skipped = !result.updated};
   if (peak_flops_ > 0) metrics.mfu = result.flops / seconds / peak_flops_;
   const bool last = counters_.step == total_steps_;
@@ -305,6 +269,7 @@ absl::Status TrainingRun::Run() {
   if (finished()) return absl::OkStatus();
   const StopSignal signal;
   RETURN_IF_ERROR(Start());
+  saver_->Reserve(PartsToWrite(*optimizer_, mesh_.get()));
   // Of each run of ranks x windows windows, this rank reads its own.
   const int64_t ranks = mesh_ == nullptr ? 1 : mesh_->num_data_ranks();
   const int64_t index = mesh_ == nullptr ? 0 : mesh_->data_index();
@@ -325,7 +290,7 @@ absl::Status TrainingRun::Run() {
     status = Agreed(status);
     if (status.ok()) status = Agreed(OneStep(batches));
     if (!status.ok()) {
-      const absl::Status saved = Save();
+      const absl::Status saved = Save(/*last=*/true);
       return saved.ok() ? status
                         : absl::Status(status.code(),
                                        absl::StrCat(status.message(),
@@ -333,7 +298,9 @@ absl::Status TrainingRun::Run() {
     }
     const int signal_number = ReceivedSignal();
     const bool due = config_.checkpoint.every > 0 && counters_.step % config_.checkpoint.every == 0;
-    if (due || finished() || signal_number != 0) RETURN_IF_ERROR(Save());
+    const bool last = finished() || signal_number != 0;
+    PollSaver();
+    if (due || last) RETURN_IF_ERROR(Save(last));
     if (signal_number != 0) {
       if (!finished() && IsFirst()) {
         console_->Line(absl::StrFormat(

@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "layers/model.h"
-#include "trainer/checkpoint_model.h"
+#include "trainer/checkpoint_saver.h"
 #include "trainer/console.h"
 #include "trainer/metrics.h"
 #include "trainer/optimizer.h"
@@ -36,7 +36,8 @@ struct RunCounters {
 //
 // The run folder holds config.yaml (resolved), metrics.jsonl, tensorboard/, checkpoints/ and, at
 // the end, report.html. On several ranks every rank makes the same calls and gets the same
-// statuses; rank 0 alone writes into the folder and to the console.
+// statuses; rank 0 alone writes into the folder and to the console, but for the checkpoints, which
+// all ranks write (trainer/checkpoint_saver.h).
 class TrainingRun {
  public:
   // `resume`: "auto" (the newest complete checkpoint of the run folder, if there is one), "none"
@@ -47,8 +48,9 @@ class TrainingRun {
   static absl::StatusOr<std::unique_ptr<TrainingRun>> Open(const RunConfig& config,
                                                            const std::string& resume, World* world);
 
-  // Errors: data that cannot be read, a failed save, a step that is not finite under the policy
-  // `stop`. Whatever was learned until then is saved first where that is possible.
+  // Errors: data that cannot be read, a last checkpoint that cannot be written, a step that is not
+  // finite under the policy `stop`. Whatever was learned until then is saved first where that is
+  // possible.
   absl::Status Run();
 
   bool finished() const { return counters_.step >= total_steps_; }
@@ -75,10 +77,16 @@ class TrainingRun {
   int ReceivedSignal() const;  // by any rank
   absl::Status OneStep(absl::Span<const Batch> batches);
   absl::Status Log(const StepMetrics& metrics);
-  absl::Status Save();
-  absl::Status Write(const TrainingState& state);
+  // Starts a checkpoint of this step, after waiting for the one that is still being written. With
+  // `last` it waits for this one too, and only then a checkpoint that fails is an error.
+  absl::Status Save(bool last);
+  // At the end of a step: takes note of a checkpoint that is complete, or failed.
+  void PollSaver();
+  void Report(const SavedCheckpoint& saved);
   std::optional<double> Validate();
   nlohmann::json DataManifest() const;
+  nlohmann::json SavedMeta() const;
+  CheckpointContents Contents();
 
   const RunConfig config_;
   World* const world_;
@@ -95,10 +103,13 @@ class TrainingRun {
   std::unique_ptr<MetricsLog> metrics_;
   std::unique_ptr<TensorBoardWriter> events_;
   std::unique_ptr<Console> console_;
+  std::unique_ptr<CheckpointSaver> saver_;
   RunCounters counters_;
   int64_t first_step_ = 0, saved_step_ = -1;
   double peak_flops_ = 0;        // of the GPU; 0: unknown
   double seconds_per_step_ = 0;  // smoothed
+  // Of checkpoints, for the next line of the metrics.
+  std::optional<double> checkpoint_stall_ms_, checkpoint_s_;
 };
 
 }  // namespace wyvern

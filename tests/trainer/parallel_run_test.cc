@@ -1,5 +1,8 @@
 // The program on several ranks: the same run whatever their number, from one checkpoint to the next
 // on another mesh, and an end with a message when a rank is lost.
+#include <sys/resource.h>
+
+#include <csignal>
 #include <regex>
 
 #include "tests/trainer/run_fixture.h"
@@ -16,6 +19,23 @@ class ParallelRunTest : public RunTest {
   }
   ProcessResult TrainRanks(int ranks, const std::vector<std::string>& sets) {
     return Wait(StartRanks(ranks, sets));
+  }
+
+  // The processes that the script has started, by rank; fewer while it has not started all.
+  static std::vector<int> Children(const Process& process) {
+    std::vector<int> pids;
+    const std::string children =
+        Read(absl::StrCat("/proc/", process.pid, "/task/", process.pid, "/children"));
+    for (const std::string& pid :
+         std::vector<std::string>(absl::StrSplit(children, ' ', absl::SkipEmpty()))) {
+      pids.push_back(std::stoi(pid));
+    }
+    return pids;
+  }
+  // Files that the process writes from now on may be of that size.
+  static void LimitFiles(int pid, rlim_t bytes) {
+    rlimit limit = {bytes, RLIM_INFINITY};
+    EXPECT_EQ(prlimit(pid, RLIMIT_FSIZE, &limit, nullptr), 0);
   }
 
   // Losses and norms of the steps that both have.
@@ -95,6 +115,65 @@ TEST_F(ParallelRunTest, TheSameRanksRepeatEveryBitAndResumeExactly) {
   ExpectEqualCheckpoints(Checkpoint(Path("first"), 20), Checkpoint(Path("second"), 20));
 }
 
+// A disk that is full for one of them, for a while.
+TEST_F(ParallelRunTest, ARankThatCannotWriteCostsACheckpointAndNothingElse) {
+  std::signal(SIGXFSZ, SIG_IGN);  // which the ranks inherit: a refused write is then an error
+  const auto start = [&](const std::string& dir, const std::string& every) {
+    return StartRanks(2, {"parallel={shard: 2, zero: 3}", "train.steps=100000",
+                          "checkpoint.every=" + every, "run.dir=" + Path(dir)});
+  };
+  const auto last_step = [&] {
+    const auto saved = ListCheckpoints(Path("run"));
+    return saved.ok() && !saved->empty() ? saved->back().step : int64_t{0};
+  };
+  const Process process = start("run", "10");
+  ASSERT_TRUE(WaitUntil(process, [&] { return last_step() > 0; }));
+  const std::vector<int> pids = Children(process);
+  ASSERT_EQ(pids.size(), 2u);
+  LimitFiles(pids[1], 1000);
+  const std::regex failed(
+      "training goes on without a checkpoint of step [0-9]+0: the checkpoint .* was not written, "
+      "older ones are untouched: rank 1: ");
+  EXPECT_TRUE(WaitUntil(process, [&] { return std::regex_search(Read(process.out), failed); }));
+  const int64_t before = last_step();
+  EXPECT_GT(before, 0);
+  LimitFiles(pids[1], RLIM_INFINITY);
+  EXPECT_TRUE(WaitUntil(process, [&] { return last_step() > before; }));
+  kill(process.pid, SIGTERM);
+  const ProcessResult stopped = Wait(process);
+  EXPECT_EQ(stopped.exit_code, 0) << stopped.err;
+  auto metrics = Metrics(Path("run"));
+  const int64_t steps = metrics.rbegin()->first;
+  ASSERT_EQ(TrainRanks(2, {"parallel={shard: 2, zero: 3}", absl::StrCat("train.steps=", steps),
+                           "run.dir=" + Path("reference")})
+                .exit_code,
+            0);
+  auto expected = Metrics(Path("reference"));
+  // It measured the validation loss at its end.
+  for (auto* lines : {&metrics, &expected}) {
+    auto line = nlohmann::json::parse(lines->at(steps));
+    line.erase("val_loss");
+    (*lines)[steps] = line.dump();
+  }
+  EXPECT_EQ(metrics, expected);
+  ExpectEqualCheckpoints(Checkpoint(Path("run"), steps), Checkpoint(Path("reference"), steps));
+
+  // At the end of a run there is nothing to go on with.
+  const Process last = start("last", "0");
+  ASSERT_TRUE(WaitUntil(last, [&] { return Read(Path("last/metrics.jsonl")).size() > 500; }));
+  const std::vector<int> last_pids = Children(last);
+  ASSERT_EQ(last_pids.size(), 2u);
+  LimitFiles(last_pids[1], 1000);
+  kill(last.pid, SIGTERM);
+  const ProcessResult ended = Wait(last);
+  EXPECT_EQ(ended.exit_code, 1);
+  EXPECT_NE(ended.err.find("was not written, older ones are untouched: rank 1: "),
+            std::string::npos)
+      << ended.err;
+  EXPECT_TRUE(ListCheckpoints(Path("last"))->empty());
+  std::signal(SIGXFSZ, SIG_DFL);
+}
+
 TEST_F(ParallelRunTest, AMeshThatDoesNotFitIsOneMessage) {
   const auto fails = [&](const std::vector<std::string>& sets, const std::string& message) {
     const ProcessResult result = TrainRanks(2, sets);
@@ -123,12 +202,9 @@ TEST_F(ParallelRunTest, AMeshThatDoesNotFitIsOneMessage) {
 TEST_F(ParallelRunTest, ALostRankEndsTheOthers) {
   const Process process = StartRanks(2, {"parallel={shard: 2, timeout: 5}", "train.steps=100000"});
   WaitUntil(process, [&] { return Read(Path("run/metrics.jsonl")).size() > 500; });
-  // The second child of the script that started the ranks.
-  const std::string children =
-      Read(absl::StrCat("/proc/", process.pid, "/task/", process.pid, "/children"));
-  const std::vector<std::string> pids = absl::StrSplit(children, ' ', absl::SkipEmpty());
-  ASSERT_EQ(pids.size(), 2u) << children;
-  kill(std::stoi(pids[1]), SIGKILL);
+  const std::vector<int> pids = Children(process);
+  ASSERT_EQ(pids.size(), 2u);
+  kill(pids[1], SIGKILL);
   const ProcessResult result = Wait(process);
   EXPECT_NE(result.exit_code, 0);
   EXPECT_TRUE(std::regex_search(

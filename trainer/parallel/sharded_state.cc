@@ -1,71 +1,82 @@
 #include "trainer/parallel/sharded_state.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
 namespace {
 
-std::string StateName(const Parameter& p, const char* state) {
-  return absl::StrCat("optimizer/", p.name, "/", state);
+// Below that, copies do not share a flat shard: the manifest would list more slices than it is
+// worth.
+constexpr int64_t kLeastShare = int64_t{1} << 20;
+
+using Range = std::pair<int64_t, int64_t>;
+
+// Of every flat shard the elements [first, second) that `range_of` gives for its number.
+template <typename RangeOf>
+std::vector<TensorPart> Parts(const Optimizer& optimizer, const RangeOf& range_of) {
+  std::vector<TensorPart> masters, states;
+  int64_t number = 0;
+  for (const Optimizer::FlatState& state : optimizer.flat_states()) {
+    const FlatParameters& flat = *state.flat;
+    const Range range = range_of(number++, flat.shard_size());
+    for (const Parameter* p : flat.parameters()) {
+      FlatParameters::Piece piece = flat.PieceOf(*p);
+      const int64_t shift = std::max<int64_t>(range.first - piece.shard_offset, 0);
+      const int64_t size =
+          std::min(piece.shard_offset + piece.size(), range.second) - piece.shard_offset - shift;
+      piece.begin += shift;
+      piece.shard_offset += shift;
+      piece.end = piece.begin + std::max<int64_t>(size, 0);
+      const auto add = [&](std::vector<TensorPart>* parts, std::string name, const Tensor& shard) {
+        parts->push_back({{std::move(name), p->shape, shard.dtype()},
+                          piece.begin,
+                          piece.size() == 0 ? Tensor() : FlatParameters::PartOf(shard, piece)});
+      };
+      add(&masters, absl::StrCat("model/", p->name), flat.master_shard());
+      for (const Optimizer::NamedState& part : optimizer.StatesOf(state, *p)) {
+        add(&states, absl::StrCat("optimizer/", p->name, "/", part.name), part.shard);
+      }
+    }
+  }
+  masters.insert(masters.end(), states.begin(), states.end());
+  return masters;
 }
 
 }  // namespace
 
-TrainingState GatherState(Model* model, const Optimizer& optimizer, const Mesh& mesh) {
-  TrainingState result{.model = model};
-  for (const Optimizer::FlatState& state : optimizer.flat_states()) {
-    const FlatParameters& flat = *state.flat;
-    const auto gather = [&](const Tensor& shard, const auto& add) {
-      const Tensor whole = Tensor::Empty({flat.num_elements()}, shard.dtype(), shard.device());
-      mesh.shard().AllGather(shard.raw(), whole.raw(), flat.shard_size(), shard.dtype()).Wait();
-      if (mesh.world().rank() != 0) return;
-      for (const Parameter* p : flat.parameters()) {
-        const int64_t begin = flat.OffsetOf(*p);
-        const Tensor part = whole.Rows(begin, begin + NumElements(p->shape)).Reshape(p->shape);
-        add(*p, part.To(Device::kCpu));
-      }
-    };
-    gather(flat.master_shard(), [&](const Parameter& p, const Tensor& t) {
-      result.parameters.push_back({absl::StrCat("model/", p.name), t});
-    });
-    for (const Tensor& shard : {state.m, state.v}) {
-      if (!shard.defined()) continue;
-      gather(shard, [&](const Parameter& p, const Tensor& t) {
-        for (const Optimizer::NamedState& part : optimizer.StatesOf(state, p)) {
-          if (part.shard.raw() == shard.raw()) {
-            result.optimizer.push_back({StateName(p, part.name), t});
-          }
-        }
-      });
-    }
-  }
-  return result;
+std::vector<TensorPart> StateParts(const Optimizer& optimizer) {
+  return Parts(optimizer, [](int64_t, int64_t size) { return Range(0, size); });
 }
 
-absl::Status ReadShards(const CheckpointInfo& checkpoint, Model* model,
-                        const Optimizer& optimizer) {
-  const DType dtype = AccDType(model->compute());
+std::pair<int64_t, int64_t> ShareOfCopy(int64_t size, int64_t copies, int64_t copy, int64_t turn,
+                                        int64_t least) {
+  const int64_t shares = std::clamp<int64_t>(size / least, 1, copies);
+  const int64_t share = ((copy - turn) % copies + copies) % copies;
+  if (share >= shares) return {0, 0};
+  return {size * share / shares, size * (share + 1) / shares};
+}
+
+std::vector<TensorPart> PartsToWrite(const Optimizer& optimizer, const Mesh* mesh) {
+  if (mesh == nullptr) return StateParts(optimizer);
+  const Communicator& copies = mesh->copies();
+  return Parts(optimizer, [&](int64_t number, int64_t size) {
+    return ShareOfCopy(size, copies.size(), copies.rank(), number, kLeastShare);
+  });
+}
+
+absl::Status ReadState(const CheckpointInfo& checkpoint, const Optimizer& optimizer) {
+  RETURN_IF_ERROR(ReadCheckpointParts(checkpoint.path, StateParts(optimizer)));
   for (const Optimizer::FlatState& state : optimizer.flat_states()) {
-    std::vector<NamedTensor> tensors;
-    for (const Parameter* p : state.flat->parameters()) {
-      const auto add = [&](const std::string& name) {
-        tensors.push_back({name, Tensor::Empty(p->shape, dtype, Device::kCpu)});
-      };
-      add(absl::StrCat("model/", p->name));
-      for (const auto& part : optimizer.StatesOf(state, *p)) add(StateName(*p, part.name));
-    }
-    RETURN_IF_ERROR(ReadCheckpoint(checkpoint.path, tensors));
-    size_t next = 0;
-    for (const Parameter* p : state.flat->parameters()) {
-      p->Assign(tensors[next++].tensor);
-      const FlatParameters::Piece piece = state.flat->PieceOf(*p);
-      for (const auto& part : optimizer.StatesOf(state, *p)) {
-        const Tensor whole = tensors[next++].tensor;
-        if (piece.size() == 0) continue;
-        FlatParameters::PartOf(part.shard, piece)
-            .CopyFrom(whole.Reshape({-1}).Rows(piece.begin, piece.end));
-      }
+    const FlatParameters& flat = *state.flat;
+    if (flat.value_shard().SharesStorageWith(flat.master_shard())) continue;
+    for (const Parameter* p : flat.parameters()) {
+      const FlatParameters::Piece piece = flat.PieceOf(*p);
+      if (piece.size() == 0) continue;
+      FlatParameters::PartOf(flat.value_shard(), piece)
+          .CopyFrom(FlatParameters::PartOf(flat.master_shard(), piece));
     }
   }
   return absl::OkStatus();

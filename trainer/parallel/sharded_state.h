@@ -1,6 +1,11 @@
-// The state of a sharded model as whole tensors, as checkpoints hold it.
+// What each rank has of a run's state, as parts of whole tensors: that is how checkpoints hold it,
+// so that one is the same whatever mesh wrote it and can be read on any other.
 #ifndef WYVERN_TRAINER_PARALLEL_SHARDED_STATE_H_
 #define WYVERN_TRAINER_PARALLEL_SHARDED_STATE_H_
+
+#include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "trainer/checkpoint_model.h"
 #include "trainer/optimizer.h"
@@ -8,14 +13,25 @@
 
 namespace wyvern {
 
-// Masters and optimizer state on the host of rank 0, in TrainingState's `parameters` and
-// `optimizer`; empty on the other ranks. All ranks call it. It holds one unit whole on the device
-// at a time.
-TrainingState GatherState(Model* model, const Optimizer& optimizer, const Mesh& mesh);
+// Masters ("model/<parameter>") and then optimizer state ("optimizer/<parameter>/<state>"), every
+// tensor of the model, with what this rank has of each. The values are views.
+std::vector<TensorPart> StateParts(const Optimizer& optimizer);
 
-// Fills this rank's shards from a checkpoint of the whole model (CheckModel has been called). Reads
-// one unit at a time; ranks may call it on their own.
-absl::Status ReadShards(const CheckpointInfo& checkpoint, Model* model, const Optimizer& optimizer);
+// The same with what this rank is to write: ranks that have the same shard (Mesh::copies) share it
+// out. `mesh` null: one rank, which writes all.
+std::vector<TensorPart> PartsToWrite(const Optimizer& optimizer, const Mesh* mesh);
+
+// Elements [first, second) of a flat shard of `size` elements that the one of `copies` ranks with
+// number `copy` writes: nothing less than `least` elements, unless that is all, and so with turns
+// by `turn`, the number of the shard.
+std::pair<int64_t, int64_t> ShareOfCopy(int64_t size, int64_t copies, int64_t copy, int64_t turn,
+                                        int64_t least);
+
+// Fills what this rank has of masters, optimizer state and values from a checkpoint of the same
+// model (CheckModel has been called), whatever mesh wrote it. Reads the slices with elements of it
+// alone; ranks may call it on their own. Values that are whole on every rank and divided to be
+// updated are to be gathered afterwards (DataParallel::ValuesChanged).
+absl::Status ReadState(const CheckpointInfo& checkpoint, const Optimizer& optimizer);
 
 }  // namespace wyvern
 

@@ -1,0 +1,138 @@
+// Checkpoints that the ranks write together: read on another mesh, and a rank that cannot write.
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+
+#include "absl/strings/match.h"
+#include "tests/ranks/ranks.h"
+#include "tests/trainer/state_checks.h"
+#include "trainer/checkpoint_saver.h"
+
+namespace wyvern {
+namespace {
+
+namespace fs = std::filesystem;
+
+class CheckpointRanks : public testing::Test {
+ protected:
+  CheckpointRanks() {
+    std::string name = (fs::temp_directory_path() / "wyvern_ranks_XXXXXX").string();
+    if (TheWorld().rank() == 0) {
+      EXPECT_NE(mkdtemp(name.data()), nullptr);
+    }
+    run_ = GatherTexts(TheWorld().host(), name).front();
+  }
+  ~CheckpointRanks() override {
+    TheWorld().host().Barrier();
+    if (TheWorld().rank() == 0) fs::remove_all(run_);
+  }
+
+  static std::vector<std::pair<MeshShape, int>> Meshes() {
+    const int64_t n = TheWorld().size();
+    std::vector<std::pair<MeshShape, int>> meshes = {
+        {{1, n}, 3}, {{n, 1}, 1}, {{1, n}, 1}, {{1, 1, n}, 1}, {{1, n}, 2}};
+    if (n == 4) meshes.push_back({{2, 2}, 3});
+    if (n == 4) meshes.push_back({{1, 2, 2}, 3});
+    return meshes;
+  }
+
+  absl::Status Save(const RankState& state, CheckpointSaver* saver, int64_t step) {
+    const absl::Status started =
+        saver->Start({.step = step, .parts = PartsToWrite(*state.optimizer, state.mesh.get())});
+    return started.ok() ? saver->Wait()->status : started;
+  }
+
+  // Names in the checkpoints folder, hidden ones too.
+  std::vector<std::string> Folders() const {
+    TheWorld().host().Barrier();
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(run_ + "/checkpoints")) {
+      names.push_back(entry.path().filename().string());
+    }
+    TheWorld().host().Barrier();
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+  std::string run_;
+};
+
+TEST_F(CheckpointRanks, EveryMeshReadsWhatAnotherWrote) {
+  int64_t step = 0;
+  for (const auto& [shape, level] : Meshes()) {
+    const RankState state(&TheWorld(), shape, level);
+    if (step == 0) {
+      FillState(*state.optimizer);
+    } else {
+      const auto before = OpenCheckpoint(run_);
+      ASSERT_TRUE(before.ok()) << before.status();
+      EXPECT_EQ(before->step, step);
+      const absl::Status read = ReadState(*before, *state.optimizer);
+      ASSERT_TRUE(read.ok()) << read;
+    }
+    ExpectState(*state.optimizer);
+    CheckpointSaver saver(run_, 1, &TheWorld(), Device::kCpu);
+    const absl::Status saved = Save(state, &saver, ++step);
+    ASSERT_TRUE(saved.ok()) << saved;
+  }
+  // And one process.
+  const auto model = TinyModel(53);
+  const Optimizer optimizer(model.get(), {});
+  const absl::Status read =
+      RestoreModel(*OpenCheckpoint(run_), {.model = model.get(), .optimizer = optimizer.State()});
+  EXPECT_TRUE(absl::IsFailedPrecondition(read)) << read;  // which wants to know the model
+  const absl::Status state = ReadState(*OpenCheckpoint(run_), optimizer);
+  ASSERT_TRUE(state.ok()) << state;
+  ExpectState(optimizer);
+}
+
+// Every file of this process is limited to `bytes` while this lives.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &old_);
+    rlimit limit = old_;
+    limit.rlim_cur = bytes;
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &old_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit old_;
+  void (*handler_)(int);
+};
+
+TEST_F(CheckpointRanks, ARankThatCannotWriteFailsTheCheckpointOnAll) {
+  const int64_t n = TheWorld().size();
+  const RankState state(&TheWorld(), {1, n}, 3);
+  FillState(*state.optimizer);
+  CheckpointSaver saver(run_, 1, &TheWorld(), Device::kCpu);
+  ASSERT_TRUE(Save(state, &saver, 1).ok());
+  for (const rlim_t bytes : {0, 100, 5000}) {
+    absl::Status status;
+    {
+      const FileSizeLimit limit(TheWorld().rank() == n - 1 ? bytes : RLIM_INFINITY);
+      status = Save(state, &saver, 2);
+    }
+    EXPECT_FALSE(status.ok());
+    EXPECT_TRUE(absl::StrContains(status.message(), "step_00000002 was not written")) << status;
+    if (n > 1) {
+      EXPECT_TRUE(absl::StrContains(status.message(), absl::StrCat("rank ", n - 1, ": ")))
+          << status;
+    }
+    EXPECT_EQ(Folders(), std::vector<std::string>{"step_00000001"});
+    EXPECT_TRUE(VerifyCheckpoint(run_).ok());
+  }
+  const absl::Status after = Save(state, &saver, 2);
+  EXPECT_TRUE(after.ok()) << after;
+  EXPECT_EQ(Folders(), std::vector<std::string>{"step_00000002"});
+}
+
+}  // namespace
+}  // namespace wyvern

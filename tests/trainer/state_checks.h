@@ -1,0 +1,90 @@
+// A training state whose every element is known, and ranks that are threads of this process.
+#ifndef WYVERN_TESTS_TRAINER_STATE_CHECKS_H_
+#define WYVERN_TESTS_TRAINER_STATE_CHECKS_H_
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/comm/socket.h"
+#include "tests/trainer/tiny_model.h"
+#include "trainer/parallel/sharded_state.h"
+
+namespace wyvern {
+
+// The value of element `index` of a tensor: exact in fp32.
+inline float ElementOf(const std::string& name, int64_t index) {
+  uint32_t x = 2166136261u;
+  for (const char c : name) x = (x ^ static_cast<uint8_t>(c)) * 16777619u;
+  x = (x + static_cast<uint32_t>(index)) * 2654435761u;
+  return static_cast<float>(x >> 8);
+}
+
+// Writes that into what this rank has of the state.
+inline void FillState(const Optimizer& optimizer) {
+  for (const TensorPart& part : StateParts(optimizer)) {
+    if (!part.values.defined()) continue;
+    std::vector<float> values;
+    for (int64_t i = 0; i < part.values.numel(); ++i) {
+      values.push_back(ElementOf(part.tensor.name, part.begin + i));
+    }
+    part.values.CopyFrom(Tensor::FromVector(values, part.values.shape()));
+  }
+}
+
+inline void ExpectState(const Optimizer& optimizer) {
+  int64_t num_elements = 0;
+  for (const TensorPart& part : StateParts(optimizer)) {
+    if (!part.values.defined()) continue;
+    const std::vector<float> values = part.values.ToVector<float>();
+    num_elements += part.values.numel();
+    for (size_t i = 0; i < values.size(); ++i) {
+      const float expected = ElementOf(part.tensor.name, part.begin + static_cast<int64_t>(i));
+      ASSERT_EQ(values[i], expected) << part.tensor.name << " at " << part.begin + i;
+    }
+  }
+  EXPECT_GT(num_elements, 0);
+}
+
+// What a run keeps of its model on one rank of a mesh.
+struct RankState {
+  RankState(World* world, const MeshShape& shape, int level) {
+    auto created = Mesh::Create(world, shape, Device::kCpu);
+    CHECK(created.ok(), std::string(created.status().message()));
+    mesh = *std::move(created);
+    model = Model::Create(TinyConfig(53), Device::kCpu, DType::kFloat32, /*trainable=*/true,
+                          mesh->MakeSharding(level));
+    optimizer = std::make_unique<Optimizer>(model.get(), OptimizerSection(),
+                                            mesh->shape().shard > 1 ? &mesh->shard() : nullptr);
+  }
+  std::unique_ptr<Mesh> mesh;
+  std::unique_ptr<Model> model;
+  std::unique_ptr<Optimizer> optimizer;
+};
+
+// Calls `work` on `count` threads, each a rank of its own.
+inline void OnRanks(int count, const std::function<void(World*)>& work) {
+  if (count == 1) {
+    work(World::Single().get());
+    return;
+  }
+  const int port = Socket::Listen(0)->LocalPort();
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < count; ++rank) {
+    threads.emplace_back([&, rank] {
+      auto transport = MakeTcpTransport(rank, count, "127.0.0.1", port);
+      ASSERT_TRUE(transport.ok()) << transport.status();
+      World world(*std::move(transport));
+      work(&world);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TESTS_TRAINER_STATE_CHECKS_H_
