@@ -161,7 +161,7 @@ TEST_F(CheckpointSaverTest, AFailureIsTheSameOnAllRanksAndLeavesTheOthers) {
     // What rank 2 does not write nobody does.
     const Tensor values = Hundred(*world);
     expect_failure(Numbers(*world, 2, world->rank() == 2 ? Tensor() : values),
-                   absl::StatusCode::kDataLoss, "'numbers'");
+                   absl::StatusCode::kDataLoss, "tensor \"numbers\"");
     // Two ranks write the same.
     CheckpointContents twice = Numbers(*world, 2, values);
     if (world->rank() == 2) twice.parts[0].begin = 100;

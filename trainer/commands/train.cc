@@ -81,14 +81,17 @@ absl::Status TrainOnRanks(const std::string& path, const std::vector<std::string
   const absl::StatusOr<RunConfig> loaded = LoadRunConfig(path, sets);
   RETURN_IF_ERROR(Agree(world->host(), loaded.status()));
   const RunConfig& config = *loaded;
-  const absl::StatusOr<MeshShape> mesh = ResolveMesh(
-      {.replicate = config.parallel.replicate, .shard = config.parallel.shard}, world->size());
+  const absl::StatusOr<MeshShape> mesh = ResolveMesh({.replicate = config.parallel.replicate,
+                                                      .shard = config.parallel.shard,
+                                                      .context = config.parallel.context},
+                                                     world->size());
   RETURN_IF_ERROR(mesh.status());
   std::printf("%s on %s\n%s", config.run.name.c_str(), DeviceText(config).c_str(),
               DescribeCost(config, "  ", mesh->shard).c_str());
   if (world->size() > 1) {
-    std::printf("  ranks             %d: replicate %lld x shard %lld\n", world->size(),
-                static_cast<long long>(mesh->replicate), static_cast<long long>(mesh->shard));
+    std::printf("  ranks             %d: replicate %lld x shard %lld x context %lld\n",
+                world->size(), static_cast<long long>(mesh->replicate),
+                static_cast<long long>(mesh->shard), static_cast<long long>(mesh->context));
   }
   if (config.run.device == DeviceChoice::kCuda && CudaAvailable() &&
       CurrentGpu().peak_bf16_flops > 0) {
