@@ -3,6 +3,8 @@
 
 #include "absl/strings/match.h"
 #include "tests/trainer/checkpoint_fixture.h"
+#include "tests/trainer/state_checks.h"
+#include "trainer/checkpoint_saver.h"
 #include "trainer/tensorboard.h"
 
 namespace wyvern {
@@ -17,16 +19,22 @@ class ClientsTest : public CheckpointTest {
   }
   // Runs a script of tests/clients; its output, or nullopt if it failed.
   std::optional<std::string> RunScript(const std::string& arguments) const {
+    return Execute(absl::StrCat(Python(), " tests/clients/", arguments));
+  }
+  std::optional<std::string> RunPython(const std::string& code) const {
+    return Execute(absl::StrCat(Python(), " -c \"", code, "\""));
+  }
+
+ private:
+  std::optional<std::string> Execute(const std::string& program) const {
     const std::string out = Path("script.out");
-    const std::string command =
-        absl::StrCat(Python(), " tests/clients/", arguments, " > ", out, " 2>&1");
+    const std::string command = absl::StrCat(program, " > ", out, " 2>&1");
     const bool ok = std::system(command.c_str()) == 0;
     const std::string text = *ReadFile(out);
     if (!ok) return std::nullopt;
     return text;
   }
 
- private:
   static std::string Python() {
     const char* chosen = std::getenv("WYVERN_PYTHON");
     return chosen == nullptr ? "python3" : chosen;
@@ -44,6 +52,37 @@ TEST_F(ClientsTest, H5pyReadsACheckpoint) {
   EXPECT_TRUE(absl::StrContains(*text, "sum sum 3.25")) << *text;
   EXPECT_TRUE(absl::StrContains(*text, "sum_bf16 sum 8.125")) << *text;
   EXPECT_TRUE(absl::StrContains(*text, "OK: step 5, 10 tensors")) << *text;
+}
+
+TEST_F(ClientsTest, H5pyReadsWhatSeveralRanksWrote) {
+  if (!Have("h5py")) GTEST_SKIP() << "python3 has no h5py";
+  const std::vector<int64_t> cuts = {0, 31, 62, 105};  // in the middle of rows
+  OnRanks(3, [&](World* world) {
+    const int64_t begin = cuts[static_cast<size_t>(world->rank())];
+    const int64_t end = cuts[static_cast<size_t>(world->rank()) + 1];
+    std::vector<float> values;
+    for (int64_t i = begin; i < end; ++i) values.push_back(static_cast<float>(i));
+    CheckpointSaver saver(Run(), 0, world, Device::kCpu);
+    const absl::Status started =
+        saver.Start({.step = 5,
+                     .parts = {{{"x", {5, 7, 3}, DType::kFloat32},
+                                begin,
+                                Tensor::FromVector(values, {end - begin})}}});
+    ASSERT_TRUE(started.ok()) << started;
+    const auto saved = saver.Wait();
+    ASSERT_TRUE(saved.has_value());
+    EXPECT_TRUE(saved->status.ok()) << saved->status;
+  });
+  const auto text = RunScript("read_checkpoint.py " + Step(5));
+  ASSERT_TRUE(text.has_value());
+  EXPECT_TRUE(absl::StrContains(*text, "x sum 5460")) << *text;
+  // And puts the blocks where they belong.
+  const auto order = RunPython(
+      absl::StrCat("import sys; sys.path.insert(0, 'tests/clients'); import read_checkpoint; "
+                   "print(read_checkpoint.load('",
+                   Step(5), "')[1]['x'].ravel().tolist() == list(range(105)))"));
+  ASSERT_TRUE(order.has_value());
+  EXPECT_EQ(*order, "True\n");
 }
 
 TEST_F(ClientsTest, H5pyReadsATokenStore) {
