@@ -2,12 +2,16 @@
 
 #include "layers/attention_mixer.h"
 #include "layers/delta_mixer.h"
+#include "layers/mla_mixer.h"
 
 namespace wyvern {
 
 std::unique_ptr<Mixer> Mixer::Create(const ModelConfig& model, const MixerConfig& mixer) {
   if (const auto* delta = std::get_if<DeltaMixerConfig>(&mixer)) {
     return std::make_unique<DeltaMixer>(model, *delta);
+  }
+  if (const auto* mla = std::get_if<MlaMixerConfig>(&mixer)) {
+    return std::make_unique<MlaMixer>(model, *mla);
   }
   return std::make_unique<AttentionMixer>(model, std::get<AttentionMixerConfig>(mixer));
 }

@@ -26,6 +26,21 @@ class KeyValueCache {
   int64_t begin_ = 0, end_ = 0;  // rows in use
 };
 
+// Of latent attention: the normalised latent vector of each token and behind it the part of the
+// keys that all heads share, already rotated.
+class LatentCache {
+ public:
+  // Adds rows of c [n, L] and r [n, R] behind the cached ones, and gives back all [tokens, L + R].
+  // Memory grows geometrically.
+  Tensor Append(const Tensor& c, const Tensor& r);
+
+  int64_t num_bytes() const;
+
+ private:
+  Tensor rows_;           // [capacity, L + R]
+  int64_t num_rows_ = 0;  // in use
+};
+
 // Of a delta-rule mixer; undefined tensors stand for zeros.
 struct DeltaState {
   Tensor conv;   // [1, W - 1, channels of q, k and v]
@@ -38,6 +53,7 @@ struct DeltaState {
 struct LayerCache {
   DeltaState delta;
   KeyValueCache attention;
+  LatentCache latent;
 };
 
 struct DecodeCache::Impl {

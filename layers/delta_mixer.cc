@@ -52,7 +52,7 @@ DeltaMixer::DeltaMixer(const ModelConfig& model, const DeltaMixerConfig& config)
     const int64_t rank = config.output_gate_rank, width = HV * config.value_dim;
     if (rank > 0) {
       add("gate_down", &gate_proj_, D, rank);
-      add("gate_up", &gate_up_, rank, width, /*bias=*/true);
+      add("gate_up", &gate_up_, rank, width, config.output_gate_bias);
     } else {
       add("gate_proj", &gate_proj_, D, width);
     }

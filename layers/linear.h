@@ -17,6 +17,7 @@ class Linear : public Module {
  public:
   Linear(int64_t in, int64_t out, double initializer_range, bool bias = false);
   Var Forward(Tape& tape, const Var& x) const;  // [..., in] -> [..., out]
+  const Var& weight() const { return weight_->var; }
 
  private:
   friend class LinearGroup;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "kernels/ops/latent_attention.h"
 #include "kernels/runtime/check.h"
 
 namespace wyvern {
@@ -80,6 +81,9 @@ void ValidateDelta(const DeltaMixerConfig& c, Faults faults) {
     faults.Add("output_gate_rank", c.output_gate_rank,
                " has no effect with output_gate: none; remove one");
   }
+  if (!c.output_gate_bias && c.output_gate_rank == 0) {
+    faults.Add("output_gate_bias", "false has no effect without an output_gate_rank");
+  }
 }
 
 void ValidateAttention(const AttentionMixerConfig& c, int64_t hidden_size, Faults faults) {
@@ -113,6 +117,36 @@ void ValidateAttention(const AttentionMixerConfig& c, int64_t hidden_size, Fault
   faults.PositiveReal("qk_norm_eps", c.qk_norm_eps);
   if (!c.qk_norm && c.qk_norm_eps != defaults.qk_norm_eps) {
     faults.Add("qk_norm_eps", c.qk_norm_eps, " has no effect with qk_norm: false; remove one");
+  }
+  if (c.output_gate == OutputGate::kSilu) {
+    faults.Add("output_gate", "attention serves none or sigmoid, got silu");
+  }
+}
+
+void ValidateMla(const MlaMixerConfig& c, Faults faults) {
+  faults.Positive("num_heads", c.num_heads);
+  faults.NotNegative("q_lora_rank", c.q_lora_rank, "one matrix");
+  if (c.kv_lora_rank < 1 || c.kv_lora_rank > kMaxLatentRank) {
+    faults.Add("kv_lora_rank", "expected 1 to ", kMaxLatentRank,
+               " (what the decoding kernel serves), got ", c.kv_lora_rank);
+  }
+  faults.Positive("qk_nope_dim", c.qk_nope_dim);
+  if (c.qk_rope_dim < 1 || c.qk_rope_dim > kMaxLatentSharedDim) {
+    faults.Add("qk_rope_dim", "expected 1 to ", kMaxLatentSharedDim,
+               " (what the decoding kernel serves), got ", c.qk_rope_dim);
+  }
+  if (c.qk_nope_dim > 0 && c.qk_rope_dim > 0 && c.QueryDim() > kMaxHeadDim) {
+    faults.Add("qk_nope_dim", "expected at most ", kMaxHeadDim,
+               " together with qk_rope_dim (what the kernels serve), got ", c.QueryDim());
+  }
+  faults.HeadDim("value_dim", c.value_dim);
+  faults.PositiveReal("latent_norm_eps", c.latent_norm_eps);
+  if (c.rope && c.qk_rope_dim % 2 != 0) {
+    faults.Add("qk_rope_dim", "RoPE needs an even number, got ", c.qk_rope_dim);
+  }
+  faults.PositiveReal("rope_theta", c.rope_theta);
+  if (!c.rope && c.rope_theta != MlaMixerConfig().rope_theta) {
+    faults.Add("rope_theta", c.rope_theta, " has no effect with rope: false; remove one");
   }
   if (c.output_gate == OutputGate::kSilu) {
     faults.Add("output_gate", "attention serves none or sigmoid, got silu");
@@ -213,6 +247,8 @@ std::vector<std::string> ModelConfig::Validate() const {
     Faults inner(absl::StrCat("model.mixers.", name, "."), &all);
     if (const auto* delta = std::get_if<DeltaMixerConfig>(&mixer)) {
       ValidateDelta(*delta, inner);
+    } else if (const auto* mla = std::get_if<MlaMixerConfig>(&mixer)) {
+      ValidateMla(*mla, inner);
     } else {
       ValidateAttention(std::get<AttentionMixerConfig>(mixer), hidden_size, inner);
     }
@@ -222,6 +258,7 @@ std::vector<std::string> ModelConfig::Validate() const {
 }
 
 std::string TypeName(const MixerConfig& mixer) {
+  if (std::holds_alternative<MlaMixerConfig>(mixer)) return "mla";
   const auto* delta = std::get_if<DeltaMixerConfig>(&mixer);
   if (delta == nullptr) return "attention";
   switch (delta->decay) {

@@ -28,7 +28,8 @@ struct DeltaMixerConfig {
   std::optional<double> gate_lower_bound;  // KDA: bounded gate; unset: softplus
   int64_t decay_rank = 0;                  // KDA's two-step decay projection; 0: value_dim
   OutputGate output_gate = OutputGate::kNone;
-  int64_t output_gate_rank = 0;  // two-step projection of that rank, with a bias; 0: one matrix
+  int64_t output_gate_rank = 0;  // two-step projection of that rank; 0: one matrix
+  bool output_gate_bias = true;  // of the second step
 
   bool operator==(const DeltaMixerConfig&) const = default;
 };
@@ -50,7 +51,27 @@ struct AttentionMixerConfig {
   bool operator==(const AttentionMixerConfig&) const = default;
 };
 
-using MixerConfig = std::variant<DeltaMixerConfig, AttentionMixerConfig>;
+// Multi-head latent attention (arXiv 2405.04434): causal softmax attention whose keys and values
+// come from one latent vector a token. A head's queries and keys have qk_nope_dim dims of its own
+// and qk_rope_dim behind them, of which the keys' are shared by all heads; the latter rotate if
+// `rope`, else nothing does (2510.26692).
+struct MlaMixerConfig {
+  int64_t num_heads = 32;
+  int64_t q_lora_rank = 0;  // queries in two steps with a norm between them; 0: one matrix
+  int64_t kv_lora_rank = 512;
+  int64_t qk_nope_dim = 128;  // per head
+  int64_t qk_rope_dim = 64;
+  int64_t value_dim = 128;        // per head
+  double latent_norm_eps = 1e-6;  // of the norms of the latent vectors
+  bool rope = false;
+  double rope_theta = 10000;
+  OutputGate output_gate = OutputGate::kNone;  // none or sigmoid, full rank
+
+  int64_t QueryDim() const { return qk_nope_dim + qk_rope_dim; }
+  bool operator==(const MlaMixerConfig&) const = default;
+};
+
+using MixerConfig = std::variant<DeltaMixerConfig, AttentionMixerConfig, MlaMixerConfig>;
 
 struct ModelConfig {
   int64_t vocab_size = 32000;
@@ -77,7 +98,7 @@ struct ModelConfig {
   std::vector<std::string> Validate() const;
 };
 
-// "delta_net", "gated_delta_net", "kda" or "attention".
+// "delta_net", "gated_delta_net", "kda", "attention" or "mla".
 std::string TypeName(const MixerConfig& mixer);
 
 }  // namespace wyvern

@@ -72,8 +72,26 @@ MixerCost CostOf(const AttentionMixerConfig& c, int64_t hidden, int64_t seq_len)
   return cost;
 }
 
+MixerCost CostOf(const MlaMixerConfig& c, int64_t hidden, int64_t seq_len) {
+  const double D = static_cast<double>(hidden), H = static_cast<double>(c.num_heads);
+  const double query = static_cast<double>(c.QueryDim()), V = static_cast<double>(c.value_dim);
+  const double own = static_cast<double>(c.qk_nope_dim), shared = query - own;
+  const double rank = static_cast<double>(c.kv_lora_rank);
+  const double q_rank = static_cast<double>(c.q_lora_rank);
+  const double gate = c.output_gate != OutputGate::kNone ? H * V : 0;
+  MixerCost cost;
+  cost.weights = (q_rank > 0 ? (D + H * query) * q_rank : D * H * query) + D * (rank + shared) +
+                 rank * H * (own + V) + H * V * D + D * gate;
+  cost.core = (query + V) * H * (static_cast<double>(seq_len) + 1);  // a mean query sees half
+  // q, the latent before and after its norm, own parts and values, keys, the output.
+  cost.saved = H * query + 2 * q_rank + 2 * rank + shared + H * (own + V) + H * query + H * V +
+               (gate > 0 ? 2 * gate : 0);
+  return cost;
+}
+
 MixerCost CostOf(const MixerConfig& mixer, int64_t hidden, int64_t seq_len) {
   if (const auto* delta = std::get_if<DeltaMixerConfig>(&mixer)) return CostOf(*delta, hidden);
+  if (const auto* mla = std::get_if<MlaMixerConfig>(&mixer)) return CostOf(*mla, hidden, seq_len);
   return CostOf(std::get<AttentionMixerConfig>(mixer), hidden, seq_len);
 }
 

@@ -28,6 +28,7 @@ void VisitDelta(Visitor& visit, Config& c) {
   visit("decay_rank", c.decay_rank);
   visit("output_gate", c.output_gate);
   visit("output_gate_rank", c.output_gate_rank);
+  visit.Added("output_gate_bias", c.output_gate_bias, true);
 }
 
 template <typename Visitor, typename Config>
@@ -42,6 +43,20 @@ void VisitAttention(Visitor& visit, Config& c) {
   visit("output_bias", c.output_bias);
   visit("qk_norm", c.qk_norm);
   visit("qk_norm_eps", c.qk_norm_eps);
+  visit("output_gate", c.output_gate);
+}
+
+template <typename Visitor, typename Config>
+void VisitMla(Visitor& visit, Config& c) {
+  visit("num_heads", c.num_heads);
+  visit("q_lora_rank", c.q_lora_rank);
+  visit("kv_lora_rank", c.kv_lora_rank);
+  visit("qk_nope_dim", c.qk_nope_dim);
+  visit("qk_rope_dim", c.qk_rope_dim);
+  visit("value_dim", c.value_dim);
+  visit("latent_norm_eps", c.latent_norm_eps);
+  visit("rope", c.rope);
+  visit("rope_theta", c.rope_theta);
   visit("output_gate", c.output_gate);
 }
 
@@ -68,6 +83,11 @@ struct Writer {
   void operator()(const char* key, const T& value) {
     json[key] = value;
   }
+  // A key that older files lack, where it would have had this value.
+  template <typename T>
+  void Added(const char* key, const T& value, const T& before) {
+    if (value != before) (*this)(key, value);
+  }
   void operator()(const char* key, const OutputGate& gate) {
     json[key] = kGateNames[static_cast<int>(gate)];
   }
@@ -81,6 +101,8 @@ struct Writer {
       writer.json["type"] = TypeName(mixer);
       if (const auto* delta = std::get_if<DeltaMixerConfig>(&mixer)) {
         VisitDelta(writer, *delta);
+      } else if (const auto* mla = std::get_if<MlaMixerConfig>(&mixer)) {
+        VisitMla(writer, *mla);
       } else {
         VisitAttention(writer, std::get<AttentionMixerConfig>(mixer));
       }
@@ -119,6 +141,12 @@ struct Reader {
       }
     }
     return absl::OkStatus();
+  }
+
+  template <typename T>
+  void Added(const char* key, T& value, const T& before) {
+    value = before;
+    if (json.contains(key)) (*this)(key, value);
   }
 
   void operator()(const char* key, int64_t& value) {
@@ -202,6 +230,11 @@ struct Reader {
       VisitAttention(*this, attention);
       return attention;
     }
+    if (*type == "mla") {
+      MlaMixerConfig mla;
+      VisitMla(*this, mla);
+      return mla;
+    }
     DeltaMixerConfig delta;
     if (*type == "delta_net") {
       delta.decay = DeltaDecay::kNone;
@@ -210,7 +243,7 @@ struct Reader {
     } else if (*type == "kda") {
       delta.decay = DeltaDecay::kPerChannel;
     } else {
-      Expect("type", "delta_net, gated_delta_net, kda or attention", *type);
+      Expect("type", "delta_net, gated_delta_net, kda, attention or mla", *type);
     }
     VisitDelta(*this, delta);
     return delta;

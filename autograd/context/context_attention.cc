@@ -59,12 +59,8 @@ Op::Inputs<Tensor> Op::Backward(const Saved& saved, const Outputs<Tensor>& d_out
   const int64_t P = exchange.num_rows(), all = P + in.q.dim(0);
   Attention::Inputs<GradRequest> attention_want;
   if (P == 0) attention_want.v = want.v;  // otherwise there are rows before those of its place
-  Attention::Inputs<Tensor> grad =
+  const Attention::Inputs<Tensor> grad =
       Attention::Backward(saved.attention, {.o = d_out.o}, attention_want);
-  if (in.q.dim(0) == 0) {
-    grad = {
-        .q = Tensor::EmptyLike(in.q), .k = Tensor::EmptyLike(in.k), .v = Tensor::EmptyLike(in.v)};
-  }
   if (exchange.idle()) return {.q = grad.q, .k = grad.k, .v = grad.v};
   const Inputs<Tensor> own{.q = grad.q, .k = grad.k.Rows(P, all), .v = grad.v.Rows(P, all)};
   InFlight keys = exchange.Return(grad.k.Rows(0, P));

@@ -114,7 +114,11 @@ Attention::Inputs<Tensor> Attention::Backward(const Saved& saved, const Outputs<
                                               const Inputs<GradRequest>& want) {
   const Inputs<Tensor>& in = saved.in;
   Inputs<Tensor> grad;
-  if (in.q.numel() == 0) return grad;  // no query reads the keys, if there are any
+  if (in.q.numel() == 0) {
+    // Zeros, not nothing: what gave the keys may have an exchange of ranks in its backward.
+    return {
+        .q = Tensor::ZerosLike(in.q), .k = Tensor::ZerosLike(in.k), .v = Tensor::ZerosLike(in.v)};
+  }
   grad = {.q = Tensor::EmptyLike(in.q),
           .k = Tensor::EmptyLike(in.k),
           .v = want.v.place.defined() && InPlace(want.v.place) ? want.v.place

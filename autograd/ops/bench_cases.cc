@@ -7,8 +7,10 @@
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/gated_rms_norm.h"
 #include "autograd/ops/l2_norm.h"
+#include "autograd/ops/latent_attention.h"
 #include "autograd/ops/linear_cross_entropy.h"
 #include "autograd/ops/matmul.h"
+#include "autograd/ops/mla_keys.h"
 #include "autograd/ops/rms_norm.h"
 #include "autograd/ops/rope.h"
 #include "autograd/ops/short_conv.h"
@@ -82,6 +84,26 @@ std::vector<BenchCase<L2Norm>> L2Norm::BenchCases(Device device) {
   return {{.name = ToString(x.shape), .in = {.x = x}}};
 }
 
+std::vector<BenchCase<LatentAttention>> LatentAttention::BenchCases(Device device) {
+  const bool cuda = device == Device::kCuda;
+  const int64_t heads = cuda ? 32 : 4, own = cuda ? 128 : 16, shared = own / 2, rank = 4 * own;
+  std::vector<BenchCase<LatentAttention>> cases;
+  for (const int64_t keys :
+       cuda ? std::vector<int64_t>{4096, 131072, 1 << 20} : std::vector<int64_t>{256}) {
+    for (const int64_t queries : {int64_t{1}, int64_t{64}}) {
+      BenchCase<LatentAttention> c;
+      c.name = absl::StrCat(queries, " of ", keys);
+      c.in = {.q = {.shape = {queries, heads, own + shared}},
+              .latent = {.shape = {keys, rank + shared}},
+              .weight = {.shape = {2 * heads * own, rank}, .stddev = 0.04}};
+      c.params.value_dim = own;
+      c.forward_only = queries == 1 || keys > 4096;  // decoding has no backward
+      cases.push_back(std::move(c));
+    }
+  }
+  return cases;
+}
+
 std::vector<BenchCase<LinearCrossEntropy>> LinearCrossEntropy::BenchCases(Device device) {
   const Size s = SizeOn(device);
   BenchCase<LinearCrossEntropy> c;
@@ -106,6 +128,13 @@ std::vector<BenchCase<MatMul>> MatMul::BenchCases(Device device) {
     cases.push_back(std::move(c));
   }
   return cases;
+}
+
+std::vector<BenchCase<MlaKeys>> MlaKeys::BenchCases(Device device) {
+  const Size s = SizeOn(device);
+  const BenchInput own = {.shape = {s.T, 2 * s.heads, s.head_dim}};
+  return {{.name = ToString(own.shape),
+           .in = {.own = own, .shared = {.shape = {s.T, s.head_dim / 2}}}}};
 }
 
 std::vector<BenchCase<RmsNorm>> RmsNorm::BenchCases(Device device) {

@@ -6,8 +6,10 @@
 #include "autograd/ops/gated_delta_rule.h"
 #include "autograd/ops/gated_rms_norm.h"
 #include "autograd/ops/l2_norm.h"
+#include "autograd/ops/latent_attention.h"
 #include "autograd/ops/linear_cross_entropy.h"
 #include "autograd/ops/matmul.h"
+#include "autograd/ops/mla_keys.h"
 #include "autograd/ops/rms_norm.h"
 #include "autograd/ops/rope.h"
 #include "autograd/ops/short_conv.h"
@@ -34,8 +36,10 @@ const std::vector<OpRow>& OpRegistry() {
       Row<GatedDeltaRule>(),
       Row<GatedRmsNorm>(),
       Row<L2Norm>(),
+      Row<LatentAttention>(),
       Row<LinearCrossEntropy>(),
       Row<MatMul>(),
+      Row<MlaKeys>(),
       Row<RmsNorm>(),
       Row<Rope>(),
       Row<ShortConv>(),

@@ -8,8 +8,10 @@ namespace {
 // Into `place` if that is defined.
 Tensor Rotate(const Tensor& x, const Rope::Params& params, bool inverse, const Tensor& place) {
   const int64_t D = x.dim(2);
-  const int64_t R = params.rotary_dim == 0 ? D : params.rotary_dim;
-  CHECK(R % 2 == 0 && R <= D, "rotary_dim ", R, " of a head of ", D);
+  const int64_t B = params.rotary_begin;
+  const int64_t R = params.rotary_dim == 0 ? D - B : params.rotary_dim;
+  CHECK(R % 2 == 0 && B >= 0 && R >= 0 && B + R <= D, "rotary_dim ", R, " from ", B,
+        " on of a head of ", D);
   CHECK(params.positions.shape() == Shape{x.dim(0)}, "positions ",
         ToString(params.positions.shape()), " for x ", ToString(x.shape()));
   Tensor y = place.defined() ? place : Tensor::EmptyLike(x);
@@ -18,6 +20,7 @@ Tensor Rotate(const Tensor& x, const Rope::Params& params, bool inverse, const T
     RopeRotate(device, RopeParams<Io>{.num_tokens = x.dim(0),
                                       .num_heads = x.dim(1),
                                       .head_dim = D,
+                                      .rotary_begin = B,
                                       .rotary_dim = R,
                                       .theta = params.theta,
                                       .inverse = inverse,

@@ -23,10 +23,11 @@ struct Rope {
   };
   static constexpr Role kOutputRoles[] = {Role::kIo};
   struct Params {
-    Tensor positions;        // [T] int32, position inside its document
-    double theta = 10000;    // base
-    int64_t rotary_dim = 0;  // leading dims that rotate, even; 0: all of D
-    bool in_place = false;   // y is x's memory: for values of x that nothing else reads
+    Tensor positions;          // [T] int32, position inside its document
+    double theta = 10000;      // base
+    int64_t rotary_begin = 0;  // first dim that rotates
+    int64_t rotary_dim = 0;    // dims that rotate, even; 0: all from the first one on
+    bool in_place = false;     // y is x's memory: for values of x that nothing else reads
 
     void MoveTo(Device device) { positions = positions.To(device); }
   };

@@ -6,7 +6,7 @@ std::vector<OpCase<Rope>> Rope::Cases() {
   CaseRandom random(kName);
   std::vector<OpCase<Rope>> cases;
   const auto add = [&](const char* name, const Shape& shape, int64_t rotary_dim, double theta,
-                       int64_t largest_position) {
+                       int64_t largest_position, int64_t rotary_begin = 0) {
     OpCase<Rope> c;
     c.name = absl::StrCat(ToString(shape), ", ", name);
     c.in.x = random.Normal(shape);
@@ -15,6 +15,7 @@ std::vector<OpCase<Rope>> Rope::Cases() {
       positions.push_back(static_cast<int32_t>(random.Below(largest_position + 1)));
     }
     c.params.positions = Tensor::FromVector(positions, {shape[0]});
+    c.params.rotary_begin = rotary_begin;
     c.params.rotary_dim = rotary_dim;
     c.params.theta = theta;
     c.finite_differences = c.in.x.numel() < 2000;
@@ -28,6 +29,8 @@ std::vector<OpCase<Rope>> Rope::Cases() {
   add("far positions", {6, 2, 16}, 0, 500000, 1000000);
   add("many heads", {130, 8, 64}, 0, 10000, 4096);
   add("wide", {33, 2, 256}, 64, 10000, 4096);
+  add("the last dims", {7, 3, 24}, 0, 10000, 100, 16);
+  add("dims in the middle", {5, 2, 11}, 4, 10000, 100, 3);
   return cases;
 }
 

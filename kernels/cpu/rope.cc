@@ -7,7 +7,7 @@ namespace wyvern {
 
 template <typename Io>
 void RopeRotate(CpuTag, const RopeParams<Io>& p) {
-  const int64_t H = p.num_heads, D = p.head_dim, half = p.rotary_dim / 2;
+  const int64_t H = p.num_heads, D = p.head_dim, B = p.rotary_begin, half = p.rotary_dim / 2;
   std::vector<double> frequency(half);
   for (int64_t i = 0; i < half; ++i) {
     frequency[i] = std::pow(p.theta, -2.0 * static_cast<double>(i) / p.rotary_dim);
@@ -26,11 +26,12 @@ void RopeRotate(CpuTag, const RopeParams<Io>& p) {
         const Io* x = p.x + t * p.x_stride + h * D;
         Io* y = p.y + t * p.y_stride + h * D;
         for (int64_t i = 0; i < half; ++i) {
-          const Io a = x[i], b = x[i + half];
-          y[i] = a * cosine[i] - b * sine[i];
-          y[i + half] = b * cosine[i] + a * sine[i];
+          const Io a = x[B + i], b = x[B + i + half];
+          y[B + i] = a * cosine[i] - b * sine[i];
+          y[B + i + half] = b * cosine[i] + a * sine[i];
         }
-        for (int64_t i = 2 * half; i < D; ++i) y[i] = x[i];
+        for (int64_t i = 0; i < B; ++i) y[i] = x[i];
+        for (int64_t i = B + 2 * half; i < D; ++i) y[i] = x[i];
       }
     }
   }

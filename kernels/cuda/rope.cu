@@ -14,8 +14,8 @@ struct Frequencies {
   double of[kMaxPairs];
 };
 
-// A block rotates kTokens tokens. A thread handles N pairs (i, i + R/2), or N elements past R, of
-// one head at a time. x and y may be the same.
+// A block rotates kTokens tokens. A thread handles N pairs (i, i + R/2), or N elements that do not
+// rotate, of one head at a time. x and y may be the same.
 template <int N, typename Io>
 __global__ void __launch_bounds__(kThreads)
     RotateKernel(RopeParams<Io> p, const __grid_constant__ Frequencies frequencies) {
@@ -47,12 +47,15 @@ __global__ void __launch_bounds__(kThreads)
     Io* y = p.y + (first + t) * p.y_stride + h * p.head_dim;
     float a[N];
     if (item >= pairs) {
-      const int i = 2 * half + (item - pairs) * N;
+      int i = (item - pairs) * N;
+      if (i >= p.rotary_begin) i += 2 * half;
       LoadFloats(x + i, a);
       StoreFloats(y + i, a);
       continue;
     }
     const int i = item * N;
+    x += p.rotary_begin;
+    y += p.rotary_begin;
     float b[N], c[N], s[N];
     LoadFloats(x + i, a);
     LoadFloats(x + half + i, b);
@@ -83,7 +86,8 @@ void RopeRotate(CudaTag, const RopeParams<Io>& p) {
   const auto blocks = static_cast<unsigned>(CeilDiv<int64_t>(p.num_tokens, kTokens));
   const size_t shared_bytes = 2 * kTokens * half * sizeof(float);
   constexpr int N = kVecSize<Io>;
-  if (half % N == 0 && (p.head_dim | p.x_stride | p.y_stride) % N == 0 && Aligned16(p.x, p.y)) {
+  if (half % N == 0 && (p.head_dim | p.rotary_begin | p.x_stride | p.y_stride) % N == 0 &&
+      Aligned16(p.x, p.y)) {
     RotateKernel<N><<<blocks, kThreads, shared_bytes, ToStream(p.stream)>>>(p, frequencies);
   } else {
     RotateKernel<1><<<blocks, kThreads, shared_bytes, ToStream(p.stream)>>>(p, frequencies);

@@ -1,13 +1,13 @@
 // Rotary position embedding on halves (arXiv 2104.09864, the "NeoX" order).
 //
 //   a = pos theta^(-2i/R)
-//   y[i]       = x[i] cos(a) - x[i + R/2] sin(a)          i < R/2
-//   y[i + R/2] = x[i + R/2] cos(a) + x[i] sin(a)
-//   y[j]       = x[j]                                     R <= j < D
+//   y[B + i]       = x[B + i] cos(a) - x[B + i + R/2] sin(a)          i < R/2
+//   y[B + i + R/2] = x[B + i + R/2] cos(a) + x[B + i] sin(a)
+//   y[j]           = x[j]                                             j < B, B + R <= j < D
 //
-// T tokens, H heads, D head dim, R rotary dim (even). y may be x. Angles are formed and reduced
-// modulo 2 pi in fp64, so that positions of a million lose nothing; sines and cosines are kept in
-// Acc. The backward is the rotation by -a.
+// T tokens, H heads, D head dim, B first dim that rotates, R rotary dim (even). y may be x. Angles
+// are formed and reduced modulo 2 pi in fp64, so that positions of a million lose nothing; sines
+// and cosines are kept in Acc. The backward is the rotation by -a.
 #ifndef WYVERN_KERNELS_OPS_ROPE_H_
 #define WYVERN_KERNELS_OPS_ROPE_H_
 
@@ -19,7 +19,7 @@ namespace wyvern {
 
 template <typename Io>
 struct RopeParams {
-  int64_t num_tokens = 0, num_heads = 0, head_dim = 0, rotary_dim = 0;
+  int64_t num_tokens = 0, num_heads = 0, head_dim = 0, rotary_begin = 0, rotary_dim = 0;
   double theta = 10000;
   bool inverse = false;                // rotate by -a
   const int32_t* positions = nullptr;  // [T]

@@ -51,6 +51,26 @@ TEST(ModelConfig, PaperSizesHaveTheirExactParameterCounts) {
   EXPECT_EQ(CountParameters(kda), 1'390'941'568);
 }
 
+// The mixers of Kimi Linear 48B, arXiv 2510.26692.
+TEST(ModelConfig, MixersOfKimiLinearHaveTheirExactParameterCounts) {
+  const auto mixer = [](MixerConfig config) {
+    ModelConfig m = Everywhere(std::move(config));
+    m.hidden_size = 2304;
+    m.num_layers = 1;
+    const int64_t one = CountParameters(m);
+    m.num_layers = 2;
+    // Two norms and the MLP apart.
+    return CountParameters(m) - one - 2 * 2304 - 3 * 2304 * m.IntermediateSize();
+  };
+  EXPECT_EQ(mixer(MlaMixerConfig()), 29'114'880);
+  EXPECT_EQ(mixer(DeltaMixerConfig{.decay = DeltaDecay::kPerChannel,
+                                   .num_heads = 32,
+                                   .output_gate = OutputGate::kSigmoid,
+                                   .output_gate_rank = 128,
+                                   .output_gate_bias = false}),
+            39'514'272);
+}
+
 TEST(ModelConfig, TyingRemovesTheHead) {
   ModelConfig m = Everywhere(AttentionMixerConfig{});
   const int64_t untied = CountParameters(m);
@@ -115,6 +135,28 @@ TEST(ModelConfig, AttentionFaults) {
               at + "output_gate", "sigmoid");
 }
 
+TEST(ModelConfig, LatentAttentionFaults) {
+  const auto faulty = [](const auto& change) {
+    MlaMixerConfig mla;
+    change(&mla);
+    return Everywhere(mla);
+  };
+  const std::string mixer = "model.mixers.mixer.";
+  ExpectFault(faulty([](auto* c) { c->kv_lora_rank = 513; }), mixer + "kv_lora_rank", "1 to 512");
+  ExpectFault(faulty([](auto* c) { c->qk_nope_dim = 200; }), mixer + "qk_nope_dim", "at most 256");
+  ExpectFault(faulty([](auto* c) { c->qk_rope_dim = 0; }), mixer + "qk_rope_dim", "1 to 128");
+  ExpectFault(faulty([](auto* c) { c->value_dim = 257; }), mixer + "value_dim", "1 to 256");
+  ExpectFault(faulty([](auto* c) { c->q_lora_rank = -1; }), mixer + "q_lora_rank", "one matrix");
+  ExpectFault(faulty([](auto* c) { c->rope_theta = 500; }), mixer + "rope_theta", "no effect");
+  ExpectFault(faulty([](auto* c) { c->output_gate = OutputGate::kSilu; }), mixer + "output_gate",
+              "sigmoid");
+  ExpectFault(faulty([](auto* c) {
+                c->rope = true;
+                c->qk_rope_dim = 63;
+              }),
+              mixer + "qk_rope_dim", "even");
+}
+
 TEST(ModelConfig, LayoutFaults) {
   ModelConfig m = Everywhere(DeltaMixerConfig{});
   m.pattern = {"mixer", "sliding"};
@@ -152,6 +194,7 @@ TEST(ModelConfig, TypeNames) {
   EXPECT_EQ(TypeName(DeltaMixerConfig{.decay = DeltaDecay::kPerHead}), "gated_delta_net");
   EXPECT_EQ(TypeName(DeltaMixerConfig{.decay = DeltaDecay::kPerChannel}), "kda");
   EXPECT_EQ(TypeName(AttentionMixerConfig{}), "attention");
+  EXPECT_EQ(TypeName(MlaMixerConfig{}), "mla");
 }
 
 }  // namespace

@@ -58,6 +58,18 @@ std::map<std::string, ModelConfig> TinyModels() {
                                   .output_gate = OutputGate::kSigmoid};
   AttentionMixerConfig no_rope = global;
   no_rope.rope = false;
+  const MlaMixerConfig mla{
+      .num_heads = 2, .kv_lora_rank = 6, .qk_nope_dim = 3, .qk_rope_dim = 2, .value_dim = 4};
+  const MlaMixerConfig mla_with_everything{.num_heads = 3,
+                                           .q_lora_rank = 5,
+                                           .kv_lora_rank = 9,
+                                           .qk_nope_dim = 4,
+                                           .qk_rope_dim = 4,
+                                           .value_dim = 3,
+                                           .latent_norm_eps = 1e-3,
+                                           .rope = true,
+                                           .rope_theta = 100,
+                                           .output_gate = OutputGate::kSigmoid};
   std::map<std::string, ModelConfig> all = {
       {"delta_net", TinyModel({delta_net})},
       {"delta_net_gated", TinyModel({delta_net_gated})},
@@ -68,6 +80,9 @@ std::map<std::string, ModelConfig> TinyModels() {
       {"attention", TinyModel({global})},
       {"window", TinyModel({window})},
       {"attention_with_everything", TinyModel({full})},
+      {"mla", TinyModel({mla})},
+      {"mla_with_everything", TinyModel({mla_with_everything})},
+      {"kimi_linear", TinyModel({kda, kda, mla})},
       {"hybrid", TinyModel({delta_net, window, gated, no_rope, kda_bounded})}};
   all["gated_delta_net"].tie_embeddings = true;
   all["gated_delta_net"].padding_id = 2;

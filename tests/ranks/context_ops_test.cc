@@ -11,8 +11,11 @@
 #include "absl/strings/str_join.h"
 #include "autograd/context/context_attention.h"
 #include "autograd/context/context_delta_rule.h"
+#include "autograd/context/context_rows.h"
 #include "autograd/context/context_short_conv.h"
 #include "autograd/op_case.h"
+#include "autograd/ops/matmul.h"
+#include "autograd/ops/mla_keys.h"
 #include "kernels/runtime/random.h"
 #include "tests/ranks/ranks.h"
 
@@ -325,6 +328,53 @@ TEST(ContextRanks, AttentionGathersKeysAndValues) {
     for (const int64_t window : {0, 1, 2, 5, 100}) CheckAttention(group, layout, dtype, window);
   });
 }
+
+// Latent attention as its layer divides it: latent vectors travel, keys and values are made of them
+// where they are read.
+void CheckLatentAttention(Communicator* group, const Layout& layout, DType dtype) {
+  Comparison comparison(group, layout);
+  const int64_t T = layout.num_tokens(), H = 3, P = 4, R = 2, V = 5, L = 6, q_end = H * (P + R);
+  CaseRandom random(absl::StrCat("latent attention ", layout.ToString()));
+  const Tensor x = random.Normal({T, q_end + L + R}).To(dtype);
+  const Tensor w = random.Normal({H * (P + V), L}).To(dtype);
+  const Tensor d_o = random.Normal({T, H, V}).To(dtype);
+  const auto attend = [&](Tape& tape, const Var& all, const Var& weight,
+                          const std::shared_ptr<ContextSplit>& split) {
+    const int64_t rows = all.value().dim(0);
+    Attention::Params params;
+    params.cu_seqlens_q_host = split == nullptr ? layout.cu_seqlens : split->documents();
+    params.cu_seqlens_q = OffsetsOf(params.cu_seqlens_q_host);
+    Var c = all.Columns(q_end, q_end + L), r = all.Columns(q_end + L, q_end + L + R);
+    if (split != nullptr) {
+      c = tape.Apply<ContextRows>({.x = c}, {.split = split}).y;
+      r = tape.Apply<ContextRows>({.x = r}, {.split = split}).y;
+      params.cu_seqlens_k_host = split->WithRowsBefore(c.value().dim(0) - rows).host;
+      params.cu_seqlens_k = OffsetsOf(params.cu_seqlens_k_host);
+    }
+    const int64_t seen = c.value().dim(0);
+    const Var kv = tape.Apply<MatMul>({.x = c, .weight = weight}, {}).y;
+    const Var k =
+        tape.Apply<MlaKeys>({.own = kv.Columns(0, H * P).Reshape({seen, H, P}), .shared = r}, {}).k;
+    return tape
+        .Apply<Attention>({.q = all.Columns(0, q_end).Reshape({rows, H, P + R}),
+                           .k = k,
+                           .v = kv.Columns(H * P, H * (P + V)).Reshape({seen, H, V})},
+                          params)
+        .o;
+  };
+  Tape tape;
+  const Var whole = LeafOf(x), weight = LeafOf(w);
+  const Var o = attend(tape, whole, weight, nullptr);
+  tape.Backward({{o, d_o}});
+  const Var part = LeafOf(comparison.Own(x)), own_weight = LeafOf(w);
+  const Var own_o = attend(tape, part, own_weight, comparison.split);
+  tape.Backward({{own_o, comparison.Own(d_o)}});
+  comparison.ExpectRows("o", own_o.value(), o.value());
+  comparison.ExpectRows("d_x", part.grad(), whole.grad());
+  comparison.ExpectSum("d_weight", own_weight.grad(), weight.grad());
+}
+
+TEST(ContextRanks, LatentAttentionGathersLatentVectors) { OnGroups(CheckLatentAttention); }
 
 // A rank's share of the traffic: what its window covers and no more.
 TEST(ContextRanks, NoMoreRowsAreFetchedThanAreRead) {

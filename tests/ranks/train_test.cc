@@ -116,7 +116,16 @@ ModelConfig ConfigOf(const Case& c) {
     config.mixers["global"] = global;
     std::get<DeltaMixerConfig>(config.mixers["gated"]).num_value_heads = 4;
     config.pattern.push_back("global");
-    config.num_layers = 5;
+    MlaMixerConfig mla;
+    mla.num_heads = 2;
+    mla.kv_lora_rank = 12;
+    mla.qk_nope_dim = 8;
+    mla.qk_rope_dim = 4;
+    mla.value_dim = 8;
+    mla.rope = true;
+    config.mixers["mla"] = mla;
+    config.pattern.push_back("mla");
+    config.num_layers = 6;
   }
   return config;
 }

@@ -162,7 +162,11 @@ TEST(Config, WhatIsWrittenReadsBackEqual) {
        "generate.prompt='null'", "data.sources.0.document_separator=\"\\n\\n\""},
       {"train.steps=null", "train.tokens=1000000", "optimizer.weight_decay=0", "validation.every=0",
        "generate={prompt: a, temperature: 0}"},
-      {"data.sources=[{dir: a, weight: 1}, {dir: 'b c', weight: 0.3}]", "tokenizer.type=store"}};
+      {"data.sources=[{dir: a, weight: 1}, {dir: 'b c', weight: 0.3}]", "tokenizer.type=store"},
+      {"model.mixers.kda.output_gate_bias=false",
+       "model.mixers.local={type: mla, num_heads: 2, q_lora_rank: 8, kv_lora_rank: 16, "
+       "qk_nope_dim: 8, qk_rope_dim: 4, value_dim: 8, rope: true, rope_theta: 500, "
+       "output_gate: sigmoid}"}};
   for (const auto& sets : variants) {
     const auto config = ParseRunConfig(kBase, "c.yaml", sets);
     ASSERT_TRUE(config.ok()) << config.status();

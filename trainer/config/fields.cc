@@ -6,12 +6,14 @@ namespace wyvern {
 namespace {
 
 // In the order of the enumerations.
-const std::vector<std::string> kMixerTypes = {"delta_net", "gated_delta_net", "kda", "attention"};
+const std::vector<std::string> kMixerTypes = {"delta_net", "gated_delta_net", "kda", "attention",
+                                              "mla"};
 const std::vector<std::string> kOutputGates = {"none", "silu", "sigmoid"};
 constexpr int64_t kValueDim = -1;  // stands for value_dim until that is known
 
 MixerConfig DefaultMixer(int type) {
   if (type == 3) return AttentionMixerConfig();
+  if (type == 4) return MlaMixerConfig();
   DeltaMixerConfig mixer;
   if (type == 1) {
     mixer.decay = DeltaDecay::kPerHead;
@@ -43,6 +45,8 @@ void VisitDelta(ConfigVisitor& v, const std::string& type, DeltaMixerConfig* c) 
   if (c->output_gate_rank == kValueDim) c->output_gate_rank = gated ? c->value_dim : 0;
   v.Only(gated, "output_gate: none",
          [c](ConfigVisitor& only) { only.Value("output_gate_rank", &c->output_gate_rank); });
+  v.Only(c->output_gate_rank > 0, "output_gate_rank: 0",
+         [c](ConfigVisitor& only) { only.Value("output_gate_bias", &c->output_gate_bias); });
 }
 
 void VisitAttention(ConfigVisitor& v, AttentionMixerConfig* c) {
@@ -61,6 +65,20 @@ void VisitAttention(ConfigVisitor& v, AttentionMixerConfig* c) {
   v.Enumerated("output_gate", kOutputGates, &c->output_gate);
 }
 
+void VisitMla(ConfigVisitor& v, MlaMixerConfig* c) {
+  v.Value("num_heads", &c->num_heads);
+  v.Value("q_lora_rank", &c->q_lora_rank);
+  v.Value("kv_lora_rank", &c->kv_lora_rank);
+  v.Value("qk_nope_dim", &c->qk_nope_dim);
+  v.Value("qk_rope_dim", &c->qk_rope_dim);
+  v.Value("value_dim", &c->value_dim);
+  v.Value("latent_norm_eps", &c->latent_norm_eps);
+  v.Value("rope", &c->rope);
+  v.Only(c->rope, "rope: false",
+         [c](ConfigVisitor& only) { only.Value("rope_theta", &c->rope_theta); });
+  v.Enumerated("output_gate", kOutputGates, &c->output_gate);
+}
+
 void VisitMixer(ConfigVisitor& v, MixerConfig* mixer, bool is_new) {
   int type = -1;
   if (!is_new) {
@@ -72,6 +90,8 @@ void VisitMixer(ConfigVisitor& v, MixerConfig* mixer, bool is_new) {
   if (is_new) *mixer = DefaultMixer(type);
   if (auto* delta = std::get_if<DeltaMixerConfig>(mixer)) {
     VisitDelta(v, kMixerTypes[type], delta);
+  } else if (auto* mla = std::get_if<MlaMixerConfig>(mixer)) {
+    VisitMla(v, mla);
   } else {
     VisitAttention(v, std::get_if<AttentionMixerConfig>(mixer));
   }

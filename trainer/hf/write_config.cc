@@ -20,10 +20,9 @@ std::vector<MixerConfig> ResolvedLayers(const ModelConfig& m) {
     if (auto* d = std::get_if<DeltaMixerConfig>(&mixer)) {
       if (d->num_value_heads == 0) d->num_value_heads = d->num_heads;
       if (d->decay == DeltaDecay::kPerChannel && d->decay_rank == 0) d->decay_rank = d->value_dim;
-    } else {
-      auto& a = std::get<AttentionMixerConfig>(mixer);
-      if (a.num_kv_heads == 0) a.num_kv_heads = a.num_heads;
-      if (a.head_dim == 0) a.head_dim = m.hidden_size / a.num_heads;
+    } else if (auto* a = std::get_if<AttentionMixerConfig>(&mixer)) {
+      if (a->num_kv_heads == 0) a->num_kv_heads = a->num_heads;
+      if (a->head_dim == 0) a->head_dim = m.hidden_size / a->num_heads;
     }
     layers.push_back(std::move(mixer));
   }
@@ -73,6 +72,7 @@ void CheckDelta(const DeltaMixerConfig& d, HfFamily family, Reasons* why) {
       why->push_back(
           absl::StrCat("its decay_rank is value_dim ", d.value_dim, ", not ", d.decay_rank));
     }
+    if (!d.output_gate_bias) why->push_back("its output gate has a bias (output_gate_bias)");
   } else {
     if (d.output_gate_rank > 0) why->push_back("its output gate is one matrix (output_gate_rank)");
     if (family == HfFamily::kGatedDeltaNet && d.output_gate == OutputGate::kSigmoid) {
@@ -94,6 +94,10 @@ Reasons WhyNot(const ModelConfig& m, const std::vector<MixerConfig>& layers, HfF
   int64_t first_layer = 0;
   for (size_t i = 0; i < layers.size(); ++i) {
     const auto* delta = std::get_if<DeltaMixerConfig>(&layers[i]);
+    if (std::holds_alternative<MlaMixerConfig>(layers[i])) {
+      why.push_back(absl::StrCat("layer ", i + 1, " is mla"));
+      return why;
+    }
     if (attention_only ? delta != nullptr : delta == nullptr) {
       if (attention_only) why.push_back(absl::StrCat("layer ", i + 1, " is ", TypeName(layers[i])));
       continue;
