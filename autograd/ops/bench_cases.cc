@@ -97,7 +97,7 @@ std::vector<BenchCase<LatentAttention>> LatentAttention::BenchCases(Device devic
               .latent = {.shape = {keys, rank + shared}},
               .weight = {.shape = {2 * heads * own, rank}, .stddev = 0.04}};
       c.params.value_dim = own;
-      c.forward_only = queries == 1 || keys > 4096;  // decoding has no backward
+      c.forward_only = cuda && (queries == 1 || keys > 4096);  // decoding has no backward
       cases.push_back(std::move(c));
     }
   }

@@ -429,6 +429,7 @@ __global__ void __launch_bounds__(kThreads, 1) AttendKernel(Work<float> work) {
     }
     __syncthreads();  // the next iteration overwrites the tiles
   }
+  CommitCopies();  // of a run that no row sees, the queries are still under way
   WaitCopies<0>();
   __syncthreads();
   const int64_t out_row = static_cast<int64_t>(blockIdx.y) * work.num_rows + row0;
