@@ -13,9 +13,10 @@
 
 namespace wyvern {
 
-// Which element type an input or output takes: the activations' (bf16 or fp32 on the GPU), or the
-// accumulation type that goes with it (kernels/runtime/dtype.h, AccOf).
-enum class Role { kIo, kAcc };
+// Which element type an input or output takes: the activations' (bf16 or fp32 on the GPU), the
+// accumulation type that goes with it (kernels/runtime/dtype.h, AccOf), or, of an output that has
+// no gradient, int32.
+enum class Role { kIo, kAcc, kIndex };
 
 template <class Op>
 struct OpCase {

@@ -239,6 +239,16 @@ void Tape::OnBackward(std::function<void()> fn) {
   nodes_.push_back(std::move(node));
 }
 
+void Tape::AddLoss(const Var& loss) {
+  CHECK(loss.value().numel() == 1, "a loss has one element, not ", ToString(loss.value().shape()));
+  if (!loss.requires_grad()) return;
+  OnBackward([slot = loss.slot_, value = loss.value()] {
+    const Tensor one = Tensor::EmptyLike(value);
+    Fill(one.device(), one.raw(), one.dtype(), 1.0, 1, ComputeStream());
+    Accumulate(slot, one);
+  });
+}
+
 struct Tape::RecomputeNode : Tape::Node {
   Segment fn;
   std::vector<Tensor> x;

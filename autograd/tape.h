@@ -96,7 +96,7 @@ enum class RecomputePolicy {
   kNone,
   kFused,        // outputs of norms and gates: the backward that reads their inputs writes them
   kElementwise,  // also of convolutions, by one pass over memory each
-  kProjections,  // also outputs of the mixers' input products
+  kProjections,  // also outputs of the mixers' input products and of experts' last one
 };
 
 // Where the gradient of one Var gathers.
@@ -194,6 +194,11 @@ class Tape {
   // `fn` runs in Backward at this place: after the backward of what is applied later, before that
   // of what was applied earlier. It is not called without a backward.
   void OnBackward(std::function<void()> fn);
+
+  // Makes `loss`, of one element, a term of what Backward differentiates besides its outputs: what
+  // a part of a model adds to the loss without handing it on. Of no effect without a backward, and
+  // counted once in a segment that is recomputed.
+  void AddLoss(const Var& loss);
 
   // Seeds `outputs` with their gradients, runs all recorded ops backward, and forgets them.
   // Activations are released as soon as they have been used.
@@ -478,6 +483,10 @@ typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Input
   ForEachField(
       [&](const char*, std::shared_ptr<GradSlot>& slot, Var& var, Tensor& value) {
         if (!value.defined()) return;
+        if (value.dtype() == DType::kInt32) {  // indices have no gradient
+          var = Var(std::move(value));
+          return;
+        }
         slot = std::make_shared<GradSlot>();
         slot->shape = value.shape();
         slot->bf16 = storage != nullptr;

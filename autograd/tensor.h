@@ -63,6 +63,7 @@ class Tensor {
     CHECK(kDTypeOf<T> == dtype_, "expected ", Name(kDTypeOf<T>), ", the tensor is ", Name(dtype_));
     return static_cast<T*>(address());
   }
+  void* address() const;  // of the first element
   int64_t row_stride() const;
   bool contiguous() const;
 
@@ -94,8 +95,6 @@ class Tensor {
   void Restore() const { storage_->Restore(); }
 
  private:
-  void* address() const;
-
   std::shared_ptr<Buffer> storage_;
   int64_t offset_bytes_ = 0;
   int64_t row_stride_ = 0;  // of a view of columns, in elements; 0: contiguous

@@ -121,6 +121,13 @@ absl::Status Hdf5File::Fail(const std::string& what) const {
   return absl::DataLossError(message);
 }
 
+std::string Hdf5Version() {
+  const LibraryLock lock;  // the library's first call of all must be behind it
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return absl::StrCat(major, ".", minor, ".", release);
+}
+
 absl::StatusOr<Hdf5File> Hdf5File::Create(const std::string& path) {
   LibraryLock lock;
   Handle access(MakeFileAccess(), H5Pclose);

@@ -44,6 +44,9 @@ struct Hdf5Dataset {
   std::vector<int64_t> shape;  // {}: a scalar
 };
 
+// Of the library: "1.10.8".
+std::string Hdf5Version();
+
 class Hdf5File {
  public:
   // Create truncates; write under a temporary name and rename (data/file.h) for an atomic file.

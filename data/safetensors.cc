@@ -218,6 +218,17 @@ absl::Status SafetensorsReader::Read(const std::string& name, void* to, size_t n
   return ReadAt(fd_, path_, data_start_ + entry.begin, to, num_bytes);
 }
 
+absl::Status SafetensorsReader::ReadRange(const std::string& name, uint64_t begin, void* to,
+                                          size_t num_bytes) const {
+  ASSIGN_OR_RETURN(const SafetensorsEntry entry, Find(name));
+  if (begin > entry.num_bytes() || num_bytes > entry.num_bytes() - begin) {
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor '", name, "' has ",
+                                                   entry.num_bytes(), " bytes, not ", begin, " + ",
+                                                   num_bytes));
+  }
+  return ReadAt(fd_, path_, data_start_ + entry.begin + begin, to, num_bytes);
+}
+
 absl::StatusOr<SafetensorsWriter> SafetensorsWriter::Create(
     const std::string& path, const std::vector<SafetensorsSpec>& specs) {
   SafetensorsWriter writer;

@@ -40,10 +40,12 @@ class SafetensorsReader {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const std::string& path() const { return path_; }
 
-  // Errors of both: NotFound for a name that is not in the file; a failed read; InvalidArgument if
+  // Errors of all: NotFound for a name that is not in the file; a failed read; InvalidArgument if
   // num_bytes is not the tensor's size.
   absl::StatusOr<SafetensorsEntry> Find(const std::string& name) const;
   absl::Status Read(const std::string& name, void* to, size_t num_bytes) const;
+  // Bytes [begin, begin + num_bytes) of a tensor. InvalidArgument if it has not as many.
+  absl::Status ReadRange(const std::string& name, uint64_t begin, void* to, size_t num_bytes) const;
 
  private:
   std::string path_;

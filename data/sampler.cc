@@ -10,6 +10,19 @@
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
+namespace {
+
+absl::Status CheckLength(const TokenStore& store, int64_t seq_len) {
+  if (seq_len < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("seq_len must be at least 1, got ", seq_len));
+  }
+  if (store.num_tokens() >= seq_len + 1) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      store.path(), ": holds ", store.num_tokens(), " tokens, but one window of ", seq_len,
+      " tokens and its last target needs ", seq_len + 1, "; lower seq_len or prepare more text"));
+}
+
+}  // namespace
 
 uint64_t PermuteIndex(uint64_t seed, uint64_t stream, uint64_t size, uint64_t index) {
   CHECK(index < size);
@@ -38,19 +51,10 @@ Sampler::Sampler(SamplerOptions options, std::vector<std::shared_ptr<TokenStore>
 
 absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Open(const std::vector<MixtureEntry>& entries,
                                                        const SamplerOptions& options) {
-  if (options.seq_len < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("seq_len must be at least 1, got ", options.seq_len));
-  }
   std::vector<std::shared_ptr<TokenStore>> stores;
   for (const MixtureEntry& entry : entries) {
     ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, TokenStore::Open(entry.path));
-    if (store->num_tokens() < options.seq_len + 1) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(entry.path, ": holds ", store->num_tokens(), " tokens, but one window of ",
-                       options.seq_len, " tokens and its last target needs ", options.seq_len + 1,
-                       "; lower seq_len or prepare more text"));
-    }
+    RETURN_IF_ERROR(CheckLength(*store, options.seq_len));
     if (!stores.empty() && (store->info().tokenizer_hash != stores[0]->info().tokenizer_hash)) {
       return absl::InvalidArgumentError(
           absl::StrCat(entry.path, ": made with the tokenizer ", store->info().tokenizer_hash,
@@ -68,6 +72,13 @@ absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Open(const std::vector<Mixture
   ASSIGN_OR_RETURN(MixtureSchedule schedule, MixtureSchedule::Make(weights));
   return std::unique_ptr<Sampler>(
       new Sampler(options, std::move(stores), std::move(weights), std::move(schedule)));
+}
+
+absl::StatusOr<std::unique_ptr<Sampler>> Sampler::WithLength(int64_t seq_len) const {
+  for (const auto& store : stores_) RETURN_IF_ERROR(CheckLength(*store, seq_len));
+  SamplerOptions options = options_;
+  options.seq_len = seq_len;
+  return std::unique_ptr<Sampler>(new Sampler(options, stores_, weights_, schedule_));
 }
 
 Sampler::Window Sampler::At(int64_t consumed_windows) const {

@@ -42,6 +42,9 @@ class Sampler {
   static absl::StatusOr<std::unique_ptr<Sampler>> Open(const std::vector<MixtureEntry>& entries,
                                                        const SamplerOptions& options);
 
+  // The same stores with windows of another length, in an order of their own.
+  absl::StatusOr<std::unique_ptr<Sampler>> WithLength(int64_t seq_len) const;
+
   // The windows numbered [consumed_windows, consumed_windows + num_windows) of the run.
   absl::StatusOr<Batch> Sample(int64_t consumed_windows, int64_t num_windows) const;
 

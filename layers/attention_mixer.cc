@@ -65,7 +65,8 @@ Var AttentionMixer::Forward(Tape& tape, const Var& x, const Packing& packing,
 
   Attention::Params params{.cu_seqlens_q = packing.cu_seqlens,
                            .cu_seqlens_q_host = packing.cu_seqlens_host,
-                           .window = config_.window};
+                           .window = config_.window,
+                           .want_max_logit = TracksMaxLogit(tape)};
   if (cache != nullptr) {
     const KeyValueCache::View seen =
         cache->attention.Append(k.value().Contiguous(), v.value().Contiguous(), config_.window);
@@ -74,11 +75,16 @@ Var AttentionMixer::Forward(Tape& tape, const Var& x, const Packing& packing,
     params.cu_seqlens_k_host = {0, static_cast<int32_t>(seen.keys.dim(0))};
     params.cu_seqlens_k = Tensor::FromVector(params.cu_seqlens_k_host, {2}).To(x.value().device());
   }
-  Var o = packing.context == nullptr
-              ? tape.Apply<Attention>({.q = q, .k = k, .v = v}, params).o
-              : tape.Apply<ContextAttention>({.q = q, .k = k, .v = v},
-                                             {.attention = params, .split = packing.context})
-                    .o;
+  Var o, max_logit;
+  if (packing.context == nullptr) {
+    const auto out = tape.Apply<Attention>({.q = q, .k = k, .v = v}, params);
+    o = out.o, max_logit = out.max_logit;
+  } else {
+    const auto out = tape.Apply<ContextAttention>({.q = q, .k = k, .v = v},
+                                                  {.attention = params, .split = packing.context});
+    o = out.o, max_logit = out.max_logit;
+  }
+  if (params.want_max_logit) RaiseMaxLogit(max_logit.value());
   o = o.Reshape({T, config_.num_heads * head_dim_});
   if (gate_proj_ != nullptr) {
     const Var gate = gate_proj_->Forward(tape, x);
@@ -86,6 +92,27 @@ Var AttentionMixer::Forward(Tape& tape, const Var& x, const Packing& packing,
     o = tape.Apply<SigmoidGate>({.x = o, .gate = gate}, {}).y;
   }
   return o_proj_.Forward(tape, o);
+}
+
+std::vector<QkRows> AttentionMixer::qk_rows() const {
+  if (config_.qk_norm) return {};
+  const int64_t H = config_.num_heads;
+  const bool shared = num_kv_heads_ != H;
+  std::vector<QkRows> rows;
+  const auto add = [&](const Linear& proj, double exponent) {
+    for (Parameter* p : {proj.weight(), proj.bias()}) {
+      if (p == nullptr) continue;
+      rows.push_back({.parameter = p,
+                      .num_heads = H,
+                      .head_rows = head_dim_,
+                      .begin = 0,
+                      .end = head_dim_,
+                      .exponent = exponent});
+    }
+  };
+  add(q_proj_, shared ? 1 : 0.5);
+  if (!shared) add(k_proj_, 0.5);
+  return rows;
 }
 
 }  // namespace wyvern

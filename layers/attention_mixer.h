@@ -13,11 +13,14 @@ namespace wyvern {
 //   q, k, v = x W_q, x W_k, x W_v;   q, k = RoPE(RMSNorm_head(q)), RoPE(RMSNorm_head(k))
 //   y       = (Attention(q, k, v) * sigmoid(x W_g)) W_o
 //
-// Norm, RoPE and gate as configured.
+// Norm, RoPE and gate as configured. QK-clip scales a head's queries and keys alike; keys that
+// several query heads share stay as they are, and the queries take all of it. Behind a norm logits
+// do not grow with W_q and W_k, and nothing is clipped.
 class AttentionMixer : public Mixer {
  public:
   AttentionMixer(const ModelConfig& model, const AttentionMixerConfig& config);
   Var Forward(Tape& tape, const Var& x, const Packing& packing, LayerCache* cache) const override;
+  std::vector<QkRows> qk_rows() const override;
 
  private:
   // [T, heads * head_dim] -> [T, heads, head_dim], normalised and rotated as configured.

@@ -6,6 +6,7 @@
 #include "layers/linear.h"
 #include "layers/mixer.h"
 #include "layers/mlp.h"
+#include "layers/moe.h"
 
 namespace wyvern {
 
@@ -15,17 +16,24 @@ struct Stream {
   Var update, residual;  // [T, D]
 };
 
-// Pre-norm block: x <- x + mixer(norm(x)); x <- x + mlp(norm(x)). The unit of recomputation.
+// Pre-norm block: x <- x + mixer(norm(x)); x <- x + mlp(norm(x)), the MLP or a mixture of experts.
+// The unit of recomputation.
 class Block : public Module {
  public:
-  Block(const ModelConfig& model, const MixerConfig& mixer);
-  Stream Forward(Tape& tape, const Stream& x, const Packing& packing, LayerCache* cache) const;
+  // Layer `index`, numbered from 0; `experts` as in Moe.
+  Block(const ModelConfig& model, int64_t index, Communicator* experts);
+  // `balance_factor` as in Moe::Forward.
+  Stream Forward(Tape& tape, const Stream& x, const Packing& packing, LayerCache* cache,
+                 double balance_factor = 0) const;
+  Moe* moe() const { return moe_.get(); }  // null: the block has the MLP
+  Mixer* mixer() const { return mixer_.get(); }
 
  private:
   Norm mixer_norm_;
   std::unique_ptr<Mixer> mixer_;
   Norm mlp_norm_;
-  Mlp mlp_;
+  std::unique_ptr<Mlp> mlp_;  // one of the two
+  std::unique_ptr<Moe> moe_;
 };
 
 }  // namespace wyvern

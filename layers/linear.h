@@ -17,7 +17,8 @@ class Linear : public Module {
  public:
   Linear(int64_t in, int64_t out, double initializer_range, bool bias = false);
   Var Forward(Tape& tape, const Var& x) const;  // [..., in] -> [..., out]
-  const Var& weight() const { return weight_->var; }
+  Parameter* weight() const { return weight_; }
+  Parameter* bias() const { return bias_; }  // null: none
 
  private:
   friend class LinearGroup;

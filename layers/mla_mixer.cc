@@ -76,7 +76,15 @@ Var MlaMixer::Expanded(Tape& tape, const Var& q, const Var& c, const Var& r,
   const Var own = kv.Columns(0, H * P).Reshape({T, H, P});
   const Var v = kv.Columns(H * P, H * (P + config_.value_dim)).Reshape({T, H, config_.value_dim});
   const Var k = tape.Apply<MlaKeys>({.own = own, .shared = r}, {}).k;
-  return tape.Apply<Attention>({.q = q, .k = k, .v = v}, params).o;
+  const auto out = tape.Apply<Attention>({.q = q, .k = k, .v = v}, params);
+  if (params.want_max_logit) RaiseMaxLogit(out.max_logit.value());
+  return out.o;
+}
+
+std::vector<QkRows> MlaMixer::qk_rows() const {
+  const int64_t H = config_.num_heads, P = config_.qk_nope_dim, Q = config_.QueryDim();
+  Parameter* q = (q_b_proj_ == nullptr ? q_proj_ : *q_b_proj_).weight();
+  return {{q, H, Q, 0, P, 0.5}, {q, H, Q, P, Q, 1}, {kv_b_proj_.weight(), H, P, 0, P, 0.5}};
 }
 
 Var MlaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, LayerCache* cache) const {
@@ -95,14 +103,15 @@ Var MlaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, LayerCac
   }
 
   Attention::Params params{.cu_seqlens_q = packing.cu_seqlens,
-                           .cu_seqlens_q_host = packing.cu_seqlens_host};
+                           .cu_seqlens_q_host = packing.cu_seqlens_host,
+                           .want_max_logit = TracksMaxLogit(tape)};
   Var o;
   if (cache != nullptr) {
     const Tensor latent = cache->latent.Append(c.value(), r.value());
     const int64_t num_seen = latent.dim(0);
     if (num_seen > T && T < LeastExpanded(config_)) {
       o = tape.Apply<LatentAttention>(
-                  {.q = q, .latent = Var(latent), .weight = kv_b_proj_.weight()},
+                  {.q = q, .latent = Var(latent), .weight = kv_b_proj_.weight()->var},
                   {.value_dim = config_.value_dim})
               .o;
     } else {

@@ -2,6 +2,7 @@
 #define WYVERN_LAYERS_MLA_MIXER_H_
 
 #include <memory>
+#include <vector>
 
 #include "autograd/ops/attention.h"
 #include "layers/linear.h"
@@ -20,6 +21,9 @@ namespace wyvern {
 // are those of a Hugging Face kv_b_proj, whose heads hold [n | v] each, in another order: values
 // lie together, so that attention reads them where the product has put them.
 //
+// QK-clip scales the own parts of a head's queries and keys alike; r serves all heads, so that of
+// its share of a logit the query's last R dims take all (arXiv 2507.20534).
+//
 // A continued sequence keeps [c | r] alone. Few new tokens attend to it directly, with W_kvb
 // absorbed into queries and outputs (autograd/ops/latent_attention.h); for many it is cheaper to
 // make keys and values of all cached tokens again.
@@ -27,6 +31,7 @@ class MlaMixer : public Mixer {
  public:
   MlaMixer(const ModelConfig& model, const MlaMixerConfig& config);
   Var Forward(Tape& tape, const Var& x, const Packing& packing, LayerCache* cache) const override;
+  std::vector<QkRows> qk_rows() const override;
 
  private:
   // Queries [T, H, P + R] from the columns of the first product.

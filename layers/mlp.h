@@ -10,10 +10,14 @@ namespace wyvern {
 class Mlp : public Module {
  public:
   explicit Mlp(const ModelConfig& model);
+  // Of another width, without biases.
+  Mlp(const ModelConfig& model, int64_t intermediate_size);
   // x [T, D] -> [T, D]. The caller does not use x afterwards: its memory may be given back.
   Var Forward(Tape& tape, const Var& x) const;
 
  private:
+  Mlp(const ModelConfig& model, int64_t intermediate_size, bool bias);
+
   Linear gate_proj_, up_proj_, down_proj_;
   LinearGroup gate_up_;
 };

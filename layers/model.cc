@@ -8,7 +8,8 @@
 
 namespace wyvern {
 
-Model::Model(const ModelConfig& config) : config_(config) {
+Model::Model(const ModelConfig& config, Communicator* experts)
+    : config_(config), experts_divided_(experts != nullptr) {
   const auto add_table = [&](const std::string& name) {
     return AddParameter(name, {.shape = {config_.vocab_size, config_.hidden_size},
                                .kind = ParameterKind::kEmbedding,
@@ -16,7 +17,7 @@ Model::Model(const ModelConfig& config) : config_(config) {
   };
   embedding_ = add_table("embedding.weight");
   for (int64_t i = 0; i < config_.num_layers; ++i) {
-    blocks_.push_back(std::make_unique<Block>(config_, config_.MixerOfLayer(i)));
+    blocks_.push_back(std::make_unique<Block>(config_, i, experts));
     AddChild(absl::StrCat("blocks.", i), blocks_.back().get());
   }
   final_norm_ = std::make_unique<Norm>(config_.hidden_size, config_.norm_eps);
@@ -26,11 +27,17 @@ Model::Model(const ModelConfig& config) : config_(config) {
 
 Model::~Model() = default;
 
+std::unique_ptr<Model> Model::Declare(const ModelConfig& config) {
+  return std::unique_ptr<Model>(new Model(config));
+}
+
 std::unique_ptr<Model> Model::Create(const ModelConfig& config, Device device, DType compute,
-                                     bool trainable, const Sharding& sharding) {
+                                     bool trainable, const Sharding& sharding,
+                                     Communicator* experts) {
   const std::vector<std::string> faults = config.Validate();
   CHECK(faults.empty(), absl::StrJoin(faults, "; "));
-  std::unique_ptr<Model> model(new Model(config));
+  const bool divided = experts != nullptr && experts->size() > 1 && config.moe.has_value();
+  std::unique_ptr<Model> model(new Model(config, divided ? experts : nullptr));
   model->device_ = device;
   model->compute_ = compute;
   model->trainable_ = trainable;
@@ -55,12 +62,36 @@ void Model::Allocate(const Sharding& sharding) {
   units_ = std::vector<Unit>(members.size());  // parameters point into it from now on
   const DType master = AccDType(compute_);
   for (size_t i = 0; i < members.size(); ++i) {
-    std::vector<Parameter*> large, small;
-    for (Parameter* p : members[i].parameters) (IsLarge(p->kind) ? large : small).push_back(p);
+    std::vector<Parameter*> large, small, experts;
+    for (Parameter* p : members[i].parameters) {
+      const bool own = experts_divided_ && p->kind == ParameterKind::kExperts;
+      (own ? experts : IsLarge(p->kind) ? large : small).push_back(p);
+    }
     units_[i].name = members[i].name;
     units_[i].large.Allocate(large, compute_, master, device_, trainable_, sharding);
     units_[i].small.Allocate(small, master, master, device_, trainable_, sharding);
+    units_[i].experts.Allocate(experts, compute_, master, device_, trainable_, {});
   }
+  for (ModelBuffer* buffer : buffers())
+    buffer->value = Tensor::Zeros(buffer->shape, master, device_);
+  const auto layers = static_cast<int64_t>(router_biases().size());
+  if (!trainable_ || layers == 0) return;
+  expert_loads_ = Tensor::Zeros({layers, config_.moe->num_experts}, DType::kInt64, device_);
+  balance_loss_ = Tensor::Zeros({1}, master, device_);
+  int64_t layer = 0;
+  for (const auto& block : blocks_) {
+    if (block->moe() == nullptr) continue;
+    block->moe()->RecordTo(expert_loads_.Rows(layer, layer + 1).Reshape({-1}), balance_loss_);
+    ++layer;
+  }
+}
+
+std::vector<ModelBuffer*> Model::router_biases() {
+  std::vector<ModelBuffer*> biases;
+  for (const auto& block : blocks_) {
+    if (block->moe() != nullptr) biases.push_back(block->moe()->bias());
+  }
+  return biases;
 }
 
 void Model::Enter(Tape& tape, int unit) const {
@@ -75,9 +106,13 @@ void Model::Leave(Tape& tape, int unit) const {
   hooks_->AfterForward(unit, tape.recording());
 }
 
-void Model::Initialize(uint64_t seed) { Module::Initialize(seed); }
+void Model::Initialize(uint64_t seed) {
+  Module::Initialize(seed);
+  for (ModelBuffer* buffer : buffers()) buffer->value.FillZero();
+}
 
-Stream Model::Trunk(Tape& tape, const Tensor& ids, const Packing& packing, DecodeCache* cache) {
+Stream Model::Trunk(Tape& tape, const Tensor& ids, const Packing& packing, DecodeCache* cache,
+                    double balance_factor) {
   CHECK(ids.numel() == packing.num_tokens(), ids.numel(), " ids for ", packing.num_tokens(),
         " packed tokens");
   if (cache != nullptr) {
@@ -99,15 +134,17 @@ Stream Model::Trunk(Tape& tape, const Tensor& ids, const Packing& packing, Decod
     Enter(tape, unit);
     if (trainable_ && tape.recording() && static_cast<int64_t>(i) < num_recomputed_) {
       // The packing is copied: backward runs after the caller's may be gone.
-      const auto segment = [block, packing](Tape& inner, const std::vector<Var>& in) {
-        const Stream out =
-            block->Forward(inner, {.update = in[0], .residual = in[1]}, packing, nullptr);
+      const auto segment = [block, packing, balance_factor](Tape& inner,
+                                                            const std::vector<Var>& in) {
+        const Stream out = block->Forward(inner, {.update = in[0], .residual = in[1]}, packing,
+                                          nullptr, balance_factor);
         return std::vector<Var>{out.update, out.residual};
       };
       const std::vector<Var> out = tape.Recompute(segment, {x.update, x.residual});
       x = {.update = out[0], .residual = out[1]};
     } else {
-      x = block->Forward(tape, x, packing, cache ? &cache->impl()->layers[i] : nullptr);
+      x = block->Forward(tape, x, packing, cache ? &cache->impl()->layers[i] : nullptr,
+                         balance_factor);
     }
     Leave(tape, unit);
   }
@@ -128,7 +165,7 @@ Var Model::Hidden(Tape& caller_tape, const Tensor& ids, const Packing& packing,
 
 LinearCrossEntropy::Outputs<Var> Model::Loss(Tape& tape, const Tensor& ids, const Tensor& targets,
                                              const Packing& packing, double denominator) {
-  const Stream x = Trunk(tape, ids, packing, nullptr);
+  const Stream x = Trunk(tape, ids, packing, nullptr, balance_loss_weight_ / denominator);
   const Var hidden = final_norm_->Forward(tape, x.update, x.residual).y;
   const auto loss = tape.Apply<LinearCrossEntropy>(
       {.x = hidden, .weight = head_->var}, {.targets = targets, .denominator = denominator});
@@ -145,21 +182,42 @@ Tensor Model::Logits(const Tensor& hidden) {
   return logits;
 }
 
+std::vector<Mixer*> Model::mixers() const {
+  std::vector<Mixer*> mixers;
+  for (const auto& block : blocks_) mixers.push_back(block->mixer());
+  return mixers;
+}
+
 void Model::RecomputeBlocks(int64_t count) { num_recomputed_ = count; }
 
 int64_t Model::num_parameters() {
   int64_t count = 0;
-  Visit([&](Parameter&, const Spec& spec) { count += NumElements(spec.shape); });
+  Visit([&](Parameter& p, const Spec&) { count += NumElements(p.whole_shape); });
+  return count;
+}
+
+int64_t Model::num_active_parameters() {
+  int64_t count = 0;
+  Visit([&](Parameter& p, const Spec&) {
+    const int64_t size = NumElements(p.whole_shape);
+    count += p.kind == ParameterKind::kExperts
+                 ? size / p.whole_shape[0] * config_.moe->experts_per_token
+                 : size;
+  });
   return count;
 }
 
 void Model::ZeroGradients() {
+  if (expert_loads_.defined()) {
+    expert_loads_.FillZero();
+    balance_loss_.FillZero();
+  }
   Visit([](Parameter& parameter, const Spec&) {
     if (parameter.grad.defined()) parameter.ClearGrad();
   });
   // Backward takes the memory again, unit by unit, as it gives activations back. (On the CPU fresh
   // pages would cost more than they save.)
-  if (device_ != Device::kCuda || !trainable_) return;
+  if (device_ == Device::kCpu || !trainable_) return;
   for (Unit& unit : units_) {
     for (FlatParameters* flat : unit.flats()) {
       if (!flat->sharding().gradients()) flat->gradients().Discard();
@@ -168,5 +226,9 @@ void Model::ZeroGradients() {
 }
 
 int64_t CountParameters(const ModelConfig& config) { return Model(config).num_parameters(); }
+
+int64_t CountActiveParameters(const ModelConfig& config) {
+  return Model(config).num_active_parameters();
+}
 
 }  // namespace wyvern

@@ -14,6 +14,7 @@
 namespace wyvern {
 
 class Block;
+class Mixer;
 class Norm;
 struct Stream;
 
@@ -36,20 +37,26 @@ class DecodeCache {
   std::unique_ptr<Impl> impl_;
 };
 
-// A decoder-only language model: embedding, pre-norm blocks of a token mixer and a SwiGLU MLP,
-// final norm, vocabulary head.
+// A decoder-only language model: embedding, pre-norm blocks of a token mixer and a SwiGLU MLP or a
+// mixture of experts, final norm, vocabulary head.
 class Model : public Module {
  public:
   // Allocates parameters with undefined contents. `config` must be valid. `compute` is the
   // activations' type: fp32 or fp64 on the CPU, bf16 or fp32 on CUDA. Without `trainable` there are
   // no gradient buffers and the master of a bf16 parameter is absent. With a sharding, of a
   // trainable model, this rank has a part of the memory, and forward and backward need hooks that
-  // make the rest be there.
+  // make the rest be there. With `experts`, a group of several ranks whose size divides the number
+  // of experts and which outlives the model, each of its ranks has its part of every layer's
+  // experts, whole ones that the sharding leaves alone, and all of them make the same calls.
   static std::unique_ptr<Model> Create(const ModelConfig& config, Device device, DType compute,
-                                       bool trainable = true, const Sharding& sharding = {});
+                                       bool trainable = true, const Sharding& sharding = {},
+                                       Communicator* experts = nullptr);
+  // A model without memory: the names, kinds and shapes of its parameters and buffers.
+  static std::unique_ptr<Model> Declare(const ModelConfig& config);
   ~Model() override;
 
-  // Draws every parameter as its family prescribes; a pure function of seed and parameter name.
+  // Draws every parameter as its family prescribes, a pure function of seed and parameter name, and
+  // zeroes the buffers.
   void Initialize(uint64_t seed);
 
   // The final-norm output [T, D] of `ids` [T] int32 on the model's device, each in [0, vocab_size).
@@ -57,7 +64,8 @@ class Model : public Module {
   // cache->num_tokens(), nothing is recorded for backward, and the cache advances.
   Var Hidden(Tape& tape, const Tensor& ids, const Packing& packing, DecodeCache* cache = nullptr);
 
-  // Loss over `targets` [T] int32 (negative: not counted), summed and divided by `denominator`.
+  // Loss over `targets` [T] int32 (negative: not counted), summed and divided by `denominator`. A
+  // backward from it also differentiates the balance loss of SetBalanceLoss.
   LinearCrossEntropy::Outputs<Var> Loss(Tape& tape, const Tensor& ids, const Tensor& targets,
                                         const Packing& packing, double denominator);
 
@@ -70,32 +78,52 @@ class Model : public Module {
   void SetRecompute(RecomputePolicy policy) { recompute_ = policy; }
   RecomputePolicy recompute() const { return recompute_; }
 
+  // Of the layers with experts in turn, the tokens' choices since ZeroGradients, one for each row
+  // of an expert: [layers, E] int64 on the device. Every backward adds its own. Undefined without
+  // experts and in a model that is not trained.
+  const Tensor& expert_loads() const { return expert_loads_; }
+  // Of the same layers, the routers' correction biases [E].
+  std::vector<ModelBuffer*> router_biases();
+  // From now on a backward from Loss includes `weight` times the sequence-wise balance loss of
+  // every router (kernels/ops/moe_balance.h), a mean over tokens as the loss is; 0: not.
+  void SetBalanceLoss(double weight) { balance_loss_weight_ = weight; }
+  // Its sum over the layers since ZeroGradients, [1] Acc; defined where expert_loads is.
+  const Tensor& balance_loss() const { return balance_loss_; }
+
   // In the order of the forward: the embedding, the blocks, and the final norm with the head. With
   // tied embeddings the final norm belongs to the first one, which then is in use to the end.
   std::vector<Unit>& units() { return units_; }
   // Called in every forward and backward from now on; null: no longer.
   void SetUnitHooks(UnitHooks* hooks) { hooks_ = hooks; }
 
+  std::vector<Mixer*> mixers() const;  // of the blocks
+
   const ModelConfig& config() const { return config_; }
   Device device() const { return device_; }
   DType compute() const { return compute_; }
-  int64_t num_parameters();
+  int64_t num_parameters();  // of the whole model
+  // Those that take part in the work on one token: of the experts, experts_per_token.
+  int64_t num_active_parameters();
   // They are then read through Parameter::var.grad(). On the GPU their memory is given back until
   // backward writes them, so that one micro-batch's activations and gradients share it.
   void ZeroGradients();
 
  private:
   friend int64_t CountParameters(const ModelConfig& config);
-  explicit Model(const ModelConfig& config);  // declares the parameters, without memory
+  friend int64_t CountActiveParameters(const ModelConfig& config);
+  // Declares the parameters, without memory.
+  explicit Model(const ModelConfig& config, Communicator* experts = nullptr);
   void Allocate(const Sharding& sharding);
   int HeadUnit() const { return config_.tie_embeddings ? 0 : static_cast<int>(units_.size()) - 1; }
   // Around the ops of a unit.
   void Enter(Tape& tape, int unit) const;
   void Leave(Tape& tape, int unit) const;
   // Embedding and blocks; it returns inside the head's unit.
-  Stream Trunk(Tape& tape, const Tensor& ids, const Packing& packing, DecodeCache* cache);
+  Stream Trunk(Tape& tape, const Tensor& ids, const Packing& packing, DecodeCache* cache,
+               double balance_factor = 0);
 
   ModelConfig config_;
+  bool experts_divided_;
   Device device_ = Device::kCpu;
   DType compute_ = DType::kFloat32;
   bool trainable_ = true;
@@ -107,10 +135,14 @@ class Model : public Module {
   Parameter* embedding_ = nullptr;
   Parameter* head_ = nullptr;  // the embedding itself when tied
   std::unique_ptr<Norm> final_norm_;
+  double balance_loss_weight_ = 0;
+  Tensor expert_loads_, balance_loss_;
 };
 
 // Parameters of a model of this valid configuration, without memory for one.
 int64_t CountParameters(const ModelConfig& config);
+// Those that take part in the work on one token.
+int64_t CountActiveParameters(const ModelConfig& config);
 
 }  // namespace wyvern
 

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t kMaxHeadDim = 256;  // that the attention and delta kernels serve
 constexpr int64_t kMaxConvWidth = 8;  // of the short convolution
+constexpr int64_t kMaxExperts = 1024, kMaxExpertsPerToken = 32;  // of the router
 
 // Gathers faults under a key prefix.
 class Faults {
@@ -153,6 +154,45 @@ void ValidateMla(const MlaMixerConfig& c, Faults faults) {
   }
 }
 
+void ValidateMoe(const MoeConfig& c, int64_t num_layers, Faults faults) {
+  if (c.num_experts < 1 || c.num_experts > kMaxExperts) {
+    faults.Add("num_experts", "expected 1 to ", kMaxExperts, " (what the kernels serve), got ",
+               c.num_experts);
+  }
+  faults.Positive("intermediate_size", c.intermediate_size);
+  if (c.shared_experts < 0) {
+    faults.Add("shared_experts", "expected at least 0, got ", c.shared_experts);
+  }
+  if (c.first_dense < 0 || (num_layers > 0 && c.first_dense >= num_layers)) {
+    faults.Add("first_dense", "expected 0 to num_layers - 1 = ", num_layers - 1, ", got ",
+               c.first_dense);
+  }
+  faults.Positive("every", c.every);
+  if (c.every > 0 && num_layers > 0 && c.first_dense >= 0 && c.first_dense < num_layers &&
+      (c.first_dense + c.every - 1) / c.every * c.every >= num_layers) {
+    faults.Add("every", "no multiple of ", c.every, " is among the layers ", c.first_dense, " to ",
+               num_layers - 1, " (numbered from 0), so no layer has experts");
+  }
+  faults.PositiveReal("scale", c.scale);
+  faults.Positive("groups", c.groups);
+  if (c.experts_per_token < 1 || c.experts_per_token > kMaxExpertsPerToken) {
+    faults.Add("experts_per_token", "expected 1 to ", kMaxExpertsPerToken,
+               " (what the kernels serve), got ", c.experts_per_token);
+  } else if (c.num_experts > 0 && c.experts_per_token > c.num_experts) {
+    faults.Add("experts_per_token", "expected at most num_experts ", c.num_experts, ", got ",
+               c.experts_per_token);
+  }
+  if (c.groups < 1 || c.num_experts < 1) return;
+  if (c.num_experts % c.groups != 0) {
+    faults.Add("groups", "expected a divisor of num_experts ", c.num_experts, ", got ", c.groups);
+  } else if (c.top_groups < 1 || c.top_groups > c.groups) {
+    faults.Add("top_groups", "expected 1 to groups = ", c.groups, ", got ", c.top_groups);
+  } else if (c.experts_per_token > c.top_groups * (c.num_experts / c.groups)) {
+    faults.Add("top_groups", c.top_groups, " groups of ", c.num_experts / c.groups,
+               " experts have no ", c.experts_per_token, " (experts_per_token)");
+  }
+}
+
 // Which mixer each layer has; unknown names and wrong numbers are faults.
 void ValidateLayout(const ModelConfig& c, Faults faults) {
   std::string names;
@@ -218,6 +258,10 @@ int64_t ModelConfig::IntermediateSize() const {
   return (wide + 255) / 256 * 256;
 }
 
+bool ModelConfig::IsMoe(int64_t i) const {
+  return moe.has_value() && i >= moe->first_dense && i % moe->every == 0;
+}
+
 const MixerConfig& ModelConfig::MixerOfLayer(int64_t i) const {
   for (const auto& [name, numbers] : at) {
     for (const int64_t number : numbers) {
@@ -254,6 +298,7 @@ std::vector<std::string> ModelConfig::Validate() const {
     }
   }
   ValidateLayout(*this, faults);
+  if (moe.has_value()) ValidateMoe(*moe, num_layers, Faults("model.moe.", &all));
   return all;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/ops/gated_delta_rule.h"
+#include "kernels/ops/moe_route.h"
 
 namespace wyvern {
 
@@ -73,6 +74,23 @@ struct MlaMixerConfig {
 
 using MixerConfig = std::variant<DeltaMixerConfig, AttentionMixerConfig, MlaMixerConfig>;
 
+// Mixture of experts in the place of the MLP; equations in kernels/ops/moe_route.h.
+struct MoeConfig {
+  int64_t num_experts = 0;
+  int64_t experts_per_token = 8;
+  int64_t intermediate_size = 0;  // of one expert
+  int64_t shared_experts = 1;     // that every token visits, as one SwiGLU of their joint width
+  int64_t first_dense = 1;        // leading layers that keep the MLP
+  int64_t every = 1;              // of the others, those whose number from 0 is a multiple of it
+  RouterScore router = RouterScore::kSigmoid;
+  bool renormalize = true;  // a token's weights add up to `scale`
+  double scale = 1;         // of the weights
+  int64_t groups = 1;       // runs of experts ...
+  int64_t top_groups = 1;   // ... of which a token's experts lie in so many
+
+  bool operator==(const MoeConfig&) const = default;
+};
+
 struct ModelConfig {
   int64_t vocab_size = 32000;
   int64_t hidden_size = 2048;
@@ -88,12 +106,15 @@ struct ModelConfig {
   std::map<std::string, MixerConfig> mixers;
   std::vector<std::string> pattern;
   std::map<std::string, std::vector<int64_t>> at;
+  std::optional<MoeConfig> moe;  // unset: every layer has the MLP
 
   bool operator==(const ModelConfig&) const = default;
 
   int64_t IntermediateSize() const;
   // The mixer of layer i, numbered from 0. The configuration must be valid.
   const MixerConfig& MixerOfLayer(int64_t i) const;
+  // Whether layer i, numbered from 0, has experts.
+  bool IsMoe(int64_t i) const;
   // Every fault, each naming its key ("model.mixers.delta.key_dim: ..."); empty when valid.
   std::vector<std::string> Validate() const;
 };

@@ -21,7 +21,8 @@ void Draw(const Tensor& values, const F& draw) {
 }  // namespace
 
 bool IsLarge(ParameterKind kind) {
-  return kind == ParameterKind::kEmbedding || kind == ParameterKind::kMatrix;
+  return kind == ParameterKind::kEmbedding || kind == ParameterKind::kMatrix ||
+         kind == ParameterKind::kExperts;
 }
 
 void Parameter::SyncValue() const {
@@ -70,8 +71,27 @@ Parameter* Module::AddParameter(const std::string& name, Spec spec) {
   own_.back()->name = name;
   own_.back()->kind = spec.kind;
   own_.back()->shape = spec.shape;
+  own_.back()->whole_shape = spec.whole_shape.empty() ? spec.shape : spec.whole_shape;
+  own_.back()->first_slice = spec.first_slice;
   specs_.push_back(std::move(spec));
   return own_.back().get();
+}
+
+std::vector<ModelBuffer*> Module::buffers() {
+  std::vector<ModelBuffer*> all;
+  for (const auto& buffer : own_buffers_) all.push_back(buffer.get());
+  for (Module* child : children_) {
+    const std::vector<ModelBuffer*> inner = child->buffers();
+    all.insert(all.end(), inner.begin(), inner.end());
+  }
+  return all;
+}
+
+ModelBuffer* Module::AddBuffer(const std::string& name, Shape shape) {
+  own_buffers_.push_back(std::make_unique<ModelBuffer>());
+  own_buffers_.back()->name = name;
+  own_buffers_.back()->shape = std::move(shape);
+  return own_buffers_.back().get();
 }
 
 void Module::AddChild(const std::string& name, Module* child) {
@@ -86,18 +106,20 @@ void Module::Visit(const Visitor& visitor) {
 
 void Module::Prefix(const std::string& prefix) {
   Visit([&](Parameter& parameter, const Spec&) { parameter.name = prefix + parameter.name; });
+  for (ModelBuffer* buffer : buffers()) buffer->name = prefix + buffer->name;
 }
 
 void Module::Initialize(uint64_t seed) {
   Visit([&](Parameter& parameter, const Spec& spec) {
-    if (parameter.master.defined()) {
+    if (parameter.master.defined() && parameter.whole_shape == parameter.shape) {
       spec.init(parameter.master, seed, parameter.name);
       parameter.SyncValue();
     } else {
-      const Tensor values =
-          Tensor::Empty(spec.shape, AccDType(parameter.value.dtype()), parameter.value.device());
+      const Tensor values = Tensor::Empty(parameter.whole_shape, AccDType(parameter.value.dtype()),
+                                          parameter.value.device());
       spec.init(values, seed, parameter.name);
-      parameter.Assign(values);
+      const int64_t first = parameter.first_slice;
+      parameter.Assign(values.Rows(first, first + parameter.shape[0]));
     }
   });
 }

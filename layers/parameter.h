@@ -11,7 +11,18 @@
 namespace wyvern {
 
 // What a parameter is, for weight decay and for initialisation.
-enum class ParameterKind { kEmbedding, kMatrix, kConvolution, kNorm, kBias, kALog, kDtBias };
+// An expert's matrices are slices [e] of one parameter of kExperts.
+enum class ParameterKind {
+  kEmbedding,
+  kMatrix,
+  kExperts,
+  kRouter,
+  kConvolution,
+  kNorm,
+  kBias,
+  kALog,
+  kDtBias
+};
 
 // Whether parameters of this kind are kept in the activations' type; every other one is small and
 // stays in the type of sums.
@@ -29,6 +40,10 @@ struct Parameter {
   std::string name;  // "blocks.3.mixer.q_proj.weight"
   ParameterKind kind = ParameterKind::kMatrix;
   Shape shape;
+  // Of experts that are divided over ranks (Model::Create), `shape` is this rank's part: slices
+  // [first_slice, first_slice + shape[0]) of a tensor of whole_shape. Otherwise that is `shape`.
+  Shape whole_shape;
+  int64_t first_slice = 0;
   Tensor value;   // compute type
   Tensor master;  // fp32 (fp64 in an fp64 model); undefined: a bf16 parameter that is not trained,
                   // or a sharded one
@@ -60,7 +75,15 @@ struct ParameterGroup {
   static std::shared_ptr<ParameterGroup> Of(const std::vector<Parameter*>& parameters);
 };
 
-// Owns parameters and child modules by name. Forward functions are each module's own.
+// State that a model carries beside its parameters: no gradient, no weight decay, whole and the
+// same on every rank of a run. Zero at the start.
+struct ModelBuffer {
+  std::string name;  // "blocks.3.moe.router.bias"
+  Shape shape;
+  Tensor value;  // in the type of sums, on the model's device
+};
+
+// Owns parameters, buffers and child modules by name. Forward functions are each module's own.
 class Module {
  public:
   virtual ~Module() = default;
@@ -71,6 +94,8 @@ class Module {
   // All parameters of this module and its children, depth first in order of registration. Their
   // dotted names start at the outermost module.
   std::vector<Parameter*> parameters();
+  // All buffers, likewise.
+  std::vector<ModelBuffer*> buffers();
 
  protected:
   // Writes initial values into a tensor of fp32 or fp64; a pure function of seed and name.
@@ -78,11 +103,15 @@ class Module {
   struct Spec {
     Shape shape;
     ParameterKind kind;
-    Init init;
+    Init init;                // writes the whole of a parameter
+    Shape whole_shape = {};   // as in Parameter; empty: `shape`
+    int64_t first_slice = 0;  // likewise
   };
   // Declares a parameter; its model gives it memory.
   Parameter* AddParameter(const std::string& name, Spec spec);
-  // Adds a module that has all its own parameters and children already.
+  // Declares a buffer, likewise.
+  ModelBuffer* AddBuffer(const std::string& name, Shape shape);
+  // Adds a module that has all its own parameters, buffers and children already.
   void AddChild(const std::string& name, Module* child);
 
   static Init InitNormal(double stddev);
@@ -101,6 +130,7 @@ class Module {
 
   std::vector<std::unique_ptr<Parameter>> own_;
   std::vector<Spec> specs_;  // of own_
+  std::vector<std::unique_ptr<ModelBuffer>> own_buffers_;
   std::vector<Module*> children_;
 };
 

@@ -108,6 +108,16 @@ Tensor FlatParameters::PartOf(const Tensor& shard, const Piece& piece) {
   return shard.Rows(piece.shard_offset, piece.shard_offset + piece.size());
 }
 
+FlatParameters::Updated FlatParameters::UpdatedOf(const Parameter& parameter) const {
+  Updated updated{.piece = PieceOf(parameter)};
+  if (updated.piece.size() == 0) return updated;
+  updated.master = PartOf(master_shard_, updated.piece);
+  if (!value_shard_.SharesStorageWith(master_shard_)) {
+    updated.copy = PartOf(value_shard_, updated.piece);
+  }
+  return updated;
+}
+
 void FlatParameters::Assign(const Parameter& parameter, const Tensor& from) const {
   const Tensor exact = from.To(values_.device()).To(master_shard_.dtype());
   CHECK(exact.shape() == parameter.shape, "cannot copy ", ToString(from.shape()), " into ",
@@ -122,7 +132,7 @@ void FlatParameters::Assign(const Parameter& parameter, const Tensor& from) cons
 
 std::vector<FlatParameters*> Unit::flats() {
   std::vector<FlatParameters*> all;
-  for (FlatParameters* flat : {&large, &small}) {
+  for (FlatParameters* flat : {&large, &small, &experts}) {
     if (!flat->empty()) all.push_back(flat);
   }
   return all;

@@ -3,7 +3,8 @@
 // A unit is what is recomputed, sharded and communicated as one: a block, the embedding, or the
 // final norm with the head. The large parameters of a unit (matrices, embeddings: kept in the
 // activations' type) lie one after another in one flat buffer, the small ones (kept in the type of
-// sums) in another; their gradients lie at the same places of a flat buffer of gradients.
+// sums) in another; their gradients lie at the same places of a flat buffer of gradients. Experts
+// that are divided over ranks, whole ones on each, have a third buffer, which is not sharded.
 //
 // Flat buffers are padded and cut into equal shards, one for each rank of a shard group. What of a
 // parameter lies in this rank's shard is updated here (ZeRO, arXiv 1910.02054):
@@ -72,6 +73,14 @@ class FlatParameters {
   // The piece's elements of a tensor [shard_size].
   static Tensor PartOf(const Tensor& shard, const Piece& piece);
 
+  // What an update of `parameter` changes on this rank: the piece's masters and, where values are
+  // apart from them, its values. All undefined of an empty piece.
+  struct Updated {
+    Piece piece;
+    Tensor master, copy;  // [piece.size()]; copy undefined: the master is the value
+  };
+  Updated UpdatedOf(const Parameter& parameter) const;
+
   // Sets what this rank has of a trained parameter, master and value, from all of it.
   void Assign(const Parameter& parameter, const Tensor& from) const;
 
@@ -85,7 +94,7 @@ class FlatParameters {
 
 struct Unit {
   std::string name;  // "embedding", "blocks.3", "head"
-  FlatParameters large, small;
+  FlatParameters large, small, experts;
 
   std::vector<FlatParameters*> flats();  // those that are not empty
 };

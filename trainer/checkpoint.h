@@ -10,6 +10,7 @@
 #define WYVERN_TRAINER_CHECKPOINT_H_
 
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -42,6 +43,14 @@ struct TensorPart {
   Tensor values;  // any shape, any device, of the tensor's dtype; undefined: nothing
 };
 
+// A tensor that is made while it is written, a few rows of its first axis at a time.
+struct StreamedTensor {
+  CheckpointTensor tensor;
+  int64_t rows_at_once = 1;
+  // Rows [begin, end), on the CPU, of the tensor's dtype. Called in order.
+  std::function<absl::StatusOr<Tensor>(int64_t begin, int64_t end)> rows;
+};
+
 struct CheckpointInfo {
   std::string path;
   int64_t step = 0;
@@ -72,6 +81,13 @@ absl::Status WriteCheckpointFolder(const std::string& path, int64_t step,
                                    const std::vector<NamedTensor>& tensors,
                                    const nlohmann::json& meta,
                                    const CheckpointWriteOptions& options = {});
+
+// The same of tensors of which a part is in memory at a time. An error of `rows` is returned, and
+// no folder is left.
+absl::Status WriteStreamedCheckpoint(const std::string& path, int64_t step,
+                                     const std::vector<StreamedTensor>& tensors,
+                                     const nlohmann::json& meta,
+                                     const CheckpointWriteOptions& options = {});
 
 // Complete checkpoints of a run, by step. None, or no such folder, is an empty list.
 absl::StatusOr<std::vector<CheckpointInfo>> ListCheckpoints(const std::string& run_dir);

@@ -1,5 +1,7 @@
 #include "trainer/checkpoint_model.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/status.h"
 #include "trainer/model_json.h"
@@ -25,7 +27,32 @@ std::vector<NamedTensor> AllTensors(const TrainingState& state, nlohmann::json* 
   return tensors;
 }
 
-absl::StatusOr<ModelConfig> ConfigOf(const CheckpointInfo& checkpoint) {
+// The string meta["tokenizer"][key]; empty if there is none.
+std::string TokenizerMember(const CheckpointInfo& checkpoint, const char* key) {
+  const auto& meta = checkpoint.meta;
+  if (!meta.is_object() || !meta.contains("tokenizer")) return "";
+  const auto& tokenizer = meta["tokenizer"];
+  if (!tokenizer.is_object() || !tokenizer.contains(key) || !tokenizer[key].is_string()) return "";
+  return tokenizer[key].get<std::string>();
+}
+
+// The tokenizer, if there is one, and what `meta` says of it and of the model.
+std::vector<NamedTensor> Described(const ModelConfig& model, const Tokenizer* tokenizer,
+                                   nlohmann::json* meta) {
+  if (meta->is_null()) *meta = nlohmann::json::object();
+  (*meta)["model"] = ModelConfigToJson(model);
+  if (tokenizer == nullptr) return {};
+  (*meta)["tokenizer"] = {{"kind", tokenizer->kind()},
+                          {"hash", tokenizer->hash()},
+                          {"vocab_size", tokenizer->vocab_size()}};
+  const std::string& bytes = tokenizer->model();
+  return {{kTokenizerTensor, Tensor::FromVector(std::vector<uint8_t>(bytes.begin(), bytes.end()),
+                                                {static_cast<int64_t>(bytes.size())})}};
+}
+
+}  // namespace
+
+absl::StatusOr<ModelConfig> CheckpointModelConfig(const CheckpointInfo& checkpoint) {
   if (!checkpoint.meta.is_object() || !checkpoint.meta.contains("model")) {
     return absl::FailedPreconditionError(
         absl::StrCat("checkpoint ", checkpoint.path, ": it does not describe a model"));
@@ -39,29 +66,18 @@ absl::StatusOr<ModelConfig> ConfigOf(const CheckpointInfo& checkpoint) {
   return config;
 }
 
-// The string meta["tokenizer"][key]; empty if there is none.
-std::string TokenizerMember(const CheckpointInfo& checkpoint, const char* key) {
-  const auto& meta = checkpoint.meta;
-  if (!meta.is_object() || !meta.contains("tokenizer")) return "";
-  const auto& tokenizer = meta["tokenizer"];
-  if (!tokenizer.is_object() || !tokenizer.contains(key) || !tokenizer[key].is_string()) return "";
-  return tokenizer[key].get<std::string>();
+std::vector<NamedTensor> BufferTensors(Model* model) {
+  std::vector<NamedTensor> tensors;
+  for (const ModelBuffer* b : model->buffers()) {
+    tensors.push_back({absl::StrCat("model/", b->name), b->value});
+  }
+  return tensors;
 }
 
-}  // namespace
-
 std::vector<NamedTensor> CommonTensors(const TrainingState& state, nlohmann::json* meta) {
-  std::vector<NamedTensor> tensors;
-  if (meta->is_null()) *meta = nlohmann::json::object();
-  (*meta)["model"] = ModelConfigToJson(state.model->config());
-  if (state.tokenizer != nullptr) {
-    const std::string& bytes = state.tokenizer->model();
-    tensors.push_back(
-        {kTokenizerTensor, Tensor::FromVector(std::vector<uint8_t>(bytes.begin(), bytes.end()),
-                                              {static_cast<int64_t>(bytes.size())})});
-    (*meta)["tokenizer"] = {{"kind", state.tokenizer->kind()},
-                            {"hash", state.tokenizer->hash()},
-                            {"vocab_size", state.tokenizer->vocab_size()}};
+  std::vector<NamedTensor> tensors = BufferTensors(state.model);
+  for (NamedTensor& t : Described(state.model->config(), state.tokenizer, meta)) {
+    tensors.push_back(std::move(t));
   }
   return tensors;
 }
@@ -78,8 +94,21 @@ absl::Status SaveModelFolder(const std::string& path, int64_t step, const Traini
   return WriteCheckpointFolder(path, step, tensors, meta);
 }
 
+absl::Status SaveStreamedModel(const std::string& path, const ModelConfig& model,
+                               std::vector<StreamedTensor> tensors, const Tokenizer* tokenizer,
+                               nlohmann::json meta) {
+  for (const NamedTensor& t : Described(model, tokenizer, &meta)) {
+    const Tensor tensor = t.tensor;
+    tensors.push_back(
+        {.tensor = {t.name, tensor.shape(), tensor.dtype()},
+         .rows_at_once = std::max<int64_t>(1, tensor.dim(0)),
+         .rows = [tensor](int64_t, int64_t) -> absl::StatusOr<Tensor> { return tensor; }});
+  }
+  return WriteStreamedCheckpoint(path, /*step=*/0, tensors, meta);
+}
+
 absl::Status CheckModel(const CheckpointInfo& checkpoint, const TrainingState& state) {
-  ASSIGN_OR_RETURN(const ModelConfig config, ConfigOf(checkpoint));
+  ASSIGN_OR_RETURN(const ModelConfig config, CheckpointModelConfig(checkpoint));
   const std::string difference =
       FirstDifference(ModelConfigToJson(state.model->config()), ModelConfigToJson(config), "model");
   if (!difference.empty()) {
@@ -100,6 +129,7 @@ absl::Status RestoreModel(const CheckpointInfo& checkpoint, const TrainingState&
   RETURN_IF_ERROR(CheckModel(checkpoint, state));
   std::vector<NamedTensor> tensors = ModelTensors(state.model);
   tensors.insert(tensors.end(), state.optimizer.begin(), state.optimizer.end());
+  for (NamedTensor& buffer : BufferTensors(state.model)) tensors.push_back(std::move(buffer));
   RETURN_IF_ERROR(ReadCheckpoint(checkpoint.path, tensors));
   for (const Parameter* p : state.model->parameters()) p->SyncValue();
   return absl::OkStatus();
@@ -108,10 +138,11 @@ absl::Status RestoreModel(const CheckpointInfo& checkpoint, const TrainingState&
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, Device device,
                                                  DType compute, bool trainable) {
   ASSIGN_OR_RETURN(const CheckpointInfo checkpoint, OpenCheckpoint(path));
-  ASSIGN_OR_RETURN(const ModelConfig config, ConfigOf(checkpoint));
+  ASSIGN_OR_RETURN(const ModelConfig config, CheckpointModelConfig(checkpoint));
   std::unique_ptr<Model> model = Model::Create(config, device, compute, trainable);
-  RETURN_IF_ERROR(
-      ReadCheckpoint(checkpoint.path, ModelTensors(model.get()), {.convert_floats = true}));
+  std::vector<NamedTensor> tensors = ModelTensors(model.get());
+  for (NamedTensor& buffer : BufferTensors(model.get())) tensors.push_back(std::move(buffer));
+  RETURN_IF_ERROR(ReadCheckpoint(checkpoint.path, tensors, {.convert_floats = true}));
   for (const Parameter* p : model->parameters()) p->SyncValue();
   return model;
 }

@@ -5,7 +5,7 @@
 //   meta["tokenizer"]  {"kind", "hash", "vocab_size"}; the serialized model is the uint8 tensor
 //                      "tokenizer/model". Absent when no tokenizer was given.
 //   meta["config"]     the run's configuration as YAML, where a run wrote the checkpoint
-//   "model/<parameter>"              fp32 masters (fp64 in an fp64 model)
+//   "model/<parameter>"              fp32 masters (fp64 in an fp64 model); buffers, likewise
 //   "optimizer/<parameter>/<state>"  whatever the optimizer keeps
 #ifndef WYVERN_TRAINER_CHECKPOINT_MODEL_H_
 #define WYVERN_TRAINER_CHECKPOINT_MODEL_H_
@@ -27,6 +27,9 @@ struct TrainingState {
   const Tokenizer* tokenizer = nullptr;  // may be null
 };
 
+// "model/<buffer>".
+std::vector<NamedTensor> BufferTensors(Model* model);
+
 // WriteCheckpoint of the state; `meta` gets "model" and "tokenizer" added.
 absl::Status SaveModel(const std::string& run_dir, int64_t step, const TrainingState& state,
                        nlohmann::json meta, int keep_last);
@@ -34,8 +37,14 @@ absl::Status SaveModel(const std::string& run_dir, int64_t step, const TrainingS
 absl::Status SaveModelFolder(const std::string& path, int64_t step, const TrainingState& state,
                              nlohmann::json meta);
 
+// WriteStreamedCheckpoint of a model whose parameters and buffers are not in memory: `tensors` are
+// "model/<name>" of all of them. `tokenizer` may be null.
+absl::Status SaveStreamedModel(const std::string& path, const ModelConfig& model,
+                               std::vector<StreamedTensor> tensors, const Tokenizer* tokenizer,
+                               nlohmann::json meta);
+
 // What a checkpoint of `state` holds besides parameters and optimizer state, which is the same on
-// all ranks of a run: the tokenizer. Adds "model" and "tokenizer" to `meta`.
+// all ranks of a run: buffers, the tokenizer. Adds "model" and "tokenizer" to `meta`.
 std::vector<NamedTensor> CommonTensors(const TrainingState& state, nlohmann::json* meta);
 
 // FailedPrecondition if the checkpoint is of another model than state.model, naming the first key
@@ -45,6 +54,9 @@ absl::Status CheckModel(const CheckpointInfo& checkpoint, const TrainingState& s
 // CheckModel, then fills the existing model and optimizer state exactly, and the bf16 values from
 // their masters. Not of a sharded model: trainer/parallel/sharded_state.h has ReadState.
 absl::Status RestoreModel(const CheckpointInfo& checkpoint, const TrainingState& state);
+
+// The configuration of a checkpoint's model. Error: it describes none.
+absl::StatusOr<ModelConfig> CheckpointModelConfig(const CheckpointInfo& checkpoint);
 
 // Makes the checkpoint's model. `path` as in OpenCheckpoint; `compute` as in Model::Create.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, Device device,

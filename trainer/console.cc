@@ -3,6 +3,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -44,6 +45,13 @@ void Console::Step(const StepMetrics& m, double seconds_left, double flops_per_s
   } else {
     absl::StrAppendFormat(&text, "  %.1f GFLOP/s", flops_per_s / 1e9);
   }
+  if (m.waiting.has_value()) {
+    absl::StrAppendFormat(&text, "  waiting %.0f%% (rank %d: %.0f%%)", 100 * *m.waiting,
+                          m.slowest_rank.value_or(0), 100 * m.waiting_slowest.value_or(0));
+  }
+  double load = 0;
+  for (const ExpertMetrics& e : m.experts) load = std::max(load, e.max_load);
+  if (load > 0) absl::StrAppendFormat(&text, "  load %.2fx", load);
   if (m.val_loss.has_value()) absl::StrAppendFormat(&text, "  validation %.4f", *m.val_loss);
   if (seconds_left >= 0) absl::StrAppend(&text, "  ", DurationText(seconds_left), " left");
   if (live_) {

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "data/file.h"
 #include "kernels/runtime/status.h"
@@ -25,12 +26,24 @@ std::string StepMetrics::ToJson() const {
   put("val_loss", val_loss);
   put("grad_norm", grad_norm);
   put("lr", lr);
+  put("max_logit", max_logit);
+  put("clipped_heads", clipped_heads);
   put("tokens_per_s", tokens_per_s);
   put("mfu", mfu);
   put("step_ms", step_ms);
   put("peak_bytes", peak_bytes);
   put("checkpoint_stall_ms", checkpoint_stall_ms);
   put("checkpoint_s", checkpoint_s);
+  put("waiting", waiting);
+  put("waiting_slowest", waiting_slowest);
+  put("slowest_rank", slowest_rank);
+  for (const ExpertMetrics& e : experts) {
+    json["experts"]["layer"].push_back(e.layer);
+    json["experts"]["max_load"].push_back(e.max_load);
+    json["experts"]["entropy"].push_back(e.entropy);
+  }
+  put("dropped", dropped);
+  put("balance_loss", balance_loss);
   if (skipped) json["skipped"] = true;
   return json.dump();
 }
@@ -44,12 +57,22 @@ std::vector<std::pair<std::string, double>> StepMetrics::Scalars() const {
   put("validation/loss", val_loss);
   put("train/grad_norm", grad_norm);
   put("train/learning_rate", lr);
+  put("train/max_logit", max_logit);
+  put("train/clipped_heads", clipped_heads);
   put("speed/tokens_per_s", tokens_per_s);
   put("speed/mfu", mfu);
   put("speed/step_ms", step_ms);
+  put("speed/waiting", waiting);
+  put("speed/waiting_slowest", waiting_slowest);
   put("memory/peak_bytes", peak_bytes);
   put("checkpoint/stall_ms", checkpoint_stall_ms);
   put("checkpoint/seconds", checkpoint_s);
+  for (const ExpertMetrics& e : experts) {
+    scalars.emplace_back(absl::StrFormat("expert_max_load/layer_%02d", e.layer), e.max_load);
+    scalars.emplace_back(absl::StrFormat("expert_entropy/layer_%02d", e.layer), e.entropy);
+  }
+  put("experts/dropped", dropped);
+  put("train/balance_loss", balance_loss);
   return scalars;
 }
 

@@ -14,6 +14,13 @@
 
 namespace wyvern {
 
+// How a layer's experts share the tokens of a step (trainer/expert_balance.h).
+struct ExpertMetrics {
+  int64_t layer = 0;    // numbered from 1
+  double max_load = 0;  // over the mean load
+  double entropy = 0;   // over that of equal loads
+};
+
 // One line of metrics.jsonl. Step 0 is the model before training and has a validation loss alone.
 struct StepMetrics {
   int64_t step = 0;
@@ -22,6 +29,8 @@ struct StepMetrics {
   std::optional<double> val_loss;   // when measured
   std::optional<double> grad_norm;  // before clipping
   std::optional<double> lr;
+  std::optional<double> max_logit;       // of all heads that QK-clip watches, before it
+  std::optional<int64_t> clipped_heads;  // above its limit
   std::optional<double> tokens_per_s;
   std::optional<double> mfu;  // share of the GPU's peak in bf16; absent where the peak is unknown
   std::optional<double> step_ms;
@@ -29,6 +38,13 @@ struct StepMetrics {
   // Of a checkpoint that was begun, or was complete, since the line before: how long the step loop
   // stood still for it, and the time from its beginning to its end.
   std::optional<double> checkpoint_stall_ms, checkpoint_s;
+  // On several ranks, shares of the time since the step before (parallel/wait_share.h).
+  std::optional<double> waiting;          // of the rank that waits most for others
+  std::optional<double> waiting_slowest;  // of the slowest rank, which waits least
+  std::optional<int64_t> slowest_rank;
+  std::vector<ExpertMetrics> experts;  // of the layers with a mixture of experts
+  std::optional<int64_t> dropped;      // choices of theirs that no expert served
+  std::optional<double> balance_loss;  // where it has a weight
   bool skipped = false;  // loss or gradient was not finite and the update was left out
 
   // A JSON object with the keys that are set. Doubles read back as the same numbers; what is not

@@ -14,21 +14,9 @@ namespace wyvern {
 // pairs). Training takes three times as many; recomputation does not count.
 double ForwardFlopsPerToken(const ModelConfig& config, int64_t seq_len);
 
-struct MemoryEstimate {
-  int64_t parameter_bytes = 0;  // values and masters
-  int64_t gradient_bytes = 0;
-  int64_t optimizer_bytes = 0;
-  int64_t activation_bytes = 0;  // kept for backward at the largest moment; an estimate
-  int64_t Total() const {
-    return parameter_bytes + gradient_bytes + optimizer_bytes + activation_bytes;
-  }
-};
-// Of one rank of a training run on its device, between steps but for the activations. `shards`: the
-// ranks that divide a model among themselves.
-MemoryEstimate EstimateMemory(const RunConfig& config, int64_t shards = 1);
-
-// Parameters, FLOPs per token and memory as lines of text, each beginning with `prefix`.
-std::string DescribeCost(const RunConfig& config, const std::string& prefix, int64_t shards = 1);
+// Parameters, FLOPs per token and, where the run fits so many ranks, memory
+// (trainer/plan/simulate.h) as lines of text, each beginning with `prefix`.
+std::string DescribeCost(const RunConfig& config, const std::string& prefix, int num_ranks = 1);
 
 // "1.5 GB", "24.0 MB"; powers of ten.
 std::string BytesText(double num_bytes);

@@ -13,6 +13,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr const char* kGateNames[] = {"none", "silu", "sigmoid"};
+constexpr const char* kRouterNames[] = {"sigmoid", "softmax"};
 
 // Each struct's keys stand here once; the writer and the reader below both visit them.
 template <typename Visitor, typename Config>
@@ -61,6 +62,21 @@ void VisitMla(Visitor& visit, Config& c) {
 }
 
 template <typename Visitor, typename Config>
+void VisitMoe(Visitor& visit, Config& c) {
+  visit("num_experts", c.num_experts);
+  visit("experts_per_token", c.experts_per_token);
+  visit("intermediate_size", c.intermediate_size);
+  visit("shared_experts", c.shared_experts);
+  visit("first_dense", c.first_dense);
+  visit("every", c.every);
+  visit("router", c.router);
+  visit("renormalize", c.renormalize);
+  visit("scale", c.scale);
+  visit("groups", c.groups);
+  visit("top_groups", c.top_groups);
+}
+
+template <typename Visitor, typename Config>
 void VisitModel(Visitor& visit, Config& c) {
   visit("vocab_size", c.vocab_size);
   visit("hidden_size", c.hidden_size);
@@ -74,6 +90,7 @@ void VisitModel(Visitor& visit, Config& c) {
   visit("mixers", c.mixers);
   visit("pattern", c.pattern);
   visit("at", c.at);
+  visit("moe", c.moe);
 }
 
 struct Writer {
@@ -90,6 +107,16 @@ struct Writer {
   }
   void operator()(const char* key, const OutputGate& gate) {
     json[key] = kGateNames[static_cast<int>(gate)];
+  }
+  void operator()(const char* key, const RouterScore& router) {
+    json[key] = kRouterNames[static_cast<int>(router)];
+  }
+  // A model without experts has no such key, as before there were any.
+  void operator()(const char* key, const std::optional<MoeConfig>& moe) {
+    if (!moe.has_value()) return;
+    Writer writer;
+    VisitMoe(writer, *moe);
+    json[key] = std::move(writer.json);
   }
   void operator()(const char* key, const std::optional<double>& value) {
     json[key] = value.has_value() ? Json(*value) : Json();
@@ -183,6 +210,26 @@ struct Reader {
       }
     }
     Expect(key, "none, silu or sigmoid", *found);
+  }
+  void operator()(const char* key, RouterScore& router) {
+    const Json* found = Find(key);
+    if (found == nullptr) return;
+    for (int i = 0; i < 2; ++i) {
+      if (*found == kRouterNames[i]) {
+        router = static_cast<RouterScore>(i);
+        return;
+      }
+    }
+    Expect(key, "sigmoid or softmax", *found);
+  }
+  void operator()(const char* key, std::optional<MoeConfig>& moe) {
+    if (!json.contains(key)) return;
+    const Json* found = Find(key);
+    if (found == nullptr) return;
+    if (!found->is_object()) return Expect(key, "an object", *found);
+    Reader reader{*found, absl::StrCat(path, ".", key)};
+    VisitMoe(reader, moe.emplace());
+    status = reader.Finish();
   }
   void operator()(const char* key, std::vector<std::string>& names) {
     const Json* found = Find(key);

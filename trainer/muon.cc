@@ -16,7 +16,7 @@ namespace {
 constexpr double kUpdateRms = 0.2;
 
 DType ProductType(const Tensor& master) {
-  return master.device() == Device::kCuda ? DType::kBf16 : master.dtype();
+  return master.device() != Device::kCpu ? DType::kBf16 : master.dtype();
 }
 
 }  // namespace
@@ -178,15 +178,13 @@ void Muon::Apply(const Round& round, const Update& update, Buffers* buffers) con
     int64_t received = 0;
     for (const Piece& piece : round.pieces) {
       if (piece.size == 0) continue;
-      const FlatParameters& flat = *piece.target->parameter->flat;
-      const FlatParameters::Piece place = flat.PieceOf(*piece.target->parameter);
-      const bool has_copy = flat.value_shard().raw() != flat.master_shard().raw();
-      const Tensor master = FlatParameters::PartOf(flat.master_shard(), place);
-      const Tensor copy = has_copy ? FlatParameters::PartOf(flat.value_shard(), place) : Tensor();
+      const Parameter& parameter = *piece.target->parameter;
+      const FlatParameters::Updated updated = parameter.flat->UpdatedOf(parameter);
+      const bool has_copy = updated.copy.defined();
       params.tensors.push_back({.num_elements = piece.size,
-                                .master = master.data<Acc>() + piece.offset,
+                                .master = updated.master.data<Acc>() + piece.offset,
                                 .o = buffers->pieces.data<T>() + received,
-                                .copy = has_copy ? copy.data<T>() + piece.offset : nullptr,
+                                .copy = has_copy ? updated.copy.data<T>() + piece.offset : nullptr,
                                 .scale = piece.scale,
                                 .weight_decay = piece.target->weight_decay});
       received += piece.size;

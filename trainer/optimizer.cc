@@ -12,6 +12,8 @@ namespace wyvern {
 bool IsDecayed(ParameterKind kind, const OptimizerSection& options) {
   switch (kind) {
     case ParameterKind::kMatrix:
+    case ParameterKind::kExperts:
+    case ParameterKind::kRouter:
       return true;
     case ParameterKind::kEmbedding:
       return options.decay_embeddings;
@@ -31,8 +33,10 @@ bool UsesMuon(ParameterKind kind, const OptimizerSection& options) {
   if (options.type != OptimizerType::kMuon) return false;
   switch (kind) {
     case ParameterKind::kMatrix:
+    case ParameterKind::kExperts:
       return true;
     case ParameterKind::kEmbedding:
+    case ParameterKind::kRouter:
     case ParameterKind::kConvolution:
     case ParameterKind::kNorm:
     case ParameterKind::kBias:
@@ -50,13 +54,16 @@ Tensor ReducedGradient(const Parameter& parameter) {
   return piece.size() == 0 ? Tensor() : FlatParameters::PartOf(flat.gradient_shard(), piece);
 }
 
-Optimizer::Optimizer(Model* model, const OptimizerSection& options, Communicator* shards)
-    : model_(model), options_(options), shards_(shards) {
+Optimizer::Optimizer(Model* model, const OptimizerSection& options, Communicator* shards,
+                     Communicator* experts)
+    : model_(model), options_(options), shards_(shards), experts_(experts) {
   std::map<const FlatParameters*, size_t> state_of;
   for (Unit& unit : model->units()) {
     for (FlatParameters* flat : unit.flats()) {
-      CHECK(flat->sharding().count == (shards == nullptr ? 1 : shards->size()),
+      const Communicator* over = flat == &unit.experts ? nullptr : shards;
+      CHECK(flat->sharding().count == (over == nullptr ? 1 : over->size()),
             "the model is divided over another group");
+      CHECK(flat != &unit.experts || experts != nullptr, "the experts are divided over a group");
       const std::vector<Parameter*>& parameters = flat->parameters();
       const bool second = std::any_of(parameters.begin(), parameters.end(),
                                       [&](Parameter* p) { return !UsesMuon(p->kind, options); });
@@ -75,6 +82,7 @@ Optimizer::Optimizer(Model* model, const OptimizerSection& options, Communicator
     const FlatParameters::Piece piece = parameter->flat->PieceOf(*parameter);
     if (piece.size() > 0) slots_.push_back({parameter, &state, piece, weight_decay});
   }
+  if (options.qk_clip > 0) qk_clip_ = std::make_unique<QkClipper>(model, options.qk_clip);
   if (!targets.empty()) muon_ = std::make_unique<Muon>(std::move(targets), shards);
 }
 
@@ -88,14 +96,16 @@ Optimizer::Results Optimizer::Step(double lr, double max_norm, const Tensor& los
   if (muon_ != nullptr) {
     muon_->Step({.lr = lr, .momentum = options_.momentum, .clip = clip, .finite = results.finite});
   }
+  if (qk_clip_ != nullptr) qk_clip_->Apply(results.finite);
   return results;
 }
 
 void Optimizer::MeasureGradients(double max_norm, const Tensor& loss, const Results& results,
                                  const Tensor& clip) const {
   const Device device = model_->device();
-  const Tensor squares =
-      shards_ == nullptr ? Tensor() : Tensor::Empty({1}, DType::kFloat64, device);
+  // Of what this rank has of the model, and of its experts where they are divided over others.
+  const bool alone = shards_ == nullptr && experts_ == nullptr;
+  const Tensor squares = alone ? Tensor() : Tensor::Empty({2}, DType::kFloat64, device);
   ProfilerRange range("grad_norm", Pass::kUpdate);
   Dispatch(device, model_->compute(), [&](auto tag, auto io) {
     using Acc = AccOf<typename decltype(io)::type>;
@@ -106,17 +116,30 @@ void Optimizer::MeasureGradients(double max_norm, const Tensor& loss, const Resu
                              .finite = results.finite.data<int32_t>(),
                              .squares = squares.data<double>(),
                              .stream = ComputeStream()};
+    std::vector<GradNormTensor<Acc>> experts;
     double bytes = 0;
     for (const Slot& slot : slots_) {
       const Tensor grad = ReducedGradient(*slot.parameter);
-      norm.tensors.push_back({grad.numel(), grad.data<Acc>()});
+      const bool divided = experts_ != nullptr && slot.parameter->kind == ParameterKind::kExperts;
+      (divided ? experts : norm.tensors).push_back({grad.numel(), grad.data<Acc>()});
       bytes += static_cast<double>(grad.nbytes());
     }
     range.SetWork({.bytes = bytes});
     GradNorm(tag, norm);
-    if (shards_ == nullptr) return;
-    shards_->AllReduce(squares.raw(), squares.raw(), 1, DType::kFloat64).Wait();
+    if (alone) return;
+    if (shards_ != nullptr) {
+      shards_->AllReduce(squares.raw(), squares.raw(), 1, DType::kFloat64).Wait();
+    }
+    if (experts_ != nullptr) {
+      double* own = norm.squares + 1;
+      norm.tensors = std::move(experts);
+      std::swap(norm.squares, own);
+      GradNorm(tag, norm);
+      std::swap(norm.squares, own);
+      experts_->AllReduce(own, own, 1, DType::kFloat64).Wait();
+    }
     FinishGradNorm(tag, FinishGradNormParams<Acc>{.squares = norm.squares,
+                                                  .num_squares = experts_ == nullptr ? 1 : 2,
                                                   .max_norm = max_norm,
                                                   .loss = norm.loss,
                                                   .norm = norm.norm,
@@ -143,22 +166,20 @@ void Optimizer::StepAdamW(double lr, int64_t update, const Tensor& clip,
                           .stream = ComputeStream()};
     for (const Slot& slot : slots_) {
       if (UsesMuon(slot.parameter->kind, options_)) continue;
-      const FlatParameters& flat = *slot.parameter->flat;
       const auto part = [&](const Tensor& shard) {
         return FlatParameters::PartOf(shard, slot.piece);
       };
       const Tensor grad = ReducedGradient(*slot.parameter);
-      const bool has_copy = flat.value_shard().raw() != flat.master_shard().raw();
-      const Tensor copy = has_copy ? part(flat.value_shard()) : Tensor();
+      const FlatParameters::Updated updated = slot.parameter->flat->UpdatedOf(*slot.parameter);
       adamw.tensors.push_back({.num_elements = slot.piece.size(),
-                               .master = part(flat.master_shard()).template data<Acc>(),
+                               .master = updated.master.data<Acc>(),
                                .grad = grad.data<Acc>(),
                                .m = part(slot.state->m).template data<Acc>(),
                                .v = part(slot.state->v).template data<Acc>(),
-                               .copy = copy.data<Io>(),
+                               .copy = updated.copy.data<Io>(),
                                .weight_decay = slot.weight_decay});
       // Master and moments are read and written, the gradient read, the copy written.
-      bytes += static_cast<double>(7 * grad.nbytes() + (has_copy ? copy.nbytes() : 0));
+      bytes += static_cast<double>(7 * grad.nbytes() + updated.copy.nbytes());
     }
     AdamW(tag, adamw);
   });
@@ -173,7 +194,8 @@ std::vector<Optimizer::NamedState> Optimizer::StatesOf(const FlatState& state,
 }
 
 std::vector<NamedTensor> Optimizer::State() const {
-  CHECK(shards_ == nullptr, "a sharded model has parts of its state: StateParts");
+  CHECK(shards_ == nullptr && experts_ == nullptr,
+        "a sharded model has parts of its state: StateParts");
   std::vector<NamedTensor> state;
   for (const Slot& slot : slots_) {
     const Parameter& p = *slot.parameter;

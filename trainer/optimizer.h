@@ -9,6 +9,7 @@
 #include "layers/model.h"
 #include "trainer/checkpoint.h"
 #include "trainer/muon.h"
+#include "trainer/qk_clip.h"
 #include "trainer/run_config.h"
 
 namespace wyvern {
@@ -16,8 +17,9 @@ namespace wyvern {
 // Whether weight decay acts on parameters of this kind.
 bool IsDecayed(ParameterKind kind, const OptimizerSection& options);
 
-// Whether Muon updates parameters of this kind: every projection, low-rank factors among them. All
-// else is AdamW's: embedding and head, norm gains, biases, convolutions, A_log, dt_bias.
+// Whether Muon updates parameters of this kind: every projection, low-rank factors and each
+// expert's among them. All else is AdamW's: embedding and head, routers, norm gains, biases,
+// convolutions, A_log, dt_bias.
 bool UsesMuon(ParameterKind kind, const OptimizerSection& options);
 
 // Updates all parameters of a model, each by AdamW or by Muon. Of a sharded model it has and
@@ -25,8 +27,10 @@ bool UsesMuon(ParameterKind kind, const OptimizerSection& options);
 class Optimizer {
  public:
   // States start at zero. The model must be trainable and outlive this, and so must `shards`, the
-  // group over which a sharded model is divided (null: it is not).
-  Optimizer(Model* model, const OptimizerSection& options, Communicator* shards = nullptr);
+  // group over which a sharded model is divided (null: it is not), and `experts`, that over which
+  // its experts are (null: likewise).
+  Optimizer(Model* model, const OptimizerSection& options, Communicator* shards = nullptr,
+            Communicator* experts = nullptr);
 
   // What a step leaves on the device, to be read in one copy at its end.
   struct Results {
@@ -38,8 +42,12 @@ class Optimizer {
   // and values at rate `lr`; `loss` [1] Acc may be undefined. Where the norm or the loss is not
   // finite nothing changes. All of it is queued on the device. `update` is this update's number,
   // from 1, not counting skipped ones. Of a sharded model the gradient shards are complete, and
-  // value shards are updated.
+  // value shards are updated. QK-clip follows the update.
   Results Step(double lr, double max_norm, const Tensor& loss, int64_t update);
+
+  // Null: options.qk_clip is 0. Whoever runs a step resets it first, and takes the maximum of all
+  // ranks' logits before Step.
+  const QkClipper* qk_clip() const { return qk_clip_.get(); }
 
   // "optimizer/<parameter>/m", AdamW's first moment or Muon's momentum, and of AdamW's parameters
   // "/v", the second one. Not of a sharded model.
@@ -74,9 +82,10 @@ class Optimizer {
 
   Model* model_;
   OptimizerSection options_;
-  Communicator* shards_;
+  Communicator *shards_, *experts_;
   std::vector<FlatState> states_;
-  std::vector<Slot> slots_;     // in the order of the model's parameters; none of an empty piece
+  std::vector<Slot> slots_;  // in the order of the model's parameters; none of an empty piece
+  std::unique_ptr<QkClipper> qk_clip_;
   std::unique_ptr<Muon> muon_;  // null: no parameter is its
 };
 

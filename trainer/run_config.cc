@@ -5,11 +5,11 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "trainer/qk_clip.h"
+#include "trainer/stages.h"
 
 namespace wyvern {
 namespace {
-
-int64_t CeilDivide(int64_t a, int64_t b) { return b > 0 ? (a + b - 1) / b : 0; }
 
 // Gathers "key: message".
 struct Faults {
@@ -21,11 +21,15 @@ struct Faults {
   std::vector<std::string> list;
 };
 
-void ValidateRun(const RunSection& c, Faults* f) {
-  const bool name_ok = !c.name.empty() && std::all_of(c.name.begin(), c.name.end(), [](char ch) {
+bool IsName(const std::string& text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char ch) {
     return absl::ascii_isalnum(ch) || ch == '.' || ch == '_' || ch == '-';
   });
-  f->Unless(name_ok, "run.name", "expected letters, digits, '.', '_' or '-', got '", c.name, "'");
+}
+
+void ValidateRun(const RunSection& c, Faults* f) {
+  f->Unless(IsName(c.name), "run.name", "expected letters, digits, '.', '_' or '-', got '", c.name,
+            "'");
   f->Unless(c.precision != PrecisionChoice::kBf16 || c.device != DeviceChoice::kCpu,
             "run.precision", "bf16 needs a GPU; the CPU computes in fp32");
 }
@@ -76,19 +80,29 @@ void ValidateData(const RunConfig& config, Faults* f) {
             "the byte tokenizer has 258 tokens, got ", config.model.vocab_size);
 }
 
+void ValidateLength(int64_t steps, int64_t tokens, const std::string& key, Faults* f) {
+  f->Unless(steps >= 0, key + ".steps", "expected at least 1, got ", steps);
+  f->Unless(tokens >= 0, key + ".tokens", "expected at least 1, got ", tokens);
+  f->Unless((steps > 0) != (tokens > 0), key + ".steps", "expected exactly one of ", key,
+            ".steps and ", key, ".tokens, got ", steps > 0 ? "both" : "neither");
+}
+
+// `lengths`: the key of the sequences' length.
+void ValidateBatch(const Stage& stage, const std::string& key, const std::string& lengths,
+                   Faults* f) {
+  const int64_t micro_tokens = stage.micro_batch * stage.seq_len;
+  f->Unless(stage.batch_tokens >= 1 && micro_tokens > 0 && stage.batch_tokens % micro_tokens == 0,
+            key + ".batch_tokens", "expected a multiple of ", key, ".micro_batch x ", lengths,
+            " = ", micro_tokens, ", got ", stage.batch_tokens);
+}
+
 void ValidateTrain(const RunConfig& config, Faults* f) {
   const TrainSection& c = config.train;
-  f->Unless(c.steps >= 0, "train.steps", "expected at least 1, got ", c.steps);
-  f->Unless(c.tokens >= 0, "train.tokens", "expected at least 1, got ", c.tokens);
-  f->Unless((c.steps > 0) != (c.tokens > 0), "train.steps",
-            "expected exactly one of train.steps and train.tokens, got ",
-            c.steps > 0 ? "both" : "neither");
   f->Unless(c.micro_batch >= 1, "train.micro_batch", "expected at least 1, got ", c.micro_batch);
-  const int64_t micro_tokens = c.micro_batch * config.data.seq_len;
-  f->Unless(c.batch_tokens >= 1 && micro_tokens > 0 && c.batch_tokens % micro_tokens == 0,
-            "train.batch_tokens",
-            "expected a multiple of train.micro_batch x data.seq_len = ", micro_tokens, ", got ",
-            c.batch_tokens);
+  if (config.stages.empty()) {
+    ValidateLength(c.steps, c.tokens, "train", f);
+    ValidateBatch(StagesOf(config)[0], "train", "data.seq_len", f);
+  }
   f->Unless(c.grad_clip >= 0, "train.grad_clip", "expected at least 0 (0: no clipping), got ",
             c.grad_clip);
   f->Unless(c.recompute <= RecomputePolicy::kFused || c.recompute_blocks < config.model.num_layers,
@@ -97,6 +111,12 @@ void ValidateTrain(const RunConfig& config, Faults* f) {
   f->Unless(c.recompute_blocks >= 0 && c.recompute_blocks <= config.model.num_layers,
             "train.recompute_blocks", "expected 0 to model.num_layers = ", config.model.num_layers,
             ", got ", c.recompute_blocks);
+  f->Unless(c.balance_rate >= 0, "train.balance_rate", "expected at least 0, got ", c.balance_rate);
+  f->Unless(c.balance_loss >= 0, "train.balance_loss", "expected at least 0 (0: none), got ",
+            c.balance_loss);
+  f->Unless(c.balance_loss == 0 || config.parallel.context == 1, "train.balance_loss",
+            "is a mean over whole sequences, which parallel.context divides; set one of them to "
+            "its default");
   const OptimizerSection& o = config.optimizer;
   f->Unless(o.beta1 >= 0 && o.beta1 < 1, "optimizer.beta1", "expected 0 to below 1, got ", o.beta1);
   f->Unless(o.beta2 >= 0 && o.beta2 < 1, "optimizer.beta2", "expected 0 to below 1, got ", o.beta2);
@@ -105,9 +125,13 @@ void ValidateTrain(const RunConfig& config, Faults* f) {
             o.momentum);
   f->Unless(o.weight_decay >= 0, "optimizer.weight_decay", "expected at least 0, got ",
             o.weight_decay);
+  f->Unless(o.qk_clip >= 0, "optimizer.qk_clip", "expected at least 0 (0: off), got ", o.qk_clip);
+  f->Unless(o.qk_clip <= 0 || HasQkClip(config.model), "optimizer.qk_clip",
+            "has no effect: no mixer has heads whose logits grow with weights");
 }
 
-void ValidateParallel(const ParallelSection& c, Faults* f) {
+void ValidateParallel(const RunConfig& config, Faults* f) {
+  const ParallelSection& c = config.parallel;
   const auto size = [&](const std::string& key, int64_t value) {
     f->Unless(value >= 1 || value == -1, key, "expected at least 1, or -1 (the rest), got ", value);
   };
@@ -118,35 +142,69 @@ void ValidateParallel(const ParallelSection& c, Faults* f) {
   f->Unless(open <= 1, c.shard == -1 ? "parallel.shard" : "parallel.context",
             "-1 stands for what the others leave of the ranks, and ", open,
             " of replicate, shard and context are -1");
+  f->Unless(c.expert >= 1, "parallel.expert", "expected at least 1, got ", c.expert);
+  if (config.model.moe.has_value() && c.expert > 1) {
+    f->Unless(config.model.moe->num_experts % c.expert == 0, "parallel.expert",
+              "expected a divisor of model.moe.num_experts ", config.model.moe->num_experts,
+              ", got ", c.expert);
+  }
   f->Unless(c.zero >= 1 && c.zero <= 3, "parallel.zero", "expected 1, 2 or 3, got ", c.zero);
   f->Unless(c.timeout > 0, "parallel.timeout", "expected more than 0 seconds, got ", c.timeout);
 }
 
-void ValidateSchedule(const RunConfig& config, Faults* f) {
-  const ScheduleSection& c = config.schedule;
-  f->Unless(c.peak > 0, "schedule.peak", "expected more than 0, got ", c.peak);
-  f->Unless(c.initial >= 0 && c.initial <= c.peak, "schedule.initial",
-            "expected 0 to schedule.peak = ", c.peak, ", got ", c.initial);
-  f->Unless(c.final >= 0 && c.final <= c.peak, "schedule.final",
-            "expected 0 to schedule.peak = ", c.peak, ", got ", c.final);
-  for (const auto& [key, value] : {std::pair("schedule.warmup_steps", c.warmup_steps),
-                                   std::pair("schedule.warmup_tokens", c.warmup_tokens),
-                                   std::pair("schedule.decay_steps", c.decay_steps),
-                                   std::pair("schedule.decay_tokens", c.decay_tokens)}) {
-    f->Unless(value >= 0, key, "expected at least 0, got ", value);
+// `key`: of the stage's schedule; `length`: what messages call the stage.
+void ValidateSchedule(const Stage& stage, const std::string& key, const std::string& length,
+                      Faults* f) {
+  const ScheduleSection& c = stage.schedule;
+  f->Unless(c.peak > 0, key + ".peak", "expected more than 0, got ", c.peak);
+  f->Unless(c.initial >= 0 && c.initial <= c.peak, key + ".initial", "expected 0 to ", key,
+            ".peak = ", c.peak, ", got ", c.initial);
+  f->Unless(c.final >= 0 && c.final <= c.peak, key + ".final", "expected 0 to ", key,
+            ".peak = ", c.peak, ", got ", c.final);
+  for (const auto& [name, value] :
+       {std::pair(".warmup_steps", c.warmup_steps), std::pair(".warmup_tokens", c.warmup_tokens),
+        std::pair(".decay_steps", c.decay_steps), std::pair(".decay_tokens", c.decay_tokens)}) {
+    f->Unless(value >= 0, key + name, "expected at least 0, got ", value);
   }
-  f->Unless(c.warmup_steps == 0 || c.warmup_tokens == 0, "schedule.warmup_steps",
+  f->Unless(c.warmup_steps == 0 || c.warmup_tokens == 0, key + ".warmup_steps",
             "expected at most one of warmup_steps and warmup_tokens, got both");
   const bool wsd = c.type == ScheduleType::kWsd;
-  f->Unless(!wsd || (c.decay_steps > 0) != (c.decay_tokens > 0), "schedule.decay_steps",
+  f->Unless(!wsd || (c.decay_steps > 0) != (c.decay_tokens > 0), key + ".decay_steps",
             "type: wsd needs exactly one of decay_steps and decay_tokens, got ",
             c.decay_steps > 0 ? "both" : "neither");
-  const int64_t total = config.TotalSteps();
-  if (total > 0) {
-    const int64_t used = config.WarmupSteps() + config.DecaySteps();
-    f->Unless(used <= total, "schedule.warmup_steps", "the warm-up of ", config.WarmupSteps(),
-              " steps", wsd ? absl::StrCat(" and the decay of ", config.DecaySteps()) : "",
-              wsd ? " do" : " does", " not fit into the run's ", total, " steps");
+  if (stage.num_steps > 0) {
+    const int64_t used = stage.WarmupSteps() + stage.DecaySteps();
+    f->Unless(
+        used <= stage.num_steps, key + ".warmup_steps", "the warm-up of ", stage.WarmupSteps(),
+        " steps", wsd ? absl::StrCat(" and the decay of ", stage.DecaySteps()) : "",
+        wsd ? " do" : " does", " not fit into the ", length, "'s ", stage.num_steps, " steps");
+  }
+}
+
+void ValidateStages(const RunConfig& config, Faults* f) {
+  if (config.stages.empty()) {
+    return ValidateSchedule(StagesOf(config)[0], "schedule", "run", f);
+  }
+  const std::vector<Stage> stages = StagesOf(config);
+  std::set<std::string> names;
+  for (size_t i = 0; i < stages.size(); ++i) {
+    const StageSection& c = config.stages[i];
+    const std::string key = absl::StrCat("stages[", i, "]");
+    f->Unless(IsName(c.name), key + ".name", "expected letters, digits, '.', '_' or '-', got '",
+              c.name, "'");
+    f->Unless(c.name.empty() || names.insert(c.name).second, key + ".name", "'", c.name,
+              "' is the name of another stage too");
+    for (const auto& [name, value] :
+         {std::pair(".seq_len", c.seq_len), std::pair(".batch_tokens", c.batch_tokens),
+          std::pair(".micro_batch", c.micro_batch)}) {
+      f->Unless(value >= 0, key + name, "expected at least 1, or 0 (as in the other stages), got ",
+                value);
+    }
+    f->Unless(stages[i].balance_rate >= 0, key + ".balance_rate", "expected at least 0, got ",
+              stages[i].balance_rate);
+    ValidateLength(c.steps, c.tokens, key, f);
+    ValidateBatch(stages[i], key, key + ".seq_len", f);
+    ValidateSchedule(stages[i], key + ".schedule", "stage", f);
   }
 }
 
@@ -171,29 +229,14 @@ void ValidateRest(const RunConfig& config, Faults* f) {
 
 }  // namespace
 
-int64_t RunConfig::TotalSteps() const {
-  return train.steps > 0 ? train.steps : CeilDivide(train.tokens, train.batch_tokens);
-}
-
-int64_t RunConfig::WarmupSteps() const {
-  return schedule.warmup_steps > 0 ? schedule.warmup_steps
-                                   : CeilDivide(schedule.warmup_tokens, train.batch_tokens);
-}
-
-int64_t RunConfig::DecaySteps() const {
-  if (schedule.type != ScheduleType::kWsd) return 0;
-  return schedule.decay_steps > 0 ? schedule.decay_steps
-                                  : CeilDivide(schedule.decay_tokens, train.batch_tokens);
-}
-
 std::vector<std::string> RunConfig::Validate() const {
   Faults faults;
   ValidateRun(run, &faults);
   for (std::string& fault : model.Validate()) faults.list.push_back(std::move(fault));
   ValidateData(*this, &faults);
   ValidateTrain(*this, &faults);
-  ValidateParallel(parallel, &faults);
-  ValidateSchedule(*this, &faults);
+  ValidateParallel(*this, &faults);
+  ValidateStages(*this, &faults);
   ValidateRest(*this, &faults);
   return std::move(faults.list);
 }

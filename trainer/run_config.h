@@ -4,6 +4,7 @@
 #define WYVERN_TRAINER_RUN_CONFIG_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -74,6 +75,8 @@ struct TrainSection {
   RecomputePolicy recompute = RecomputePolicy::kFused;
   int64_t recompute_blocks = 0;  // blocks recomputed in backward instead of kept
   NonFinitePolicy nonfinite = NonFinitePolicy::kSkip;
+  double balance_rate = 1e-3;  // of the routers' correction biases, by each update
+  double balance_loss = 0;     // weight of the routers' sequence-wise balance loss
 
   bool operator==(const TrainSection&) const = default;
 };
@@ -92,18 +95,19 @@ struct OptimizerSection {
   bool decay_convolutions = true;
   bool decay_embeddings = true;
   bool decay_norms = false;
+  double qk_clip = 0;  // largest logit of attention heads, arXiv 2507.20534; 0: any
 
   bool operator==(const OptimizerSection&) const = default;
 };
 
-enum class ScheduleType { kConstant, kCosine, kWsd };
+enum class ScheduleType { kConstant, kLinear, kCosine, kWsd };
 enum class DecayShape { kLinear, kCosine, kOneMinusSqrt };
 
 struct ScheduleSection {
   ScheduleType type = ScheduleType::kCosine;
   double peak = 3e-4;
   double initial = 0;                            // where the warm-up starts
-  double final = 0;                              // cosine, wsd: where the decay ends
+  double final = 0;                              // linear, cosine, wsd: where the decay ends
   int64_t warmup_steps = 0;                      // at most one of these two
   int64_t warmup_tokens = 0;                     // rounded up to whole steps
   int64_t decay_steps = 0;                       // wsd: the decay at the end, one of these two
@@ -111,6 +115,20 @@ struct ScheduleSection {
   DecayShape decay_shape = DecayShape::kLinear;  // wsd
 
   bool operator==(const ScheduleSection&) const = default;
+};
+
+// A part of a run. Where there are any, they replace train.steps, train.tokens and the schedule.
+struct StageSection {
+  std::string name;
+  int64_t steps = 0;                   // exactly one of steps and tokens
+  int64_t tokens = 0;                  // rounded up to whole steps
+  int64_t seq_len = 0;                 // 0: data.seq_len
+  int64_t batch_tokens = 0;            // 0: train.batch_tokens
+  int64_t micro_batch = 0;             // 0: train.micro_batch
+  std::optional<double> balance_rate;  // unset: train.balance_rate
+  ScheduleSection schedule;            // of the stage's own updates, from 0
+
+  bool operator==(const StageSection&) const = default;
 };
 
 struct ValidationSection {
@@ -150,6 +168,7 @@ struct ParallelSection {
   int64_t replicate = -1;  // whole copies; -1, here or below: what the others leave of the ranks
   int64_t shard = 1;       // ranks that divide the parameters
   int64_t context = 1;     // ranks that divide the tokens of each micro batch
+  int64_t expert = 1;      // ranks that divide the experts; no axis of its own beside these
   int64_t zero = 3;        // what they divide: 1 optimizer state, 2 also gradients, 3 also values
   double timeout = 600;    // seconds to wait for another rank before this one ends
 
@@ -165,6 +184,7 @@ struct RunConfig {
   ParallelSection parallel;
   OptimizerSection optimizer;
   ScheduleSection schedule;
+  std::vector<StageSection> stages;
   ValidationSection validation;
   CheckpointSection checkpoint;
   LoggingSection logging;
@@ -176,10 +196,10 @@ struct RunConfig {
   std::vector<std::string> Validate() const;
 
   std::string RunDir() const { return run.dir.empty() ? "runs/" + run.name : run.dir; }
-  int64_t TotalSteps() const;  // train.steps, or as many as train.tokens needs
-  int64_t WarmupSteps() const;
-  int64_t DecaySteps() const;
-  // Of all ranks together.
+  // Of all stages (trainer/stages.h).
+  int64_t TotalSteps() const;
+  int64_t TotalTokens() const;
+  // Of all ranks together, in a run without stages.
   int64_t MicroBatchesPerStep() const {
     return train.batch_tokens / (train.micro_batch * data.seq_len);
   }

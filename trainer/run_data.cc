@@ -9,6 +9,7 @@
 #include "data/prepare.h"
 #include "kernels/runtime/status.h"
 #include "trainer/model_json.h"
+#include "trainer/stages.h"
 
 namespace wyvern {
 namespace {
@@ -139,6 +140,10 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config) {
   ASSIGN_OR_RETURN(data.sampler, Sampler::Open(entries, {.seq_len = config.data.seq_len,
                                                          .seed = config.run.seed,
                                                          .boundary = boundary}));
+  for (const Stage& stage : StagesOf(config)) {
+    ASSIGN_OR_RETURN(std::unique_ptr<Sampler> sampler, data.sampler->WithLength(stage.seq_len));
+    data.stage_samplers.push_back(std::move(sampler));
+  }
   if (data.tokenizer == nullptr) {
     ASSIGN_OR_RETURN(data.tokenizer, data.sampler->stores()[0]->MakeStoreTokenizer());
   }

@@ -16,8 +16,9 @@ namespace wyvern {
 // The data of a run, ready to be read.
 struct RunData {
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<Sampler> sampler;
-  std::vector<std::shared_ptr<TokenStore>> validation;  // one per source that holds some out
+  std::unique_ptr<Sampler> sampler;                      // windows of data.seq_len
+  std::vector<std::unique_ptr<Sampler>> stage_samplers;  // of each stage (trainer/stages.h)
+  std::vector<std::shared_ptr<TokenStore>> validation;   // one per source that holds some out
 };
 
 // Trains the tokenizer and makes the token stores where the configuration gives text and they are

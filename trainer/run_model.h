@@ -16,7 +16,8 @@ absl::StatusOr<Device> RunDevice(const RunConfig& config);
 // `train` asks for; its parameters are undefined. Running out of memory from now on advises what to
 // lower.
 absl::StatusOr<std::unique_ptr<Model>> CreateRunModel(const RunConfig& config,
-                                                      const Sharding& sharding = {});
+                                                      const Sharding& sharding = {},
+                                                      Communicator* experts = nullptr);
 
 }  // namespace wyvern
 

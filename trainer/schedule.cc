@@ -26,8 +26,8 @@ double Between(double from, double to, double share) {
 
 }  // namespace
 
-Schedule::Schedule(const RunConfig& config)
-    : Schedule(config.schedule, config.WarmupSteps(), config.DecaySteps(), config.TotalSteps()) {}
+Schedule::Schedule(const Stage& stage)
+    : Schedule(stage.schedule, stage.WarmupSteps(), stage.DecaySteps(), stage.num_steps) {}
 
 Schedule::Schedule(const ScheduleSection& section, int64_t warmup_steps, int64_t decay_steps,
                    int64_t total_steps)
@@ -44,11 +44,14 @@ double Schedule::RateAt(int64_t update) const {
   switch (section_.type) {
     case ScheduleType::kConstant:
       return section_.peak;
+    case ScheduleType::kLinear:
     case ScheduleType::kCosine: {
       const int64_t length = total_steps_ - 1 - warmup_steps_;
       if (length <= 0) return section_.peak;
       const double p = static_cast<double>(update - warmup_steps_) / static_cast<double>(length);
-      return Between(section_.peak, section_.final, Fall(DecayShape::kCosine, std::min(p, 1.0)));
+      const DecayShape shape =
+          section_.type == ScheduleType::kLinear ? DecayShape::kLinear : DecayShape::kCosine;
+      return Between(section_.peak, section_.final, Fall(shape, std::min(p, 1.0)));
     }
     case ScheduleType::kWsd: {
       const int64_t into = update - (total_steps_ - decay_steps_) + 1;

@@ -3,21 +3,21 @@
 
 #include <cstdint>
 
-#include "trainer/run_config.h"
+#include "trainer/stages.h"
 
 namespace wyvern {
 
-// The learning rate as a function of the number of updates made so far. With W warm-up steps, N
-// steps in all and a decay over the last D:
+// The learning rate of a stage as a function of the number of updates made in it so far. With W
+// warm-up steps, N steps in all and a decay over the last D:
 //   update < W           initial + (peak - initial) update / W, so that update W runs at the peak
 //   constant             peak from there on
-//   cosine               from peak at update W to exactly final at update N - 1
+//   linear, cosine       from peak at update W to exactly final at update N - 1
 //   wsd                  peak, then over the last D updates down to exactly final at update N - 1;
 //                        with p = (update - (N - D) + 1) / D the fall is p (linear),
 //                        (1 - cos(pi p)) / 2 (cosine) or sqrt(p) (1-sqrt, arXiv 2405.18392)
 class Schedule {
  public:
-  explicit Schedule(const RunConfig& config);
+  explicit Schedule(const Stage& stage);
   Schedule(const ScheduleSection& section, int64_t warmup_steps, int64_t decay_steps,
            int64_t total_steps);
 

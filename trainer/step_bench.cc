@@ -103,11 +103,13 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
 
   // Every rank, or context group, has a batch of its own, whatever train.batch_tokens says.
   RunConfig any_batch = config;
+  any_batch.stages.clear();
   any_batch.train.batch_tokens = world->size() * config.train.micro_batch * config.data.seq_len;
   ASSIGN_OR_RETURN(const std::unique_ptr<Mesh> mesh, CreateRunMesh(any_batch, world));
   const Sharding sharding =
       mesh == nullptr ? Sharding() : mesh->MakeSharding(static_cast<int>(config.parallel.zero));
-  ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateRunModel(config, sharding));
+  ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
+                   CreateRunModel(config, sharding, mesh == nullptr ? nullptr : mesh->experts()));
   std::unique_ptr<DataParallel> parallel;
   if (mesh != nullptr) {
     parallel = std::make_unique<DataParallel>(model.get(), mesh.get());
@@ -116,15 +118,17 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
     bench.mesh = absl::StrCat(
         "replicate ", mesh->shape().replicate, ", shard ", mesh->shape().shard, " (zero ",
         config.parallel.zero, ")",
-        mesh->shape().context == 1 ? "" : absl::StrCat(", context ", mesh->shape().context));
+        mesh->shape().context == 1 ? "" : absl::StrCat(", context ", mesh->shape().context),
+        mesh->shape().expert == 1 ? "" : absl::StrCat(", expert ", mesh->shape().expert));
   }
   const Device device = model->device();
   auto optimizer = std::make_unique<Optimizer>(model.get(), config.optimizer,
-                                               parallel == nullptr ? nullptr : parallel->shards());
+                                               parallel == nullptr ? nullptr : parallel->shards(),
+                                               parallel == nullptr ? nullptr : parallel->experts());
   bench.state_bytes = GetMemoryStats(device).current_bytes;
   model->Initialize(config.run.seed);
   bench.num_parameters = model->num_parameters();
-  const Schedule schedule(config);
+  const Schedule schedule(StagesOf(config).front());
   const auto step = [&]() -> absl::StatusOr<StepResult> {
     std::vector<Batch> batches;
     for (int64_t i = 0; i < options.micro_batches; ++i) {
@@ -140,9 +144,9 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
                   config.train.grad_clip, bench.num_updates + 1, parallel.get());
     bench.step_ms.push_back(1e3 * (Seconds() - begin));
     if (!result.updated) {
-      return absl::InternalError(
-          absl::StrCat("bench step: step ", bench.num_updates + 1, ": ",
-                       DescribeNonFinite(model.get(), result, parallel.get()), " is not finite"));
+      return absl::InternalError(absl::StrCat(
+          "bench step: step ", bench.num_updates + 1, ": ",
+          DescribeNonFinite(model.get(), result, batches, parallel.get()), " is not finite"));
     }
     ++bench.num_updates;
     return result;

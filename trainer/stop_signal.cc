@@ -2,12 +2,17 @@
 
 #include <csignal>
 
+#include "kernels/comm/comm_failure.h"
+
 namespace wyvern {
 namespace {
 
 volatile std::sig_atomic_t g_received = 0;
 
-extern "C" void HandleStop(int signal) { g_received = signal == SIGINT ? SIGINT : SIGTERM; }
+extern "C" void HandleStop(int signal) {
+  g_received = signal == SIGINT ? SIGINT : SIGTERM;
+  if (signal == SIGTERM) NoteTermination();
+}
 
 void Install(void (*handler)(int), int flags) {
   struct sigaction action = {};

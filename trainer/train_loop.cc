@@ -21,9 +21,11 @@
 #include "trainer/eval.h"
 #include "trainer/model_cost.h"
 #include "trainer/model_json.h"
+#include "trainer/parallel/phase.h"
 #include "trainer/parallel/run_mesh.h"
 #include "trainer/parallel/sharded_state.h"
 #include "trainer/run_model.h"
+#include "trainer/schedule.h"
 #include "trainer/stop_signal.h"
 
 namespace wyvern {
@@ -50,44 +52,61 @@ std::optional<double> OptionalDouble(const nlohmann::json& json, const char* key
 TrainingRun::TrainingRun(const RunConfig& config, World* world)
     : config_(config),
       world_(world),
-      schedule_(config),
+      stages_(StagesOf(config)),
       total_steps_(config.TotalSteps()),
       run_dir_(config.RunDir()) {}
 
 absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Open(const RunConfig& config,
                                                                const std::string& resume,
-                                                               World* world) {
+                                                               World* world, Preflight* preflight) {
   std::unique_ptr<TrainingRun> run(new TrainingRun(config, world));
-  RETURN_IF_ERROR(run->Prepare());
-  RETURN_IF_ERROR(run->Resume(resume));
-  return run;
+  absl::Status status = run->Prepare(preflight);
+  if (status.ok()) status = run->Resume(resume);
+  if (status.ok()) return run;
+  LogOfRank(absl::StrCat("fails: ", status.message()));
+  return status;
+}
+
+absl::Status TrainingRun::TakeFolder() {
+  RETURN_IF_ERROR(MakeFolders(run_dir_));
+  ASSIGN_OR_RETURN(lock_, RunLock::Take(run_dir_));
+  return absl::OkStatus();
 }
 
 absl::Status TrainingRun::PrepareData() {
-  if (IsFirst()) {
-    RETURN_IF_ERROR(MakeFolders(run_dir_));
-    ASSIGN_OR_RETURN(lock_, RunLock::Take(run_dir_));
-  }
   ASSIGN_OR_RETURN(data_, PrepareRunData(config_));
   ASSIGN_OR_RETURN(validation_, ValidationBatches(config_, data_));
   return absl::OkStatus();
 }
 
-absl::Status TrainingRun::Prepare() {
+absl::Status TrainingRun::Prepare(Preflight* preflight) {
   const absl::StatusOr<Device> device = RunDevice(config_);
   RETURN_IF_ERROR(Agreed(device.status()));
+  RETURN_IF_ERROR(Agreed(IsFirst() ? TakeFolder() : absl::OkStatus()));
+  absl::StatusOr<std::unique_ptr<RankLog>> log = RankLog::Open(run_dir_, *world_);
+  RETURN_IF_ERROR(Agreed(log.status()));
+  rank_log_ = *std::move(log);
+  SetCommActivity("making the mesh");
   ASSIGN_OR_RETURN(mesh_, CreateRunMesh(config_, world_));
+  if (preflight != nullptr && mesh_ != nullptr) {
+    RETURN_IF_ERROR(preflight->MeasureMesh(*mesh_));
+    LogOfRank(preflight->notes());
+  }
+  SetCommActivity("preparing the data");
   // Rank 0 makes what is not there yet, which may take hours; the others find it.
   SetCommTimeout(kPreparationSeconds);
   RETURN_IF_ERROR(Agreed(IsFirst() ? PrepareData() : absl::OkStatus()));
   SetCommTimeout(config_.parallel.timeout);
   RETURN_IF_ERROR(Agreed(IsFirst() ? absl::OkStatus() : PrepareData()));
+  if (preflight != nullptr && mesh_ != nullptr) RETURN_IF_ERROR(preflight->CheckData(data_));
   const Sharding sharding =
       mesh_ == nullptr ? Sharding() : mesh_->MakeSharding(static_cast<int>(config_.parallel.zero));
-  ASSIGN_OR_RETURN(model_, CreateRunModel(config_, sharding));
+  ASSIGN_OR_RETURN(
+      model_, CreateRunModel(config_, sharding, mesh_ == nullptr ? nullptr : mesh_->experts()));
   if (mesh_ != nullptr) parallel_ = std::make_unique<DataParallel>(model_.get(), mesh_.get());
   optimizer_ = std::make_unique<Optimizer>(model_.get(), config_.optimizer,
-                                           parallel_ == nullptr ? nullptr : parallel_->shards());
+                                           parallel_ == nullptr ? nullptr : parallel_->shards(),
+                                           parallel_ == nullptr ? nullptr : parallel_->experts());
   saver_ = std::make_unique<CheckpointSaver>(run_dir_, static_cast<int>(config_.checkpoint.keep),
                                              world_, *device);
   if (*device == Device::kCuda) peak_flops_ = CurrentGpu().peak_bf16_flops;
@@ -95,12 +114,19 @@ absl::Status TrainingRun::Prepare() {
 }
 
 nlohmann::json TrainingRun::DataManifest() const {
-  return {{"stores", data_.sampler->Manifest()},
-          {"seed", config_.run.seed},
-          {"seq_len", config_.data.seq_len},
-          {"batch_windows", config_.train.batch_tokens / config_.data.seq_len},
-          {"document_boundary",
-           config_.data.document_boundary == BoundaryChoice::kReset ? "reset" : "none"}};
+  const Stage& stage = StageOfStep(stages_, std::max<int64_t>(counters_.step - 1, 0));
+  nlohmann::json manifest = {
+      {"stores", data_.sampler->Manifest()},
+      {"seed", config_.run.seed},
+      {"seq_len", stage.seq_len},
+      {"batch_windows", stage.batch_tokens / stage.seq_len},
+      {"document_boundary",
+       config_.data.document_boundary == BoundaryChoice::kReset ? "reset" : "none"}};
+  if (stage.index > 0) {
+    manifest["stage_first_step"] = stage.first_step;
+    manifest["stage_first_token"] = stage.first_token;
+  }
+  return manifest;
 }
 
 absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& resume) const {
@@ -123,6 +149,7 @@ absl::Status TrainingRun::CheckIsNewest(const std::string& resume) const {
 }
 
 absl::Status TrainingRun::Resume(const std::string& resume) {
+  SetCommActivity("resuming");
   absl::StatusOr<std::string> chosen = std::string();
   if (IsFirst()) chosen = ChooseCheckpoint(resume);
   RETURN_IF_ERROR(Agreed(chosen.status()));
@@ -135,7 +162,8 @@ absl::Status TrainingRun::Resume(const std::string& resume) {
   }
   if (parallel_ != nullptr) parallel_->ValuesChanged();
   first_step_ = counters_.step;
-  return absl::OkStatus();
+  if (first_step_ > 0) LogOfRank(absl::StrCat("resumed from step ", first_step_));
+  return Agreed(ReadFaults(world_->rank(), first_step_ > 0));
 }
 
 absl::Status TrainingRun::Restore(const std::string& path) {
@@ -148,6 +176,9 @@ absl::Status TrainingRun::Restore(const std::string& path) {
   const TrainingState state{.model = model_.get(), .tokenizer = data_.tokenizer.get()};
   RETURN_IF_ERROR(CheckModel(checkpoint, state));
   RETURN_IF_ERROR(ReadState(checkpoint, *optimizer_));
+  RETURN_IF_ERROR(ReadCheckpoint(checkpoint.path, BufferTensors(model_.get())));
+  const nlohmann::json& training = meta["training"];
+  counters_.step = training.value("step", checkpoint.step);
   const std::string difference =
       FirstDifference(DataManifest(), meta.value("data", nlohmann::json()), "data");
   if (!difference.empty()) {
@@ -155,9 +186,8 @@ absl::Status TrainingRun::Restore(const std::string& path) {
         checkpoint.path, ": the run read other data, so its place in them means nothing here: ",
         difference, "; resume with the same data, or start a new run in another run.dir"));
   }
-  const nlohmann::json& training = meta["training"];
-  counters_.step = training.value("step", checkpoint.step);
   counters_.updates = training.value("updates", checkpoint.step);
+  counters_.stage_updates = training.value("stage_updates", counters_.updates);
   counters_.skipped_in_a_row = training.value("skipped_in_a_row", int64_t{0});
   counters_.first_val_loss = OptionalDouble(training, "first_val_loss");
   counters_.last_val_loss = OptionalDouble(training, "last_val_loss");
@@ -186,6 +216,7 @@ absl::Status TrainingRun::OpenLogs() {
 absl::Status TrainingRun::Start() {
   RETURN_IF_ERROR(Agreed(IsFirst() ? OpenLogs() : absl::OkStatus()));
   if (first_step_ > 0 || validation_.empty()) return absl::OkStatus();
+  SetCommActivity("validation before training");
   counters_.first_val_loss = Validate();
   counters_.last_val_loss = counters_.first_val_loss;
   if (IsFirst()) {
@@ -211,18 +242,34 @@ absl::Status TrainingRun::Log(const StepMetrics& metrics) {
   return events_->AddScalars(metrics.step, metrics.Scalars());
 }
 
-absl::Status TrainingRun::OneStep(absl::Span<const Batch> batches) {
-  SetCommActivity(absl::StrCat("step ", counters_.step + 1));
+void TrainingRun::AddExpertMetrics(const StepResult& result, const Stage& stage,
+                                   StepMetrics* metrics) const {
+  const std::vector<ExpertLoad>& loads = result.expert_loads;
+  if (loads.empty()) return;
+  metrics->dropped = stage.batch_tokens * config_.model.moe->experts_per_token *
+                     static_cast<int64_t>(loads.size());
+  for (int64_t i = 0; i < config_.model.num_layers; ++i) {
+    if (!config_.model.IsMoe(i)) continue;
+    const ExpertLoad& load = loads[metrics->experts.size()];
+    metrics->experts.push_back(
+        {.layer = i + 1, .max_load = load.MaxOverMean(), .entropy = load.Entropy()});
+    for (const int64_t n : load.rows) *metrics->dropped -= n;
+  }
+  if (config_.train.balance_loss > 0) metrics->balance_loss = result.balance_loss;
+}
+
+absl::Status TrainingRun::OneStep(const Stage& stage, absl::Span<const Batch> batches) {
   const double begin = Seconds();
-  const double lr = schedule_.RateAt(counters_.updates);
+  const double lr = Schedule(stage).RateAt(counters_.stage_updates);
   const StepResult result =
       TrainStep(model_.get(), optimizer_.get(), batches, lr, config_.train.grad_clip,
                 counters_.updates + 1, parallel_.get());
   const double seconds = Seconds() - begin;
   if (!result.updated) {
-    const std::string what =
-        absl::StrCat("step ", counters_.step + 1, ": ",
-                     DescribeNonFinite(model_.get(), result, parallel_.get()), " is not finite");
+    const std::string what = absl::StrCat(
+        "step ", counters_.step + 1, ": ",
+        DescribeNonFinite(model_.get(), result, batches, parallel_.get()), " is not finite");
+    LogOfRank(what);
     ++counters_.skipped_in_a_row;
     if (config_.train.nonfinite == NonFinitePolicy::kStop) {
       return absl::AbortedError(
@@ -235,26 +282,35 @@ absl::Status TrainingRun::OneStep(absl::Span<const Batch> batches) {
     if (IsFirst()) console_->Line(absl::StrCat(what, "; this update is skipped"));
   } else {
     ++counters_.updates;
+    ++counters_.stage_updates;
     counters_.skipped_in_a_row = 0;
+    UpdateBalance(model_.get(), result.expert_loads, stage.balance_rate);
   }
   ++counters_.step;
 
   StepMetrics metrics{.step = counters_.step,
-                      .tokens = counters_.step * config_.train.batch_tokens,
+                      .tokens = TokensBefore(stages_, counters_.step),
                       .loss = result.loss,
                       .grad_norm = result.grad_norm,
                       .lr = lr,
-                      .tokens_per_s = static_cast<double>(config_.train.batch_tokens) / seconds,
+                      .tokens_per_s = static_cast<double>(stage.batch_tokens) / seconds,
                       .step_ms = seconds * 1e3,
                       .peak_bytes = GetMemoryStats(model_->device()).peak_bytes,
                       .checkpoint_stall_ms = std::exchange(checkpoint_stall_ms_, std::nullopt),
                       .checkpoint_s = std::exchange(checkpoint_s_, std::nullopt),
                       .skipped = !result.updated};
+  AddExpertMetrics(result, stage, &metrics);
+  if (result.logits.has_value()) {
+    metrics.max_logit = result.logits->max_logit;
+    metrics.clipped_heads = result.logits->clipped_heads;
+  }
   if (peak_flops_ > 0) metrics.mfu = result.flops / seconds / peak_flops_;
   const bool last = counters_.step == total_steps_;
   if (!validation_.empty() && (last || counters_.step % config_.validation.every == 0)) {
+    BeginPhase("validation");
     counters_.last_val_loss = metrics.val_loss = Validate();
   }
+  if (waits_.has_value()) AddWaits(&metrics);
   RETURN_IF_ERROR(Log(metrics));
   // The first step also fills caches and pools, so it counts only until the second.
   const bool settled = counters_.step > first_step_ + 2;
@@ -265,21 +321,57 @@ absl::Status TrainingRun::OneStep(absl::Span<const Batch> batches) {
   return absl::OkStatus();
 }
 
+void TrainingRun::AddWaits(StepMetrics* metrics) {
+  const WaitShares shares = waits_->Next();
+  metrics->waiting = shares.most;
+  metrics->waiting_slowest = shares.least;
+  metrics->slowest_rank = shares.slowest;
+  if (metrics->step % config_.logging.every != 0 && metrics->step != total_steps_) return;
+  LogOfRank(absl::StrCat("step ", metrics->step, ": ", shares.ToString()));
+}
+
 absl::Status TrainingRun::Run() {
+  const absl::Status status = Steps();
+  LogOfRank(status.ok() ? absl::StrCat("ends after step ", counters_.step)
+                        : absl::StrCat("fails: ", status.message()));
+  SetCommActivity("after training");
+  return status;
+}
+
+absl::Status TrainingRun::Steps() {
   if (finished()) return absl::OkStatus();
   const StopSignal signal;
   RETURN_IF_ERROR(Start());
   saver_->Reserve(PartsToWrite(*optimizer_, mesh_.get()));
+  if (world_->size() > 1) waits_.emplace(world_);
+  while (!finished() && !stopped_) RETURN_IF_ERROR(RunStage());
+  console_.reset();
+  return absl::OkStatus();
+}
+
+void TrainingRun::EnterStage(const Stage& stage) {
+  if (counters_.step == stage.first_step) counters_.stage_updates = 0;
+  if (stages_.size() == 1 || !IsFirst()) return;
+  console_->Line(absl::StrFormat("stage %d of %d, %s: steps %d to %d, %d tokens in sequences of %d",
+                                 stage.index + 1, stages_.size(), stage.name, stage.first_step + 1,
+                                 stage.end_step(), stage.batch_tokens, stage.seq_len));
+}
+
+absl::Status TrainingRun::RunStage() {
+  const Stage& stage = StageOfStep(stages_, counters_.step);
+  EnterStage(stage);
   // Of each run of ranks x windows windows, this rank reads its own.
   const int64_t ranks = mesh_ == nullptr ? 1 : mesh_->num_data_ranks();
   const int64_t index = mesh_ == nullptr ? 0 : mesh_->data_index();
-  const int64_t micro_batches = config_.MicroBatchesPerStep() / ranks;
-  const int64_t windows = config_.train.micro_batch;
-  Prefetcher prefetcher(
-      [this, windows](int64_t consumed) { return data_.sampler->Sample(consumed, windows); },
-      (counters_.step * micro_batches * ranks + index) * windows, ranks * windows,
-      static_cast<int>(std::clamp<int64_t>(2 * micro_batches, 4, 64)));
-  while (!finished()) {
+  const int64_t micro_batches = stage.MicroBatchesPerStep() / ranks;
+  const int64_t windows = stage.micro_batch;
+  const Sampler* sampler = data_.stage_samplers[static_cast<size_t>(stage.index)].get();
+  Prefetcher prefetcher([=](int64_t consumed) { return sampler->Sample(consumed, windows); },
+                        stage.WindowAt(counters_.step) + index * windows, ranks * windows,
+                        static_cast<int>(std::clamp<int64_t>(2 * micro_batches, 4, 64)));
+  while (counters_.step < stage.end_step() && !stopped_) {
+    BeginStep(counters_.step + 1);
+    BeginPhase("data");
     std::vector<Batch> batches;
     absl::Status status;
     for (int64_t i = 0; i < micro_batches && status.ok(); ++i) {
@@ -288,7 +380,7 @@ absl::Status TrainingRun::Run() {
       if (status.ok()) batches.push_back(*std::move(batch));
     }
     status = Agreed(status);
-    if (status.ok()) status = Agreed(OneStep(batches));
+    if (status.ok()) status = Agreed(OneStep(stage, batches));
     if (!status.ok()) {
       const absl::Status saved = Save(/*last=*/true);
       return saved.ok() ? status
@@ -297,21 +389,18 @@ absl::Status TrainingRun::Run() {
                                                     "; saving failed too: ", saved.message()));
     }
     const int signal_number = ReceivedSignal();
+    stopped_ = signal_number != 0;
     const bool due = config_.checkpoint.every > 0 && counters_.step % config_.checkpoint.every == 0;
-    const bool last = finished() || signal_number != 0;
+    const bool last = finished() || stopped_;
     PollSaver();
     if (due || last) RETURN_IF_ERROR(Save(last));
-    if (signal_number != 0) {
-      if (!finished() && IsFirst()) {
-        console_->Line(absl::StrFormat(
-            "stopped by %s after step %d of %d, saved; the same command "
-            "goes on from here",
-            signal_number == SIGINT ? "SIGINT" : "SIGTERM", counters_.step, total_steps_));
-      }
-      break;
+    if (stopped_ && !finished() && IsFirst()) {
+      console_->Line(absl::StrFormat(
+          "stopped by %s after step %d of %d, saved; the same command "
+          "goes on from here",
+          signal_number == SIGINT ? "SIGINT" : "SIGTERM", counters_.step, total_steps_));
     }
   }
-  console_.reset();
   return absl::OkStatus();
 }
 

@@ -15,9 +15,12 @@
 #include "trainer/metrics.h"
 #include "trainer/optimizer.h"
 #include "trainer/parallel/data_parallel.h"
+#include "trainer/parallel/preflight.h"
+#include "trainer/parallel/rank_log.h"
+#include "trainer/parallel/wait_share.h"
 #include "trainer/run_data.h"
 #include "trainer/run_lock.h"
-#include "trainer/schedule.h"
+#include "trainer/stages.h"
 #include "trainer/tensorboard.h"
 #include "trainer/train_step.h"
 
@@ -25,8 +28,9 @@ namespace wyvern {
 
 // All of a run's state besides the tensors. Batches and rates are functions of it.
 struct RunCounters {
-  int64_t step = 0;     // batches consumed
-  int64_t updates = 0;  // of the optimizer: steps that were not skipped
+  int64_t step = 0;           // batches consumed
+  int64_t updates = 0;        // of the optimizer: steps that were not skipped
+  int64_t stage_updates = 0;  // of them, in the stage of the last step
   int64_t skipped_in_a_row = 0;
   std::optional<double> first_val_loss;  // of the model before training
   std::optional<double> last_val_loss;
@@ -35,18 +39,21 @@ struct RunCounters {
 // One run: Open makes or resumes it, Run trains to the end or until a signal.
 //
 // The run folder holds config.yaml (resolved), metrics.jsonl, tensorboard/, checkpoints/ and, at
-// the end, report.html. On several ranks every rank makes the same calls and gets the same
-// statuses; rank 0 alone writes into the folder and to the console, but for the checkpoints, which
-// all ranks write (trainer/checkpoint_saver.h).
+// the end, report.html; of several ranks also logs/ (parallel/rank_log.h). On several ranks every
+// rank makes the same calls and gets the same statuses; rank 0 alone writes to the console and, but
+// for the others' logs and the checkpoints, which all ranks write (trainer/checkpoint_saver.h),
+// into the folder.
 class TrainingRun {
  public:
   // `resume`: "auto" (the newest complete checkpoint of the run folder, if there is one), "none"
   // (the folder must hold no run) or the path of a checkpoint or run folder. Errors: no GPU where
   // one is asked for; data that is missing or does not fit; a checkpoint of another model, naming
   // the first difference, or of other data; a run folder in use; axes that do not fit the ranks.
-  // `world` outlives the run.
+  // `world` outlives the run. `preflight`, if given, has compared the ranks; it then measures the
+  // mesh and compares the data.
   static absl::StatusOr<std::unique_ptr<TrainingRun>> Open(const RunConfig& config,
-                                                           const std::string& resume, World* world);
+                                                           const std::string& resume, World* world,
+                                                           Preflight* preflight = nullptr);
 
   // Errors: data that cannot be read, a last checkpoint that cannot be written, a step that is not
   // finite under the policy `stop`. Whatever was learned until then is saved first where that is
@@ -66,7 +73,8 @@ class TrainingRun {
   bool IsFirst() const { return world_->rank() == 0; }
   // One status for all ranks.
   absl::Status Agreed(const absl::Status& status) const { return Agree(world_->host(), status); }
-  absl::Status Prepare();
+  absl::Status TakeFolder();
+  absl::Status Prepare(Preflight* preflight);
   absl::Status PrepareData();
   absl::StatusOr<std::string> ChooseCheckpoint(const std::string& resume) const;
   absl::Status Resume(const std::string& resume);
@@ -75,7 +83,13 @@ class TrainingRun {
   absl::Status Start();
   absl::Status OpenLogs();
   int ReceivedSignal() const;  // by any rank
-  absl::Status OneStep(absl::Span<const Batch> batches);
+  void AddExpertMetrics(const StepResult& result, const Stage& stage, StepMetrics* metrics) const;
+  // To the end of the stage of the next step, or until a signal.
+  absl::Status RunStage();
+  void EnterStage(const Stage& stage);
+  absl::Status OneStep(const Stage& stage, absl::Span<const Batch> batches);
+  absl::Status Steps();
+  void AddWaits(StepMetrics* metrics);
   absl::Status Log(const StepMetrics& metrics);
   // Starts a checkpoint of this step, after waiting for the one that is still being written. With
   // `last` it waits for this one too, and only then a checkpoint that fails is an error.
@@ -84,15 +98,17 @@ class TrainingRun {
   void PollSaver();
   void Report(const SavedCheckpoint& saved);
   std::optional<double> Validate();
+  // What the data of the steps so far depend on.
   nlohmann::json DataManifest() const;
   nlohmann::json SavedMeta() const;
   CheckpointContents Contents();
 
   const RunConfig config_;
   World* const world_;
-  const Schedule schedule_;
+  const std::vector<Stage> stages_;
   const int64_t total_steps_;
   const std::string run_dir_;
+  std::unique_ptr<RankLog> rank_log_;  // null on one rank
   std::unique_ptr<RunLock> lock_;
   RunData data_;
   std::vector<Batch> validation_;
@@ -104,8 +120,10 @@ class TrainingRun {
   std::unique_ptr<TensorBoardWriter> events_;
   std::unique_ptr<Console> console_;
   std::unique_ptr<CheckpointSaver> saver_;
+  std::optional<WaitMeter> waits_;  // while several ranks train
   RunCounters counters_;
   int64_t first_step_ = 0, saved_step_ = -1;
+  bool stopped_ = false;         // by a signal
   double peak_flops_ = 0;        // of the GPU; 0: unknown
   double seconds_per_step_ = 0;  // smoothed
   // Of checkpoints, for the next line of the metrics.

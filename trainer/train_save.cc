@@ -3,10 +3,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "kernels/comm/comm_failure.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint_model.h"
 #include "trainer/config/load.h"
+#include "trainer/parallel/phase.h"
 #include "trainer/parallel/sharded_state.h"
 #include "trainer/train_loop.h"
 
@@ -31,7 +31,9 @@ nlohmann::json TrainingRun::SavedMeta() const {
           {"data", DataManifest()},
           {"training",
            {{"step", counters_.step},
+            {"stage", StageOfStep(stages_, counters_.step - 1).name},
             {"updates", counters_.updates},
+            {"stage_updates", counters_.stage_updates},
             {"skipped_in_a_row", counters_.skipped_in_a_row},
             {"first_val_loss", ToJson(counters_.first_val_loss)},
             {"last_val_loss", ToJson(counters_.last_val_loss)}}}};
@@ -52,7 +54,7 @@ CheckpointContents TrainingRun::Contents() {
 }
 
 absl::Status TrainingRun::Save(bool last) {
-  SetCommActivity(absl::StrCat("saving step ", counters_.step));
+  BeginPhase("checkpoint");
   if (saver_->in_flight()) {
     const Clock::time_point begin = Clock::now();
     const std::optional<SavedCheckpoint> before = saver_->Wait();

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/ops/attention.h"
+#include "kernels/ops/attention_config.h"
 
 namespace wyvern {
 namespace {
@@ -64,12 +64,7 @@ AttentionShape MakeShape(const Attention::Inputs<Tensor>& in, const Attention::P
 bool InPlace(const Tensor& x) {
   if (x.contiguous()) return true;
   if (x.row_stride() * SizeOf(x.dtype()) % kAttentionRowBytes != 0) return false;
-  bool aligned = false;
-  Dispatch(x.device(), x.dtype(), [&](auto, auto io) {
-    using Io = typename decltype(io)::type;
-    aligned = reinterpret_cast<uintptr_t>(x.columns<Io>()) % kAttentionRowBytes == 0;
-  });
-  return aligned;
+  return reinterpret_cast<uintptr_t>(x.address()) % kAttentionRowBytes == 0;
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "kernels/ops/gated_delta_rule_memory.h"
+
 namespace wyvern {
 namespace {
 

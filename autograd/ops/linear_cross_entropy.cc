@@ -10,11 +10,10 @@ namespace wyvern {
 namespace {
 
 // Rows whose logits exist at once.
-int64_t SliceRows(const LinearCrossEntropy::Params& params, const Tensor& x, int64_t vocab) {
-  if (params.slice_rows > 0) return params.slice_rows;
+int64_t SliceRows(int64_t vocab, DType io, Device device) {
   // On the CPU a slice should stay near the caches; on the GPU it should fill the machine.
-  const int64_t budget_bytes = x.device() == Device::kCpu ? int64_t{16} << 20 : int64_t{512} << 20;
-  const int64_t rows = budget_bytes / (std::max<int64_t>(1, vocab) * SizeOf(AccDType(x.dtype())));
+  const int64_t budget_bytes = device == Device::kCpu ? int64_t{16} << 20 : int64_t{512} << 20;
+  const int64_t rows = budget_bytes / (std::max<int64_t>(1, vocab) * SizeOf(AccDType(io)));
   return std::max<int64_t>(1, rows < 128 ? rows : rows / 128 * 128);
 }
 
@@ -34,7 +33,8 @@ struct Slices {
   template <typename F>
   void ForEach(bool with_gradients, const F& fn) {
     const int64_t T = in.x.dim(0), V = num_classes();
-    const int64_t R = std::min(T, SliceRows(params, in.x, V));
+    const int64_t R = std::min(
+        T, params.slice_rows > 0 ? params.slice_rows : SliceRows(V, in.x.dtype(), in.x.device()));
     logits = Tensor::Empty({R, V}, kDTypeOf<Acc>, in.x.device());
     if (with_gradients) d_logits = Tensor::Empty({R, V}, kDTypeOf<Io>, in.x.device());
     for (int64_t begin = 0; begin < T; begin += R) {
@@ -77,6 +77,11 @@ struct Slices {
 };
 
 }  // namespace
+
+int64_t LinearCrossEntropySliceBytes(int64_t num_rows, int64_t vocab, DType io, Device device) {
+  const int64_t rows = std::min(num_rows, SliceRows(vocab, io, device));
+  return rows * vocab * (SizeOf(AccDType(io)) + SizeOf(io));
+}
 
 LinearCrossEntropy::Outputs<Tensor> LinearCrossEntropy::Forward(const Inputs<Tensor>& in,
                                                                 const Params& params,

@@ -58,6 +58,9 @@ struct LinearCrossEntropy {
   static std::vector<BenchCase<LinearCrossEntropy>> BenchCases(Device device);
 };
 
+// What the slices of `num_rows` rows hold beside inputs and outputs, with gradients.
+int64_t LinearCrossEntropySliceBytes(int64_t num_rows, int64_t vocab, DType io, Device device);
+
 }  // namespace wyvern
 
 #endif  // WYVERN_AUTOGRAD_OPS_LINEAR_CROSS_ENTROPY_H_

@@ -5,11 +5,16 @@
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/gated_delta_rule.h"
 #include "autograd/ops/gated_rms_norm.h"
+#include "autograd/ops/grouped_matmul.h"
 #include "autograd/ops/l2_norm.h"
 #include "autograd/ops/latent_attention.h"
 #include "autograd/ops/linear_cross_entropy.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/mla_keys.h"
+#include "autograd/ops/moe_balance.h"
+#include "autograd/ops/moe_combine.h"
+#include "autograd/ops/moe_permute.h"
+#include "autograd/ops/moe_route.h"
 #include "autograd/ops/rms_norm.h"
 #include "autograd/ops/rope.h"
 #include "autograd/ops/short_conv.h"
@@ -35,11 +40,16 @@ const std::vector<OpRow>& OpRegistry() {
       Row<Embedding>(),
       Row<GatedDeltaRule>(),
       Row<GatedRmsNorm>(),
+      Row<GroupedMatMul>(),
       Row<L2Norm>(),
       Row<LatentAttention>(),
       Row<LinearCrossEntropy>(),
       Row<MatMul>(),
       Row<MlaKeys>(),
+      Row<MoeBalance>(),
+      Row<MoeCombine>(),
+      Row<MoePermute>(),
+      Row<MoeRoute>(),
       Row<RmsNorm>(),
       Row<Rope>(),
       Row<ShortConv>(),

@@ -8,7 +8,9 @@
 #include <chrono>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/comm/comm_failure.h"
+#include "kernels/comm/wait_clock.h"
 #include "kernels/runtime/check.h"
 #endif
 
@@ -33,6 +35,19 @@ std::string MpiError(int code) {
     const int wyvern_error = (expression);                                                  \
     if (wyvern_error != MPI_SUCCESS) CommFailed(#expression ": " + MpiError(wyvern_error)); \
   } while (false)
+
+// mpirun kills the ranks a second after it has told them that one is lost. `due`: of one wait.
+void LookForTermination(const std::string& what, int peer, Deadline* due) {
+  static bool said = false;
+  if (said || !TerminationNoted()) return;
+  const Deadline now = std::chrono::steady_clock::now();
+  // A peer that only stops, too, answers until then.
+  if (*due == Deadline::max()) *due = now + std::chrono::milliseconds(300);
+  if (now < *due) return;
+  said = true;
+  CommWarning(absl::StrCat(what, ": still waiting for rank ", peer,
+                           " after SIGTERM came; that rank, or another, has probably ended"));
+}
 
 void AbortAll() { MPI_Abort(MPI_COMM_WORLD, 1); }
 
@@ -66,8 +81,8 @@ class MpiTransport : public Transport {
     };
     start(receive, /*sending=*/false);
     start(send, /*sending=*/true);
-    const auto deadline =
-        std::chrono::steady_clock::now() + std::chrono::duration<double>(CommTimeout());
+    WaitClock clock;
+    Deadline termination_due = Deadline::max();
     for (size_t i = 0; i < requests.size(); ++i) {
       for (int64_t tries = 0;; ++tries) {
         int done = 0;
@@ -75,7 +90,8 @@ class MpiTransport : public Transport {
         if (error != MPI_SUCCESS) PeerFailed(what, peers[i], MpiError(error));
         if (done != 0) break;
         if (tries < kSpins) continue;
-        if (std::chrono::steady_clock::now() > deadline) PeerFailed(what, peers[i], TimeoutText());
+        clock.Look(what, peers[i]);
+        LookForTermination(what, peers[i], &termination_due);
         usleep(20);
       }
     }
@@ -104,7 +120,19 @@ absl::StatusOr<std::unique_ptr<Transport>> MakeMpiTransport() {
   return std::unique_ptr<Transport>(new MpiTransport);
 }
 
+std::string MpiVersion() {
+  int started = 0;
+  if (MPI_Initialized(&started) != MPI_SUCCESS || started == 0) return "";
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  const std::string version(text, static_cast<size_t>(length));
+  return version.substr(0, version.find_first_of(",\n"));  // what follows are builds
+}
+
 #else
+
+std::string MpiVersion() { return ""; }
 
 absl::StatusOr<std::unique_ptr<Transport>> MakeMpiTransport() {
   return absl::FailedPreconditionError(

@@ -1,10 +1,13 @@
 #include "kernels/comm/nccl_communicator.h"
 
+#include <deque>
 #include <mutex>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/comm/comm_failure.h"
 #include "kernels/comm/nccl_library.h"
+#include "kernels/comm/wait_clock.h"
 #include "kernels/comm/watchdog.h"
 #include "kernels/comm/world.h"
 #include "kernels/runtime/cuda_check.h"
@@ -47,12 +50,12 @@ class CudaEvent {
 
   void RecordOn(cudaStream_t stream) const { CUDA_CHECK(cudaEventRecord(event_, stream)); }
   void MakeWait(cudaStream_t stream) const { CUDA_CHECK(cudaStreamWaitEvent(stream, event_, 0)); }
-  bool Happened() const {
+  bool Happened(const std::string& what, const std::string& activity) const {
     const cudaError_t error = cudaEventQuery(event_);
     // While the process ends the runtime is gone, and so is what was waited for.
     if (error == cudaSuccess || error == cudaErrorCudartUnloading) return true;
     if (error != cudaErrorNotReady) {
-      CommFailed(absl::StrCat("the GPU failed: ", cudaGetErrorString(error)));
+      CommFailed(absl::StrCat(what, ": the GPU failed: ", cudaGetErrorString(error)), activity);
     }
     return false;
   }
@@ -61,9 +64,69 @@ class CudaEvent {
   cudaEvent_t event_;
 };
 
+// How long the compute stream stood still for results, by events around its waits.
+class DeviceWaits {
+ public:
+  static DeviceWaits& Get() {
+    static DeviceWaits* waits = new DeviceWaits;  // the runtime may be gone before static objects
+    return *waits;
+  }
+
+  void WaitFor(const CudaEvent& event) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (running_.size() > kMaxRunning) Collect();
+    Span span;
+    if (free_.empty()) {
+      CUDA_CHECK(cudaEventCreate(&span.begin));
+      CUDA_CHECK(cudaEventCreate(&span.end));
+    } else {
+      span = free_.back();
+      free_.pop_back();
+    }
+    CUDA_CHECK(cudaEventRecord(span.begin, Compute()));
+    event.MakeWait(Compute());
+    CUDA_CHECK(cudaEventRecord(span.end, Compute()));
+    running_.push_back(span);
+  }
+
+  double Seconds() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Collect();
+    return seconds_;
+  }
+
+ private:
+  struct Span {
+    cudaEvent_t begin = nullptr, end = nullptr;
+  };
+  static constexpr size_t kMaxRunning = 1024;  // of someone who never asks
+
+  void Collect() {
+    while (!running_.empty()) {
+      const Span span = running_.front();
+      const cudaError_t error = cudaEventQuery(span.end);
+      if (error == cudaErrorNotReady) {
+        cudaGetLastError();  // or the next check of a launch would find it
+        return;
+      }
+      CUDA_CHECK(error);
+      float ms = 0;
+      CUDA_CHECK(cudaEventElapsedTime(&ms, span.begin, span.end));
+      seconds_ += 1e-3 * ms;
+      running_.pop_front();
+      free_.push_back(span);
+    }
+  }
+
+  std::mutex mutex_;
+  std::deque<Span> running_;
+  std::vector<Span> free_;
+  double seconds_ = 0;
+};
+
 class Operation : public Pending::Work {
  public:
-  void Wait() override { end.MakeWait(Compute()); }
+  void Wait() override { DeviceWaits::Get().WaitFor(end); }
   CudaEvent begin, end;
 };
 
@@ -101,6 +164,7 @@ class NcclCommunicator : public Communicator {
         handle_(std::move(handle)) {}
   ~NcclCommunicator() override {
     cudaStreamSynchronize(CommStream());
+    const WatchedCall watched(absl::StrCat("ending NCCL for the group '", name(), "'"));
     const std::lock_guard<std::mutex> lock(handle_->mutex);
     Nccl().CommDestroy(handle_->comm);
     handle_->comm = nullptr;
@@ -202,19 +266,23 @@ class NcclCommunicator : public Communicator {
     computed.RecordOn(Compute());
     computed.MakeWait(CommStream());
     operation->begin.RecordOn(CommStream());
-    Check(name, start(handle_->comm, CommStream()));
-    operation->end.RecordOn(CommStream());
     const std::string what = What(name);
-    Watch({what, [what, operation, handle = handle_] {
-             if (operation->end.Happened()) return WatchedOperation::State::kDone;
+    {
+      // The first operations of a kind connect the ranks, for which the host waits in the call.
+      const WatchedCall watched(what);
+      Check(name, start(handle_->comm, CommStream()));
+    }
+    operation->end.RecordOn(CommStream());
+    Watch({what, [what, operation, handle = handle_](const std::string& activity) {
+             if (operation->end.Happened(what, activity)) return WatchedOperation::State::kDone;
              const std::lock_guard<std::mutex> lock(handle->mutex);
              ncclResult_t error = ncclSuccess;
              if (handle->comm != nullptr) Nccl().CommGetAsyncError(handle->comm, &error);
              if (error != ncclSuccess && error != ncclInProgress) {
-               CommFailed(absl::StrCat(what, ": NCCL: ", NcclError(error)));
+               CommFailed(absl::StrCat(what, ": NCCL: ", NcclError(error)), activity);
              }
-             return operation->begin.Happened() ? WatchedOperation::State::kRunning
-                                                : WatchedOperation::State::kQueued;
+             return operation->begin.Happened(what, activity) ? WatchedOperation::State::kRunning
+                                                              : WatchedOperation::State::kQueued;
            }});
     return Pending(operation);
   }
@@ -229,6 +297,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> MakeNcclCommunicator(
     std::unique_ptr<Communicator> host) {
   RETURN_IF_ERROR(Agree(*host, LoadNccl()));
   CommStream();
+  SetDeviceWaitSeconds([] { return DeviceWaits::Get().Seconds(); });
   ncclUniqueId id;
   ncclResult_t result = ncclSuccess;
   if (host->rank() == 0) result = Nccl().GetUniqueId(&id);

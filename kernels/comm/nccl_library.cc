@@ -26,6 +26,7 @@ absl::Status Load() {
   };
   load("ncclGetErrorString", &library.GetErrorString);
   load("ncclGetLastError", &library.GetLastError);
+  load("ncclGetVersion", &library.GetVersion);
   load("ncclGetUniqueId", &library.GetUniqueId);
   load("ncclCommInitRankConfig", &library.CommInitRankConfig);
   load("ncclCommDestroy", &library.CommDestroy);

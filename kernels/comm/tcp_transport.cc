@@ -9,6 +9,7 @@
 #include "kernels/comm/comm_failure.h"
 #include "kernels/comm/socket.h"
 #include "kernels/comm/transport.h"
+#include "kernels/comm/wait_clock.h"
 #include "kernels/runtime/check.h"
 #include "kernels/runtime/status.h"
 
@@ -35,15 +36,17 @@ class TcpTransport : public Transport {
     size_t sent = 0, received = 0;
     const size_t send_total = send.num_bytes == 0 ? 0 : send.num_bytes + sizeof(out_length);
     const size_t receive_total = receive.num_bytes == 0 ? 0 : receive.num_bytes + sizeof(in_length);
-    const Deadline deadline = DeadlineIn(CommTimeout());
+    WaitClock clock;
     while (sent < send_total || received < receive_total) {
       pollfd entries[2] = {
           {.fd = sent < send_total ? Fd(send.peer) : -1, .events = POLLOUT, .revents = 0},
           {.fd = received < receive_total ? Fd(receive.peer) : -1, .events = POLLIN, .revents = 0}};
-      const int ready = poll(entries, 2, MillisecondsUntil(deadline));
+      // Up to the end of the millisecond: not before it is time to look.
+      const int ready = poll(entries, 2, MillisecondsUntil(clock.NextLook()) + 1);
       if (ready < 0 && errno == EINTR) continue;
       if (ready <= 0) {
-        PeerFailed(what, received < receive_total ? receive.peer : send.peer, TimeoutText());
+        clock.Look(what, received < receive_total ? receive.peer : send.peer);
+        continue;
       }
       if (entries[0].revents != 0) {
         sent += Part(sent, &out_length, send, [&](void* data, size_t n) {

@@ -38,6 +38,9 @@ std::string TimeoutText();
 // What MPI_Init says. Error: a build without MPI.
 absl::StatusOr<std::unique_ptr<Transport>> MakeMpiTransport();
 
+// "Open MPI v4.1.4"; empty if MPI did not start this process, or is not in this build.
+std::string MpiVersion();
+
 // Rank 0 listens on address:port, where the others find it; all ranks then connect to each other.
 // Error: rank 0 is not there, or not all ranks, within the time-out.
 absl::StatusOr<std::unique_ptr<Transport>> MakeTcpTransport(int rank, int size,

@@ -25,13 +25,14 @@ class Watchdog {
 
   void Add(WatchedOperation operation) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    entries_.push_back({std::move(operation), false, {}});
+    entries_.push_back({.operation = std::move(operation), .activity = CommActivity()});
   }
 
  private:
   struct Entry {
     WatchedOperation operation;
-    bool running;
+    std::string activity;  // when it was queued
+    bool running = false, waits = false;
     Clock::time_point since;
   };
 
@@ -50,19 +51,30 @@ class Watchdog {
   void Look() {
     while (!entries_.empty()) {
       Entry& entry = entries_.front();
-      const WatchedOperation::State state = entry.operation.poll();
+      const WatchedOperation::State state = entry.operation.poll(entry.activity);
       if (state == WatchedOperation::State::kQueued) return;
-      if (state == WatchedOperation::State::kRunning) {
-        if (!entry.running) entry.since = Clock::now();
-        entry.running = true;
-        if (std::chrono::duration<double>(Clock::now() - entry.since).count() > CommTimeout()) {
-          CommFailed(absl::StrCat(entry.operation.what, ": not done within ", CommTimeout(),
-                                  " s; another rank hangs, is far behind, or is gone"));
-        }
-        return;
-      }
+      if (state == WatchedOperation::State::kRunning) return Age(&entry);
+      if (entry.waits) ObserveEndOfWait(SecondsSince(entry.since));
       entries_.pop_front();
     }
+  }
+
+  static void Age(Entry* entry) {
+    if (!entry->running) entry->since = Clock::now();
+    entry->running = true;
+    const double seconds = SecondsSince(entry->since);
+    if (seconds > CommTimeout()) {
+      CommFailed(absl::StrCat(entry->operation.what, ": not done within ", CommTimeout(),
+                              " s; another rank hangs, is far behind, or is gone"),
+                 entry->activity);
+    }
+    if (entry->waits || seconds < CommTimeout() / 4) return;
+    entry->waits = true;
+    ObserveWait(absl::StrCat(entry->activity, ": ", entry->operation.what));
+  }
+
+  static double SecondsSince(Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
   }
 
   std::mutex mutex_;
@@ -78,7 +90,7 @@ struct WatchedCall::Flag {
 };
 
 WatchedCall::WatchedCall(std::string what) : flag_(std::make_shared<Flag>()) {
-  Watch({std::move(what), [flag = flag_] {
+  Watch({std::move(what), [flag = flag_](const std::string&) {
            return flag->done ? WatchedOperation::State::kDone : WatchedOperation::State::kRunning;
          }});
 }

@@ -16,8 +16,10 @@ struct WatchedOperation {
     kRunning,  // the time counts from the first poll that says so
     kDone,     // it is forgotten
   };
-  std::string what;             // "all_reduce over 'shard'"
-  std::function<State()> poll;  // ends the process itself on an error that it finds
+  std::string what;  // "all_reduce over 'shard'"
+  // Ends the process itself on an error that it finds (CommFailed, with the given activity: what
+  // went on when the operation was queued).
+  std::function<State(const std::string& activity)> poll;
 };
 void Watch(WatchedOperation operation);
 

@@ -94,6 +94,16 @@ absl::StatusOr<std::unique_ptr<World>> World::Connect() {
 
 std::unique_ptr<World> World::Single() { return std::make_unique<World>(nullptr); }
 
+std::unique_ptr<World> World::Meta(int size, int local_size, CommVolumes* volumes) {
+  std::unique_ptr<World> world = Single();
+  if (size == 1) return world;
+  world->volumes_ = volumes;
+  world->host_ = MakeMetaCommunicator(0, size, "world", Device::kCpu, volumes);
+  world->local_size_ = local_size;
+  world->host_names_.assign(static_cast<size_t>(size), "meta");
+  return world;
+}
+
 World::World(std::unique_ptr<Transport> transport, std::optional<int> local_rank)
     : transport_(std::move(transport)) {
   if (transport_ == nullptr) {
@@ -120,6 +130,10 @@ absl::StatusOr<std::unique_ptr<Communicator>> World::MakeGroup(Device device,
   if (ranks.size() == 1) {
     CHECK(ranks[0] == rank(), "rank ", rank(), " is not of the group '", name, "'");
     return MakeSingleCommunicator(device, name);
+  }
+  if (volumes_ != nullptr) {
+    const int size = static_cast<int>(ranks.size());
+    return MakeMetaCommunicator(0, size, name, device, volumes_);
   }
   std::unique_ptr<Communicator> host = MakeHostCommunicator(transport_.get(), ranks, name);
   if (device == Device::kCpu) return host;

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/comm/communicator.h"
+#include "kernels/comm/meta_communicator.h"
 #include "kernels/comm/transport.h"
 
 namespace wyvern {
@@ -43,6 +44,9 @@ class World {
   static absl::StatusOr<std::unique_ptr<World>> Connect();
   // This process alone, whatever the environment says.
   static std::unique_ptr<World> Single();
+  // Rank 0 of `size`, `local_size` to a host, whose other ranks are not there: for programs on the
+  // meta device. What its groups would move is added to `volumes`, which outlives it.
+  static std::unique_ptr<World> Meta(int size, int local_size, CommVolumes* volumes);
   // Ranks that are connected already, for tests and other ways to start.
   explicit World(std::unique_ptr<Transport> transport,
                  std::optional<int> local_rank = std::nullopt);
@@ -68,6 +72,7 @@ class World {
 
  private:
   std::unique_ptr<Transport> transport_;  // null: a single process
+  CommVolumes* volumes_ = nullptr;        // of a world of one rank without the others
   std::unique_ptr<Communicator> host_;
   int local_rank_ = 0, local_size_ = 1;
   std::vector<std::string> host_names_;

@@ -60,6 +60,7 @@ static void CopyRowsCuda(void*, int64_t, const void*, int64_t, int64_t, int64_t,
 
 void Cast(Device device, void* to, DType to_dtype, const void* from, DType from_dtype,
           int64_t num_elements, StreamHandle stream) {
+  if (device == Device::kMeta) return;
   if (device == Device::kCuda) {
     return CastCuda(to, to_dtype, from, from_dtype, num_elements, stream);
   }
@@ -77,6 +78,7 @@ void Cast(Device device, void* to, DType to_dtype, const void* from, DType from_
 
 void AddInto(Device device, void* y, DType y_dtype, const void* x, DType x_dtype,
              int64_t num_elements, StreamHandle stream) {
+  if (device == Device::kMeta) return;
   if (device == Device::kCuda) {
     return AddIntoCuda(y, y_dtype, x, x_dtype, num_elements, stream);
   }
@@ -96,6 +98,7 @@ void AddInto(Device device, void* y, DType y_dtype, const void* x, DType x_dtype
 
 void Scale(Device device, void* y, DType y_dtype, const void* x, DType x_dtype, const void* s,
            bool add, int64_t num_elements, StreamHandle stream) {
+  if (device == Device::kMeta) return;
   if (device == Device::kCuda) {
     return ScaleCuda(y, y_dtype, x, x_dtype, s, add, num_elements, stream);
   }
@@ -116,6 +119,7 @@ void Scale(Device device, void* y, DType y_dtype, const void* x, DType x_dtype, 
 
 void Fill(Device device, void* y, DType dtype, double value, int64_t num_elements,
           StreamHandle stream) {
+  if (device == Device::kMeta) return;
   if (device == Device::kCuda) return FillCuda(y, dtype, value, num_elements, stream);
   VisitFloat(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
@@ -127,7 +131,7 @@ void Fill(Device device, void* y, DType dtype, double value, int64_t num_element
 
 void CopyRows(Device device, void* to, int64_t to_stride, const void* from, int64_t from_stride,
               int64_t num_rows, int64_t row_bytes, StreamHandle stream) {
-  if (num_rows == 0 || row_bytes == 0) return;
+  if (num_rows == 0 || row_bytes == 0 || device == Device::kMeta) return;
   if (device == Device::kCuda) {
     return CopyRowsCuda(to, to_stride, from, from_stride, num_rows, row_bytes, stream);
   }

@@ -36,7 +36,9 @@ void GradNorm(CpuTag, const GradNormParams<Acc>& p) {
 
 template <typename Acc>
 void FinishGradNorm(CpuTag, const FinishGradNormParams<Acc>& p) {
-  const double norm = std::sqrt(*p.squares);
+  double squares = 0;
+  for (int64_t i = 0; i < p.num_squares; ++i) squares += p.squares[i];
+  const double norm = std::sqrt(squares);
   *p.norm = static_cast<Acc>(norm);
   *p.clip = static_cast<Acc>(p.max_norm == 0 ? 1 : std::min(1.0, p.max_norm / (norm + 1e-6)));
   *p.finite = std::isfinite(*p.norm) && (p.loss == nullptr || std::isfinite(*p.loss)) ? 1 : 0;

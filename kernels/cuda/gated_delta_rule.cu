@@ -40,7 +40,7 @@ Args<T> MakeArgs(const GatedDeltaRuleInputs<T>& in, Arena& arena) {
         in.num_value_heads, " are no multiple of heads ", in.num_heads);
   Args<T> a;
   a.num_docs = static_cast<int>(in.num_docs);
-  a.num_chunks = static_cast<int>(CountChunks(in));
+  a.num_chunks = static_cast<int>(CountDeltaChunks(in));
   a.num_tokens = in.num_tokens;
   a.heads = static_cast<int>(in.num_heads);
   a.value_heads = static_cast<int>(in.num_value_heads);
@@ -103,7 +103,7 @@ size_t GatedDeltaRuleWorkspaceBytes(CudaTag, const GatedDeltaRuleInputs<Io>& in)
   if constexpr (kIsBf16<Io>) {
     if (sm90::Serves(in)) return sm90::WorkspaceBytes(in);
   }
-  return static_cast<size_t>(delta::CountChunks(in) * in.num_value_heads) * 3 * delta::kChunk *
+  return static_cast<size_t>(CountDeltaChunks(in) * in.num_value_heads) * 3 * delta::kChunk *
          delta::kChunk * sizeof(Io);
 }
 

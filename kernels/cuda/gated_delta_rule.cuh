@@ -31,12 +31,13 @@
 #include <vector>
 
 #include "kernels/cuda/tile_mma.cuh"
-#include "kernels/ops/gated_delta_rule.h"
+#include "kernels/ops/gated_delta_rule_memory.h"
 #include "kernels/runtime/allocator.h"
 
 namespace wyvern::delta {
 
 constexpr int kChunk = kTile;
+static_assert(kChunk == kDeltaChunk);
 constexpr float kMinLogDecay = -20.f;  // exp(-20) is below fp32 resolution of a unit key product
 
 // |beta| is taken as at least this: far below what moves a state, and e / beta exists.
@@ -189,15 +190,6 @@ class Arena {
  private:
   std::vector<Buffer> buffers_;
 };
-
-template <typename T>
-int64_t CountChunks(const GatedDeltaRuleInputs<T>& in) {
-  int64_t chunks = 0;
-  for (int64_t n = 0; n < in.num_docs; ++n) {
-    chunks += CeilDiv<int64_t>(in.cu_seqlens_host[n + 1] - in.cu_seqlens_host[n], kChunk);
-  }
-  return chunks;
-}
 
 // A kernel may use `bytes` of dynamic shared memory.
 template <class Kernel>

@@ -48,9 +48,11 @@ __device__ void Finish(double squares, float max_norm, const float* loss, float*
   *finite = isfinite(result) && (loss == nullptr || isfinite(*loss)) ? 1 : 0;
 }
 
-__global__ void FinishSquaresKernel(const double* squares, float max_norm, const float* loss,
-                                    float* norm, float* clip, int32_t* finite) {
-  Finish(*squares, max_norm, loss, norm, clip, finite);
+__global__ void FinishSquaresKernel(const double* squares, int64_t num_squares, float max_norm,
+                                    const float* loss, float* norm, float* clip, int32_t* finite) {
+  double sum = 0;
+  for (int64_t i = 0; i < num_squares; ++i) sum += squares[i];
+  Finish(sum, max_norm, loss, norm, clip, finite);
 }
 
 // With `squares`, writes the sum there and nothing else.
@@ -102,8 +104,8 @@ void GradNorm(CudaTag, const GradNormParams<float>& p) {
 
 template <>
 void FinishGradNorm(CudaTag, const FinishGradNormParams<float>& p) {
-  FinishSquaresKernel<<<1, 1, 0, ToStream(p.stream)>>>(p.squares, static_cast<float>(p.max_norm),
-                                                       p.loss, p.norm, p.clip, p.finite);
+  FinishSquaresKernel<<<1, 1, 0, ToStream(p.stream)>>>(
+      p.squares, p.num_squares, static_cast<float>(p.max_norm), p.loss, p.norm, p.clip, p.finite);
   CUDA_CHECK_LAUNCH();
 }
 

@@ -46,6 +46,8 @@ template <typename Io>
 void AdamW(CpuTag, const AdamWParams<Io>& p);
 template <typename Io>
 void AdamW(CudaTag, const AdamWParams<Io>& p);
+template <typename Io>
+void AdamW(MetaTag, const AdamWParams<Io>&) {}
 
 }  // namespace wyvern
 

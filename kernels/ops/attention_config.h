@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/attention.h"
+#include "kernels/runtime/allocator.h"
 
 namespace wyvern {
 
@@ -111,6 +112,21 @@ inline AttentionConfig ChooseAttention(const AttentionShape& s, DType io) {
     if (config.group.docs > 0) config.backward = AttentionEngine::kCudnn;
   }
   return config;
+}
+
+// What the CUDA backward holds beside its inputs and outputs.
+inline int64_t AttentionBackwardBytes(const AttentionShape& s, const AttentionConfig& config) {
+  if (config.backward == AttentionEngine::kTiled) return s.num_queries * s.num_heads * 4;
+  const int64_t length = EqualLength(s), group = s.num_heads / s.num_kv_heads;
+  return 2 * config.group.docs * config.group.kv_heads * group * length * length;
+}
+
+template <typename Io>
+void AttentionFwd(MetaTag, const AttentionFwdParams<Io>&) {}
+template <typename Io>
+void AttentionBwd(MetaTag, const AttentionBwdParams<Io>& p) {
+  const AttentionConfig config = ChooseAttention(p.shape, kDTypeOf<Io>);
+  CountScratch(static_cast<size_t>(AttentionBackwardBytes(p.shape, config)));
 }
 
 }  // namespace wyvern

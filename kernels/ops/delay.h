@@ -11,6 +11,7 @@ namespace wyvern {
 // the CPU, where work is done when a call returns, nothing happens.
 inline void QueueDelay(CpuTag, double, StreamHandle) {}
 void QueueDelay(CudaTag, double microseconds, StreamHandle stream);
+inline void QueueDelay(MetaTag, double, StreamHandle) {}
 
 }  // namespace wyvern
 

@@ -23,6 +23,8 @@ template <typename Acc>
 void DrawNormal(CpuTag, const DrawNormalParams<Acc>& p);
 template <typename Acc>
 void DrawNormal(CudaTag, const DrawNormalParams<Acc>& p);
+template <typename Acc>
+void DrawNormal(MetaTag, const DrawNormalParams<Acc>&) {}
 
 }  // namespace wyvern
 

@@ -44,6 +44,10 @@ template <typename Io>
 void EmbeddingFwd(CudaTag, const EmbeddingFwdParams<Io>& p);
 template <typename Io>
 void EmbeddingBwd(CudaTag, const EmbeddingBwdParams<Io>& p);
+template <typename Io>
+void EmbeddingFwd(MetaTag, const EmbeddingFwdParams<Io>&) {}
+template <typename Io>
+void EmbeddingBwd(MetaTag, const EmbeddingBwdParams<Io>&) {}
 
 }  // namespace wyvern
 

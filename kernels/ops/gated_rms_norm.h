@@ -60,6 +60,10 @@ template <typename Io>
 void GatedRmsNormFwd(CudaTag, const GatedRmsNormFwdParams<Io>& p);
 template <typename Io>
 void GatedRmsNormBwd(CudaTag, const GatedRmsNormBwdParams<Io>& p);
+template <typename Io>
+void GatedRmsNormFwd(MetaTag, const GatedRmsNormFwdParams<Io>&) {}
+template <typename Io>
+void GatedRmsNormBwd(MetaTag, const GatedRmsNormBwdParams<Io>&) {}
 
 }  // namespace wyvern
 

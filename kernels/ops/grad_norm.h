@@ -37,10 +37,12 @@ struct GradNormParams {
   StreamHandle stream = nullptr;
 };
 
-// The end of GradNorm, from a sum of squares that several ranks have added up.
+// The end of GradNorm, from sums of squares that several ranks have added up: one, or two where
+// groups of different ranks did.
 template <typename Acc>
 struct FinishGradNormParams {
-  const double* squares = nullptr;  // [1] on the device; the other members as above
+  const double* squares = nullptr;  // [num_squares] on the device; the other members as above
+  int64_t num_squares = 1;          // added up in order
   double max_norm = 0;
   const Acc* loss = nullptr;
   Acc* norm = nullptr;
@@ -57,6 +59,10 @@ template <typename Acc>
 void FinishGradNorm(CpuTag, const FinishGradNormParams<Acc>& p);
 template <typename Acc>
 void FinishGradNorm(CudaTag, const FinishGradNormParams<Acc>& p);
+template <typename Acc>
+void GradNorm(MetaTag, const GradNormParams<Acc>&) {}
+template <typename Acc>
+void FinishGradNorm(MetaTag, const FinishGradNormParams<Acc>&) {}
 
 }  // namespace wyvern
 

@@ -69,6 +69,12 @@ template <typename Io>
 void GroupedMatmulInputGrad(CudaTag, const GroupedMatmulInputGradParams<Io>& p);
 template <typename In, typename Out>
 void GroupedMatmulWeightGrad(CudaTag, const GroupedMatmulWeightGradParams<In, Out>& p);
+template <typename Io>
+void GroupedMatmulFwd(MetaTag, const GroupedMatmulFwdParams<Io>&) {}
+template <typename Io>
+void GroupedMatmulInputGrad(MetaTag, const GroupedMatmulInputGradParams<Io>&) {}
+template <typename In, typename Out>
+void GroupedMatmulWeightGrad(MetaTag, const GroupedMatmulWeightGradParams<In, Out>&) {}
 
 }  // namespace wyvern
 

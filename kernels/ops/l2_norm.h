@@ -42,6 +42,10 @@ template <typename Io>
 void L2NormFwd(CudaTag, const L2NormFwdParams<Io>& p);
 template <typename Io>
 void L2NormBwd(CudaTag, const L2NormBwdParams<Io>& p);
+template <typename Io>
+void L2NormFwd(MetaTag, const L2NormFwdParams<Io>&) {}
+template <typename Io>
+void L2NormBwd(MetaTag, const L2NormBwdParams<Io>&) {}
 
 }  // namespace wyvern
 

@@ -39,6 +39,8 @@ template <typename Io>
 void LatentAttentionFwd(CpuTag, const LatentAttentionParams<Io>& p);
 template <typename Io>
 void LatentAttentionFwd(CudaTag, const LatentAttentionParams<Io>& p);
+template <typename Io>
+void LatentAttentionFwd(MetaTag, const LatentAttentionParams<Io>&) {}
 
 }  // namespace wyvern
 

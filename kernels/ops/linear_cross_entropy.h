@@ -69,6 +69,12 @@ template <typename Io>
 void CrossEntropyBwd(CudaTag, const CrossEntropyBwdParams<Io>& p);
 template <typename Io>
 void MeanLoss(CudaTag, const MeanLossParams<Io>& p);
+template <typename Io>
+void CrossEntropyFwd(MetaTag, const CrossEntropyFwdParams<Io>&) {}
+template <typename Io>
+void CrossEntropyBwd(MetaTag, const CrossEntropyBwdParams<Io>&) {}
+template <typename Io>
+void MeanLoss(MetaTag, const MeanLossParams<Io>&) {}
 
 }  // namespace wyvern
 

@@ -63,6 +63,12 @@ template <typename Io>
 void AddRow(CudaTag, const AddRowParams<Io>& p);
 template <typename Io>
 void ColumnSum(CudaTag, const ColumnSumParams<Io>& p);
+template <typename In, typename Out>
+void Gemm(MetaTag, const GemmParams<In, Out>&) {}
+template <typename Io>
+void AddRow(MetaTag, const AddRowParams<Io>&) {}
+template <typename Io>
+void ColumnSum(MetaTag, const ColumnSumParams<Io>&) {}
 
 }  // namespace wyvern
 

@@ -45,6 +45,10 @@ template <typename Io>
 void MlaKeysFwd(CudaTag, const MlaKeysFwdParams<Io>& p);
 template <typename Io>
 void MlaKeysBwd(CudaTag, const MlaKeysBwdParams<Io>& p);
+template <typename Io>
+void MlaKeysFwd(MetaTag, const MlaKeysFwdParams<Io>&) {}
+template <typename Io>
+void MlaKeysBwd(MetaTag, const MlaKeysBwdParams<Io>&) {}
 
 }  // namespace wyvern
 

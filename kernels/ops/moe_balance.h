@@ -53,6 +53,10 @@ template <typename Acc>
 void MoeBalanceFwd(CudaTag, const MoeBalanceFwdParams<Acc>& p);
 template <typename Acc>
 void MoeBalanceBwd(CudaTag, const MoeBalanceBwdParams<Acc>& p);
+template <typename Acc>
+void MoeBalanceFwd(MetaTag, const MoeBalanceFwdParams<Acc>&) {}
+template <typename Acc>
+void MoeBalanceBwd(MetaTag, const MoeBalanceBwdParams<Acc>&) {}
 
 }  // namespace wyvern
 

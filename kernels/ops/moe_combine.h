@@ -47,6 +47,10 @@ template <typename Io>
 void MoeCombineFwd(CudaTag, const MoeCombineFwdParams<Io>& p);
 template <typename Io>
 void MoeCombineBwd(CudaTag, const MoeCombineBwdParams<Io>& p);
+template <typename Io>
+void MoeCombineFwd(MetaTag, const MoeCombineFwdParams<Io>&) {}
+template <typename Io>
+void MoeCombineBwd(MetaTag, const MoeCombineBwdParams<Io>&) {}
 
 }  // namespace wyvern
 

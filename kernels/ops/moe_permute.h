@@ -39,6 +39,10 @@ template <typename Io>
 void MoePermuteFwd(CudaTag, const MoePermuteFwdParams<Io>& p);
 template <typename Io>
 void MoePermuteBwd(CudaTag, const MoePermuteBwdParams<Io>& p);
+template <typename Io>
+void MoePermuteFwd(MetaTag, const MoePermuteFwdParams<Io>&) {}
+template <typename Io>
+void MoePermuteBwd(MetaTag, const MoePermuteBwdParams<Io>&) {}
 
 }  // namespace wyvern
 

@@ -81,6 +81,10 @@ template <typename Io>
 void MoeRouteFwd(CudaTag, const MoeRouteFwdParams<Io>& p);
 template <typename Io>
 void MoeRouteBwd(CudaTag, const MoeRouteBwdParams<Io>& p);
+template <typename Io>
+void MoeRouteFwd(MetaTag, const MoeRouteFwdParams<Io>&) {}
+template <typename Io>
+void MoeRouteBwd(MetaTag, const MoeRouteBwdParams<Io>&) {}
 
 }  // namespace wyvern
 

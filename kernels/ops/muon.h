@@ -73,6 +73,8 @@ void DispatchMuon(Device device, DType type, F&& fn) {
   if (device == Device::kCpu) {
     if (type == DType::kFloat32) return fn(CpuTag{}, TypeTag<float>{});
     if (type == DType::kFloat64) return fn(CpuTag{}, TypeTag<double>{});
+  } else if (device == Device::kMeta) {
+    if (type == DType::kBf16) return fn(MetaTag{}, TypeTag<Bf16>{});
   } else {
 #ifdef WYVERN_CUDA
     if (type == DType::kBf16) return fn(CudaTag{}, TypeTag<Bf16>{});
@@ -93,6 +95,12 @@ template <typename T>
 void NormalizeMatrices(CudaTag, const NormalizeMatricesParams<T>& p);
 template <typename T>
 void MuonApply(CudaTag, const MuonApplyParams<T>& p);
+template <typename T>
+void MuonMomentum(MetaTag, const MuonMomentumParams<T>&) {}
+template <typename T>
+void NormalizeMatrices(MetaTag, const NormalizeMatricesParams<T>&) {}
+template <typename T>
+void MuonApply(MetaTag, const MuonApplyParams<T>&) {}
 
 }  // namespace wyvern
 

@@ -53,6 +53,10 @@ template <typename Io>
 void RmsNormFwd(CudaTag, const RmsNormFwdParams<Io>& p);
 template <typename Io>
 void RmsNormBwd(CudaTag, const RmsNormBwdParams<Io>& p);
+template <typename Io>
+void RmsNormFwd(MetaTag, const RmsNormFwdParams<Io>&) {}
+template <typename Io>
+void RmsNormBwd(MetaTag, const RmsNormBwdParams<Io>&) {}
 
 }  // namespace wyvern
 

@@ -33,6 +33,8 @@ template <typename Io>
 void RopeRotate(CpuTag, const RopeParams<Io>& p);
 template <typename Io>
 void RopeRotate(CudaTag, const RopeParams<Io>& p);
+template <typename Io>
+void RopeRotate(MetaTag, const RopeParams<Io>&) {}
 
 }  // namespace wyvern
 

@@ -77,6 +77,10 @@ template <typename Io>
 void ShortConvFwd(CudaTag, const ShortConvFwdParams<Io>& p);
 template <typename Io>
 void ShortConvBwd(CudaTag, const ShortConvBwdParams<Io>& p);
+template <typename Io>
+void ShortConvFwd(MetaTag, const ShortConvFwdParams<Io>&) {}
+template <typename Io>
+void ShortConvBwd(MetaTag, const ShortConvBwdParams<Io>&) {}
 
 }  // namespace wyvern
 

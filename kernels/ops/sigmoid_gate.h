@@ -40,6 +40,10 @@ template <typename Io>
 void SigmoidGateFwd(CudaTag, const SigmoidGateFwdParams<Io>& p);
 template <typename Io>
 void SigmoidGateBwd(CudaTag, const SigmoidGateBwdParams<Io>& p);
+template <typename Io>
+void SigmoidGateFwd(MetaTag, const SigmoidGateFwdParams<Io>&) {}
+template <typename Io>
+void SigmoidGateBwd(MetaTag, const SigmoidGateBwdParams<Io>&) {}
 
 }  // namespace wyvern
 

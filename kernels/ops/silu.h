@@ -37,6 +37,10 @@ template <typename Io>
 void SiluFwd(CudaTag, const SiluFwdParams<Io>& p);
 template <typename Io>
 void SiluBwd(CudaTag, const SiluBwdParams<Io>& p);
+template <typename Io>
+void SiluFwd(MetaTag, const SiluFwdParams<Io>&) {}
+template <typename Io>
+void SiluBwd(MetaTag, const SiluBwdParams<Io>&) {}
 
 }  // namespace wyvern
 

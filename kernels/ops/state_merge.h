@@ -44,6 +44,10 @@ template <typename Acc>
 void StateMerge(CudaTag, const StateMergeParams<Acc>& p);
 template <typename Acc>
 void StateIdentity(CudaTag, const StateIdentityParams<Acc>& p);
+template <typename Acc>
+void StateMerge(MetaTag, const StateMergeParams<Acc>&) {}
+template <typename Acc>
+void StateIdentity(MetaTag, const StateIdentityParams<Acc>&) {}
 
 }  // namespace wyvern
 

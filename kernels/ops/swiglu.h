@@ -44,6 +44,10 @@ template <typename Io>
 void SwiGluFwd(CudaTag, const SwiGluFwdParams<Io>& p);
 template <typename Io>
 void SwiGluBwd(CudaTag, const SwiGluBwdParams<Io>& p);
+template <typename Io>
+void SwiGluFwd(MetaTag, const SwiGluFwdParams<Io>&) {}
+template <typename Io>
+void SwiGluBwd(MetaTag, const SwiGluBwdParams<Io>&) {}
 
 }  // namespace wyvern
 

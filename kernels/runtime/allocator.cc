@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_format.h"
 #include "kernels/runtime/check.h"
+#include "kernels/runtime/failure_observer.h"
 #ifdef WYVERN_CUDA
 #include "kernels/runtime/cuda_check.h"
 #endif
@@ -21,8 +22,8 @@ struct Counters {
   std::atomic<int64_t> current{0}, peak{0};
 };
 Counters& CountersOf(Device device) {
-  static Counters counters[2];
-  return counters[device == Device::kCuda];
+  static Counters counters[3];
+  return counters[static_cast<int>(device)];
 }
 
 std::atomic<bool> poison{false};
@@ -34,14 +35,13 @@ std::string& Advice() {
 
 [[noreturn]] void OutOfMemory(Device device, size_t num_bytes) {
   constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
-  std::fprintf(stderr, "%s\n",
-               absl::StrFormat("out of %s memory: asked for %.3f GiB more while %.3f GiB are in "
-                               "use.%s%s",
-                               device == Device::kCuda ? "device" : "host", num_bytes / kGiB,
-                               GetMemoryStats(device).current_bytes / kGiB,
-                               Advice().empty() ? "" : " ", Advice())
-                   .c_str());
+  const std::string message = absl::StrFormat(
+      "out of %s memory: asked for %.3f GiB more while %.3f GiB are in use.%s%s",
+      device == Device::kCpu ? "host" : "device", num_bytes / kGiB,
+      GetMemoryStats(device).current_bytes / kGiB, Advice().empty() ? "" : " ", Advice());
+  std::fprintf(stderr, "%s\n", message.c_str());
   std::fflush(stderr);
+  ObserveFailure(message);
   std::_Exit(1);
 }
 
@@ -52,6 +52,12 @@ void* Allocate(Device device, size_t num_bytes) {
     data = std::aligned_alloc(kAlignment, rounded);
     if (data == nullptr) OutOfMemory(device, num_bytes);
     return data;
+  }
+  if (device == Device::kMeta) {
+    // An address that differs from those of other buffers and is not null.
+    static std::atomic<uintptr_t> next{uintptr_t{1} << 56};
+    const size_t rounded = (num_bytes + kAlignment - 1) / kAlignment * kAlignment;
+    return reinterpret_cast<void*>(next.fetch_add(rounded));
   }
 #ifdef WYVERN_CUDA
   const auto stream = static_cast<cudaStream_t>(ComputeStream());
@@ -69,6 +75,7 @@ void Free(Device device, void* data) {
     std::free(data);
     return;
   }
+  if (device == Device::kMeta) return;
 #ifdef WYVERN_CUDA
   // At process exit the driver may be gone before static objects are; there is nothing to free.
   const cudaError_t error = cudaFreeAsync(data, static_cast<cudaStream_t>(ComputeStream()));

@@ -47,6 +47,9 @@ class Buffer {
   Device device_ = Device::kCpu;
 };
 
+// Counts memory that a kernel would take while it runs, on the meta device.
+inline void CountScratch(size_t num_bytes) { const Buffer scratch(Device::kMeta, num_bytes); }
+
 struct MemoryStats {
   int64_t current_bytes = 0;
   int64_t peak_bytes = 0;

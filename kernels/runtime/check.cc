@@ -1,14 +1,30 @@
 #include "kernels/runtime/check.h"
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 
+#include "kernels/runtime/failure_observer.h"
+
 namespace wyvern {
+namespace {
+
+std::atomic<void (*)(const std::string&)> the_observer{nullptr};
+
+}  // namespace
+
+void SetFailureObserver(void (*observer)(const std::string&)) { the_observer = observer; }
+
+void ObserveFailure(const std::string& message) {
+  if (void (*observer)(const std::string&) = the_observer) observer(message);
+}
 
 void CheckFailed(const char* file, int line, const char* expression, const std::string& message) {
-  std::fprintf(stderr, "%s:%d: check failed: %s%s%s\n", file, line, expression,
-               message.empty() ? "" : ": ", message.c_str());
+  const std::string text = absl::StrCat(file, ":", line, ": check failed: ", expression,
+                                        message.empty() ? "" : ": ", message);
+  std::fprintf(stderr, "%s\n", text.c_str());
   std::fflush(stderr);
+  ObserveFailure(text);
   std::abort();
 }
 

@@ -105,7 +105,8 @@ void Synchronize(Device device) {
 }
 
 void CopyBytes(void* to, Device to_device, const void* from, Device from_device, size_t num_bytes) {
-  if (num_bytes == 0) return;
+  if (num_bytes == 0 || to_device == Device::kMeta) return;
+  if (from_device == Device::kMeta) return FillBytes(to, to_device, 0, num_bytes);
   if (to_device == Device::kCpu && from_device == Device::kCpu) {
     std::memcpy(to, from, num_bytes);
     return;
@@ -116,7 +117,7 @@ void CopyBytes(void* to, Device to_device, const void* from, Device from_device,
 }
 
 void FillBytes(void* to, Device device, uint8_t value, size_t num_bytes) {
-  if (num_bytes == 0) return;
+  if (num_bytes == 0 || device == Device::kMeta) return;
   if (device == Device::kCpu) {
     std::memset(to, value, num_bytes);
   } else {
@@ -148,12 +149,14 @@ void MakeGpuCurrent() {}
 
 void Synchronize(Device) {}
 
-void CopyBytes(void* to, Device, const void* from, Device, size_t num_bytes) {
-  if (num_bytes != 0) std::memcpy(to, from, num_bytes);
+void CopyBytes(void* to, Device to_device, const void* from, Device from_device, size_t num_bytes) {
+  if (num_bytes == 0 || to_device == Device::kMeta) return;
+  if (from_device == Device::kMeta) return FillBytes(to, to_device, 0, num_bytes);
+  std::memcpy(to, from, num_bytes);
 }
 
-void FillBytes(void* to, Device, uint8_t value, size_t num_bytes) {
-  if (num_bytes != 0) std::memset(to, value, num_bytes);
+void FillBytes(void* to, Device device, uint8_t value, size_t num_bytes) {
+  if (num_bytes != 0 && device != Device::kMeta) std::memset(to, value, num_bytes);
 }
 
 #endif

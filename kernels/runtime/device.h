@@ -9,9 +9,22 @@
 
 namespace wyvern {
 
-enum class Device { kCpu, kCuda };
+// kMeta stands for a GPU of which only the accounts are kept: memory on it is counted but not
+// there, nothing is computed, and what is read from it is zero. A program that runs on it tells
+// what it would need (trainer/plan).
+enum class Device { kCpu, kCuda, kMeta };
 
-constexpr const char* Name(Device device) { return device == Device::kCpu ? "cpu" : "cuda"; }
+constexpr const char* Name(Device device) {
+  switch (device) {
+    case Device::kCpu:
+      return "cpu";
+    case Device::kCuda:
+      return "cuda";
+    case Device::kMeta:
+      return "meta";
+  }
+  return "?";
+}
 
 // A cudaStream_t without the CUDA header; ignored by CPU kernels.
 using StreamHandle = void*;

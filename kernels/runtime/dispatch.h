@@ -6,7 +6,9 @@
 //   });
 //
 // and overload resolution on CpuTag or CudaTag picks the implementation. The CPU serves fp32 and
-// fp64, CUDA bf16 and fp32. A build without CUDA never instantiates the CUDA branch.
+// fp64, CUDA bf16 and fp32. A build without CUDA never instantiates the CUDA branch. On the meta
+// device kernels do nothing, but count the memory that they would take for themselves where that is
+// more than a trifle.
 #ifndef WYVERN_KERNELS_RUNTIME_DISPATCH_H_
 #define WYVERN_KERNELS_RUNTIME_DISPATCH_H_
 
@@ -18,6 +20,7 @@ namespace wyvern {
 
 struct CpuTag {};
 struct CudaTag {};
+struct MetaTag {};
 
 template <typename T>
 struct TypeTag {
@@ -29,6 +32,9 @@ void Dispatch(Device device, DType io, F&& fn) {
   if (device == Device::kCpu) {
     if (io == DType::kFloat32) return fn(CpuTag{}, TypeTag<float>{});
     if (io == DType::kFloat64) return fn(CpuTag{}, TypeTag<double>{});
+  } else if (device == Device::kMeta) {
+    if (io == DType::kBf16) return fn(MetaTag{}, TypeTag<Bf16>{});
+    if (io == DType::kFloat32) return fn(MetaTag{}, TypeTag<float>{});
   } else {
 #ifdef WYVERN_CUDA
     if (io == DType::kBf16) return fn(CudaTag{}, TypeTag<Bf16>{});

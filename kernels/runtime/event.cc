@@ -9,7 +9,7 @@ namespace wyvern {
 #ifdef WYVERN_CUDA
 
 Event::Event(Device device) : device_(device) {
-  if (device == Device::kCpu) return;
+  if (device != Device::kCuda) return;
   ComputeStream();  // chooses the GPU on first use
   cudaEvent_t event;
   CUDA_CHECK(cudaEventCreate(&event));
@@ -22,13 +22,13 @@ Event::~Event() {
 
 void Event::Record() {
   time_ = std::chrono::steady_clock::now();
-  if (device_ == Device::kCpu) return;
+  if (device_ != Device::kCuda) return;
   CUDA_CHECK(cudaEventRecord(static_cast<cudaEvent_t>(event_),
                              static_cast<cudaStream_t>(ComputeStream())));
 }
 
 double Event::MillisecondsSince(const Event& start) const {
-  if (device_ == Device::kCpu) {
+  if (device_ != Device::kCuda) {
     return std::chrono::duration<double, std::milli>(time_ - start.time_).count();
   }
   float ms = 0;

@@ -2,6 +2,8 @@
 // same checks on real processes.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <cstdio>
 #include <functional>
 #include <map>
 #include <thread>
@@ -10,6 +12,8 @@
 #include "kernels/comm/comm_failure.h"
 #include "kernels/comm/host_communicator.h"
 #include "kernels/comm/socket.h"
+#include "kernels/comm/wait_clock.h"
+#include "kernels/comm/watchdog.h"
 #include "kernels/comm/world.h"
 #include "tests/support/collective_checks.h"
 
@@ -131,6 +135,85 @@ TEST(CommDeathTest, RanksThatDoDifferentThingsAreNoticed) {
                 world.host().AllReduce(three.data(), three.data(), 3, DType::kInt64);
               }),
               testing::ExitedWithCode(1), "the ranks do different things");
+}
+
+TEST(CommDeathTest, ThePhaseOfAStepIsNamedAndTheObserverAdds) {
+  struct Observer : public CommObserver {
+    void Waits(const std::string& what) override {
+      std::fprintf(stderr, "<waits %s>", what.c_str());
+    }
+    void GoesOn(double) override { std::fprintf(stderr, "<goes on>"); }
+    void Warns(const std::string&) override {}
+    std::string Fails(const std::string& message) override {
+      std::fprintf(stderr, "<fails %s>", message.c_str());
+      return "it was rank 1";
+    }
+  };
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        static Observer observer;
+        SetCommObserver(&observer);
+        SetCommPhase("forgotten");
+        SetCommActivity("step 7");
+        SetCommPhase("update");
+        SetCommTimeout(0.3);
+        OnRanks(2, [&](World& world) {
+          int64_t one = 1;
+          if (world.rank() == 1) std::this_thread::sleep_for(std::chrono::seconds(20));
+          world.host().AllReduce(&one, &one, 1, DType::kInt64);
+        });
+      },
+      testing::ExitedWithCode(1),
+      "<waits step 7, update: all_reduce over 'world', for rank 1>wyvern: step 7, update: "
+      "all_reduce over 'world': waiting for rank 1: no answer within 0.3 s[^\n]*\n<fails step 7, "
+      "update: all_reduce[^\n]*>wyvern: it was rank 1");
+}
+
+// The device's operations as the watchdog sees them.
+TEST(CommDeathTest, AnOperationThatDoesNotEndIsNamedWithWhatWentOnWhenItBegan) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  using State = WatchedOperation::State;
+  EXPECT_EXIT(
+      {
+        SetCommTimeout(0.3);
+        SetCommIdentity("rank 0 of 2 (here)");
+        SetCommActivity("step 8");
+        static std::atomic<int> looks{0};
+        // Work before it is done at the third look; until then no time counts.
+        Watch({"all_gather over 'shard'",
+               [](const std::string&) { return ++looks < 3 ? State::kQueued : State::kDone; }});
+        SetCommPhase("forward and backward");
+        Watch({"reduce_scatter over 'shard' (rank 0 of 2)",
+               [](const std::string&) { return State::kRunning; }});
+        SetCommActivity("step 9");
+        std::this_thread::sleep_for(std::chrono::seconds(20));
+      },
+      testing::ExitedWithCode(1),
+      "^wyvern: rank 0 of 2 \\(here\\): step 8, forward and backward: reduce_scatter over 'shard' "
+      "\\(rank 0 of 2\\): not done within 0.3 s");
+  EXPECT_EXIT(
+      {
+        SetCommTimeout(0.3);
+        const WatchedCall call("starting NCCL for the group 'shard'");
+        std::this_thread::sleep_for(std::chrono::seconds(20));
+      },
+      testing::ExitedWithCode(1), "starting NCCL for the group 'shard': not done within 0.3 s");
+}
+
+TEST(Comm, TimeSpentWaitingIsCounted) {
+  // A busy machine may hold up the rank that is to wait, but not every time.
+  double waited = 0;
+  for (int i = 0; i < 20 && waited < 0.02; ++i) {
+    const double before = CommWaitSeconds();
+    OnRanks(2, [](World& world) {
+      if (world.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      int64_t one = 1;
+      world.host().AllReduce(&one, &one, 1, DType::kInt64);
+    });
+    waited = CommWaitSeconds() - before;
+  }
+  EXPECT_GE(waited, 0.02);
 }
 
 absl::StatusOr<RankEnvironment> Read(const std::map<std::string, std::string>& variables) {

@@ -60,6 +60,12 @@ class LaunchTest(unittest.TestCase):
         self.check(result, 0, f"rank 0 gpu - card - threads 1: train {self.config} --set a=b c",
                    f"rank 1 gpu - card - threads 1: train {self.config} --set a=b c")
 
+    def test_the_preflight_is_started_like_a_training(self):
+        self.check(self.launch("-n", "1", "--preflight", self.config, "--set", "a=b"), 0,
+                   f": preflight {self.config} --set a=b")
+        self.check(self.launch("--slurm", "--preflight", "--dry-run", self.config), 0,
+                   f"{self.folder}/program preflight {self.config}")
+
     def test_the_command_is_printed_and_not_run(self):
         result = self.launch("-n", "8", "--hosts", "a:4,b:4", "--dry-run", self.config)
         if shutil.which("mpirun"):

@@ -88,6 +88,23 @@ std::map<std::string, ModelConfig> TinyModels() {
   all["gated_delta_net"].padding_id = 2;
   all["kda"].padding_id = 2;
   all["attention_with_everything"].mlp_bias = true;
+  ModelConfig moe = TinyModel({no_rope, kda, gated});
+  moe.moe = MoeConfig{.num_experts = 6,
+                      .experts_per_token = 2,
+                      .intermediate_size = 5,
+                      .scale = 2.446,
+                      .groups = 3,
+                      .top_groups = 2};
+  all["moe"] = moe;
+  moe.moe = MoeConfig{.num_experts = 4,
+                      .experts_per_token = 3,
+                      .intermediate_size = 7,
+                      .shared_experts = 0,
+                      .first_dense = 0,
+                      .every = 2,
+                      .router = RouterScore::kSoftmax,
+                      .renormalize = false};
+  all["moe_softmax"] = moe;
   return all;
 }
 

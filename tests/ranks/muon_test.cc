@@ -68,9 +68,9 @@ TEST(MuonRanks, DividedMatricesAreUpdatedAsWholeOnesBitForBit) {
   for (const MeshShape& shape : {MeshShape{1, n}, MeshShape{-1, n == 4 ? 2 : n}}) {
     auto mesh = Mesh::Create(&TheWorld(), shape, Device::kCpu);
     ASSERT_TRUE(mesh.ok()) << mesh.status();
-    for (const int level : {1, 2, 3}) {
-      // One round, and rounds of one matrix and of a few.
-      for (const int64_t round_elements : {Muon::kRoundElements, int64_t{1}, int64_t{3000}}) {
+    for (const int level : {1, 3}) {
+      // One round, and rounds of a few matrices.
+      for (const int64_t round_elements : {Muon::kRoundElements, int64_t{4000}}) {
         EXPECT_EQ(TrainMatrices(mesh->get(), level, round_elements), expected)
             << level << " " << round_elements;
       }

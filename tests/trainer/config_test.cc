@@ -77,7 +77,8 @@ TEST(Config, ReportsEveryFaultAtOnceWithItsLineAndTheNearestKey) {
   EXPECT_TRUE(Contains(error, "c.yaml:20: data.seq_len: given twice; keep one"));
   EXPECT_TRUE(
       Contains(error, "c.yaml:25: train.micro_bacth: unknown key; did you mean 'micro_batch'?"));
-  EXPECT_TRUE(Contains(error, "schedule.type: expected one of constant, cosine, wsd, got 'cosin'"));
+  EXPECT_TRUE(
+      Contains(error, "schedule.type: expected one of constant, linear, cosine, wsd, got 'cosin'"));
 }
 
 TEST(Config, NamesCrossFieldFaults) {
@@ -163,7 +164,7 @@ TEST(Config, WhatIsWrittenReadsBackEqual) {
       {"train.steps=null", "train.tokens=1000000", "optimizer.weight_decay=0", "validation.every=0",
        "generate={prompt: a, temperature: 0}"},
       {"data.sources=[{dir: a, weight: 1}, {dir: 'b c', weight: 0.3}]", "tokenizer.type=store"},
-      {"model.mixers.kda.output_gate_bias=false",
+      {"model.mixers.kda.output_gate_bias=false", "model.mixers.local.window=null",
        "model.mixers.local={type: mla, num_heads: 2, q_lora_rank: 8, kv_lora_rank: 16, "
        "qk_nope_dim: 8, qk_rope_dim: 4, value_dim: 8, rope: true, rope_theta: 500, "
        "output_gate: sigmoid}"}};

@@ -103,7 +103,7 @@ TEST(HfConfig, WhatCannotBeHonouredIsAnErrorThatNamesTheKey) {
       {"layer 2 is named twice", With("kda", "attn",
                                       json::array({{{"layers", {1}}, {"num_heads", 4}},
                                                    {{"layers", {1}}, {"num_heads", 2}}}))},
-      {"model_type", With("kimi_linear", "num_experts", 8)}};
+      {"model_type", With("mamba", "num_experts", 8)}};
   for (const auto& [key, config] : cases) {
     const auto read = ReadHfConfig(config);
     ASSERT_FALSE(read.ok()) << config.dump();
@@ -187,9 +187,12 @@ TEST(HfConfig, ModelsThatNoFamilyHoldsAreRefusedWithTheReason) {
   DeltaMixerConfig other_rank = kda;
   other_rank.decay_rank = 4;
   expect(HfTestModel(other_rank), "decay_rank");
-  expect(HfTestModel(gated, {{{.num_heads = 2, .rope = false}, {1}}}), "rope: false");
-  expect(HfTestModel(gated, {{{.num_heads = 2, .qk_norm = true}, {1}}}), "qk_norm");
-  expect(HfTestModel(gated, {{{.num_heads = 2, .head_dim = 20}, {1}}}), "hidden_size 32");
+  expect(HfTestModel(gated, {{AttentionMixerConfig{.num_heads = 2, .rope = false}, {1}}}),
+         "rope: false");
+  expect(HfTestModel(gated, {{AttentionMixerConfig{.num_heads = 2, .qk_norm = true}, {1}}}),
+         "qk_norm");
+  expect(HfTestModel(gated, {{AttentionMixerConfig{.num_heads = 2, .head_dim = 20}, {1}}}),
+         "hidden_size 32");
   expect(HfTestModel(AttentionMixerConfig{.num_heads = 2, .output_gate = OutputGate::kSigmoid}),
          "output_gate");
   ModelConfig biased = HfTestModel(gated);

@@ -34,9 +34,9 @@ class TemporaryFolder {
   std::string path_;
 };
 
-// `at`: attention mixers by name, with the layers from 1 that they take; `mixer` has the others.
-inline ModelConfig HfTestModel(
-    MixerConfig mixer, std::vector<std::pair<AttentionMixerConfig, std::vector<int64_t>>> at = {}) {
+// `at`: other mixers, with the layers from 1 that they take; `mixer` has the rest.
+inline ModelConfig HfTestModel(MixerConfig mixer,
+                               std::vector<std::pair<MixerConfig, std::vector<int64_t>>> at = {}) {
   ModelConfig m{.vocab_size = 29,
                 .hidden_size = 32,
                 .num_layers = 4,
@@ -89,6 +89,17 @@ inline std::vector<std::pair<std::string, ModelConfig>> HfTestModels() {
   normed.qk_norm = true;
   AttentionMixerConfig biased{
       .num_heads = 2, .num_kv_heads = 1, .head_dim = 24, .qkv_bias = true, .output_bias = true};
+  const DeltaMixerConfig kimi_kda{.decay = DeltaDecay::kPerChannel,
+                                  .num_heads = 2,
+                                  .key_dim = 8,
+                                  .value_dim = 8,
+                                  .output_gate = OutputGate::kSigmoid,
+                                  .output_gate_rank = 8,
+                                  .output_gate_bias = false};
+  const MlaMixerConfig mla{
+      .num_heads = 2, .kv_lora_rank = 12, .qk_nope_dim = 8, .qk_rope_dim = 4, .value_dim = 6};
+  MlaMixerConfig mla_steps = mla;
+  mla_steps.q_lora_rank = 10;
   std::vector<std::pair<std::string, ModelConfig>> all = {
       {"delta_net", HfTestModel(delta_net)},
       {"delta_net_expanded", HfTestModel(delta_net_expanded)},
@@ -102,7 +113,22 @@ inline std::vector<std::pair<std::string, ModelConfig>> HfTestModels() {
       {"transformer_qk_norm", HfTestModel(normed)},
       {"transformer_window", HfTestModel(window)},
       {"llama", HfTestModel(global)},
-      {"llama_biases", HfTestModel(biased)}};
+      {"llama_biases", HfTestModel(biased)},
+      {"kimi", HfTestModel(kimi_kda, {{mla, {2, 4}}})},
+      {"kimi_steps", HfTestModel(kimi_kda, {{mla_steps, {3}}})},
+      {"kimi_mla", HfTestModel(mla)}};
+  all[13].second.moe =
+      MoeConfig{.num_experts = 6, .experts_per_token = 2, .intermediate_size = 12, .scale = 2.446};
+  all[14].second.moe = MoeConfig{.num_experts = 8,
+                                 .experts_per_token = 3,
+                                 .intermediate_size = 8,
+                                 .shared_experts = 2,
+                                 .first_dense = 0,
+                                 .every = 2,
+                                 .router = RouterScore::kSoftmax,
+                                 .renormalize = false,
+                                 .groups = 4,
+                                 .top_groups = 2};
   all[0].second.tie_embeddings = true;
   all[0].second.padding_id = 3;
   all[12].second.mlp_bias = true;

@@ -45,7 +45,7 @@ std::string Identifier(std::string name) {
 INSTANTIATE_TEST_SUITE_P(Golden, HfParity,
                          testing::Values("fla-delta_net", "fla-delta_net-gate-neg-eigval",
                                          "fla-delta_net-swa", "fla-gated_deltanet", "fla-kda",
-                                         "fla-transformer", "hf-llama"),
+                                         "fla-transformer", "hf-llama", "hf-kimi_linear"),
                          [](const auto& info) { return Identifier(info.param); });
 
 // Configurations that the golden folders lack; hf_reference/make.py computed them with equations
@@ -64,8 +64,9 @@ TEST_P(HfParityOfOtherConfigurations, HoldsInEmulatedBf16) {
 INSTANTIATE_TEST_SUITE_P(Reference, HfParityOfOtherConfigurations,
                          testing::Values("delta_net-expanded", "delta_net-global",
                                          "gated_deltanet-gva", "gated_deltanet-hybrid",
-                                         "kda-neg-eigval", "kda-safe-gate", "llama-biases",
-                                         "transformer-qk-norm"),
+                                         "kda-neg-eigval", "kda-safe-gate", "kimi_linear-groups",
+                                         "kimi_linear-published", "kimi_linear-softmax",
+                                         "llama-biases", "transformer-qk-norm"),
                          [](const auto& info) { return Identifier(info.param); });
 
 // Parity must see what it is for: the same weights under slightly other mathematics.

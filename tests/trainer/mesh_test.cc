@@ -31,6 +31,8 @@ TEST(Mesh, AFaultNamesTheNumbers) {
             "set one axis to -1");
   EXPECT_NE(Message({-1, -1, 1}, 8).find("-1 at one axis at most"), std::string::npos);
   EXPECT_NE(Message({0, 1, 1}, 8).find("at least 1"), std::string::npos);
+  EXPECT_EQ(Message({-1, 2, 1, 3}, 8),
+            "parallel.expert: 3 does not divide the 8 ranks of this run");
 }
 
 TEST(Mesh, OneProcessIsAMeshOfOne) {
@@ -39,6 +41,8 @@ TEST(Mesh, OneProcessIsAMeshOfOne) {
   ASSERT_TRUE(mesh.ok()) << mesh.status();
   EXPECT_EQ((*mesh)->num_data_ranks(), 1);
   EXPECT_EQ((*mesh)->all().size(), 1);
+  EXPECT_EQ((*mesh)->expert_copies().size(), 1);
+  EXPECT_EQ((*mesh)->experts(), nullptr);
   EXPECT_EQ((*mesh)->MakeSharding(3).count, 1);
 }
 

@@ -6,6 +6,7 @@
 #include "layers/model.h"
 #include "trainer/config/load.h"
 #include "trainer/model_cost.h"
+#include "trainer/stages.h"
 
 namespace wyvern {
 namespace {
@@ -55,7 +56,7 @@ TEST(PaperConfigs, PlaceAttentionWhereThePaperDoes) {
 TEST(PaperConfigs, HaveTheirStepsAndRates) {
   const RunConfig small = Load("delta_net_340m"), large = Load("delta_net_1.3b");
   EXPECT_EQ(small.TotalSteps(), 28611);  // 15e9 / 2^19
-  EXPECT_EQ(small.WarmupSteps(), 954);
+  EXPECT_EQ(StagesOf(small)[0].WarmupSteps(), 954);
   EXPECT_EQ(large.TotalSteps(), 47684);  // 100e9 / 2^21
   EXPECT_EQ(large.schedule.initial, 3e-5);
   EXPECT_EQ(large.schedule.final, 3e-5);
@@ -63,6 +64,21 @@ TEST(PaperConfigs, HaveTheirStepsAndRates) {
   // chunks of C = 64 (arXiv 2510.26692 eq. 13): 126,976 at d = 128.
   constexpr double kWeights = 24.0 * (4 * 2048 * 2048 + 16 * 2048 + 3 * 2048 * 5632) + 32e3 * 2048;
   EXPECT_DOUBLE_EQ(ForwardFlopsPerToken(large.model, 2048), 2 * kWeights + 24 * 16 * 126976.0);
+}
+
+TEST(PaperConfigs, KimiLinearHasItsParametersAndLayers) {
+  const RunConfig config = Load("kimi_linear_48b_a3b");
+  EXPECT_NEAR(static_cast<double>(CountParameters(config.model)), 49.1e9, 0.05e9);
+  EXPECT_NEAR(static_cast<double>(CountActiveParameters(config.model)), 3.5e9, 0.02e9);
+  EXPECT_EQ(config.TotalTokens() / 10000000000, 140);
+  for (int64_t layer = 1; layer <= 27; ++layer) {
+    const bool attention = layer % 4 == 0 || layer == 27;
+    EXPECT_EQ(TypeName(config.model.MixerOfLayer(layer - 1)), attention ? "mla" : "kda") << layer;
+    EXPECT_EQ(config.model.IsMoe(layer - 1), layer > 1) << layer;
+  }
+  const ModelConfig proxy = Load("kimi_linear_proxy_1b").model;
+  EXPECT_NEAR(static_cast<double>(CountParameters(proxy)), 1.01e9, 0.01e9);
+  EXPECT_NEAR(static_cast<double>(CountActiveParameters(proxy)), 0.39e9, 0.01e9);
 }
 
 TEST(PaperConfigs, EveryShippedConfigurationIsValidAndReadsBack) {

@@ -208,8 +208,9 @@ TEST_F(ParallelRunTest, ALostRankEndsTheOthers) {
   const ProcessResult result = Wait(process);
   EXPECT_NE(result.exit_code, 0);
   EXPECT_TRUE(std::regex_search(
-      result.err, std::regex("rank 0 of 2 \\(.*\\): step [0-9]+: .* over '[a-z]+': waiting for "
-                             "rank 1: ")))
+      result.err,
+      std::regex("rank 0 of 2 \\(.*\\): step [0-9]+, [a-z ]+: .* over '[a-z]+': waiting for "
+                 "rank 1: ")))
       << result.err;
 }
 

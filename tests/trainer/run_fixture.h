@@ -93,16 +93,20 @@ logging: {every: 10}
   };
   // With `ranks`, as that many of them.
   Process Start(const std::vector<std::string>& args, int ranks = 1) {
-    const std::string id = absl::StrCat("process", ++num_processes_);
-    Process process{0, Path(id + ".out"), Path(id + ".err")};
     std::vector<std::string> all = {WYVERN_BINARY};
     if (ranks > 1) all = {"tests/ranks/start", absl::StrCat(ranks), WYVERN_BINARY};
     all.insert(all.end(), args.begin(), args.end());
+    return StartCommand(std::move(all));
+  }
+  Process StartCommand(std::vector<std::string> all) {
+    const std::string id = absl::StrCat("process", ++num_processes_);
+    Process process{0, Path(id + ".out"), Path(id + ".err")};
     std::vector<char*> argv;
     for (std::string& arg : all) argv.push_back(arg.data());
     argv.push_back(nullptr);
     process.pid = fork();
     if (process.pid == 0) {
+      if (own_group_) setpgid(0, 0);
       dup2(open(process.out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDOUT_FILENO);
       dup2(open(process.err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDERR_FILENO);
       execv(argv[0], argv.data());
@@ -156,7 +160,7 @@ logging: {every: 10}
       auto json = nlohmann::json::parse(line, nullptr, false);
       EXPECT_TRUE(json.is_object()) << line;
       for (const char* key : {"tokens_per_s", "step_ms", "peak_bytes", "mfu", "checkpoint_stall_ms",
-                              "checkpoint_s"}) {
+                              "checkpoint_s", "waiting", "waiting_slowest", "slowest_rank"}) {
         json.erase(key);
       }
       EXPECT_TRUE(lines.emplace(json["step"].get<int64_t>(), json.dump()).second)
@@ -186,6 +190,10 @@ logging: {every: 10}
           << tensors_a[i].name;
     }
   }
+
+  // Whether started processes leave the group of the test. Linux hangs up on a group with a stopped
+  // process when the shell that started the group ends.
+  bool own_group_ = false;
 
  private:
   int num_processes_ = 0;

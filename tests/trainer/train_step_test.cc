@@ -44,7 +44,10 @@ TEST(Optimizer, DecaysMatricesAndByKeyConvolutionsAndEmbeddings) {
   OptimizerSection options;
   options.weight_decay = 0.5;
   options.decay_convolutions = false;
-  auto model = MakeModel();
+  ModelConfig config = TinyConfig(50);
+  config.moe = MoeConfig{.num_experts = 4, .experts_per_token = 2, .intermediate_size = 8};
+  auto model = Model::Create(config, Device::kCpu, DType::kFloat32);
+  model->Initialize(1);
   Optimizer optimizer(model.get(), options);
   model->ZeroGradients();
   std::map<std::string, std::vector<float>> before;
@@ -53,14 +56,15 @@ TEST(Optimizer, DecaysMatricesAndByKeyConvolutionsAndEmbeddings) {
   std::map<ParameterKind, int> kinds;
   for (const Parameter* p : model->parameters()) {
     ++kinds[p->kind];
-    const bool decayed = p->kind == ParameterKind::kMatrix || p->kind == ParameterKind::kEmbedding;
+    const bool decayed = p->kind == ParameterKind::kMatrix || p->kind == ParameterKind::kExperts ||
+                         p->kind == ParameterKind::kRouter || p->kind == ParameterKind::kEmbedding;
     const std::vector<float> after = p->master.ToVector<float>();
     for (size_t i = 0; i < after.size(); ++i) {
       const float expected = before[p->name][i] * (decayed ? 0.95f : 1.0f);
       ASSERT_FLOAT_EQ(after[i], expected) << p->name;
     }
   }
-  EXPECT_EQ(kinds.size(), 7u) << "the model should have every kind of parameter";
+  EXPECT_EQ(kinds.size(), 9u) << "the model should have every kind of parameter";
   options.decay_embeddings = false;
   options.decay_convolutions = true;
   EXPECT_FALSE(IsDecayed(ParameterKind::kEmbedding, options));
@@ -92,7 +96,7 @@ TEST(TrainStep, ANonFiniteStepChangesNothing) {
   const auto before = Copy(model.get(), optimizer);
   const StepResult result = TrainStep(model.get(), &optimizer, {&batch, 1}, 1e-2, 1.0, 2);
   EXPECT_FALSE(result.updated);
-  EXPECT_EQ(DescribeNonFinite(model.get(), result), "the loss (nan)");
+  EXPECT_EQ(DescribeNonFinite(model.get(), result, {&batch, 1}), "the loss (nan)");
   const auto after = Copy(model.get(), optimizer);
   for (size_t i = 0; i < before.size(); ++i) {
     EXPECT_EQ(std::memcmp(before[i].data(), after[i].data(), before[i].size() * sizeof(float)), 0);

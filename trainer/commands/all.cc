@@ -10,6 +10,8 @@
 #include "trainer/commands/generate.h"
 #include "trainer/commands/import.h"
 #include "trainer/commands/parity.h"
+#include "trainer/commands/plan.h"
+#include "trainer/commands/preflight.h"
 #include "trainer/commands/selftest.h"
 #include "trainer/commands/sweep.h"
 #include "trainer/commands/train.h"
@@ -18,9 +20,11 @@ namespace wyvern {
 
 void AddAllCommands(CLI::App& app, int* exit_code) {
   AddTrainCommand(app, exit_code);
+  AddPreflightCommand(app, exit_code);
   AddSweepCommand(app, exit_code);
   AddFitCommand(app, exit_code);
   AddConfigCommand(app, exit_code);
+  AddPlanCommand(app, exit_code);
   AddDataCommand(app, exit_code);
   AddEvalCommand(app, exit_code);
   AddGenerateCommand(app, exit_code);

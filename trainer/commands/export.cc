@@ -49,11 +49,17 @@ absl::Status Run(const Options& options) {
   } else if (out.config.keep.contains("model_type") && out.config.keep["model_type"].is_string()) {
     out.config.family = FamilyOfModelType(out.config.keep["model_type"].get<std::string>());
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
-                   LoadModel(info.path, Device::kCpu, DType::kFloat32, /*trainable=*/false));
-  RETURN_IF_ERROR(SaveHfFolder(model.get(), options.dir, out));
+  ASSIGN_OR_RETURN(const ModelConfig model, CheckpointModelConfig(info));
+  const HfSource source = [&](const std::string& name,
+                              const Shape& shape) -> absl::StatusOr<Tensor> {
+    const Tensor values = Tensor::Empty(shape, DType::kFloat32, Device::kCpu);
+    RETURN_IF_ERROR(ReadCheckpoint(info.path, {{absl::StrCat("model/", name), values}},
+                                   {.convert_floats = true}));
+    return values;
+  };
+  RETURN_IF_ERROR(SaveHfFolder(model, source, options.dir, out));
   std::printf("%s: %lld parameters in %s -> %s\n", info.path.c_str(),
-              static_cast<long long>(model->num_parameters()), options.dtype.c_str(),
+              static_cast<long long>(CountParameters(model)), options.dtype.c_str(),
               options.dir.c_str());
   return absl::OkStatus();
 }
@@ -75,8 +81,8 @@ void AddExportCommand(CLI::App& app, int* exit_code) {
   command
       ->add_option("--family", options->family,
                    "auto (default), or of a model of attention layers alone llama or transformer")
-      ->check(
-          CLI::IsMember({"auto", "delta_net", "gated_deltanet", "kda", "transformer", "llama"}));
+      ->check(CLI::IsMember(
+          {"auto", "delta_net", "gated_deltanet", "kda", "transformer", "llama", "kimi_linear"}));
   command->add_option("--max-shard-gb", options->max_shard_gb, "Largest file in 10^9 bytes (5)")
       ->check(CLI::PositiveNumber);
   command

@@ -3,17 +3,19 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "kernels/runtime/status.h"
-#include "trainer/commands/command.h"
+#include "trainer/commands/on_ranks.h"
 #include "trainer/config/load.h"
 #include "trainer/generate.h"
 #include "trainer/model_cost.h"
 #include "trainer/parallel/mesh.h"
+#include "trainer/parallel/preflight.h"
 #include "trainer/report.h"
 #include "trainer/train_loop.h"
 
@@ -81,13 +83,16 @@ absl::Status TrainOnRanks(const std::string& path, const std::vector<std::string
   const absl::StatusOr<RunConfig> loaded = LoadRunConfig(path, sets);
   RETURN_IF_ERROR(Agree(world->host(), loaded.status()));
   const RunConfig& config = *loaded;
+  // Before anything that the ranks do together rests on it.
+  std::optional<Preflight> preflight;
+  if (world->size() > 1) RETURN_IF_ERROR(preflight.emplace(config, world).CheckRanks());
   const absl::StatusOr<MeshShape> mesh = ResolveMesh({.replicate = config.parallel.replicate,
                                                       .shard = config.parallel.shard,
                                                       .context = config.parallel.context},
                                                      world->size());
   RETURN_IF_ERROR(mesh.status());
   std::printf("%s on %s\n%s", config.run.name.c_str(), DeviceText(config).c_str(),
-              DescribeCost(config, "  ", mesh->shard).c_str());
+              DescribeCost(config, "  ", world->size()).c_str());
   if (world->size() > 1) {
     std::printf("  ranks             %d: replicate %lld x shard %lld x context %lld\n",
                 world->size(), static_cast<long long>(mesh->replicate),
@@ -99,8 +104,10 @@ absl::Status TrainOnRanks(const std::string& path, const std::vector<std::string
                 CurrentGpu().peak_bf16_flops / 1e12, CurrentGpu().name.c_str());
   }
   std::fflush(stdout);
-  ASSIGN_OR_RETURN(const std::unique_ptr<TrainingRun> run,
-                   TrainingRun::Open(config, resume, world));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<TrainingRun> run,
+      TrainingRun::Open(config, resume, world, preflight.has_value() ? &*preflight : nullptr));
+  if (preflight.has_value()) std::printf("%s", preflight->Table().c_str());
   if (run->finished()) {
     std::printf("this run is finished: all %lld steps are done (%s)\n",
                 static_cast<long long>(run->counters().step), config.RunDir().c_str());
@@ -113,13 +120,7 @@ absl::Status TrainOnRanks(const std::string& path, const std::vector<std::string
 
 int Train(const std::string& path, const std::vector<std::string>& sets,
           const std::string& resume) {
-  const absl::StatusOr<std::unique_ptr<World>> world = World::Connect();
-  if (!world.ok()) return ExitCode(world.status());
-  const bool main = (*world)->rank() == 0;
-  // Every rank says the same; one of them is heard.
-  if (!main && std::freopen("/dev/null", "w", stdout) == nullptr) return 1;
-  const absl::Status status = TrainOnRanks(path, sets, resume, world->get());
-  return main ? ExitCode(status) : !status.ok();
+  return OnAllRanks([&](World* world) { return TrainOnRanks(path, sets, resume, world); });
 }
 
 }  // namespace

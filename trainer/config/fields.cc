@@ -9,6 +9,7 @@ namespace {
 const std::vector<std::string> kMixerTypes = {"delta_net", "gated_delta_net", "kda", "attention",
                                               "mla"};
 const std::vector<std::string> kOutputGates = {"none", "silu", "sigmoid"};
+constexpr char kWithoutExperts[] = "a model without experts (model.moe)";
 constexpr int64_t kValueDim = -1;  // stands for value_dim until that is known
 
 MixerConfig DefaultMixer(int type) {
@@ -97,6 +98,21 @@ void VisitMixer(ConfigVisitor& v, MixerConfig* mixer, bool is_new) {
   }
 }
 
+void VisitMoe(ConfigVisitor& v, MoeConfig* c) {
+  v.Value("num_experts", &c->num_experts);
+  v.Value("experts_per_token", &c->experts_per_token);
+  v.Value("intermediate_size", &c->intermediate_size);
+  v.Value("shared_experts", &c->shared_experts);
+  v.Value("first_dense", &c->first_dense);
+  v.Value("every", &c->every);
+  v.Enumerated("router", {"sigmoid", "softmax"}, &c->router);
+  v.Value("renormalize", &c->renormalize);
+  v.Value("scale", &c->scale);
+  v.Value("groups", &c->groups);
+  v.Only(c->groups != 1, "groups: 1",
+         [c](ConfigVisitor& only) { only.Value("top_groups", &c->top_groups); });
+}
+
 template <typename T>
 std::vector<std::string> KeysOf(const std::map<std::string, T>& map) {
   std::vector<std::string> keys;
@@ -138,21 +154,29 @@ void VisitTokenizer(ConfigVisitor& v, TokenizerSection* c) {
   v.Only(trained, instead, [c](ConfigVisitor& only) { only.Value("vocab_size", &c->vocab_size); });
 }
 
-void VisitTrain(ConfigVisitor& v, TrainSection* c) {
-  v.Value("steps", &c->steps);
-  v.Value("tokens", &c->tokens);
+void VisitTrain(ConfigVisitor& v, bool has_experts, bool has_stages, TrainSection* c) {
+  v.Only(!has_stages, "stages", [c](ConfigVisitor& only) {
+    only.Value("steps", &c->steps);
+    only.Value("tokens", &c->tokens);
+  });
   v.Value("batch_tokens", &c->batch_tokens);
   v.Value("micro_batch", &c->micro_batch);
   v.Value("grad_clip", &c->grad_clip);
   v.Enumerated("recompute", {"none", "fused", "elementwise", "projections"}, &c->recompute);
   v.Value("recompute_blocks", &c->recompute_blocks);
   v.Enumerated("nonfinite", {"skip", "stop"}, &c->nonfinite);
+  v.Only(has_experts, kWithoutExperts, [c](ConfigVisitor& only) {
+    only.Value("balance_rate", &c->balance_rate);
+    only.Value("balance_loss", &c->balance_loss);
+  });
 }
 
-void VisitParallel(ConfigVisitor& v, ParallelSection* c) {
+void VisitParallel(ConfigVisitor& v, bool has_experts, ParallelSection* c) {
   v.Value("replicate", &c->replicate);
   v.Value("shard", &c->shard);
   v.Value("context", &c->context);
+  v.Only(has_experts, kWithoutExperts,
+         [c](ConfigVisitor& only) { only.Value("expert", &c->expert); });
   v.Only(c->shard != 1, "shard: 1", [c](ConfigVisitor& only) { only.Value("zero", &c->zero); });
   v.Value("timeout", &c->timeout);
 }
@@ -170,10 +194,11 @@ void VisitOptimizer(ConfigVisitor& v, OptimizerSection* c) {
     only.Value("decay_embeddings", &c->decay_embeddings);
     only.Value("decay_norms", &c->decay_norms);
   });
+  v.Value("qk_clip", &c->qk_clip);
 }
 
 void VisitSchedule(ConfigVisitor& v, ScheduleSection* c) {
-  const std::vector<std::string> types = {"constant", "cosine", "wsd"};
+  const std::vector<std::string> types = {"constant", "linear", "cosine", "wsd"};
   v.Enumerated("type", types, &c->type);
   const std::string instead = "type: " + types[static_cast<int>(c->type)];
   v.Value("peak", &c->peak);
@@ -188,6 +213,18 @@ void VisitSchedule(ConfigVisitor& v, ScheduleSection* c) {
     only.Value("decay_tokens", &c->decay_tokens);
     only.Enumerated("decay_shape", {"linear", "cosine", "1-sqrt"}, &c->decay_shape);
   });
+}
+
+void VisitStage(ConfigVisitor& v, bool has_experts, StageSection* c) {
+  v.Value("name", &c->name);
+  v.Value("steps", &c->steps);
+  v.Value("tokens", &c->tokens);
+  v.Value("seq_len", &c->seq_len);
+  v.Value("batch_tokens", &c->batch_tokens);
+  v.Value("micro_batch", &c->micro_batch);
+  v.Only(has_experts, kWithoutExperts,
+         [c](ConfigVisitor& only) { only.Value("balance_rate", &c->balance_rate); });
+  v.Section("schedule", [c](ConfigVisitor& keys) { VisitSchedule(keys, &c->schedule); });
 }
 
 void VisitGenerate(ConfigVisitor& v, GenerateSection* c) {
@@ -223,6 +260,10 @@ void VisitModelConfig(ConfigVisitor& v, ModelConfig* c) {
   v.Value("pattern", &c->pattern);
   v.Names("at", KeysOf(c->at),
           [c](const std::string& name, ConfigVisitor& at) { at.Value(name, &c->at[name]); });
+  if (v.Has("moe", c->moe.has_value())) {
+    if (!c->moe.has_value()) c->moe.emplace();
+    v.Section("moe", [c](ConfigVisitor& keys) { VisitMoe(keys, &*c->moe); });
+  }
 }
 
 void VisitRunConfig(ConfigVisitor& v, RunConfig* c) {
@@ -236,10 +277,19 @@ void VisitRunConfig(ConfigVisitor& v, RunConfig* c) {
   v.Section("model", [c](ConfigVisitor& keys) { VisitModelConfig(keys, &c->model); });
   v.Section("tokenizer", [c](ConfigVisitor& keys) { VisitTokenizer(keys, &c->tokenizer); });
   v.Section("data", [c](ConfigVisitor& keys) { VisitData(keys, &c->data); });
-  v.Section("train", [c](ConfigVisitor& keys) { VisitTrain(keys, &c->train); });
-  v.Section("parallel", [c](ConfigVisitor& keys) { VisitParallel(keys, &c->parallel); });
+  const bool has_experts = c->model.moe.has_value();
+  v.List(
+      "stages", [c] { return c->stages.size(); }, [c](size_t size) { c->stages.resize(size); },
+      [=](size_t i, ConfigVisitor& entry) { VisitStage(entry, has_experts, &c->stages[i]); });
+  const bool has_stages = !c->stages.empty();
+  v.Section("train",
+            [=](ConfigVisitor& keys) { VisitTrain(keys, has_experts, has_stages, &c->train); });
+  v.Section("parallel",
+            [=](ConfigVisitor& keys) { VisitParallel(keys, has_experts, &c->parallel); });
   v.Section("optimizer", [c](ConfigVisitor& keys) { VisitOptimizer(keys, &c->optimizer); });
-  v.Section("schedule", [c](ConfigVisitor& keys) { VisitSchedule(keys, &c->schedule); });
+  v.Only(!has_stages, "stages", [c](ConfigVisitor& only) {
+    only.Section("schedule", [c](ConfigVisitor& keys) { VisitSchedule(keys, &c->schedule); });
+  });
   v.Section("validation", [c](ConfigVisitor& keys) {
     keys.Value("every", &c->validation.every);
     keys.Only(c->validation.every != 0, "every: 0",

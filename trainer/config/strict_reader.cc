@@ -177,6 +177,12 @@ void StrictReader::Section(const std::string& key, const Body& body) {
   reader.Finish();
 }
 
+bool StrictReader::Has(const std::string& key, bool) {
+  known_.push_back(key);
+  const ConfigNode* node = node_.Find(key);
+  return node != nullptr && node->kind != ConfigNode::Kind::kNull;
+}
+
 void StrictReader::List(const std::string& key, const std::function<size_t()>&,
                         const std::function<void(size_t)>& resize,
                         const std::function<void(size_t, ConfigVisitor&)>& body) {

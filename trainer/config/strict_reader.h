@@ -33,6 +33,7 @@ class StrictReader : public ConfigVisitor {
   void Value(const std::string& key, std::vector<int64_t>* value) override;
   void Choice(const std::string& key, const std::vector<std::string>& names, int* index) override;
   void Section(const std::string& key, const Body& body) override;
+  bool Has(const std::string& key, bool held) override;
   void List(const std::string& key, const std::function<size_t()>& size,
             const std::function<void(size_t)>& resize,
             const std::function<void(size_t, ConfigVisitor&)>& body) override;

@@ -33,6 +33,9 @@ class ConfigVisitor {
 
   using Body = std::function<void(ConfigVisitor&)>;
   virtual void Section(const std::string& key, const Body& body) = 0;
+  // Whether a section that may be left out is there: in the file, for the reader, or among what the
+  // structs hold, for the writer.
+  virtual bool Has(const std::string& key, bool held) = 0;
   // A list of sections, or a map from names to anything. `size` and `names` hold what the structs
   // hold, for the writer; the reader sets them from the file before it calls `body` on each.
   virtual void List(const std::string& key, const std::function<size_t()>& size,

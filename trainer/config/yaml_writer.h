@@ -22,6 +22,7 @@ class YamlWriter : public ConfigVisitor {
   void Value(const std::string& key, std::vector<int64_t>* value) override;
   void Choice(const std::string& key, const std::vector<std::string>& names, int* index) override;
   void Section(const std::string& key, const Body& body) override;
+  bool Has(const std::string&, bool held) override { return held; }
   void List(const std::string& key, const std::function<size_t()>& size,
             const std::function<void(size_t)>& resize,
             const std::function<void(size_t, ConfigVisitor&)>& body) override;

@@ -16,9 +16,10 @@
 namespace wyvern {
 
 // The first four are FLA's; their hybrids hold attention layers too.
-enum class HfFamily { kDeltaNet, kGatedDeltaNet, kKda, kTransformer, kLlama };
+enum class HfFamily { kDeltaNet, kGatedDeltaNet, kKda, kTransformer, kLlama, kKimiLinear };
 
-// config.json's model_type, "delta_net", "gated_deltanet", "kda", "transformer" or "llama".
+// config.json's model_type, "delta_net", "gated_deltanet", "kda", "transformer", "llama" or
+// "kimi_linear".
 const char* ModelType(HfFamily family);
 std::optional<HfFamily> FamilyOfModelType(absl::string_view model_type);
 

@@ -2,16 +2,20 @@
 #ifndef WYVERN_TRAINER_HF_HF_FOLDER_H_
 #define WYVERN_TRAINER_HF_HF_FOLDER_H_
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "data/safetensors.h"
+#include "data/tokenizer.h"
 #include "layers/model.h"
 #include "trainer/hf/hf_config.h"
+#include "trainer/hf/tensor_names.h"
 
 namespace wyvern {
 
@@ -26,9 +30,15 @@ class HfWeights {
 
   std::vector<std::string> names() const;
   bool Has(const std::string& name) const { return file_of_.count(name) > 0; }
+  const std::string& dir() const { return dir_; }
+  // The file that holds it.
+  const std::string& PathOf(const std::string& name) const;
+  absl::StatusOr<SafetensorsEntry> Find(const std::string& name) const;
   // On the CPU: bf16, fp32 or fp64 as stored; F16 becomes fp32. Errors: NotFound, DataLoss, another
   // element type.
   absl::StatusOr<Tensor> Read(const std::string& name) const;
+  // Elements [begin, end) of it, row-major.
+  absl::StatusOr<Tensor> Read(const std::string& name, int64_t begin, int64_t end) const;
 
  private:
   std::string dir_;
@@ -39,8 +49,39 @@ class HfWeights {
 // One floating tensor of a file, as HfWeights::Read.
 absl::StatusOr<Tensor> ReadFloatTensor(const SafetensorsReader& file, const std::string& name);
 
-// Fills every parameter of a model that was made from the folder's configuration. Errors name the
-// first tensor that is missing, has another shape, or has no place in the model.
+// A model's parameters and buffers in a folder. Everything is compared before anything is read.
+class HfModelWeights {
+ public:
+  // `weights` outlives this; `model` need not have memory. Errors name the first tensor that is
+  // missing, has another shape or element type (and its file), or has no place in the model.
+  static absl::StatusOr<HfModelWeights> Match(const HfWeights& weights, HfFamily family,
+                                              Model* model);
+
+  // Rows [begin, end) of the first axis of a parameter or buffer, on the CPU: fp64 where the folder
+  // holds that, else fp32.
+  absl::StatusOr<Tensor> Rows(const std::string& name, int64_t begin, int64_t end) const;
+
+ private:
+  struct Part {
+    HfTensor tensor;
+    std::string stored;         // the name in the folder
+    int64_t first_element = 0;  // of `stored`, where it holds more than the tensor
+  };
+  struct Entry {
+    Shape shape;
+    DType dtype = DType::kFloat32;  // of what is read
+    std::vector<Part> parts;
+  };
+
+  absl::Status Add(const std::string& name, const Shape& shape, std::vector<HfTensor> tensors);
+
+  const HfWeights* weights_ = nullptr;
+  std::map<std::string, Entry> entries_;
+  std::set<std::string> used_;
+};
+
+// Fills every parameter and buffer of a model that was made from the folder's configuration. Errors
+// are those of HfModelWeights.
 absl::Status LoadHfWeights(const std::string& dir, HfFamily family, Model* model);
 
 struct HfModel {
@@ -58,10 +99,31 @@ struct HfExportOptions {
   std::map<std::string, std::string> more_files;  // name -> content: a tokenizer
 };
 
-// Writes a folder that flash-linear-attention or transformers load. The weights are the masters,
-// rounded if config.dtype is "bfloat16" (A_log and dt_bias stay in fp32); a tied head is left out.
-// `dir` must not exist, or be empty; it appears only when everything is written.
+// Gives a parameter's master or a buffer, whole and in the type of sums, by its name.
+using HfSource = std::function<absl::StatusOr<Tensor>(const std::string& name, const Shape& shape)>;
+
+// Writes a folder that flash-linear-attention or transformers load. The weights are rounded if
+// config.dtype is "bfloat16" (A_log, dt_bias and correction biases stay in fp32); a tied head is
+// left out. One parameter is held at a time. `dir` must not exist, or be empty; it appears only
+// when everything is written.
+absl::Status SaveHfFolder(const ModelConfig& model, const HfSource& source, const std::string& dir,
+                          const HfExportOptions& options);
+// Of a model in memory.
 absl::Status SaveHfFolder(Model* model, const std::string& dir, const HfExportOptions& options);
+
+struct HfImportOptions {
+  const Tokenizer* tokenizer = nullptr;      // may be null
+  int64_t piece_bytes = int64_t{128} << 20;  // held at a time, or one row or expert if that is more
+};
+struct HfImport {
+  HfFamily family = HfFamily::kDeltaNet;
+  ModelConfig model;
+  std::vector<std::string> warnings;
+};
+// Makes a checkpoint of the folder, piece by piece: a model of any size passes through. All of the
+// folder's headers are compared with its configuration first. `checkpoint` must not exist.
+absl::StatusOr<HfImport> ImportHfFolder(const std::string& dir, const std::string& checkpoint,
+                                        const HfImportOptions& options = {});
 
 }  // namespace wyvern
 

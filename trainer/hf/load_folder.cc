@@ -27,8 +27,37 @@ float HalfToFloat(uint16_t half) {
   return sign * std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
 }
 
+// The type in which ReadFloats gives the elements.
+absl::StatusOr<DType> FloatTypeOf(const std::string& path, const std::string& name,
+                                  const SafetensorsEntry& entry) {
+  if (entry.dtype == "F32" || entry.dtype == "F16") return DType::kFloat32;
+  if (entry.dtype == "BF16") return DType::kBf16;
+  if (entry.dtype == "F64") return DType::kFloat64;
+  return absl::InvalidArgumentError(absl::StrCat(path, ": ", name, " has element type ",
+                                                 entry.dtype, "; expected F32, BF16, F16 or F64"));
+}
+
+// Elements [begin, end) of a tensor.
+absl::StatusOr<Tensor> ReadFloats(const SafetensorsReader& file, const std::string& name,
+                                  int64_t begin, int64_t end) {
+  ASSIGN_OR_RETURN(const SafetensorsEntry entry, file.Find(name));
+  ASSIGN_OR_RETURN(const DType dtype, FloatTypeOf(file.path(), name, entry));
+  const Tensor tensor = Tensor::Empty({end - begin}, dtype, Device::kCpu);
+  const int64_t size = SafetensorsDTypeSize(entry.dtype);
+  const auto first = static_cast<uint64_t>(begin * size);
+  const auto num_bytes = static_cast<size_t>((end - begin) * size);
+  if (entry.dtype != "F16") {
+    RETURN_IF_ERROR(file.ReadRange(name, first, tensor.raw(), num_bytes));
+    return tensor;
+  }
+  std::vector<uint16_t> halves(end - begin);
+  RETURN_IF_ERROR(file.ReadRange(name, first, halves.data(), num_bytes));
+  for (size_t i = 0; i < halves.size(); ++i) tensor.data<float>()[i] = HalfToFloat(halves[i]);
+  return tensor;
+}
+
 // Left over from readers' buffers; not weights.
-bool IsBuffer(const std::string& name) { return absl::EndsWith(name, "rotary_emb.inv_freq"); }
+bool IsLeftOver(const std::string& name) { return absl::EndsWith(name, "rotary_emb.inv_freq"); }
 
 constexpr absl::string_view kGate = ".mlp.gate_proj.weight", kUp = ".mlp.up_proj.weight";
 
@@ -104,66 +133,128 @@ std::vector<std::string> HfWeights::names() const {
   return names;
 }
 
-absl::StatusOr<Tensor> HfWeights::Read(const std::string& name) const {
+const std::string& HfWeights::PathOf(const std::string& name) const {
+  return files_[file_of_.at(name)].path();
+}
+
+absl::StatusOr<SafetensorsEntry> HfWeights::Find(const std::string& name) const {
   const auto it = file_of_.find(name);
   if (it == file_of_.end()) {
     return absl::NotFoundError(absl::StrCat(dir_, ": the weights lack the tensor ", name));
   }
-  return ReadFloatTensor(files_[it->second], name);
+  return files_[it->second].Find(name);
+}
+
+absl::StatusOr<Tensor> HfWeights::Read(const std::string& name) const {
+  RETURN_IF_ERROR(Find(name).status());
+  return ReadFloatTensor(files_[file_of_.at(name)], name);
+}
+
+absl::StatusOr<Tensor> HfWeights::Read(const std::string& name, int64_t begin, int64_t end) const {
+  RETURN_IF_ERROR(Find(name).status());
+  return ReadFloats(files_[file_of_.at(name)], name, begin, end);
 }
 
 absl::StatusOr<Tensor> ReadFloatTensor(const SafetensorsReader& file, const std::string& name) {
   ASSIGN_OR_RETURN(const SafetensorsEntry entry, file.Find(name));
-  if (entry.dtype == "F16") {
-    std::vector<uint16_t> halves(NumElements(entry.shape));
-    RETURN_IF_ERROR(file.Read(name, halves.data(), entry.num_bytes()));
-    Tensor tensor = Tensor::Empty(entry.shape, DType::kFloat32, Device::kCpu);
-    for (size_t i = 0; i < halves.size(); ++i) tensor.data<float>()[i] = HalfToFloat(halves[i]);
-    return tensor;
+  ASSIGN_OR_RETURN(const Tensor all, ReadFloats(file, name, 0, NumElements(entry.shape)));
+  return all.Reshape(entry.shape);
+}
+
+absl::StatusOr<HfModelWeights> HfModelWeights::Match(const HfWeights& weights, HfFamily family,
+                                                     Model* model) {
+  HfModelWeights matched;
+  matched.weights_ = &weights;
+  for (const Parameter* p : model->parameters()) {
+    RETURN_IF_ERROR(matched.Add(p->name, p->shape, HfTensorsOf(*p, model->config(), family)));
   }
-  DType dtype = DType::kFloat32;
-  if (entry.dtype == "BF16") {
-    dtype = DType::kBf16;
-  } else if (entry.dtype == "F64") {
-    dtype = DType::kFloat64;
-  } else if (entry.dtype != "F32") {
-    return absl::InvalidArgumentError(absl::StrCat(file.path(), ": ", name, " has element type ",
-                                                   entry.dtype,
-                                                   "; expected F32, BF16, F16 or F64"));
+  for (const ModelBuffer* buffer : model->buffers()) {
+    RETURN_IF_ERROR(matched.Add(buffer->name, buffer->shape, {HfTensorOf(*buffer, family)}));
   }
-  Tensor tensor = Tensor::Empty(entry.shape, dtype, Device::kCpu);
-  RETURN_IF_ERROR(file.Read(name, tensor.raw(), entry.num_bytes()));
-  return tensor;
+  for (const std::string& name : weights.names()) {
+    const bool tied_head = name == "lm_head.weight" && model->config().tie_embeddings;
+    if (matched.used_.count(name) > 0 || tied_head || IsLeftOver(name)) continue;
+    return absl::InvalidArgumentError(absl::StrCat(weights.PathOf(name), ": the tensor ", name,
+                                                   " has no place in the model of config.json"));
+  }
+  return matched;
+}
+
+absl::Status HfModelWeights::Add(const std::string& name, const Shape& shape,
+                                 std::vector<HfTensor> tensors) {
+  Entry entry{.shape = shape};
+  std::string last_path;
+  for (HfTensor& tensor : tensors) {
+    Part part{.stored = tensor.name};
+    Shape expected = tensor.shape;
+    const std::string packed = PackedMlpName(*weights_, tensor.name);
+    if (!packed.empty()) {
+      part.stored = packed;
+      if (!absl::EndsWith(tensor.name, kGate)) part.first_element = NumElements(tensor.shape);
+      expected[0] *= 2;
+    } else if (!weights_->Has(tensor.name) && weights_->Has(tensor.other_name)) {
+      part.stored = tensor.other_name;
+    }
+    if (tensor.slice > 0 && !weights_->Has(part.stored)) {
+      return absl::NotFoundError(absl::StrCat(weights_->dir(), ": the weights lack the tensor ",
+                                              part.stored, ", one of ", tensors.size(),
+                                              " of its kind; the one before is in ", last_path));
+    }
+    ASSIGN_OR_RETURN(const SafetensorsEntry stored, weights_->Find(part.stored));
+    const std::string& path = weights_->PathOf(part.stored);
+    if (stored.shape != expected) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": ", part.stored, " has shape ", ToString(stored.shape),
+                       "; config.json makes it ", ToString(expected)));
+    }
+    RETURN_IF_ERROR(FloatTypeOf(path, part.stored, stored).status());
+    if (stored.dtype == "F64") entry.dtype = DType::kFloat64;
+    used_.insert(part.stored);
+    last_path = path;
+    part.tensor = std::move(tensor);
+    entry.parts.push_back(std::move(part));
+  }
+  entries_[name] = std::move(entry);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Tensor> HfModelWeights::Rows(const std::string& name, int64_t begin,
+                                            int64_t end) const {
+  const Entry& entry = entries_.at(name);
+  Shape shape = entry.shape;
+  shape[0] = end - begin;
+  const int64_t row = NumElements(entry.shape) / entry.shape[0];
+  const Part& first = entry.parts.front();
+  if (first.tensor.slice < 0 && first.tensor.rows.empty()) {
+    ASSIGN_OR_RETURN(const Tensor read,
+                     weights_->Read(first.stored, first.first_element + begin * row,
+                                    first.first_element + end * row));
+    return read.To(entry.dtype).Reshape(shape);
+  }
+  if (first.tensor.slice < 0) {
+    ASSIGN_OR_RETURN(const Tensor read, weights_->Read(first.stored));
+    return FromHfOrder(read.To(entry.dtype), first.tensor).Rows(begin, end);
+  }
+  const Tensor rows = Tensor::Empty(shape, entry.dtype, Device::kCpu);
+  for (int64_t i = begin; i < end; ++i) {
+    const Part& part = entry.parts[i];
+    CHECK(part.tensor.slice == i, part.stored);
+    ASSIGN_OR_RETURN(const Tensor read, weights_->Read(part.stored));
+    rows.Rows(i - begin, i - begin + 1).Reshape(read.shape()).CopyFrom(read.To(entry.dtype));
+  }
+  return rows;
 }
 
 absl::Status LoadHfWeights(const std::string& dir, HfFamily family, Model* model) {
   ASSIGN_OR_RETURN(const HfWeights weights, HfWeights::Open(dir));
-  std::set<std::string> used;
-  for (const Parameter* parameter : model->parameters()) {
-    const HfTensor wanted = HfTensorOf(*parameter, family);
-    const std::string packed = PackedMlpName(weights, wanted.name);
-    const std::string& name = packed.empty() ? wanted.name : packed;
-    ASSIGN_OR_RETURN(Tensor tensor, weights.Read(name));
-    used.insert(name);
-    Shape expected = wanted.shape;
-    if (!packed.empty()) expected[0] *= 2;
-    if (tensor.shape() != expected) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(dir, ": ", name, " has shape ", ToString(tensor.shape()),
-                       "; config.json makes it ", ToString(expected)));
-    }
-    if (!packed.empty()) {
-      const int64_t half = wanted.shape[0];
-      tensor =
-          absl::EndsWith(wanted.name, kGate) ? tensor.Rows(0, half) : tensor.Rows(half, 2 * half);
-    }
-    parameter->Assign(tensor.Reshape(parameter->value.shape()));
+  ASSIGN_OR_RETURN(const HfModelWeights matched, HfModelWeights::Match(weights, family, model));
+  for (const Parameter* p : model->parameters()) {
+    ASSIGN_OR_RETURN(const Tensor values, matched.Rows(p->name, 0, p->shape[0]));
+    p->Assign(values);
   }
-  for (const std::string& name : weights.names()) {
-    const bool tied_head = name == "lm_head.weight" && model->config().tie_embeddings;
-    if (used.count(name) > 0 || tied_head || IsBuffer(name)) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat(dir, ": the tensor ", name, " has no place in the model of config.json"));
+  for (const ModelBuffer* buffer : model->buffers()) {
+    ASSIGN_OR_RETURN(const Tensor values, matched.Rows(buffer->name, 0, buffer->shape[0]));
+    buffer->value.CopyFrom(values);
   }
   return absl::OkStatus();
 }

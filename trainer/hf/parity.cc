@@ -44,6 +44,9 @@ struct Reference {
   Tensor ids, targets;                    // [B T] int32 on the device
   Packing packing;
 
+  bool HasGradient(const std::string& name) const {
+    return file.tensors().count(absl::StrCat("grad.", name)) > 0;
+  }
   absl::StatusOr<std::vector<double>> Values(const std::string& name, int64_t count) const {
     ASSIGN_OR_RETURN(const Tensor tensor, ReadFloatTensor(file, name));
     if (tensor.numel() != count) {
@@ -102,19 +105,26 @@ struct Trajectory {
 
 // By the optimizer of training: a constant rate of 1e-3, gradients clipped to a norm of 1. Decayed
 // by 0.1: parameters of two or more dimensions in the library's own module, hence convolutions [D,
-// 1, W] too.
-Trajectory Train(Model* model, const Reference& reference) {
+// 1, W] too, and kimi_linear's A_log [1, 1, H, 1].
+Trajectory Train(Model* model, HfFamily family, const Reference& reference) {
+  constexpr double kRate = 1e-3, kDecay = 0.1;
   Optimizer optimizer(model, {.beta1 = 0.9,
                               .beta2 = 0.95,
                               .epsilon = 1e-8,
-                              .weight_decay = 0.1,
+                              .weight_decay = kDecay,
                               .decay_convolutions = true,
                               .decay_embeddings = true});
   Trajectory trajectory;
   for (int step = 1; step <= kSteps; ++step) {
     trajectory.loss.push_back(LossAndGradients(model, reference));
+    for (const Parameter* p : model->parameters()) {
+      if (family != HfFamily::kKimiLinear || p->kind != ParameterKind::kALog) continue;
+      std::vector<double> values = OnHost(p->master);
+      for (double& x : values) x *= 1 - kRate * kDecay;
+      p->Assign(Tensor::FromVector(values, p->shape));
+    }
     const Optimizer::Results results =
-        optimizer.Step(/*lr=*/1e-3, /*max_norm=*/1, /*loss=*/Tensor(), step);
+        optimizer.Step(kRate, /*max_norm=*/1, /*loss=*/Tensor(), step);
     trajectory.norm.push_back(OnHost(results.norm)[0]);
   }
   return trajectory;
@@ -146,9 +156,16 @@ Quantities Measure(Model* model, HfFamily family, const Reference& reference) {
   q.logits = OnHost(model->Logits(hidden.value()));
   q.loss = LossAndGradients(model, reference);
   for (const Parameter* p : model->parameters()) {
-    q.gradients[HfTensorOf(*p, family).name] = OnHost(p->var.grad());
+    const Tensor gradient = p->var.grad().To(Device::kCpu);
+    for (const HfTensor& tensor : HfTensorsOf(*p, model->config(), family)) {
+      const Tensor part =
+          tensor.slice < 0 ? gradient : gradient.Rows(tensor.slice, tensor.slice + 1);
+      const std::string& name =
+          reference.HasGradient(tensor.other_name) ? tensor.other_name : tensor.name;
+      q.gradients[name] = OnHost(ToHfOrder(part, tensor));
+    }
   }
-  q.training = Train(model, reference);
+  q.training = Train(model, family, reference);
   return q;
 }
 
@@ -236,7 +253,7 @@ absl::StatusOr<Errors> Fp32Limits(const std::string& dir, HfFamily family,
     RETURN_IF_ERROR(LoadHfWeights(dir, family, model));
     Perturb(model, kPerturbation, draw);
     Errors errors;
-    errors.training = TrainingErrors(Train(model, reference), measured.training);
+    errors.training = TrainingErrors(Train(model, family, reference), measured.training);
     limits.Widen(errors);
   }
   for (std::vector<double>* steps : {&limits.training.loss, &limits.training.norm}) {

@@ -5,6 +5,7 @@
 #include "absl/strings/str_join.h"
 #include "trainer/hf/hf_config.h"
 #include "trainer/hf/key_reader.h"
+#include "trainer/hf/kimi_config.h"
 #include "trainer/hf/read_attention.h"
 
 namespace wyvern {
@@ -21,13 +22,15 @@ const char* ModelType(HfFamily family) {
       return "transformer";
     case HfFamily::kLlama:
       return "llama";
+    case HfFamily::kKimiLinear:
+      return "kimi_linear";
   }
   return "?";
 }
 
 std::optional<HfFamily> FamilyOfModelType(absl::string_view model_type) {
   for (const HfFamily family : {HfFamily::kDeltaNet, HfFamily::kGatedDeltaNet, HfFamily::kKda,
-                                HfFamily::kTransformer, HfFamily::kLlama}) {
+                                HfFamily::kTransformer, HfFamily::kLlama, HfFamily::kKimiLinear}) {
     if (model_type == ModelType(family)) return family;
   }
   return std::nullopt;
@@ -252,14 +255,14 @@ absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config) {
   if (!family.has_value()) {
     return absl::InvalidArgumentError(
         absl::StrCat("config.json: model_type: \"", model_type,
-                     "\" is not supported; expected delta_net, gated_deltanet, kda, transformer or "
-                     "llama"));
+                     "\" is not supported; expected delta_net, gated_deltanet, kda, transformer, "
+                     "llama or kimi_linear"));
   }
   HfConfig result{.family = *family};
   ModelConfig& m = result.model;
   IgnoreCommonKeys(&r);
   ReadVocabulary(&r, &m);
-  if (*family != HfFamily::kLlama) ReadFlaCommon(&r, &m);
+  if (*family != HfFamily::kLlama && *family != HfFamily::kKimiLinear) ReadFlaCommon(&r, &m);
   switch (*family) {
     case HfFamily::kDeltaNet:
       UseEverywhere("delta_net", ReadDeltaNet(&r, m), &m);
@@ -276,8 +279,12 @@ absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config) {
     case HfFamily::kLlama:
       UseEverywhere("attention", ReadLlama(&r, &m, &faults, &unread), &m);
       break;
+    case HfFamily::kKimiLinear:
+      ReadKimi(&r, &m, &faults, &unread);
+      break;
   }
-  if (*family != HfFamily::kTransformer && *family != HfFamily::kLlama) {
+  if (*family == HfFamily::kDeltaNet || *family == HfFamily::kGatedDeltaNet ||
+      *family == HfFamily::kKda) {
     ReadHybrid(r.Json("attn"), &m, &faults, &unread);
   }
   if (faults.empty()) faults = m.Validate();
@@ -286,8 +293,8 @@ absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config) {
         absl::StrCat("config.json: ", absl::StrJoin(faults, "\nconfig.json: ")));
   }
   result.kept = nlohmann::json::object();
-  for (const char* key :
-       {"model_type", "bos_token_id", "eos_token_id", "max_position_embeddings"}) {
+  for (const char* key : {"model_type", "bos_token_id", "eos_token_id", "max_position_embeddings",
+                          "model_max_length"}) {
     if (r.Has(key)) result.kept[key] = config[key];
   }
   for (const std::string& key : r.Unread()) {

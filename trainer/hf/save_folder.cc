@@ -12,34 +12,51 @@ namespace wyvern {
 namespace {
 
 struct Stored {
-  const Parameter* parameter;
+  std::string source;  // parameter or buffer
+  Shape source_shape;
   HfTensor tensor;
   DType dtype;
 
   int64_t num_bytes() const { return NumElements(tensor.shape) * SizeOf(dtype); }
 };
 
-// The parameters in files of at most `max_bytes`, a larger tensor in one of its own.
+// Everything in files of at most `max_bytes`, a larger tensor in one of its own.
 std::vector<std::vector<Stored>> DivideIntoShards(Model* model, HfFamily family, bool bf16,
                                                   int64_t max_bytes) {
   std::vector<std::vector<Stored>> shards(1);
   int64_t bytes = 0;
-  for (const Parameter* p : model->parameters()) {
-    const bool keep = p->kind == ParameterKind::kALog || p->kind == ParameterKind::kDtBias;
-    const Stored stored{.parameter = p,
-                        .tensor = HfTensorOf(*p, family),
-                        .dtype = bf16 && !keep ? DType::kBf16 : DType::kFloat32};
+  const auto add = [&](const std::string& name, const Shape& shape, HfTensor tensor, bool keep) {
+    Stored stored{.source = name,
+                  .source_shape = shape,
+                  .tensor = std::move(tensor),
+                  .dtype = bf16 && !keep ? DType::kBf16 : DType::kFloat32};
     if (!shards.back().empty() && bytes + stored.num_bytes() > max_bytes) {
       shards.emplace_back();
       bytes = 0;
     }
     bytes += stored.num_bytes();
-    shards.back().push_back(stored);
+    shards.back().push_back(std::move(stored));
+  };
+  for (const Parameter* p : model->parameters()) {
+    const bool keep = p->kind == ParameterKind::kALog || p->kind == ParameterKind::kDtBias;
+    for (HfTensor& tensor : HfTensorsOf(*p, model->config(), family)) {
+      add(p->name, p->shape, std::move(tensor), keep);
+    }
+  }
+  for (const ModelBuffer* buffer : model->buffers()) {
+    add(buffer->name, buffer->shape, HfTensorOf(*buffer, family), /*keep=*/true);
   }
   return shards;
 }
 
-absl::Status WriteShard(const std::string& path, const std::vector<Stored>& shard) {
+// What was read last: the experts' tensors come one after another from one parameter.
+struct Read {
+  std::string name;
+  Tensor values;
+};
+
+absl::Status WriteShard(const std::string& path, const std::vector<Stored>& shard,
+                        const HfSource& source, Read* last) {
   std::vector<SafetensorsSpec> specs;
   for (const Stored& stored : shard) {
     specs.push_back({.name = stored.tensor.name,
@@ -48,25 +65,33 @@ absl::Status WriteShard(const std::string& path, const std::vector<Stored>& shar
   }
   ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::Create(path, specs));
   for (const Stored& stored : shard) {
-    const Parameter& p = *stored.parameter;
-    const Tensor values =
-        (p.master.defined() ? p.master : p.value).To(Device::kCpu).To(stored.dtype);
+    if (last->name != stored.source) {
+      *last = {};  // one parameter at a time
+      ASSIGN_OR_RETURN(const Tensor read, source(stored.source, stored.source_shape));
+      *last = {.name = stored.source, .values = read.To(Device::kCpu)};
+    }
+    const int64_t slice = stored.tensor.slice;
+    const Tensor part = slice < 0 ? last->values : last->values.Rows(slice, slice + 1);
+    const Tensor values = ToHfOrder(part, stored.tensor).To(stored.dtype);
     RETURN_IF_ERROR(writer.Write(stored.tensor.name, values.raw(), values.nbytes()));
   }
   return writer.Finish();
 }
 
-absl::Status WriteFolder(Model* model, const std::string& dir, const HfConfigFile& config,
-                         const HfExportOptions& options) {
+absl::Status WriteFolder(const ModelConfig& model, const HfSource& source, const std::string& dir,
+                         const HfConfigFile& config, const HfExportOptions& options) {
   const bool bf16 = options.config.dtype == "bfloat16";
-  const auto shards = DivideIntoShards(model, config.family, bf16, options.max_shard_bytes);
+  const std::unique_ptr<Model> declared = Model::Declare(model);
+  const auto shards =
+      DivideIntoShards(declared.get(), config.family, bf16, options.max_shard_bytes);
+  Read last;
   nlohmann::json weight_map = nlohmann::json::object();
   int64_t total_bytes = 0;
   for (size_t i = 0; i < shards.size(); ++i) {
     const std::string name = shards.size() == 1 ? "model.safetensors"
                                                 : absl::StrFormat("model-%05d-of-%05d.safetensors",
                                                                   i + 1, shards.size());
-    RETURN_IF_ERROR(WriteShard(absl::StrCat(dir, "/", name), shards[i]));
+    RETURN_IF_ERROR(WriteShard(absl::StrCat(dir, "/", name), shards[i], source, &last));
     for (const Stored& stored : shards[i]) {
       weight_map[stored.tensor.name] = name;
       total_bytes += stored.num_bytes();
@@ -86,8 +111,9 @@ absl::Status WriteFolder(Model* model, const std::string& dir, const HfConfigFil
 
 }  // namespace
 
-absl::Status SaveHfFolder(Model* model, const std::string& dir, const HfExportOptions& options) {
-  ASSIGN_OR_RETURN(const HfConfigFile config, WriteHfConfig(model->config(), options.config));
+absl::Status SaveHfFolder(const ModelConfig& model, const HfSource& source, const std::string& dir,
+                          const HfExportOptions& options) {
+  ASSIGN_OR_RETURN(const HfConfigFile config, WriteHfConfig(model, options.config));
   namespace fs = std::filesystem;
   std::error_code error;
   fs::path target = fs::path(dir).lexically_normal();
@@ -100,12 +126,24 @@ absl::Status SaveHfFolder(Model* model, const std::string& dir, const HfExportOp
   const std::string temporary = TemporaryPath(target.string());
   fs::remove_all(temporary, error);
   absl::Status status = MakeFolders(temporary);
-  if (status.ok()) status = WriteFolder(model, temporary, config, options);
+  if (status.ok()) status = WriteFolder(model, source, temporary, config, options);
   if (status.ok() && std::rename(temporary.c_str(), target.c_str()) != 0) {
     status = ErrnoStatus(errno, "rename to", target.string());
   }
   if (!status.ok()) fs::remove_all(temporary, error);
   return status;
+}
+
+absl::Status SaveHfFolder(Model* model, const std::string& dir, const HfExportOptions& options) {
+  std::map<std::string, Tensor> tensors;
+  for (const Parameter* p : model->parameters()) {
+    tensors[p->name] = p->master.defined() ? p->master : p->value;
+  }
+  for (const ModelBuffer* buffer : model->buffers()) tensors[buffer->name] = buffer->value;
+  const HfSource source = [&](const std::string& name, const Shape&) -> absl::StatusOr<Tensor> {
+    return tensors.at(name);
+  };
+  return SaveHfFolder(model->config(), source, dir, options);
 }
 
 }  // namespace wyvern

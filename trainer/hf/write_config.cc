@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "kernels/runtime/status.h"
 #include "trainer/hf/hf_config.h"
+#include "trainer/hf/kimi_config.h"
 
 namespace wyvern {
 namespace {
@@ -88,6 +89,7 @@ HfFamily FamilyOfDecay(DeltaDecay decay) {
 }
 
 Reasons WhyNot(const ModelConfig& m, const std::vector<MixerConfig>& layers, HfFamily family) {
+  if (family == HfFamily::kKimiLinear) return WhyNotKimi(m, layers);
   Reasons why;
   const bool attention_only = family == HfFamily::kTransformer || family == HfFamily::kLlama;
   const MixerConfig* first = nullptr;  // of the kind that the family has one configuration of
@@ -127,6 +129,7 @@ Reasons WhyNot(const ModelConfig& m, const std::vector<MixerConfig>& layers, HfF
     CheckFlaAttention(m, *a, !attention_only, &why);
     last = a;
   }
+  if (m.moe.has_value()) why.push_back("it has no mixture of experts (moe)");
   if (family != HfFamily::kLlama) {
     if (m.mlp_bias) why.push_back("its MLP has no bias (mlp_bias)");
   } else if (const auto* a = std::get_if<AttentionMixerConfig>(first)) {
@@ -151,10 +154,13 @@ absl::StatusOr<HfFamily> ChooseFamily(const ModelConfig& m, const std::vector<Mi
                                       std::optional<HfFamily> wanted) {
   std::vector<HfFamily> candidates;
   for (const MixerConfig& layer : layers) {
+    if (std::holds_alternative<MlaMixerConfig>(layer)) {
+      candidates = {HfFamily::kKimiLinear};
+      break;
+    }
     const auto* d = std::get_if<DeltaMixerConfig>(&layer);
     if (d == nullptr) continue;
-    candidates = {FamilyOfDecay(d->decay)};
-    break;
+    if (candidates.empty()) candidates = {FamilyOfDecay(d->decay)};
   }
   if (candidates.empty()) candidates = {HfFamily::kLlama, HfFamily::kTransformer};
   if (wanted.has_value()) candidates = {*wanted};
@@ -184,6 +190,8 @@ const char* Architecture(HfFamily family) {
       return "TransformerForCausalLM";
     case HfFamily::kLlama:
       return "LlamaForCausalLM";
+    case HfFamily::kKimiLinear:
+      return "KimiLinearForCausalLM";
   }
   return "?";
 }
@@ -303,7 +311,9 @@ absl::StatusOr<HfConfigFile> WriteHfConfig(const ModelConfig& model,
   c["bos_token_id"] = nullptr;
   c["eos_token_id"] = nullptr;
   c["use_cache"] = true;
-  if (family == HfFamily::kLlama) {
+  if (family == HfFamily::kKimiLinear) {
+    WriteKimi(model, layers, &c);
+  } else if (family == HfFamily::kLlama) {
     c["rms_norm_eps"] = model.norm_eps;
     c["hidden_act"] = "silu";
     c["mlp_bias"] = model.mlp_bias;
@@ -314,7 +324,7 @@ absl::StatusOr<HfConfigFile> WriteHfConfig(const ModelConfig& model,
   }
   if (family == HfFamily::kLlama || family == HfFamily::kTransformer) {
     WriteAttention(std::get<AttentionMixerConfig>(layers[0]), family, &c);
-  } else {
+  } else if (family != HfFamily::kKimiLinear) {
     for (const MixerConfig& layer : layers) {
       const auto* d = std::get_if<DeltaMixerConfig>(&layer);
       if (d == nullptr) continue;
@@ -324,7 +334,7 @@ absl::StatusOr<HfConfigFile> WriteHfConfig(const ModelConfig& model,
     c["attn"] = HybridJson(layers);
   }
   const std::set<std::string> free_keys = {"bos_token_id", "eos_token_id",
-                                           "max_position_embeddings"};
+                                           "max_position_embeddings", "model_max_length"};
   for (const auto& [key, value] : options.keep.items()) {
     if (!c.contains(key) || free_keys.count(key) > 0) c[key] = value;
   }

@@ -18,10 +18,19 @@ DataParallel::DataParallel(Model* model, Mesh* mesh) : model_(model), mesh_(mesh
   for (Unit& unit : model->units()) {
     units_.emplace_back();
     for (FlatParameters* flat : unit.flats()) {
+      if (flat == &unit.experts) {
+        CHECK(mesh->shape().expert > 1, "the experts are divided otherwise than the mesh");
+        units_.back().push_back(
+            {.parameters = flat, .shards = &mesh->self(), .copies = &mesh->expert_copies()});
+        continue;
+      }
       CHECK(flat->sharding().count == mesh->shape().shard &&
                 flat->sharding().index == mesh->shard_index(),
             "the model is not divided as the mesh is");
-      units_.back().push_back({.parameters = flat, .whole = !flat->sharding().values()});
+      units_.back().push_back({.parameters = flat,
+                               .shards = &mesh->shard(),
+                               .copies = &mesh->copies(),
+                               .whole = !flat->sharding().values()});
     }
   }
   head_ = model->config().tie_embeddings ? 0 : static_cast<int>(units_.size()) - 1;
@@ -40,13 +49,19 @@ void DataParallel::SumOverRanks(const Tensor& number) const {
   mesh_->all().AllReduce(number.raw(), number.raw(), 1, number.dtype()).Wait();
 }
 
+void DataParallel::MaxOverRanks(const Tensor& numbers) const {
+  mesh_->all()
+      .AllReduce(numbers.raw(), numbers.raw(), numbers.numel(), numbers.dtype(), ReduceOp::kMax)
+      .Wait();
+}
+
 void DataParallel::Gather(int unit) {
   for (Flat& flat : units_[static_cast<size_t>(unit)]) {
     if (flat.whole) continue;
     const FlatParameters& p = *flat.parameters;
     p.values().Restore();
-    flat.gathering = mesh_->shard().AllGather(p.value_shard().raw(), p.values().raw(),
-                                              p.shard_size(), p.values().dtype());
+    flat.gathering = flat.shards->AllGather(p.value_shard().raw(), p.values().raw(), p.shard_size(),
+                                            p.values().dtype());
     flat.whole = true;
   }
 }
@@ -98,7 +113,10 @@ void DataParallel::AfterBackward(int unit) {
   std::vector<Flat>& flats = units_[static_cast<size_t>(unit)];
   for (Flat& flat : flats) {
     // Writes the zeros of what no op has written.
-    for (const Parameter* p : flat.parameters->parameters()) p->var.grad();
+    for (const Parameter* p : flat.parameters->parameters()) {
+      p->var.grad();
+      if (observer_ != nullptr) observer_(*p);
+    }
     StartReduction(&flat);
   }
   in_flight_.push_back(unit);
@@ -106,7 +124,7 @@ void DataParallel::AfterBackward(int unit) {
 
 void DataParallel::StartReduction(Flat* flat) {
   const FlatParameters& p = *flat->parameters;
-  Communicator &shards = mesh_->shard(), &copies = mesh_->copies();
+  Communicator &shards = *flat->shards, &copies = *flat->copies;
   const DType dtype = p.gradients().dtype();
   const bool divided = p.sharding().gradients();
   if (!divided && !last_) return;
@@ -133,8 +151,8 @@ void DataParallel::FinishReductions(int unit) {
       const Tensor part = OwnPart(p, p.gradients());
       AddInto(shard.device(), shard.raw(), dtype, part.raw(), dtype, p.shard_size(),
               ComputeStream());
-      if (last_ && mesh_->copies().size() > 1) {
-        flat.reduction = mesh_->copies().AllReduce(shard.raw(), shard.raw(), p.shard_size(), dtype);
+      if (last_ && flat.copies->size() > 1) {
+        flat.reduction = flat.copies->AllReduce(shard.raw(), shard.raw(), p.shard_size(), dtype);
       }
     }
     p.gradients().Discard();
@@ -155,9 +173,9 @@ void DataParallel::ValuesChanged() {
     Release(static_cast<int>(unit));  // values that are not kept are gathered when they are needed
     for (Flat& flat : units_[unit]) {
       const FlatParameters& p = *flat.parameters;
-      if (p.sharding().values()) continue;
-      flat.gathering = mesh_->shard().AllGather(p.value_shard().raw(), p.values().raw(),
-                                                p.shard_size(), p.values().dtype());
+      if (p.sharding().values() || flat.shards->size() == 1) continue;
+      flat.gathering = flat.shards->AllGather(p.value_shard().raw(), p.values().raw(),
+                                              p.shard_size(), p.values().dtype());
     }
   }
 }

@@ -12,10 +12,15 @@
 // rank is plain data parallelism by the same code. With several micro batches a step, whole
 // gradients stay where they are and are reduced with the last one; at levels 2 and 3 each micro
 // batch adds to the shards, and only the last one goes over the copies. Sums are in fp32.
+//
+// Experts that are divided over the ranks of an expert group are whole on their rank; their
+// gradients are summed over the ranks that have the same ones.
 #ifndef WYVERN_TRAINER_PARALLEL_DATA_PARALLEL_H_
 #define WYVERN_TRAINER_PARALLEL_DATA_PARALLEL_H_
 
 #include <cstdint>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "layers/model.h"
@@ -25,14 +30,16 @@ namespace wyvern {
 
 class DataParallel : public UnitHooks {
  public:
-  // `model` was made with a Sharding of `mesh`; both outlive this. Sets the model's hooks. Every
-  // rank then runs the same forwards and backwards, each on its own tokens.
+  // `model` was made with a Sharding and the expert group of `mesh`; both outlive this. Sets the
+  // model's hooks. Every rank then runs the same forwards and backwards, each on its own tokens.
   DataParallel(Model* model, Mesh* mesh);
   ~DataParallel() override;
 
   Mesh& mesh() const { return *mesh_; }
   // Null if the model is not divided.
   Communicator* shards() const { return mesh_->shape().shard > 1 ? &mesh_->shard() : nullptr; }
+  // Null if its experts are not.
+  Communicator* experts() const { return mesh_->experts(); }
 
   // Before the forward of micro batch `index` of `count`.
   void BeginMicroBatch(int64_t index, int64_t count);
@@ -41,8 +48,16 @@ class DataParallel : public UnitHooks {
   // After value shards changed, by an update or otherwise.
   void ValuesChanged();
 
+  // Called with every parameter as soon as this rank's own gradient of it is complete, before it is
+  // reduced; of several micro batches with each one's, or their sum so far. Null: no more.
+  void ObserveGradients(std::function<void(const Parameter&)> observer) {
+    observer_ = std::move(observer);
+  }
+
   // The sum over the ranks of one number [1] on the device, which is replaced by it.
   void SumOverRanks(const Tensor& number) const;
+  // Replaces each of the numbers by the largest of all ranks.
+  void MaxOverRanks(const Tensor& numbers) const;
 
   void BeforeForward(int unit) override;
   void AfterForward(int unit, bool recording) override;
@@ -52,7 +67,9 @@ class DataParallel : public UnitHooks {
  private:
   struct Flat {
     FlatParameters* parameters;
-    bool whole = true;  // the values, once `gathering` is done
+    Communicator* shards;  // each has its shard
+    Communicator* copies;  // each has the same
+    bool whole = true;     // the values, once `gathering` is done
     Pending gathering;
     bool reducing = false;  // whole gradients that are to be given back after `reduction`
     bool add = false;       // and whose own part is then to be added to the shard
@@ -73,6 +90,7 @@ class DataParallel : public UnitHooks {
   std::vector<std::vector<Flat>> units_;
   std::vector<int> in_flight_;  // units whose gradients are being reduced, oldest first
   bool first_ = true, last_ = true;
+  std::function<void(const Parameter&)> observer_;
 };
 
 }  // namespace wyvern

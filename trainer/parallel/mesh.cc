@@ -35,6 +35,11 @@ absl::StatusOr<MeshShape> ResolveMesh(const MeshShape& wanted, int64_t num_ranks
         absl::StrCat(describe(), " makes ", given, " ranks, but this run has ", num_ranks,
                      "; start ", given, " ranks, or set one axis to -1"));
   }
+  if (shape.expert < 1 || num_ranks % shape.expert != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("parallel.expert: ", shape.expert, " does not divide the ", num_ranks,
+                     num_ranks == 1 ? " rank" : " ranks", " of this run"));
+  }
   return shape;
 }
 
@@ -47,6 +52,15 @@ absl::StatusOr<std::unique_ptr<Mesh>> Mesh::Create(World* world, const MeshShape
   ASSIGN_OR_RETURN(mesh->replicate_, mesh->Group(device, true, false, false, "replicate"));
   ASSIGN_OR_RETURN(mesh->context_, mesh->Group(device, false, false, true, "context"));
   ASSIGN_OR_RETURN(mesh->copies_, mesh->Group(device, true, false, true, "copies"));
+  std::vector<int> experts, same_experts;
+  const int64_t E = resolved.expert, own = world->rank();
+  for (int64_t rank = 0; rank < world->size(); ++rank) {
+    if (rank / E == own / E) experts.push_back(static_cast<int>(rank));
+    if (rank % E == own % E) same_experts.push_back(static_cast<int>(rank));
+  }
+  ASSIGN_OR_RETURN(mesh->expert_, mesh->Group(device, experts, "expert"));
+  ASSIGN_OR_RETURN(mesh->expert_copies_, mesh->Group(device, same_experts, "expert copies"));
+  ASSIGN_OR_RETURN(mesh->self_, mesh->Group(device, {world->rank()}, "self"));
   return mesh;
 }
 
@@ -61,6 +75,11 @@ absl::StatusOr<Communicator*> Mesh::Group(Device device, bool replicate, bool sh
       ranks.push_back(static_cast<int>(rank));
     }
   }
+  return Group(device, ranks, name);
+}
+
+absl::StatusOr<Communicator*> Mesh::Group(Device device, const std::vector<int>& ranks,
+                                          const std::string& name) {
   // Groups of the same ranks are one; whether they are is the same everywhere.
   std::unique_ptr<Communicator>& group = groups_[ranks];
   if (group == nullptr) {

@@ -1,4 +1,4 @@
-// The ranks of a run as a grid of three axes, and the groups along them.
+// The ranks of a run as a grid of three axes, and the groups along and across them.
 #ifndef WYVERN_TRAINER_PARALLEL_MESH_H_
 #define WYVERN_TRAINER_PARALLEL_MESH_H_
 
@@ -19,6 +19,9 @@ struct MeshShape {
   int64_t replicate = -1;  // whole copies of what a shard group has
   int64_t shard = 1;       // ranks that divide parameters among themselves
   int64_t context = 1;     // ranks that divide a sequence among themselves
+  // Ranks that divide the experts of each layer among themselves: it divides the number of ranks,
+  // and is no axis beside the others.
+  int64_t expert = 1;
 
   int64_t num_ranks() const { return replicate * shard * context; }
 };
@@ -27,7 +30,7 @@ struct MeshShape {
 absl::StatusOr<MeshShape> ResolveMesh(const MeshShape& wanted, int64_t num_ranks);
 
 // The rank at (r, s, c) is (r * S + s) * C + c: the ranks of a context group are neighbours, those
-// of a shard group near, replicas far apart.
+// of a shard group near, replicas far apart. Expert groups are runs of `expert` consecutive ranks.
 class Mesh {
  public:
   // All ranks of the world call this, with the same shape. Buffers of the groups lie on `device`.
@@ -50,6 +53,12 @@ class Mesh {
   Communicator& context() const { return *context_; }
   // Ranks that have the same shard: gradient shards are summed over them (replicate x context).
   Communicator& copies() const { return *copies_; }
+  // Ranks that divide the experts, its rank there being the expert index; null if they do not.
+  Communicator* experts() const { return shape_.expert > 1 ? expert_ : nullptr; }
+  // Ranks that have the same experts: their gradients are summed over them.
+  Communicator& expert_copies() const { return *expert_copies_; }
+  // This rank alone.
+  Communicator& self() const { return *self_; }
   // All ranks: losses are summed over them.
   Communicator& all() const { return *all_; }
 
@@ -62,12 +71,14 @@ class Mesh {
   Mesh(World* world, const MeshShape& shape) : world_(world), shape_(shape) {}
   absl::StatusOr<Communicator*> Group(Device device, bool replicate, bool shard, bool context,
                                       const std::string& name);
+  absl::StatusOr<Communicator*> Group(Device device, const std::vector<int>& ranks,
+                                      const std::string& name);
 
   World* world_;
   MeshShape shape_;
   std::map<std::vector<int>, std::unique_ptr<Communicator>> groups_;  // by their ranks
   Communicator *replicate_ = nullptr, *shard_ = nullptr, *context_ = nullptr, *copies_ = nullptr,
-               *all_ = nullptr;
+               *expert_ = nullptr, *expert_copies_ = nullptr, *self_ = nullptr, *all_ = nullptr;
 };
 
 }  // namespace wyvern

@@ -4,31 +4,34 @@
 #include "kernels/comm/comm_failure.h"
 #include "kernels/runtime/status.h"
 #include "trainer/run_model.h"
+#include "trainer/stages.h"
 
 namespace wyvern {
-namespace {
 
-absl::StatusOr<MeshShape> ShapeOf(const RunConfig& config, int64_t num_ranks) {
+absl::StatusOr<MeshShape> RunMeshShape(const RunConfig& config, int64_t num_ranks) {
   ASSIGN_OR_RETURN(const MeshShape shape, ResolveMesh({.replicate = config.parallel.replicate,
                                                        .shard = config.parallel.shard,
-                                                       .context = config.parallel.context},
+                                                       .context = config.parallel.context,
+                                                       .expert = config.parallel.expert},
                                                       num_ranks));
   const int64_t readers = shape.replicate * shape.shard;
-  if (config.MicroBatchesPerStep() % readers != 0) {
-    const int64_t tokens = config.train.micro_batch * config.data.seq_len;
-    return absl::InvalidArgumentError(absl::StrCat(
-        "train.batch_tokens: ", config.train.batch_tokens, " is no multiple of ", readers,
-        shape.context == 1 ? " ranks" : " context groups", " x train.micro_batch x data.seq_len = ",
-        readers * tokens, ", so that they cannot divide a batch evenly"));
+  for (const Stage& stage : StagesOf(config)) {
+    if (stage.MicroBatchesPerStep() % readers == 0) continue;
+    const std::string key =
+        config.stages.empty() ? "train" : absl::StrCat("stages[", stage.index, "]");
+    return absl::InvalidArgumentError(
+        absl::StrCat(key, ".batch_tokens: ", stage.batch_tokens, " is no multiple of ", readers,
+                     shape.context == 1 ? " ranks" : " context groups", " x ", key,
+                     ".micro_batch x ", config.stages.empty() ? "data" : key,
+                     ".seq_len = ", readers * stage.micro_batch * stage.seq_len,
+                     ", so that they cannot divide a batch evenly"));
   }
   return shape;
 }
 
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<Mesh>> CreateRunMesh(const RunConfig& config, World* world) {
   SetCommTimeout(config.parallel.timeout);
-  const absl::StatusOr<MeshShape> shape = ShapeOf(config, world->size());
+  const absl::StatusOr<MeshShape> shape = RunMeshShape(config, world->size());
   if (world->size() == 1) {
     RETURN_IF_ERROR(shape.status());
     return nullptr;

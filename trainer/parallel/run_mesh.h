@@ -9,6 +9,10 @@
 
 namespace wyvern {
 
+// The mesh of a resolved configuration on this many ranks. InvalidArgument: its axes or its batch
+// do not fit them.
+absl::StatusOr<MeshShape> RunMeshShape(const RunConfig& config, int64_t num_ranks);
+
 // The mesh that a resolved configuration asks for, on this process's GPU where it runs on GPUs;
 // null for a run of one rank. All ranks call it, before any other use of the device, and it gives
 // all the same status. Errors: axes or batch that do not fit the number of ranks, GPUs or NCCL that

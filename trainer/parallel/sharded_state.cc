@@ -14,16 +14,19 @@ constexpr int64_t kLeastShare = int64_t{1} << 20;
 
 using Range = std::pair<int64_t, int64_t>;
 
-// Of every flat shard the elements [first, second) that `range_of` gives for its number.
+// Of every flat shard the elements [first, second) that `range_of` gives for its number and flat.
 template <typename RangeOf>
 std::vector<TensorPart> Parts(const Optimizer& optimizer, const RangeOf& range_of) {
   std::vector<TensorPart> masters, states;
   int64_t number = 0;
   for (const Optimizer::FlatState& state : optimizer.flat_states()) {
     const FlatParameters& flat = *state.flat;
-    const Range range = range_of(number++, flat.shard_size());
+    const Range range = range_of(number++, flat);
     for (const Parameter* p : flat.parameters()) {
       FlatParameters::Piece piece = flat.PieceOf(*p);
+      // Elements that other ranks' experts have before these.
+      const int64_t before =
+          p->first_slice == 0 ? 0 : p->first_slice * (NumElements(p->shape) / p->shape[0]);
       const int64_t shift = std::max<int64_t>(range.first - piece.shard_offset, 0);
       const int64_t size =
           std::min(piece.shard_offset + piece.size(), range.second) - piece.shard_offset - shift;
@@ -31,8 +34,8 @@ std::vector<TensorPart> Parts(const Optimizer& optimizer, const RangeOf& range_o
       piece.shard_offset += shift;
       piece.end = piece.begin + std::max<int64_t>(size, 0);
       const auto add = [&](std::vector<TensorPart>* parts, std::string name, const Tensor& shard) {
-        parts->push_back({{std::move(name), p->shape, shard.dtype()},
-                          piece.begin,
+        parts->push_back({{std::move(name), p->whole_shape, shard.dtype()},
+                          before + piece.begin,
                           piece.size() == 0 ? Tensor() : FlatParameters::PartOf(shard, piece)});
       };
       add(&masters, absl::StrCat("model/", p->name), flat.master_shard());
@@ -48,7 +51,8 @@ std::vector<TensorPart> Parts(const Optimizer& optimizer, const RangeOf& range_o
 }  // namespace
 
 std::vector<TensorPart> StateParts(const Optimizer& optimizer) {
-  return Parts(optimizer, [](int64_t, int64_t size) { return Range(0, size); });
+  return Parts(optimizer,
+               [](int64_t, const FlatParameters& flat) { return Range(0, flat.shard_size()); });
 }
 
 std::pair<int64_t, int64_t> ShareOfCopy(int64_t size, int64_t copies, int64_t copy, int64_t turn,
@@ -61,9 +65,11 @@ std::pair<int64_t, int64_t> ShareOfCopy(int64_t size, int64_t copies, int64_t co
 
 std::vector<TensorPart> PartsToWrite(const Optimizer& optimizer, const Mesh* mesh) {
   if (mesh == nullptr) return StateParts(optimizer);
-  const Communicator& copies = mesh->copies();
-  return Parts(optimizer, [&](int64_t number, int64_t size) {
-    return ShareOfCopy(size, copies.size(), copies.rank(), number, kLeastShare);
+  return Parts(optimizer, [&](int64_t number, const FlatParameters& flat) {
+    const Parameter& first = *flat.parameters().front();
+    const bool divided = first.shape != first.whole_shape;  // experts, over the ranks
+    const Communicator& copies = divided ? mesh->expert_copies() : mesh->copies();
+    return ShareOfCopy(flat.shard_size(), copies.size(), copies.rank(), number, kLeastShare);
   });
 }
 

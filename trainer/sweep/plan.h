@@ -22,9 +22,7 @@ struct SweepRun {
 
   std::string Dir() const { return config.run.dir; }
   std::string LogPath() const { return config.run.dir + "/log.txt"; }
-  double Tokens() const {
-    return static_cast<double>(config.TotalSteps() * config.train.batch_tokens);
-  }
+  double Tokens() const { return static_cast<double>(config.TotalTokens()); }
   double Flops() const { return flops_per_token * Tokens(); }
 };
 

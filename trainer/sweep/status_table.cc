@@ -10,6 +10,7 @@
 #include "trainer/console.h"
 #include "trainer/device_rates.h"
 #include "trainer/report_chart.h"
+#include "trainer/stages.h"
 
 namespace wyvern {
 namespace {
@@ -102,10 +103,10 @@ std::vector<std::string> StatusLines(const SweepPlan& plan, const std::vector<Ru
     const bool matters = state.stage == RunStage::kRunning || state.stage == RunStage::kFailed;
     if (!all && (!matters || lines.size() > max_rows)) continue;
     std::string left = "-";
-    const int64_t steps = run.config.TotalSteps() - state.step;
     if (state.stage == RunStage::kRunning && state.tokens_per_s.value_or(0) > 0) {
-      left = DurationText(static_cast<double>(steps * run.config.train.batch_tokens) /
-                          *state.tokens_per_s);
+      const int64_t done = TokensBefore(StagesOf(run.config), state.step);
+      left =
+          DurationText(static_cast<double>(run.config.TotalTokens() - done) / *state.tokens_per_s);
     }
     lines.push_back(absl::StrFormat(
         "%-*s %-8s %15s %8s %10s %10s %9s", width, run.name, Name(state.stage),

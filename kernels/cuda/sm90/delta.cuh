@@ -30,7 +30,7 @@ namespace wyvern::sm90 {
 using delta::Chunk;
 using delta::kMinLogDecay;
 
-constexpr int kChunk = 64;
+constexpr int kChunk = kDeltaChunk;
 constexpr float kMinBeta = 1e-9f;
 
 // Row factors of a chunk and value head, 64 of each; those of rows beyond the chunk are zeros.
@@ -50,6 +50,7 @@ enum RowFactor {
   kRateSlope,
   kNumRowFactors,
 };
+static_assert(kNumRowFactors == kDeltaRowFactors);
 
 struct Span {
   int begin, end, doc, unused;  // chunks begin .. end - 1
@@ -105,11 +106,6 @@ void PrepareChannels(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cud
 // The operands alone, from rows, where the rest is there already.
 void PrepareOperands(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStream_t stream);
 
-// Number and length (chunks) of spans; 0 spans where documents are walked whole.
-struct SpanPlan {
-  int num_spans = 0, span_chunks = 0;
-};
-SpanPlan PlanSpans(const GatedDeltaRuleInputs<Bf16>& in);
 // Fills spans from doc_chunks.
 void ListSpans(const Args& args, Span* spans, cudaStream_t stream);
 // args.span_states and args.transitions, from h0.

@@ -8,37 +8,20 @@ using delta::Arena;
 
 bool Aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
-// What the backward reads again, one array after another.
-struct Workspace {
-  int64_t chunk_heads, span_heads;
-  int key_dim, value_dim;
-  bool has_decay;
+// Places what the backward reads again, one array after another.
+void Place(Args& a, const DeltaWorkspace& kept, unsigned char* memory) {
+  a.a_inv = reinterpret_cast<Bf16*>(memory);
+  a.p = reinterpret_cast<Bf16*>(memory + kept.square_bytes());
+  a.rows = reinterpret_cast<float*>(memory + 2 * kept.square_bytes());
+  float* const behind_rows = a.rows + kept.rows_bytes() / 4;
+  a.chunk_decay = kept.has_decay ? behind_rows : nullptr;
+  a.span_states = behind_rows + kept.decay_bytes() / 4;
+  a.transitions = a.span_states + kept.span_state_bytes() / 4;
+}
 
-  int64_t square_bytes() const { return chunk_heads * kChunk * kChunk * 2; }
-  int64_t rows_bytes() const { return chunk_heads * kNumRowFactors * kChunk * 4; }
-  int64_t decay_bytes() const { return has_decay ? chunk_heads * key_dim * 4 : 0; }
-  int64_t span_state_bytes() const { return span_heads * key_dim * value_dim * 4; }
-  int64_t transition_bytes() const { return span_heads * key_dim * key_dim * 4; }
-  int64_t bytes() const {
-    return 2 * square_bytes() + rows_bytes() + decay_bytes() + span_state_bytes() +
-           transition_bytes();
-  }
-
-  void Place(Args& a, unsigned char* memory) const {
-    a.a_inv = reinterpret_cast<Bf16*>(memory);
-    a.p = reinterpret_cast<Bf16*>(memory + square_bytes());
-    a.rows = reinterpret_cast<float*>(memory + 2 * square_bytes());
-    float* const behind_rows = a.rows + rows_bytes() / 4;
-    a.chunk_decay = has_decay ? behind_rows : nullptr;
-    a.span_states = behind_rows + decay_bytes() / 4;
-    a.transitions = a.span_states + span_state_bytes() / 4;
-  }
-};
-
-Workspace WorkspaceOf(const GatedDeltaRuleInputs<Bf16>& in) {
-  return {delta::CountChunks(in) * in.num_value_heads, PlanSpans(in).num_spans * in.num_value_heads,
-          static_cast<int>(in.key_dim), static_cast<int>(in.value_dim),
-          in.decay != DeltaDecay::kNone};
+int64_t NumSms() {
+  static const int64_t num_sms = CurrentGpu().num_sms;
+  return num_sms;
 }
 
 Args MakeArgs(const GatedDeltaRuleInputs<Bf16>& in, const void* workspace, Arena& arena,
@@ -47,7 +30,7 @@ Args MakeArgs(const GatedDeltaRuleInputs<Bf16>& in, const void* workspace, Arena
         in.num_value_heads, " are no multiple of heads ", in.num_heads);
   Args a;
   a.num_docs = static_cast<int>(in.num_docs);
-  a.num_chunks = static_cast<int>(delta::CountChunks(in));
+  a.num_chunks = static_cast<int>(CountDeltaChunks(in));
   a.num_tokens = in.num_tokens;
   a.heads = static_cast<int>(in.num_heads);
   a.value_heads = static_cast<int>(in.num_value_heads);
@@ -63,7 +46,7 @@ Args MakeArgs(const GatedDeltaRuleInputs<Bf16>& in, const void* workspace, Arena
   delta::ListChunks(in.cu_seqlens, a.num_docs, a.num_chunks, doc_chunks, chunks, stream);
   a.doc_chunks = doc_chunks;
   a.chunks = chunks;
-  const SpanPlan plan = PlanSpans(in);
+  const DeltaSpanPlan plan = PlanDeltaSpans(in, NumSms());
   if (plan.num_spans > 0) {
     a.num_spans = plan.num_spans;
     a.span_chunks = plan.span_chunks;
@@ -72,11 +55,11 @@ Args MakeArgs(const GatedDeltaRuleInputs<Bf16>& in, const void* workspace, Arena
     ListSpans(a, spans, stream);
     a.spans = spans;
   }
-  const Workspace kept = WorkspaceOf(in);
+  const DeltaWorkspace kept = DeltaWorkspaceOf(in, NumSms());
   // The backward only reads what the forward kept; passes take it as they take their own buffers.
   unsigned char* memory = static_cast<unsigned char*>(const_cast<void*>(workspace));
   if (memory == nullptr) arena.Allocate(memory, kept.bytes());
-  kept.Place(a, memory);
+  Place(a, kept, memory);
   if (a.decay == DeltaDecay::kPerChannel) {
     const int64_t count = a.num_tokens * a.value_heads * a.key_dim;
     arena.Allocate(a.q_operand, count);
@@ -110,7 +93,7 @@ bool Serves(const GatedDeltaRuleInputs<Bf16>& in) {
 }
 
 size_t WorkspaceBytes(const GatedDeltaRuleInputs<Bf16>& in) {
-  return static_cast<size_t>(WorkspaceOf(in).bytes());
+  return static_cast<size_t>(DeltaWorkspaceOf(in, NumSms()).bytes());
 }
 
 void Forward(const GatedDeltaRuleFwdParams<Bf16>& p, cudaStream_t stream) {

@@ -5,7 +5,6 @@
 namespace wyvern::sm90 {
 namespace {
 
-constexpr int kMinSpanChunks = 16;
 constexpr int kThreads = 256;
 constexpr int kColumns = 32;  // value columns of a block
 constexpr int kInner = 32;    // columns of Phi (or rows, in reverse) in shared memory at a time
@@ -106,26 +105,6 @@ Buffer Ends(const Args& args) {
 }
 
 }  // namespace
-
-SpanPlan PlanSpans(const GatedDeltaRuleInputs<Bf16>& in) {
-  static const int64_t num_sms = CurrentGpu().num_sms;
-  const int64_t heads = in.num_value_heads * (in.value_dim / kTile);
-  // Below a third of the GPU's blocks, the spans' second scan is the smaller cost.
-  if (in.num_docs * heads * 3 > num_sms) return {};
-  const int64_t chunks = delta::CountChunks(in);
-  const int64_t length =
-      std::max<int64_t>(CeilDiv<int64_t>(chunks * heads, num_sms), kMinSpanChunks);
-  SpanPlan plan;
-  int64_t longest = 0;
-  for (int64_t n = 0; n < in.num_docs; ++n) {
-    const int64_t own = CeilDiv<int64_t>(in.cu_seqlens_host[n + 1] - in.cu_seqlens_host[n], kChunk);
-    longest = std::max(longest, own);
-    plan.num_spans += static_cast<int>(std::max<int64_t>(CeilDiv(own, length), 1));
-  }
-  if (longest <= 2 * length) return {};
-  plan.span_chunks = static_cast<int>(length);
-  return plan;
-}
 
 void ListSpans(const Args& args, Span* spans, cudaStream_t stream) {
   ListSpansKernel<<<1, 1, 0, stream>>>(args.doc_chunks, args.num_docs, args.span_chunks, spans);

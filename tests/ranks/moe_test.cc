@@ -1,0 +1,298 @@
+// A mixture of experts on every mesh of the ranks, the experts divided or not, against one process,
+// which each rank also is for itself.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+
+#include "autograd/context/expert_exchange.h"
+#include "kernels/runtime/random.h"
+#include "tests/ranks/ranks.h"
+#include "tests/trainer/tiny_model.h"
+#include "trainer/eval.h"
+#include "trainer/expert_balance.h"
+#include "trainer/train_step.h"
+
+namespace wyvern {
+namespace {
+
+constexpr int64_t kVocab = 53;
+constexpr int64_t kSteps = 6;
+constexpr double kBalanceRate = 0.01;
+
+Batch MakeBatch(int64_t number) {
+  Batch batch;
+  const Random random(static_cast<uint64_t>(number), "moe rank test");
+  uint64_t draw = 0;
+  batch.cu_seqlens = {0};
+  for (int64_t document = 0; document < 2 + number % 3; ++document) {
+    const auto length = static_cast<int64_t>(1 + random.Below(draw++, 12));
+    for (int64_t t = 0; t < length; ++t) {
+      batch.tokens.push_back(static_cast<int32_t>(random.Below(draw++, kVocab)));
+      batch.targets.push_back(static_cast<int32_t>(random.Below(draw++, kVocab)));
+      batch.positions.push_back(static_cast<int32_t>(t));
+    }
+    batch.cu_seqlens.push_back(batch.cu_seqlens.back() + static_cast<int32_t>(length));
+  }
+  batch.num_targets = batch.num_tokens = batch.cu_seqlens.back();
+  return batch;
+}
+
+struct Case {
+  MeshShape mesh;
+  int level = 1;
+  int64_t recomputed = 0;
+  int64_t micro_batches = 1;
+  bool shared = true;
+  double balance_loss = 0;
+  int64_t favoured = 0;  // this many experts get all tokens, at the start
+  OptimizerType optimizer = OptimizerType::kAdamW;
+  DType dtype = DType::kFloat32;
+  Device device = Device::kCpu;
+  RecomputePolicy recompute = RecomputePolicy::kNone;
+};
+
+std::string Describe(const Case& c) {
+  return absl::StrCat("replicate ", c.mesh.replicate, ", shard ", c.mesh.shard, ", context ",
+                      c.mesh.context, ", expert ", c.mesh.expert, ", level ", c.level, ", ",
+                      c.recomputed, " blocks recomputed, ", c.micro_batches, " micro batches");
+}
+
+std::vector<Case> Cases() {
+  const int64_t n = TheWorld().size();
+  std::vector<Case> cases;
+  const auto add = [&](const MeshShape& mesh, Case c) {
+    c.mesh = mesh;
+    cases.push_back(c);
+  };
+  // Experts sharded as all else, and divided.
+  add({n, 1, 1, 1}, {.micro_batches = 2, .balance_loss = 0.1});
+  add({1, n, 1, 1}, {.level = 3, .recomputed = 4});
+  if (n == 1) return cases;
+  add({n, 1, 1, n}, {.micro_batches = 2, .balance_loss = 0.1});
+  add({n, 1, 1, n}, {.shared = false, .favoured = 2});
+  add({1, n, 1, n}, {.level = 1, .micro_batches = 3});
+  add({1, n, 1, n}, {.level = 2, .recomputed = 4, .micro_batches = 2, .balance_loss = 0.1});
+  add({1, n, 1, n}, {.level = 3, .recompute = RecomputePolicy::kProjections});
+  add({1, 1, n, n}, {.recomputed = 2, .recompute = RecomputePolicy::kProjections});
+  if (n == 2) return cases;
+  add({4, 1, 1, 2}, {.micro_batches = 2});
+  add({1, 4, 1, 2}, {.level = 3, .micro_batches = 2});
+  add({2, 2, 1, 4}, {.level = 2});
+  add({2, 2, 1, 2}, {.level = 1, .favoured = 2});
+  add({2, 1, 2, 4}, {.micro_batches = 2});
+  add({1, 2, 2, 2}, {.level = 3, .recomputed = 1});
+  return cases;
+}
+
+ModelConfig ConfigOf(const Case& c) {
+  ModelConfig config = TinyConfig(kVocab);
+  config.initializer_range = 0.1;
+  config.moe = MoeConfig{.num_experts = 8,
+                         .experts_per_token = 2,
+                         .intermediate_size = 20,
+                         .shared_experts = c.shared ? 1 : 0,
+                         .scale = 2,
+                         .groups = 2,
+                         .top_groups = 2};
+  return config;
+}
+
+std::vector<double> Doubles(const Tensor& t) {
+  return t.To(Device::kCpu).To(DType::kFloat64).ToVector<double>();
+}
+
+struct Outcome {
+  std::vector<double> losses, norms, balance_losses;
+  std::vector<std::vector<int64_t>> loads;  // of every step and layer
+  // By name, what this rank has: of the gradients of the first step and of the masters at the end.
+  struct Part {
+    int64_t begin = 0;  // in the whole parameter
+    std::vector<double> values;
+  };
+  std::map<std::string, Part> gradients, masters;
+  std::map<std::string, std::vector<double>> buffers;
+};
+
+// What this rank has of a shard, and where it lies in the whole parameter.
+Outcome::Part PartOf(const Parameter& p, const Tensor& shard) {
+  const FlatParameters::Piece piece = p.flat->PieceOf(p);
+  if (piece.size() == 0) return {};
+  const int64_t slice = NumElements(p.whole_shape) / p.whole_shape[0];
+  return {p.first_slice * slice + piece.begin, Doubles(FlatParameters::PartOf(shard, piece))};
+}
+
+Outcome Train(const Case& c, Model* model, DataParallel* parallel, int64_t readers, int64_t index) {
+  const OptimizerSection options{.type = c.optimizer, .epsilon = 1e-4, .weight_decay = 0.1};
+  Optimizer optimizer(model, options, parallel == nullptr ? nullptr : parallel->shards(),
+                      parallel == nullptr ? nullptr : parallel->experts());
+  model->Initialize(5);
+  model->RecomputeBlocks(c.recomputed);
+  model->SetRecompute(c.recompute);
+  model->SetBalanceLoss(c.balance_loss);
+  for (ModelBuffer* bias : model->router_biases()) {
+    std::vector<double> values = Doubles(bias->value);
+    for (int64_t e = 0; e < c.favoured; ++e) values[static_cast<size_t>(3 + e)] = 5;
+    bias->value.CopyFrom(Tensor::FromVector(values, bias->shape));
+  }
+  if (parallel != nullptr) parallel->ValuesChanged();
+  const int64_t all = c.mesh.replicate * c.mesh.shard * c.micro_batches;
+  Outcome outcome;
+  for (int64_t step = 0; step < kSteps; ++step) {
+    std::vector<Batch> batches;
+    for (int64_t i = index; i < all; i += readers) batches.push_back(MakeBatch(step * all + i));
+    const StepResult result = TrainStep(model, &optimizer, batches, 1e-3, 1.0, step + 1, parallel);
+    EXPECT_TRUE(result.updated);
+    UpdateBalance(model, result.expert_loads, kBalanceRate);
+    outcome.losses.push_back(result.loss);
+    outcome.norms.push_back(result.grad_norm);
+    outcome.balance_losses.push_back(result.balance_loss);
+    for (const ExpertLoad& load : result.expert_loads) outcome.loads.push_back(load.rows);
+    if (step > 0) continue;
+    for (const Parameter* p : model->parameters()) {
+      p->var.grad();  // written, if it only counts as zero
+      outcome.gradients[p->name] = PartOf(*p, p->flat->gradient_shard());
+    }
+  }
+  for (const Parameter* p : model->parameters()) {
+    outcome.masters[p->name] = PartOf(*p, p->flat->master_shard());
+  }
+  for (const ModelBuffer* b : model->buffers()) outcome.buffers[b->name] = Doubles(b->value);
+  return outcome;
+}
+
+Outcome TrainAlone(const Case& c) {
+  const auto model = Model::Create(ConfigOf(c), c.device, c.dtype);
+  return Train(c, model.get(), nullptr, 1, 0);
+}
+
+Outcome TrainOnMesh(const Case& c) {
+  auto mesh = Mesh::Create(&TheWorld(), c.mesh, c.device);
+  CHECK(mesh.ok(), std::string(mesh.status().message()));
+  const auto model = Model::Create(ConfigOf(c), c.device, c.dtype, /*trainable=*/true,
+                                   (*mesh)->MakeSharding(c.level), (*mesh)->experts());
+  EXPECT_EQ(model->num_parameters(), CountParameters(ConfigOf(c)));
+  DataParallel parallel(model.get(), mesh->get());
+  return Train(c, model.get(), &parallel, (*mesh)->num_data_ranks(), (*mesh)->data_index());
+}
+
+// Of a part, by the norm of the whole.
+double RelativeError(const Outcome::Part& part, const Outcome::Part& whole) {
+  double difference = 0, norm = 0;
+  for (const double x : whole.values) norm += x * x;
+  for (size_t i = 0; i < part.values.size(); ++i) {
+    const double d = part.values[i] - whole.values[static_cast<size_t>(part.begin) + i];
+    difference += d * d;
+  }
+  return norm == 0 ? std::sqrt(difference) : std::sqrt(difference / norm);
+}
+
+void ExpectSame(const Case& c, double tolerance, double tolerance_at_end) {
+  SCOPED_TRACE(Describe(c));
+  const Outcome expected = TrainAlone(c), got = TrainOnMesh(c);
+  for (size_t step = 0; step < kSteps; ++step) {
+    EXPECT_NEAR(got.losses[step] / expected.losses[step], 1, tolerance) << "step " << step + 1;
+    EXPECT_NEAR(got.norms[step] / expected.norms[step], 1, tolerance_at_end) << "step " << step + 1;
+    EXPECT_NEAR(got.balance_losses[step], expected.balance_losses[step], tolerance);
+  }
+  if (c.device == Device::kCpu) {
+    EXPECT_EQ(got.loads, expected.loads);
+  }
+  for (const auto& [name, gradient] : expected.gradients) {
+    EXPECT_LE(RelativeError(got.gradients.at(name), gradient), tolerance) << name;
+  }
+  for (const auto& [name, master] : expected.masters) {
+    EXPECT_LE(RelativeError(got.masters.at(name), master), tolerance_at_end) << name;
+  }
+  if (c.device == Device::kCpu) {
+    EXPECT_EQ(got.buffers, expected.buffers);
+  }
+}
+
+TEST(MoeRanks, EveryMeshTrainsAsOneProcess) {
+  for (const Case& c : Cases()) ExpectSame(c, 1e-5, 1e-4);
+}
+
+TEST(MoeRanks, EveryMeshTrainsAsOneProcessInDoublePrecision) {
+  for (Case c : Cases()) {
+    c.dtype = DType::kFloat64;
+    ExpectSame(c, 1e-12, 1e-11);
+  }
+}
+
+// Each expert's matrices are orthogonalised by themselves, wherever they are.
+TEST(MoeRanks, MuonUpdatesTheExpertsOfEveryMeshAlike) {
+  for (Case c : Cases()) {
+    if (c.micro_batches > 1) continue;
+    c.optimizer = OptimizerType::kMuon;
+    ExpectSame(c, 1e-4, 1e-3);
+  }
+}
+
+TEST(MoeRanks, EveryMeshTrainsAsOneGpu) {
+  if (!RanksHaveGpus()) GTEST_SKIP() << "no GPU for every rank";
+  for (Case c : Cases()) {
+    c.device = Device::kCuda;
+    ExpectSame(c, 1e-4, 1e-2);
+  }
+}
+
+// Rows of any number to any rank: what arrives is sorted by expert, and comes back to its place.
+TEST(MoeRanks, AnExchangeBringsRowsToTheirExpertsAndBack) {
+  const int64_t n = TheWorld().size(), E = 3 * n, D = 2;
+  auto mesh = Mesh::Create(&TheWorld(), {n, 1, 1, n}, Device::kCpu);
+  ASSERT_TRUE(mesh.ok()) << mesh.status();
+  Communicator* group = n == 1 ? &(*mesh)->self() : (*mesh)->experts();
+  const int64_t rank = TheWorld().rank();
+  for (const int64_t rows : {int64_t{0}, 5 + 7 * rank, rank == n - 1 ? int64_t{40} : int64_t{0}}) {
+    const Random random(static_cast<uint64_t>(rank), "exchange");
+    std::vector<int32_t> experts;
+    for (int64_t i = 0; i < rows; ++i) {
+      experts.push_back(static_cast<int32_t>(random.Below(i, rows == 40 ? 1 : E)));
+    }
+    const ExpertPlan plan = ExpertPlan::Of(Tensor::FromVector(experts, {rows}), E);
+    // A row says its expert and where it comes from.
+    const Tensor x = Tensor::Empty({rows, D}, DType::kFloat64, Device::kCpu);
+    for (int64_t row = 0; row < rows; ++row) {
+      const int32_t pair = plan.source.data<int32_t>()[row];
+      x.data<double>()[row * D] = experts[static_cast<size_t>(pair)];
+      x.data<double>()[row * D + 1] = static_cast<double>(1000 * rank + pair);
+    }
+    const ExpertExchange exchange(plan.offsets, rows, group);
+    Pending pending;
+    const Tensor y = exchange.Start(x, /*back=*/false, &pending);
+    pending.Wait();
+    const std::vector<int32_t> offsets = exchange.plan().offsets.ToVector<int32_t>();
+    ASSERT_EQ(offsets.back(), y.dim(0));
+    for (int64_t e = 0; e < 3; ++e) {
+      for (int32_t row = offsets[e]; row < offsets[e + 1]; ++row) {
+        const int32_t from = exchange.plan().source.data<int32_t>()[row];
+        EXPECT_EQ(y.data<double>()[from * D], static_cast<double>(3 * rank + e));
+      }
+    }
+    const Tensor again = exchange.Start(y, /*back=*/true, &pending);
+    pending.Wait();
+    EXPECT_EQ(again.ToVector<double>(), x.ToVector<double>());
+  }
+}
+
+TEST(MoeRanks, EvaluationIsThatOfOneProcess) {
+  const int64_t n = TheWorld().size();
+  Case c;
+  c.mesh = {n, 1, 1, n};
+  const auto alone = Model::Create(ConfigOf(c), Device::kCpu, DType::kFloat64);
+  alone->Initialize(1);
+  std::vector<Batch> batches;
+  for (int64_t i = 0; i < 2 * n + 1; ++i) batches.push_back(MakeBatch(1000 + i));
+  const EvalResult expected = Evaluate(alone.get(), batches);
+  auto mesh = Mesh::Create(&TheWorld(), c.mesh, Device::kCpu);
+  ASSERT_TRUE(mesh.ok()) << mesh.status();
+  const auto model = Model::Create(ConfigOf(c), Device::kCpu, DType::kFloat64, /*trainable=*/true,
+                                   (*mesh)->MakeSharding(1), (*mesh)->experts());
+  DataParallel parallel(model.get(), mesh->get());
+  model->Initialize(1);
+  EXPECT_NEAR(Evaluate(model.get(), batches, &parallel).loss, expected.loss, 1e-12);
+}
+
+}  // namespace
+}  // namespace wyvern

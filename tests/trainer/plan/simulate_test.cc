@@ -1,0 +1,91 @@
+// What a step on the meta device asks for, against what was measured on GPUs: the committed results
+// of experiments/throughput and experiments/scale_out.
+#include "trainer/plan/simulate.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "trainer/config/load.h"
+
+namespace wyvern {
+namespace {
+
+RunConfig Load(const std::string& name, std::vector<std::string> sets) {
+  sets.push_back("run.device=cuda");
+  auto config = LoadRunConfig(absl::StrCat("configs/", name, ".yaml"), sets);
+  EXPECT_TRUE(config.ok()) << config.status();
+  return *config;
+}
+
+// A step of one micro batch on each of `gpus`.
+SimulatedStep Simulate(RunConfig config, int64_t sequences, int64_t seq_len, int gpus = 1) {
+  config.train.micro_batch = sequences;
+  config.data.seq_len = seq_len;
+  config.train.batch_tokens = sequences * seq_len * gpus / config.parallel.context;
+  auto step = SimulateStep(config, gpus, 8);
+  EXPECT_TRUE(step.ok()) << step.status();
+  return *std::move(step);
+}
+
+class MeasuredSteps : public testing::TestWithParam<const char*> {};
+
+TEST_P(MeasuredSteps, AgreeInStateAndPeak) {
+  std::ifstream lines(absl::StrCat("experiments/throughput/results/", GetParam(), ".jsonl"));
+  ASSERT_TRUE(lines.is_open());
+  int64_t compared = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const auto measured = nlohmann::json::parse(line);
+    if (measured.contains("error")) continue;
+    const auto sets = measured["set"].get<std::vector<std::string>>();
+    const SimulatedStep step =
+        Simulate(Load(measured["model"], sets), measured["sequences"], measured["seq_len"]);
+    const std::string what =
+        absl::StrCat(measured["model"].get<std::string>(), " ", measured["set"].dump(), " ",
+                     measured["sequences"].dump(), " x ", measured["seq_len"].dump());
+    EXPECT_EQ(step.memory.state_bytes(), measured["state_bytes"].get<int64_t>()) << what;
+    EXPECT_DOUBLE_EQ(step.flops, measured["flops"].get<double>()) << what;
+    const double peak = measured["peak_bytes"].get<double>();
+    EXPECT_NEAR(static_cast<double>(step.memory.peak_bytes) / peak, 1, 0.05) << what;
+
+    ++compared;
+  }
+  EXPECT_GT(compared, 4);
+}
+
+INSTANTIATE_TEST_SUITE_P(Throughput, MeasuredSteps,
+                         testing::Values("models", "lengths", "recompute"),
+                         [](const auto& info) { return std::string(info.param); });
+
+struct MeasuredMesh {
+  std::vector<std::string> sets;
+  int gpus;
+  int64_t sequences, seq_len;
+  double state_gib, peak_gib;  // experiments/scale_out/README.md
+};
+
+TEST(MeasuredMeshes, AgreeInStateAndPeak) {
+  constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+  const MeasuredMesh meshes[] = {
+      {{}, 1, 8, 2048, 22.89, 42.63},
+      {{"parallel.replicate=2"}, 2, 8, 2048, 22.89, 42.63},
+      {{"parallel.shard=2", "parallel.zero=1"}, 2, 8, 2048, 15.26, 35.00},
+      {{"parallel.shard=2", "parallel.zero=2"}, 2, 8, 2048, 12.72, 37.54},
+      {{"parallel.shard=2", "parallel.zero=3"}, 2, 8, 2048, 11.45, 36.42},
+      {{"train.recompute=elementwise"}, 1, 1, 65536, 22.89, 97.68},
+      {{"train.recompute=elementwise", "parallel.context=2"}, 2, 1, 65536, 22.89, 58.13},
+  };
+  for (const MeasuredMesh& m : meshes) {
+    const SimulatedStep step =
+        Simulate(Load("delta_net_1.3b", m.sets), m.sequences, m.seq_len, m.gpus);
+    const std::string what = absl::StrCat(m.gpus, " GPUs, ", nlohmann::json(m.sets).dump());
+    EXPECT_NEAR(static_cast<double>(step.memory.state_bytes()) / kGiB / m.state_gib, 1, 0.001)
+        << what;
+    EXPECT_NEAR(static_cast<double>(step.memory.peak_bytes) / kGiB / m.peak_gib, 1, 0.05) << what;
+  }
+}
+
+}  // namespace
+}  // namespace wyvern

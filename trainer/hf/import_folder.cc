@@ -1,0 +1,55 @@
+#include <algorithm>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/runtime/status.h"
+#include "trainer/checkpoint_model.h"
+#include "trainer/hf/hf_folder.h"
+
+namespace wyvern {
+namespace {
+
+// A parameter or buffer as fp32 masters.
+StreamedTensor Streamed(const HfModelWeights& weights, const std::string& name, const Shape& shape,
+                        int64_t piece_bytes) {
+  const int64_t row_bytes = NumElements(shape) / shape[0] * SizeOf(DType::kFloat32);
+  return {.tensor = {absl::StrCat("model/", name), shape, DType::kFloat32},
+          .rows_at_once = std::max<int64_t>(1, piece_bytes / std::max<int64_t>(1, row_bytes)),
+          .rows = [&weights, name](int64_t begin, int64_t end) -> absl::StatusOr<Tensor> {
+            ASSIGN_OR_RETURN(const Tensor rows, weights.Rows(name, begin, end));
+            return rows.To(DType::kFloat32);
+          }};
+}
+
+}  // namespace
+
+absl::StatusOr<HfImport> ImportHfFolder(const std::string& dir, const std::string& checkpoint,
+                                        const HfImportOptions& options) {
+  std::error_code ignored;
+  if (std::filesystem::exists(checkpoint, ignored)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(checkpoint, ": exists already; choose another or remove it"));
+  }
+  ASSIGN_OR_RETURN(const HfConfig config, ReadHfConfigFile(dir));
+  if (options.tokenizer != nullptr && options.tokenizer->vocab_size() > config.model.vocab_size) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the tokenizer has ", options.tokenizer->vocab_size(), " tokens, the model ",
+                     config.model.vocab_size));
+  }
+  ASSIGN_OR_RETURN(const HfWeights weights, HfWeights::Open(dir));
+  const std::unique_ptr<Model> model = Model::Declare(config.model);
+  ASSIGN_OR_RETURN(const HfModelWeights matched,
+                   HfModelWeights::Match(weights, config.family, model.get()));
+  std::vector<StreamedTensor> tensors;
+  for (const Parameter* p : model->parameters()) {
+    tensors.push_back(Streamed(matched, p->name, p->shape, options.piece_bytes));
+  }
+  for (const ModelBuffer* b : model->buffers()) {
+    tensors.push_back(Streamed(matched, b->name, b->shape, options.piece_bytes));
+  }
+  RETURN_IF_ERROR(SaveStreamedModel(checkpoint, config.model, tensors, options.tokenizer,
+                                    {{"huggingface", config.kept}}));
+  return HfImport{.family = config.family, .model = config.model, .warnings = config.warnings};
+}
+
+}  // namespace wyvern

@@ -1,0 +1,83 @@
+#include "trainer/plan/gpu_spec.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace wyvern {
+namespace {
+
+struct Share {
+  const char* name;
+  double forward, backward;
+  double backward_fused;  // where norms and gates write their outputs again in backward
+};
+
+// The head's forward does the products of its backward too.
+constexpr Share kShares[] = {
+    {"matrix products", 0.785, 0.735, 0.735},
+    {"head, cross-entropy", 0.221, 19.5, 19.5},
+    {"attention", 0.56, 0.28, 0.28},
+    {"convolution", 0.85, 0.80, 0.80},
+    {"norms", 0.98, 0.895, 0.745},
+    {"element-wise", 1.0, 0.965, 0.80},
+    {"embedding", 0.94, 0.76, 0.76},
+    {"gradient norm, AdamW", 0.97, 0.97, 0.97},
+    // Not measured yet.
+    {"experts", 0.55, 0.52, 0.52},
+    {"routing", 0.70, 0.70, 0.70},
+    {"Newton-Schulz", 0.65, 0.65, 0.65},
+    {"Muon, the rest", 0.90, 0.90, 0.90},
+};
+
+// By decay: none, per head, per channel.
+constexpr double kDeltaForward[] = {0.40, 0.38, 0.27}, kDeltaBackward[] = {0.53, 0.46, 0.33};
+
+// The delta rule's share depends on the decay; of a mix, that of its mean time.
+double DeltaShare(Pass pass, const ModelConfig& model) {
+  double layers = 0, inverse = 0;
+  for (int64_t i = 0; i < model.num_layers; ++i) {
+    const auto* delta = std::get_if<DeltaMixerConfig>(&model.MixerOfLayer(i));
+    if (delta == nullptr) continue;
+    const auto decay = static_cast<size_t>(delta->decay);
+    inverse += 1 / (pass == Pass::kBackward ? kDeltaBackward : kDeltaForward)[decay];
+    ++layers;
+  }
+  return layers == 0 ? 1 : layers / inverse;
+}
+
+}  // namespace
+
+const std::vector<GpuSpec>& KnownGpus() {
+  // Links: NCCL's rate over NVLink without multicast, and 400 Gbit/s of network per GPU.
+  static const std::vector<GpuSpec> gpus = {
+      {"h100-80g", 85.0e9, 989e12, 3.01e12, 330e9, 45e9, true},
+      {"h200-141g", 150.1e9, 989e12, 4.24e12, 330e9, 45e9, true},
+      {"h100-pcie-80g", 85.0e9, 756e12, 1.8e12, 50e9, 22e9, false},
+      {"a100-80g", 85.0e9, 312e12, 1.75e12, 220e9, 22e9, false},
+      {"a100-40g", 42.4e9, 312e12, 1.35e12, 220e9, 22e9, false},
+  };
+  return gpus;
+}
+
+absl::StatusOr<GpuSpec> FindGpu(const std::string& name) {
+  std::vector<std::string> names;
+  for (const GpuSpec& gpu : KnownGpus()) {
+    if (gpu.name == name) return gpu;
+    names.push_back(gpu.name);
+  }
+  return absl::NotFoundError(
+      absl::StrCat("GPU '", name, "' is not known; known are ", absl::StrJoin(names, ", ")));
+}
+
+double ShareOfBound(const std::string& name, Pass pass, const ModelConfig& model,
+                    RecomputePolicy recompute) {
+  if (name == "delta rule") return DeltaShare(pass, model);
+  for (const Share& share : kShares) {
+    if (name != share.name) continue;
+    if (pass != Pass::kBackward) return share.forward;
+    return recompute >= RecomputePolicy::kFused ? share.backward_fused : share.backward;
+  }
+  return 1;
+}
+
+}  // namespace wyvern

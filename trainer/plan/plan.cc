@@ -1,0 +1,150 @@
+#include "trainer/plan/plan.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/runtime/status.h"
+#include "trainer/config/load.h"
+
+namespace wyvern {
+namespace {
+
+// Ranks of a group from the first to the last, by where the mesh puts them.
+int64_t SpanOfGroup(const std::string& group, const MeshShape& mesh) {
+  if (group == "context") return mesh.context;
+  if (group == "expert") return mesh.expert;
+  if (group == "shard") return mesh.shard * mesh.context;
+  return mesh.num_ranks();
+}
+
+std::vector<PlannedClass> TimeClasses(const SimulatedStep& step, const RunConfig& config,
+                                      const GpuSpec& gpu) {
+  std::map<std::pair<std::string, Pass>, PlannedClass> classes;
+  for (const SimulatedRange& range : step.ranges) {
+    const std::string name = ClassOfRange(range.name);
+    PlannedClass& c = classes[{name, range.pass}];
+    c.name = name;
+    c.pass = range.pass;
+    c.flops += range.count * range.work.flops;
+    c.bytes += range.count * range.work.bytes;
+    const double bound =
+        std::max(range.work.flops / gpu.peak_flops, range.work.bytes / gpu.copy_bytes);
+    c.ms += 1e3 * range.count * bound /
+            ShareOfBound(name, range.pass, config.model, config.train.recompute);
+  }
+  std::vector<PlannedClass> list;
+  for (const auto& [key, c] : classes) list.push_back(c);
+  return list;
+}
+
+// Divisors of n, ascending.
+std::vector<int64_t> Divisors(int64_t n) {
+  std::vector<int64_t> divisors;
+  for (int64_t d = 1; d <= n; ++d) {
+    if (n % d == 0) divisors.push_back(d);
+  }
+  return divisors;
+}
+
+// Settings of recomputation from the fastest to the smallest.
+struct Recomputation {
+  RecomputePolicy policy = RecomputePolicy::kNone;
+  int64_t blocks = 0;
+};
+
+std::vector<Recomputation> Recomputations(int64_t num_layers) {
+  return {{RecomputePolicy::kNone, 0},
+          {RecomputePolicy::kFused, 0},
+          {RecomputePolicy::kElementwise, 0},
+          {RecomputePolicy::kProjections, 0},
+          {RecomputePolicy::kFused, num_layers / 2},
+          {RecomputePolicy::kFused, num_layers}};
+}
+
+}  // namespace
+
+double Plan::tokens_per_second() const {
+  return static_cast<double>(stage.batch_tokens) / (step_ms() * 1e-3);
+}
+
+double Plan::mfu() const { return step.flops / (step_ms() * 1e-3) / options.gpu.peak_flops; }
+
+double Plan::hours() const {
+  return static_cast<double>(config.TotalTokens()) / tokens_per_second() / 3600;
+}
+
+absl::StatusOr<Plan> MakePlan(const RunConfig& config, const PlanOptions& options) {
+  Plan plan;
+  plan.config = config;
+  plan.options = options;
+  plan.stage = StagesOf(config).front();
+  ASSIGN_OR_RETURN(plan.step, SimulateStep(ConfigOfStage(config, plan.stage), options.num_gpus,
+                                           options.gpus_per_node));
+  plan.classes = TimeClasses(plan.step, config, options.gpu);
+  for (const PlannedClass& c : plan.classes) plan.compute_ms += c.ms;
+  plan.compute_ms /= 1 - kOutsideShare;
+  double overlapped = 0;
+  for (const auto& [key, volume] : plan.step.volumes) {
+    const auto& [group, operation] = key;
+    if (group == "world") continue;  // counters, in host memory
+    PlannedComm comm{.group = group, .operation = operation, .sent_bytes = volume.sent_bytes};
+    comm.inside_node = SpanOfGroup(group, plan.step.mesh) <= options.gpus_per_node;
+    comm.ms = 1e3 * volume.sent_bytes /
+              (comm.inside_node ? options.gpu.link_bytes : options.gpu.network_bytes);
+    plan.communication_ms += comm.ms;
+    // Experts wait for the rows that come to them.
+    (operation == "all_to_all" ? plan.exposed_ms : overlapped) += comm.ms;
+    plan.communication.push_back(comm);
+  }
+  plan.exposed_ms += std::max(0.0, overlapped - plan.compute_ms) +
+                     kOverlapCost * std::min(overlapped, plan.compute_ms);
+  return plan;
+}
+
+absl::StatusOr<Plan> SuggestPlan(const RunConfig& config, const PlanOptions& options) {
+  std::optional<Plan> best;
+  absl::Status error;
+  for (const int64_t shard : Divisors(options.num_gpus / config.parallel.context)) {
+    for (int64_t zero = shard == 1 ? 3 : 1; zero <= 3; ++zero) {
+      for (const int64_t sequences : Divisors(config.train.micro_batch)) {
+        for (const Recomputation& r : Recomputations(config.model.num_layers)) {
+          RunConfig candidate = config;
+          candidate.parallel.replicate = -1;
+          candidate.parallel.shard = shard;
+          candidate.parallel.zero = zero;
+          candidate.train.micro_batch = sequences;
+          candidate.train.recompute = r.policy;
+          candidate.train.recompute_blocks = r.blocks;
+          const absl::StatusOr<Plan> plan = MakePlan(candidate, options);
+          if (!plan.ok()) {
+            error = plan.status();
+            break;  // the batch or the mesh: no recomputation changes that
+          }
+          if (!plan->fits()) continue;
+          if (!best.has_value() || plan->step_ms() < best->step_ms()) best = *plan;
+          break;  // settings that keep less are slower
+        }
+      }
+    }
+  }
+  if (best.has_value()) return *std::move(best);
+  if (!error.ok()) return error;
+  return absl::NotFoundError(absl::StrCat("no mesh of ", options.num_gpus, " x ", options.gpu.name,
+                                          " holds this run: take more GPUs, "
+                                          "shorter sequences or a smaller model"));
+}
+
+std::string PlanSettings(const RunConfig& from, const Plan& plan) {
+  std::string text;
+  for (const std::string& line : Differences(from, plan.config)) {  // "key: old -> new"
+    const std::string key = line.substr(0, line.find(": "));
+    const std::string value = line.substr(line.rfind(" -> ") + 4);
+    absl::StrAppend(&text, text.empty() ? "--set " : " ", key, "=", value);
+  }
+  return text;
+}
+
+}  // namespace wyvern

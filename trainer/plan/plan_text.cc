@@ -1,0 +1,105 @@
+// The text of `wyvern plan`.
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "trainer/model_cost.h"
+#include "trainer/plan/parts.h"
+#include "trainer/plan/plan.h"
+
+namespace wyvern {
+namespace {
+
+const char* NameOf(RecomputePolicy policy) {
+  constexpr const char* kNames[] = {"none", "fused", "elementwise", "projections"};
+  return kNames[static_cast<int>(policy)];
+}
+
+std::string DescribeMesh(const Plan& plan) {
+  const MeshShape& mesh = plan.step.mesh;
+  std::string text = absl::StrCat("replicate ", mesh.replicate, ", shard ", mesh.shard);
+  if (mesh.shard > 1) absl::StrAppend(&text, " (zero ", plan.config.parallel.zero, ")");
+  if (mesh.context > 1) absl::StrAppend(&text, ", context ", mesh.context);
+  if (mesh.expert > 1) absl::StrAppend(&text, ", expert ", mesh.expert);
+  return text;
+}
+
+std::string Line(const std::string& name, int64_t bytes) {
+  return absl::StrFormat("  %-26s %9s\n", name, BytesText(static_cast<double>(bytes)));
+}
+
+std::string MemoryText(const Plan& plan) {
+  const StepMemory& m = plan.step.memory;
+  const int64_t rest = m.peak_bytes - m.state_bytes() - m.logit_bytes;
+  std::string text = absl::StrCat(
+      "memory of a GPU\n", Line("weights", m.weight_bytes), Line("masters, fp32", m.master_bytes),
+      Line("gradients", m.gradient_bytes), Line("optimizer", m.optimizer_bytes));
+  // Gradients are not there while activations are at their peak, so the parts exceed the whole.
+  absl::StrAppend(
+      &text, Line("slices of logits", m.logit_bytes),
+      Line("activations, gathered", rest + std::min<int64_t>(m.gradient_bytes, m.peak_bytes)),
+      Line("peak of tensors", m.peak_bytes));
+  absl::StrAppendFormat(&text, "  %-26s %9s  of %s: %s\n", "with the driver's share",
+                        BytesText(plan.needed_bytes()), BytesText(plan.options.gpu.memory_bytes),
+                        plan.fits() ? "fits" : "DOES NOT FIT");
+  return text;
+}
+
+std::string CommunicationText(const Plan& plan) {
+  if (plan.communication.empty()) return "";
+  std::string text = "communication of a GPU and step\n";
+  for (const PlannedComm& c : plan.communication) {
+    absl::StrAppendFormat(&text, "  %-10s %-15s %9s  %8.1f ms over %s\n", c.group, c.operation,
+                          BytesText(c.sent_bytes), c.ms, c.inside_node ? "NVLink" : "the network");
+  }
+  const bool hides = plan.exposed_ms < 0.5 * plan.communication_ms;
+  absl::StrAppendFormat(
+      &text, "  %.1f ms beside %.1f ms of computation: %s; about %.1f ms of it are seen\n",
+      plan.communication_ms, plan.compute_ms, hides ? "most of it hides" : "it does NOT hide",
+      plan.exposed_ms);
+  return text;
+}
+
+}  // namespace
+
+std::string PlanText(const Plan& plan) {
+  const PlanOptions& options = plan.options;
+  const RunConfig& config = plan.config;
+  std::string text = absl::StrFormat(
+      "%s on %d x %s, %d to a node: %s\n"
+      "%d micro batches of %d x %d tokens a GPU and step, %d tokens a step, recompute %s%s\n",
+      config.run.name, options.num_gpus, options.gpu.name, options.gpus_per_node,
+      DescribeMesh(plan), plan.step.micro_batches, plan.stage.micro_batch, plan.stage.seq_len,
+      plan.stage.batch_tokens, NameOf(config.train.recompute),
+      config.train.recompute_blocks > 0
+          ? absl::StrCat(", ", config.train.recompute_blocks, " blocks whole")
+          : "");
+  absl::StrAppend(&text, "\n", DescribeParts(config.model, plan.stage.seq_len), "\n",
+                  MemoryText(plan), "\n", CommunicationText(plan),
+                  plan.communication.empty() ? "" : "\n");
+  absl::StrAppendFormat(&text, "time of a GPU and step\n");
+  for (const PlannedClass& c : plan.classes) {
+    if (c.ms < 5e-4 * plan.step_ms()) continue;
+    absl::StrAppendFormat(&text, "  %-22s %-9s %9.1f ms %5.1f%%\n", c.name, Name(c.pass), c.ms,
+                          100 * c.ms / plan.step_ms());
+  }
+  const double days = plan.hours() / 24;
+  absl::StrAppendFormat(&text,
+                        "  step                             %9.1f ms\n\n"
+                        "tokens/s      %.0f, %.0f a GPU\n"
+                        "MFU           %.1f%% of %.0f TFLOP/s\n"
+                        "run           %d steps, %.4g tokens: %.1f h (%.1f days), %.0f GPU-hours\n",
+                        plan.step_ms(), plan.tokens_per_second(),
+                        plan.tokens_per_second() / options.num_gpus, 100 * plan.mfu(),
+                        options.gpu.peak_flops / 1e12, config.TotalSteps(),
+                        static_cast<double>(config.TotalTokens()), plan.hours(), days,
+                        plan.hours() * options.num_gpus);
+  if (!options.gpu.measured) {
+    absl::StrAppend(&text,
+                    "Rates are those of an H100 relative to its bounds; Wyvern was not measured "
+                    "on this GPU.\n");
+  }
+  return text;
+}
+
+}  // namespace wyvern

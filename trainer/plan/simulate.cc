@@ -1,0 +1,155 @@
+#include "trainer/plan/simulate.h"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "kernels/runtime/allocator.h"
+#include "kernels/runtime/status.h"
+#include "trainer/parallel/run_mesh.h"
+#include "trainer/train_step.h"
+
+namespace wyvern {
+namespace {
+
+// Each range with the work it says; ranges nest, and the outer one's work is its own.
+class RangeList : public RangeObserver {
+ public:
+  void Begin(const char* name, Pass pass) override {
+    open_.push_back(ranges_.size());
+    ranges_.push_back({.name = name, .pass = pass, .work = {}});
+  }
+  void End(const Work& work) override {
+    ranges_[open_.back()].work = work;
+    open_.pop_back();
+  }
+  std::vector<SimulatedRange> Take() { return std::move(ranges_); }
+
+ private:
+  std::vector<SimulatedRange> ranges_;
+  std::vector<size_t> open_;
+};
+
+Batch FullLengthDocuments(int64_t count, int64_t length) {
+  Batch batch;
+  batch.num_tokens = batch.num_targets = count * length;
+  const auto tokens = static_cast<size_t>(batch.num_tokens);
+  batch.tokens.assign(tokens, 0);
+  batch.targets.assign(tokens, 0);
+  batch.positions.assign(tokens, 0);
+  for (int64_t n = 0; n <= count; ++n) {
+    batch.cu_seqlens.push_back(static_cast<int32_t>(n * length));
+  }
+  return batch;
+}
+
+struct State {
+  std::unique_ptr<World> world;
+  std::unique_ptr<Mesh> mesh;
+  std::unique_ptr<Model> model;
+  std::unique_ptr<DataParallel> parallel;
+  std::unique_ptr<Optimizer> optimizer;
+};
+
+int64_t MetaBytes() { return GetMemoryStats(Device::kMeta).current_bytes; }
+
+// The step with this many micro batches, the second one after the start.
+absl::StatusOr<SimulatedStep> Simulate(const RunConfig& config, const MeshShape& shape,
+                                       int gpus_per_node, int64_t micro_batches) {
+  SimulatedStep step{.mesh = shape, .micro_batches = micro_batches};
+  const int num_gpus = static_cast<int>(shape.num_ranks());
+  CommVolumes volumes;
+  State s;
+  s.world = World::Meta(num_gpus, std::min(num_gpus, gpus_per_node), &volumes);
+  Sharding sharding;
+  if (num_gpus > 1) {
+    ASSIGN_OR_RETURN(s.mesh, Mesh::Create(s.world.get(), shape, Device::kMeta));
+    sharding = s.mesh->MakeSharding(static_cast<int>(config.parallel.zero));
+  }
+  const int64_t before = MetaBytes();
+  const DType compute =
+      config.run.precision == PrecisionChoice::kFp32 ? DType::kFloat32 : DType::kBf16;
+  s.model = Model::Create(config.model, Device::kMeta, compute, /*trainable=*/true, sharding,
+                          s.mesh == nullptr ? nullptr : s.mesh->experts());
+  s.model->RecomputeBlocks(config.train.recompute_blocks);
+  s.model->SetRecompute(config.train.recompute);
+  if (num_gpus > 1) s.parallel = std::make_unique<DataParallel>(s.model.get(), s.mesh.get());
+  const int64_t model_bytes = MetaBytes() - before;
+  s.optimizer = std::make_unique<Optimizer>(s.model.get(), config.optimizer,
+                                            s.parallel == nullptr ? nullptr : s.parallel->shards(),
+                                            s.mesh == nullptr ? nullptr : s.mesh->experts());
+  StepMemory& memory = step.memory;
+  memory.optimizer_bytes = MetaBytes() - before - model_bytes;
+  for (Unit& unit : s.model->units()) {
+    for (const FlatParameters* flat : unit.flats()) {
+      const int64_t size = flat->shard_size();
+      const int64_t count = flat->num_elements();
+      const int64_t master = SizeOf(flat->master_shard().dtype());
+      const Sharding& division = flat->sharding();
+      memory.weight_bytes += SizeOf(flat->values().dtype()) * (division.values() ? size : count);
+      if (flat->values().dtype() != flat->master_shard().dtype()) {
+        memory.master_bytes += master * size;
+      }
+      memory.gradient_bytes += master * (division.gradients() ? size : count);
+    }
+  }
+  memory.logit_bytes =
+      LinearCrossEntropySliceBytes(config.train.micro_batch * config.data.seq_len / shape.context,
+                                   config.model.vocab_size, compute, Device::kMeta);
+
+  const std::vector<Batch> batches(
+      static_cast<size_t>(micro_batches),
+      FullLengthDocuments(config.train.micro_batch, config.data.seq_len));
+  const auto run = [&](int64_t update) {
+    return TrainStep(s.model.get(), s.optimizer.get(), batches, config.schedule.peak,
+                     config.train.grad_clip, update, s.parallel.get());
+  };
+  run(1);
+  ResetPeakBytes(Device::kMeta);
+  volumes.clear();
+  RangeList ranges;
+  ObserveRanges(&ranges);
+  step.flops = run(2).flops;
+  ObserveRanges(nullptr);
+  step.ranges = ranges.Take();
+  step.volumes = volumes;
+  memory.peak_bytes = GetMemoryStats(Device::kMeta).peak_bytes - before;
+  return step;
+}
+
+// What a step of more micro batches asks for, from those of one and of two: each further one adds
+// what the second added.
+SimulatedStep Extrapolate(const SimulatedStep& one, SimulatedStep two, int64_t micro_batches) {
+  const double more = static_cast<double>(micro_batches - 2);
+  two.flops += more * (two.flops - one.flops);
+  std::map<std::pair<std::string, Pass>, double> first, second;
+  for (const SimulatedRange& r : one.ranges) first[{r.name, r.pass}] += 1;
+  for (const SimulatedRange& r : two.ranges) second[{r.name, r.pass}] += 1;
+  for (SimulatedRange& r : two.ranges) {
+    const double added = second[{r.name, r.pass}] - first[{r.name, r.pass}];
+    r.count += more * added / second[{r.name, r.pass}];
+  }
+  for (auto& [key, volume] : two.volumes) {
+    const auto found = one.volumes.find(key);
+    const CommVolume before = found == one.volumes.end() ? CommVolume() : found->second;
+    volume.num_calls += (micro_batches - 2) * (volume.num_calls - before.num_calls);
+    volume.sent_bytes += more * (volume.sent_bytes - before.sent_bytes);
+  }
+  two.micro_batches = micro_batches;
+  return two;
+}
+
+}  // namespace
+
+absl::StatusOr<SimulatedStep> SimulateStep(const RunConfig& config, int num_gpus,
+                                           int gpus_per_node) {
+  ASSIGN_OR_RETURN(const MeshShape shape, RunMeshShape(config, num_gpus));
+  const int64_t micro_batches = config.MicroBatchesPerStep() / (shape.replicate * shape.shard);
+  ASSIGN_OR_RETURN(SimulatedStep step,
+                   Simulate(config, shape, gpus_per_node, std::min<int64_t>(micro_batches, 2)));
+  if (micro_batches <= 2) return step;
+  ASSIGN_OR_RETURN(const SimulatedStep one, Simulate(config, shape, gpus_per_node, 1));
+  return Extrapolate(one, std::move(step), micro_batches);
+}
+
+}  // namespace wyvern

@@ -1,0 +1,58 @@
+// One training step on the meta device: the model, its tape, its mesh and its optimizer run as they
+// would on GPUs, and tell what they ask for.
+#ifndef WYVERN_TRAINER_PLAN_SIMULATE_H_
+#define WYVERN_TRAINER_PLAN_SIMULATE_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "kernels/comm/meta_communicator.h"
+#include "trainer/parallel/mesh.h"
+#include "trainer/run_config.h"
+#include "trainer/step_bench.h"
+
+namespace wyvern {
+
+// On one GPU.
+struct StepMemory {
+  int64_t weight_bytes = 0;     // values, between steps
+  int64_t master_bytes = 0;     // fp32 masters of bf16 values
+  int64_t gradient_bytes = 0;   // whole, or this rank's shard
+  int64_t optimizer_bytes = 0;  // moments
+  int64_t peak_bytes = 0;       // the most that tensors hold at once, all of the above included
+  int64_t logit_bytes = 0;      // of the slices of the vocabulary head, part of the peak
+
+  int64_t state_bytes() const {
+    return weight_bytes + master_bytes + gradient_bytes + optimizer_bytes;
+  }
+};
+
+// Work of one class of ops in one pass, of one step on one GPU. `bound_ms` is filled by whoever
+// knows the GPU.
+struct SimulatedRange {
+  std::string name;  // of the range: "matmul"
+  Pass pass = Pass::kForward;
+  Work work;
+  double count = 1;  // times in a step
+};
+
+struct SimulatedStep {
+  MeshShape mesh;
+  int64_t micro_batches = 0;  // of one rank
+  double flops = 0;           // necessary products of forward and backward
+  StepMemory memory;
+  std::vector<SimulatedRange> ranges;
+  CommVolumes volumes;
+};
+
+// Rank 0 of `num_gpus`, `gpus_per_node` to a host, in a step of this configuration with documents
+// of full length. Errors: a mesh or a batch that does not fit the number of GPUs.
+absl::StatusOr<SimulatedStep> SimulateStep(const RunConfig& config, int num_gpus,
+                                           int gpus_per_node);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_PLAN_SIMULATE_H_
