@@ -1,14 +1,13 @@
 // Checkpoints of a running training, written by all its ranks at once and in the background.
 //
-//   Start    (all ranks) rank 0 makes a temporary folder; every rank copies the parts that it has
-//   to
-//            save into host memory: the only time that the training stands still.
+//   Start    (all ranks) rank 0 makes a temporary folder; every rank copies the parts that it is
+//            to save into host memory: the only time that the training stands still.
 //   1.       A thread of every rank writes its shards and syncs them. It talks to no other rank.
 //   Poll     (all ranks, at the end of each step) one small reduction: is a thread still at work?
 //            If none is and all succeeded, rank 0 gets every rank's list of slices.
 //   2.       A thread of rank 0 merges the lists, checks that they cover every tensor and that
-//   every
-//            shard is there in full size, writes the manifest, renames the folder and rotates.
+//            every shard is there in full size, writes the manifest, renames the folder and
+//            rotates.
 //   Poll     When that is done, all ranks learn how it ended.
 //
 // So a folder gets a checkpoint's name only after every rank has said that its shards are on disk;

@@ -1,9 +1,8 @@
 // Training on a mesh: units' values are made whole before they are used, and their gradients summed
 // over the ranks as soon as they are complete, while the device computes the next unit.
 //
-//   level 1   values whole; after the update each rank's shard goes to the others, unit by unit
-//   ahead
-//             of the next forward. Gradients whole; each rank receives the sum of its shard.
+//   level 1   values whole; after the update each rank's shard goes to the others, unit by unit,
+//             ahead of the next forward. Gradients whole; each rank receives the sum of its shard.
 //   level 2   and the whole gradients of a unit exist around its backward alone.
 //   level 3   and its whole values around its forward and its backward; those of the next unit are
 //             gathered while this one computes.

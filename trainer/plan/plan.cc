@@ -32,8 +32,10 @@ std::vector<PlannedClass> TimeClasses(const SimulatedStep& step, const RunConfig
     c.bytes += range.count * range.work.bytes;
     const double bound =
         std::max(range.work.flops / gpu.peak_flops, range.work.bytes / gpu.copy_bytes);
-    c.ms += 1e3 * range.count * bound /
-            ShareOfBound(name, range.pass, config.model, config.train.recompute);
+    const BoundShare of_bound =
+        ShareOfBound(name, range.pass, config.model, config.train.recompute);
+    c.ms += 1e3 * range.count * bound / of_bound.share;
+    c.measured = of_bound.measured;
   }
   std::vector<PlannedClass> list;
   for (const auto& [key, c] : classes) list.push_back(c);

@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "trainer/model_cost.h"
 #include "trainer/plan/parts.h"
 #include "trainer/plan/plan.h"
@@ -98,6 +99,15 @@ std::string PlanText(const Plan& plan) {
     absl::StrAppend(&text,
                     "Rates are those of an H100 relative to its bounds; Wyvern was not measured "
                     "on this GPU.\n");
+  }
+  std::vector<std::string> guessed;
+  for (const PlannedClass& c : plan.classes) {
+    const bool named = !guessed.empty() && guessed.back() == c.name;
+    if (!c.measured && !named) guessed.push_back(c.name);
+  }
+  if (!guessed.empty()) {
+    absl::StrAppend(
+        &text, "Not measured yet, the rates are guesses: ", absl::StrJoin(guessed, "; "), ".\n");
   }
   return text;
 }

@@ -30,8 +30,7 @@ struct StepMemory {
   }
 };
 
-// Work of one class of ops in one pass, of one step on one GPU. `bound_ms` is filled by whoever
-// knows the GPU.
+// One op, or other work on the device, of one step on one GPU.
 struct SimulatedRange {
   std::string name;  // of the range: "matmul"
   Pass pass = Pass::kForward;
