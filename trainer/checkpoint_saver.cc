@@ -44,9 +44,9 @@ CheckpointSaver::~CheckpointSaver() {
 void CheckpointSaver::Reserve(const std::vector<TensorPart>& parts) {
   size_t bytes = 0;
   for (const TensorPart& part : parts) bytes += StagedBytes(part);
-  if (bytes <= staging_.num_bytes()) return;
-  staging_ = StagingBuffer();  // never two of them
-  staging_ = StagingBuffer(device_, bytes);
+  if (staging_ != nullptr && bytes <= staging_->num_bytes()) return;
+  staging_.reset();  // never two of them
+  staging_ = std::make_unique<StagingBuffer>(device_, bytes);
 }
 
 void CheckpointSaver::Stage(const std::vector<TensorPart>& parts) {
@@ -57,8 +57,7 @@ void CheckpointSaver::Stage(const std::vector<TensorPart>& parts) {
     const Tensor& values = part.values;
     if (!values.defined() || values.numel() == 0) continue;
     CHECK(values.dtype() == part.tensor.dtype, part.tensor.name, " is ", Name(values.dtype()));
-    CopyBytes(staging_.data() + offset, Device::kCpu, values.raw(), values.device(),
-              static_cast<size_t>(values.nbytes()));
+    staging_->CopyFrom(values.raw(), values.device(), offset, static_cast<size_t>(values.nbytes()));
     staged_.push_back({part.tensor, part.begin, part.begin + values.numel(), offset});
     offset += StagedBytes(part);
   }
@@ -116,7 +115,7 @@ absl::Status CheckpointSaver::WriteShards() {
   ShardWriter writer(temporary_, absl::StrFormat("rank-%05d-", world_->rank()),
                      options_.max_shard_bytes);
   for (const StagedPart& part : staged_) {
-    RETURN_IF_ERROR(writer.Add(part.tensor, part.begin, part.end, staging_.data() + part.offset));
+    RETURN_IF_ERROR(writer.Add(part.tensor, part.begin, part.end, staging_->data() + part.offset));
   }
   RETURN_IF_ERROR(writer.Finish());
   RETURN_IF_ERROR(SyncPath(temporary_));

@@ -62,7 +62,7 @@ class CheckpointSaver {
   // Waits for this rank's thread. What is in flight then stays a temporary folder.
   ~CheckpointSaver();
 
-  // Makes the host memory for these parts now and not in the first Start.
+  // Begins to make the host memory for these parts, which Start waits for.
   void Reserve(const std::vector<TensorPart>& parts);
 
   // Begins a checkpoint; none may be in flight. The parts may change as soon as it returns. Errors,
@@ -101,7 +101,7 @@ class CheckpointSaver {
   Phase phase_ = Phase::kNone;
   CheckpointContents contents_;
   std::string temporary_;
-  StagingBuffer staging_;
+  std::unique_ptr<StagingBuffer> staging_;
   std::vector<StagedPart> staged_;
   Manifest written_;  // by this rank
   SavedCheckpoint result_;

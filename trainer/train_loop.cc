@@ -342,7 +342,7 @@ absl::Status TrainingRun::Steps() {
   if (finished()) return absl::OkStatus();
   const StopSignal signal;
   RETURN_IF_ERROR(Start());
-  saver_->Reserve(PartsToWrite(*optimizer_, mesh_.get()));
+  saver_->Reserve(Contents().parts);
   if (world_->size() > 1) waits_.emplace(world_);
   while (!finished() && !stopped_) RETURN_IF_ERROR(RunStage());
   console_.reset();
