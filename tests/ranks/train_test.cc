@@ -1,6 +1,7 @@
 // Training on every mesh of the ranks against one process, which each rank also is for itself.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -222,7 +223,9 @@ double RelativeRms(const std::vector<double>& x, const std::vector<double>& expe
   return norm == 0 ? std::sqrt(difference) : std::sqrt(difference / norm);
 }
 
-void ExpectSame(const Case& c, double tolerance, double tolerance_at_end) {
+// A gradient may also differ by as much as one process's does from `exact`, if that is given.
+void ExpectSame(const Case& c, double tolerance, double tolerance_at_end,
+                const Outcome* exact = nullptr) {
   SCOPED_TRACE(Describe(c));
   const Outcome expected = TrainAlone(c), got = TrainOnMesh(c);
   for (int64_t step = 0; step < c.steps; ++step) {
@@ -243,7 +246,8 @@ void ExpectSame(const Case& c, double tolerance, double tolerance_at_end) {
   ASSERT_EQ(got.gradients.size(), expected.gradients.size());
   for (const auto& [name, gradient] : expected.gradients) {
     ASSERT_EQ(got.gradients.at(name).size(), gradient.size()) << name;
-    EXPECT_LE(RelativeRms(got.gradients.at(name), gradient), tolerance) << name;
+    const double rounding = exact == nullptr ? 0 : RelativeRms(gradient, exact->gradients.at(name));
+    EXPECT_LE(RelativeRms(got.gradients.at(name), gradient), std::max(tolerance, rounding)) << name;
   }
   ASSERT_EQ(got.masters.size(), expected.masters.size());
   for (const auto& [name, master] : expected.masters) {
@@ -278,14 +282,17 @@ TEST(TrainRanks, EveryMeshTrainsWithMuonAsOneProcess) {
   }
 }
 
-// The GPU's products round otherwise for other numbers of rows.
+// The GPU's products round otherwise for other numbers of rows. In bf16 a sum of terms that cancel,
+// as the gradient of a gate's rate, has an error that depends on the order of everything before it:
+// there the measure is how far one GPU in bf16 is from fp32.
 TEST(TrainRanks, EveryMeshTrainsAsOneGpu) {
   if (!RanksHaveGpus()) GTEST_SKIP() << "no GPU for every rank";
   for (Case c : Cases()) {
     c.device = Device::kCuda;
     ExpectSame(c, 1e-4, 1e-2);
+    const Outcome exact = TrainAlone(c);
     c.dtype = DType::kBf16;
-    ExpectSame(c, 2e-2, 0.1);
+    ExpectSame(c, 2e-2, 0.1, &exact);
   }
 }
 
