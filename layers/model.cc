@@ -120,7 +120,7 @@ Stream Model::Trunk(Tape& tape, const Tensor& ids, const Packing& packing, Decod
     CHECK(packing.context == nullptr, "a cache continues a sequence that is not cut");
     CHECK(packing.first_position == cache->num_tokens(), "the cache holds ", cache->num_tokens(),
           " tokens, the packing continues at ", packing.first_position);
-    cache->impl()->layers.resize(blocks_.size());
+    cache->impl()->SetNumLayers(blocks_.size());
   }
   Stream x;
   Enter(tape, 0);

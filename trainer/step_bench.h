@@ -67,6 +67,8 @@ std::string ClassOfRange(const std::string& name);
 // Groups ranges of `num_steps` steps; per step.
 std::vector<ClassTime> SumByClass(const std::vector<TimedRange>& ranges, int64_t num_steps,
                                   const DeviceRates& rates);
+// One object for each.
+nlohmann::json ClassesJson(const std::vector<ClassTime>& classes);
 
 // Trains the configuration's model from its initial values on random tokens, every sequence one
 // document; no file is read or written. On several ranks each, or each context group, has

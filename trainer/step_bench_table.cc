@@ -86,6 +86,20 @@ std::vector<ClassTime> SumByClass(const std::vector<TimedRange>& ranges, int64_t
   return classes;
 }
 
+nlohmann::json ClassesJson(const std::vector<ClassTime>& classes) {
+  nlohmann::json json = nlohmann::json::array();
+  for (const ClassTime& c : classes) {
+    json.push_back({{"class", c.name},
+                    {"pass", Name(c.pass)},
+                    {"ranges", c.num_ranges},
+                    {"ms", c.ms},
+                    {"flops", c.flops},
+                    {"bytes", c.bytes},
+                    {"bound_ms", c.bound_ms}});
+  }
+  return json;
+}
+
 std::string StepBench::Table() const {
   constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
   const double step = MedianMs();
@@ -153,15 +167,7 @@ nlohmann::json StepBench::Json() const {
                          {"copy_bytes_per_s", rates.bytes},
                          {"outside_ms", OutsideMs()}};
   if (Mfu() > 0) json["mfu"] = Mfu();
-  for (const ClassTime& c : classes) {
-    json["classes"].push_back({{"class", c.name},
-                               {"pass", Name(c.pass)},
-                               {"ranges", c.num_ranges},
-                               {"ms", c.ms},
-                               {"flops", c.flops},
-                               {"bytes", c.bytes},
-                               {"bound_ms", c.bound_ms}});
-  }
+  json["classes"] = ClassesJson(classes);
   return json;
 }
 

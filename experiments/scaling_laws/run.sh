@@ -14,14 +14,14 @@ fi
 out="${OUT:-$here/results}"
 dir="runs/$(sed -n 's/^name: //p' "$sweep")"
 mkdir -p "$out"
-tokenizer=runs/data/python/tokenizer.model
+tokenizer=runs/data/source/tokenizer.model
 if [ "$sweep" = "$here/ladder.yaml" ]; then
-  "$here/prepare.sh"
-  # 16 MB of the text are enough for 8,192 tokens; all of it would take longer than the ladder.
+  "$here/prepare.py"
+  # Some megabytes of the text are enough for 8,192 tokens; all of it would take longer than the ladder.
   if [ ! -e "$tokenizer" ]; then
     mkdir -p "$(dirname "$tokenizer")"
-    "$wyvern" data tokenizer --input runs/data/python_text --output "$tokenizer" --vocab-size 8192 \
-      --sample-bytes 16777216
+    "$wyvern" data tokenizer --input runs/data/source.jsonl --output "$tokenizer" --vocab-size 8192 \
+      --sample-bytes 6000000
   fi
 fi
 "$wyvern" sweep "$sweep" --dry-run

@@ -13,6 +13,7 @@
 #include "trainer/commands/command.h"
 #include "trainer/commands/place.h"
 #include "trainer/config/load.h"
+#include "trainer/decode_bench.h"
 #include "trainer/device_rates.h"
 #include "trainer/nearest.h"
 #include "trainer/step_bench.h"
@@ -122,6 +123,58 @@ void AddStep(CLI::App* bench, int* exit_code) {
   });
 }
 
+absl::Status BenchDecoding(const std::string& path, const std::vector<std::string>& sets,
+                           const DecodeBenchOptions& options, bool json) {
+  ASSIGN_OR_RETURN(const RunConfig config, LoadRunConfig(path, sets));
+  bool first = true;
+  return BenchDecode(config, options, [&](const DecodeBench& bench, const DecodeRow& row) {
+    if (json) {
+      std::printf("%s\n", bench.Json(row).dump().c_str());
+    } else {
+      std::printf("%s%s", first ? bench.Header().c_str() : "", bench.Line(row).c_str());
+    }
+    first = false;
+    std::fflush(stdout);
+  });
+}
+
+void AddDecode(CLI::App* bench, int* exit_code) {
+  struct Options {
+    std::string path;
+    std::vector<std::string> sets;
+    DecodeBenchOptions decode;
+    bool json = false;
+  };
+  auto options = std::make_shared<Options>();
+  DecodeBenchOptions& decode = options->decode;
+  CLI::App* command = bench->add_subcommand(
+      "decode", "Time decoded tokens, and the reading of a prompt, over the length of the context");
+  const CLI::Range positive(int64_t{1}, int64_t{1} << 30);
+  command->add_option("CONFIG", options->path, "YAML file; its data are not read")->required();
+  command->add_option("--set", options->sets, "key=value: overrides a key of the file");
+  command->add_option("--context", decode.contexts, "Tokens before the decoded ones, one or more")
+      ->required()
+      ->check(positive);
+  command->add_option("--tokens", decode.tokens, "Decoded tokens behind each context (default 16)")
+      ->check(positive);
+  command->add_flag("--prefill", decode.prefill,
+                    "Read a prompt of that length and time it; without, the cache is filled with "
+                    "random numbers");
+  command
+      ->add_option("--prefill-chunk", decode.prefill_chunk,
+                   "Tokens of one forward (default: all); fewer need less memory")
+      ->check(positive);
+  command
+      ->add_option("--prefill-seconds", decode.prefill_seconds,
+                   "Do not read what would take longer, by the length's square (default: no limit)")
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--json", options->json, "One JSON object a context");
+  command->callback([=] {
+    *exit_code =
+        ExitCode(BenchDecoding(options->path, options->sets, options->decode, options->json));
+  });
+}
+
 }  // namespace
 
 void AddBenchCommand(CLI::App& app, int* exit_code) {
@@ -129,6 +182,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
   bench->require_subcommand(1);
   AddOps(bench, exit_code);
   AddStep(bench, exit_code);
+  AddDecode(bench, exit_code);
 }
 
 }  // namespace wyvern

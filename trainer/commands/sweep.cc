@@ -25,7 +25,7 @@ struct Options {
   std::string path;
   int64_t jobs = 1;
   double rate = 0;
-  bool dry_run = false, status = false, slurm = false;
+  bool dry_run = false, status = false, slurm = false, prepare = false;
 };
 
 void Print(const std::string& text) {
@@ -71,7 +71,8 @@ absl::Status Sweep(const Options& options) {
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(WriteSweepFolder(plan));
-  PrepareSweepData(plan);
+  const absl::Status data = PrepareSweepData(plan);
+  if (options.prepare) return data;
   if (!options.slurm) return RunSweepLocally(plan, options.jobs);
   ASSIGN_OR_RETURN(const std::string answer, SubmitSlurm(plan, script));
   Print(answer + "\n");
@@ -99,6 +100,13 @@ void AddSweepCommand(CLI::App& app, int* exit_code) {
       command->add_flag("--slurm", options->slurm, "write and submit a Slurm array");
   command->add_flag("--status", options->status, "show how far the runs are")
       ->excludes(dry_run)
+      ->excludes(slurm);
+  command
+      ->add_flag("--prepare", options->prepare,
+                 "write the runs' folders and make their data; `wyvern train DIR/RUN/config.yaml` "
+                 "then trains one, whoever starts it")
+      ->excludes("--dry-run")
+      ->excludes("--status")
       ->excludes(slurm);
   command->callback([=] { *exit_code = ExitCode(Sweep(*options)); });
 }

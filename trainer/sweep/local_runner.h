@@ -16,8 +16,9 @@ namespace wyvern {
 absl::Status WriteSweepFolder(const SweepPlan& plan);
 
 // Makes the token stores that the runs need, once: two runs that start together would both begin to
-// make them. Runs whose data cannot be made are left to fail by themselves and say why.
-void PrepareSweepData(const SweepPlan& plan);
+// make them. Tries those of all runs and returns the first error: a run whose data cannot be made
+// fails by itself and says why.
+absl::Status PrepareSweepData(const SweepPlan& plan);
 
 // Starts `wyvern train` for every run that is not finished and not running elsewhere, `jobs` at a
 // time, and waits for all of them; a run that fails does not stop the others. Shows a table that is

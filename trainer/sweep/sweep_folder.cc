@@ -77,7 +77,8 @@ absl::Status WriteSweepFolder(const SweepPlan& plan) {
   return absl::OkStatus();
 }
 
-void PrepareSweepData(const SweepPlan& plan) {
+absl::Status PrepareSweepData(const SweepPlan& plan) {
+  absl::Status first;
   std::set<std::string> made;
   for (const SweepRun& run : plan.runs) {
     RunConfig data;  // tokenizer and sources alone: what the stores depend on
@@ -88,9 +89,11 @@ void PrepareSweepData(const SweepPlan& plan) {
     if (!prepared.ok()) {
       std::printf("data of run %s: %s\n", run.name.c_str(),
                   std::string(prepared.status().message()).c_str());
+      first.Update(prepared.status());
     }
     std::fflush(stdout);
   }
+  return first;
 }
 
 }  // namespace wyvern

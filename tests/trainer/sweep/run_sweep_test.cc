@@ -41,6 +41,27 @@ TEST_F(RunSweepTest, TrainsEveryRunAndSkipsTheFinishedOnes) {
               {"measured: the median of 3 runs of this sweep", "finished"});
 }
 
+TEST_F(RunSweepTest, PreparesWhatAnotherSchedulerStarts) {
+  const std::string sweep = WriteSweep(kSeeds);
+  const ProcessResult prepared = Wyvern({"sweep", sweep, "--prepare"});
+  EXPECT_EQ(prepared.exit_code, 0) << prepared.err;
+  EXPECT_TRUE(std::filesystem::exists(Path("sweep/sweep.json")));
+  EXPECT_FALSE(std::filesystem::exists(Path("sweep/seed_2/metrics.jsonl")));
+  for (const char* run : {"seed_1", "seed_3"}) {
+    EXPECT_EQ(Wyvern({"train", Path(absl::StrCat("sweep/", run, "/config.yaml"))}).exit_code, 0);
+  }
+  ExpectParts(Wyvern({"sweep", sweep, "--status"}).out, {"2 finished, 1 waiting"});
+
+  const ProcessResult lost =
+      Wyvern({"sweep",
+              WriteSweep(absl::StrCat("set: {data.sources.0.dir: ", Path("lost"),
+                                      ", data.sources.0.text: [", Path("gone.txt"),
+                                      "]}\naxes: [{list: {run.seed: [7]}}]\n")),
+              "--prepare"});
+  EXPECT_EQ(lost.exit_code, 1);
+  ExpectParts(lost.err, {"gone.txt"});
+}
+
 TEST_F(RunSweepTest, AFailingRunDoesNotStopTheOthers) {
   const std::string sweep = WriteSweep(absl::StrCat(
       "set: {train.steps: 3, schedule.warmup_steps: 1}\naxes:\n  - points:\n"
