@@ -198,8 +198,6 @@ class Sweep:
             length = max(10, int(length // 10 * 10))
         self.write(length)
         self.prepare()
-        say(f"{self.name}: {self.key} {self.length:g}, "
-            f"{sum(self.seconds().values()):.0f} GPU-seconds")
 
     def jobs(self):
         seconds = self.seconds()
@@ -232,6 +230,15 @@ class Sweep:
                     shutil.copy(f"{self.dir}/{name}", folder)
 
 
+def makespan(jobs, num_gpus):
+    """Seconds until the last of the jobs has ended, in their order."""
+    busy = [0.0] * num_gpus
+    for job in jobs:
+        first = busy.index(min(busy))
+        busy[first] += job.seconds
+    return max(busy)
+
+
 def flops(run):
     return run["flops_per_token"] * run["tokens"]
 
@@ -249,8 +256,8 @@ def make_text(tokenizer, vocabulary, num_bytes, sample_bytes):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sweeps", nargs="*", default=["experiments/kimi_linear/real.yaml=0.62",
-                                                      "experiments/scaling_laws/ladder.yaml=0.38"])
+    parser.add_argument("sweeps", nargs="*", default=["experiments/kimi_linear/real.yaml=0.60",
+                                                      "experiments/scaling_laws/ladder.yaml=0.40"])
     parser.add_argument("--seconds", type=float, required=True, help="for all of it")
     parser.add_argument("--gpus", default="0", help="of CUDA_VISIBLE_DEVICES, one process each")
     parser.add_argument("--out", default="runs/real_runs")
@@ -272,10 +279,17 @@ def main():
     run_queue(probes, gpus)
     for sweep in sweeps:
         sweep.learn()
-    left = (end - time.time() - GRACE) * len(gpus)
+    for part in (0.97, 0.93, 0.89, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5):  # the rest is cut off by lengths
+        left = end - time.time() - GRACE
+        for sweep in sweeps:
+            sweep.fill(part * sweep.share * left * len(gpus), options.longest)
+        jobs = sorted((job for sweep in sweeps for job in sweep.jobs()),
+                      key=lambda job: -job.seconds)
+        if makespan(jobs, len(gpus)) <= left:
+            break
     for sweep in sweeps:
-        sweep.fill(sweep.share * left * 0.92, options.longest)
-    jobs = sorted((job for sweep in sweeps for job in sweep.jobs()), key=lambda job: -job.seconds)
+        say(f"{sweep.name}: {sweep.key} {sweep.length:g}, "
+            f"{sum(sweep.seconds().values()):.0f} GPU-seconds")
     run_queue(jobs, gpus, end)
     os.makedirs(options.out, exist_ok=True)
     for sweep in sweeps:
