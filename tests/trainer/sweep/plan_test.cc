@@ -81,15 +81,29 @@ TEST_F(SweepPlanTest, BaseFilesLieOverEachOther) {
 }
 
 TEST_F(SweepPlanTest, TheExperimentsReadWithoutFault) {
-  for (const char* name : {"ladder", "tiny"}) {
+  const std::pair<const char*, size_t> kLadders[] = {{"ladder", 6}, {"tiny", 4}};
+  for (const auto& [name, sizes] : kLadders) {
     const auto plan = LoadSweep(absl::StrCat("experiments/scaling_laws/", name, ".yaml"));
     ASSERT_TRUE(plan.ok()) << plan.status();
-    ASSERT_EQ(plan->runs.size(), 8u);
+    ASSERT_EQ(plan->runs.size(), 2 * sizes);
     EXPECT_TRUE(plan->device_given);
     // The families stand beside each other at every size.
-    for (size_t i = 0; i < 4; ++i) {
-      EXPECT_NEAR(plan->runs[i + 4].Flops() / plan->runs[i].Flops(), 1, 0.45);
+    for (size_t i = 0; i < sizes; ++i) {
+      EXPECT_NEAR(plan->runs[i + sizes].Flops() / plan->runs[i].Flops(), 1, 0.45);
     }
+  }
+  for (const char* name : {"real", "real_tiny"}) {
+    const auto plan = LoadSweep(absl::StrCat("experiments/kimi_linear/", name, ".yaml"));
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    ASSERT_EQ(plan->runs.size(), 4u);
+    for (const SweepRun& run : plan->runs) {
+      EXPECT_EQ(run.Tokens(), plan->runs[0].Tokens());
+      EXPECT_NEAR(run.Flops() / plan->runs[0].Flops(), 1, 0.25) << run.name;
+    }
+  }
+  for (const char* name : {"four_layers", "mixers"}) {
+    const auto config = LoadRunConfig(absl::StrCat("experiments/kimi_linear/", name, ".yaml"));
+    EXPECT_TRUE(config.ok()) << config.status();
   }
 }
 
