@@ -30,8 +30,9 @@ import time
 
 WYVERN = os.environ.get("WYVERN", "build/cuda/bin/wyvern")
 BEGIN = time.time()
-# Of a training process beside its steps: libraries, the model, the last checkpoint.
-START_SECONDS = 9.0
+# Of a training process beside its steps: libraries, the model, the last checkpoint. At least this,
+# or what the first few steps took.
+START_SECONDS = 5.0
 # Validation, and what a long run has that a few steps have not.
 MARGIN = 1.06
 GRACE = 25.0  # between the request to stop and the end
@@ -78,8 +79,9 @@ def run_queue(jobs, gpus, end=None):
         for gpu, (job, process) in list(running.items()):
             if process.poll() is not None:
                 job.code, job.took = process.returncode, time.time() - job.begin
+                expected = f" of {job.seconds:.0f} s expected" if end is not None else ""
                 say(f"GPU {gpu}: {job.name} {'stopped' if job.stopped else 'ended'}, code "
-                    f"{job.code}, {job.took:.0f} s of {job.seconds:.0f} s expected")
+                    f"{job.code}, {job.took:.0f} s{expected}")
                 if job.code != 0:
                     print("\n".join(tail(job.log, 3)), flush=True)
                 del running[gpu]
@@ -116,6 +118,7 @@ class Sweep:
                                      re.M).groups()
         self.length = float(length)
         self.step_seconds = {}
+        self.start_seconds = START_SECONDS
         os.makedirs("runs", exist_ok=True)
         shutil.rmtree(self.dir, ignore_errors=True)
         self.write(self.length)
@@ -149,6 +152,7 @@ class Sweep:
                 "schedule.type=constant", "schedule.final=null", "schedule.decay_steps=null",
                 "schedule.decay_tokens=null", "schedule.decay_shape=null",
                 "checkpoint.every=0", "logging.every=1"], f"{folder}/log.txt", flops(run)))
+        self.probes = {run["name"]: job for run, job in zip(runs, jobs)}
         return sorted(jobs, key=lambda job: -job.seconds)
 
     def families(self):
@@ -165,6 +169,8 @@ class Sweep:
             times = [row["step_ms"] / 1e3 for row in rows if "step_ms" in row]
             if len(times) >= 4:
                 self.step_seconds[run["name"]] = statistics.median(times[3:])
+                self.start_seconds = max(self.start_seconds,
+                                         self.probes[run["name"]].took - sum(times[1:]))
             shutil.rmtree(os.path.dirname(path), ignore_errors=True)
         for family in self.families().values():
             known = [(flops(run) / run["steps"], self.step_seconds[run["name"]])
@@ -178,21 +184,23 @@ class Sweep:
                 x = flops(run) / run["steps"]
                 # Small models are bound by launches: never below a third of the smaller probe.
                 self.step_seconds.setdefault(run["name"], max(y0 + slope * (x - x0), y0 / 3))
+        say(f"{self.name}: {self.start_seconds:.1f} s a run beside its steps")
         for name, seconds in sorted(self.step_seconds.items(), key=lambda item: -item[1]):
             say(f"{name}: {1e3 * seconds:.1f} ms a step")
 
     def seconds(self):
         """By run, at the current length."""
-        return {run["name"]: START_SECONDS + MARGIN * run["steps"] * self.step_seconds[run["name"]]
+        return {run["name"]: self.start_seconds + MARGIN * run["steps"] * self.step_seconds[run["name"]]
                 for run in self.runs if run["name"] in self.step_seconds}
 
     def fill(self, gpu_seconds, longest):
         """Sets the length so that the runs take gpu_seconds together and none more than longest."""
-        times = {name: t - START_SECONDS for name, t in self.seconds().items()}
+        times = {name: t - self.start_seconds for name, t in self.seconds().items()}
         if not times:
             return
-        factor = min((gpu_seconds - START_SECONDS * len(times)) / sum(times.values()),
-                     (longest - START_SECONDS) / max(times.values()))
+        factor = min((gpu_seconds - self.start_seconds * len(times)) / sum(times.values()),
+                     (longest - self.start_seconds) / max(times.values()))
+        factor = max(factor, 0.01)
         length = self.length * factor
         if self.key == "steps":
             length = max(10, int(length // 10 * 10))

@@ -29,8 +29,8 @@ for ranks in ${RANKS:-1}; do
     fi
     "$wyvern" plan "$config" --gpus "$ranks" --gpu "${GPU:-h200-141g}" --set "${sets[@]}" \
       >"$out/$name.plan.txt" 2>&1
-    timeout "${LIMIT:-80}" "${start[@]}" "$wyvern" bench step "$config" --json --sequences "$sequences" \
-      --seq-len "$seq" --micro-batches "$micro" --steps "${STEPS:-4}" --warmup "${WARMUP:-2}" \
+    timeout "${LIMIT:-100}" "${start[@]}" "$wyvern" bench step "$config" --json --sequences "$sequences" \
+      --seq-len "$seq" --micro-batches "$micro" --steps "${STEPS:-3}" --warmup "${WARMUP:-2}" \
       --set "${sets[@]}" >"$out/$name.json" 2>"$out/$name.err" ||
       echo "$name ended with code $?: $(tail -1 "$out/$name.err")"
   done
