@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times the peers' ops at the shapes of `wyvern bench ops`, one JSON row a direction.
 
-    experiments/peers/ops.py [--op NAME]
+    experiments/peers/ops.py [--op NAME] [--framework fla|torch] [--case START]
 
 Peers: flash-linear-attention's chunked delta rules (Triton), PyTorch's fused attention and products.
 What is not installed, or refuses to run, gives a row with `error`. `op` and `case` are Wyvern's, so
@@ -140,10 +140,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--op", help="only this op, by Wyvern's name")
     parser.add_argument("--framework", choices=("fla", "torch"), help="only this framework's")
+    parser.add_argument("--case", default="", help="only cases that start so")
     args = parser.parse_args()
     torch.manual_seed(0)
     for framework, peer, op, case, make in rows():
-        if args.op in (None, op) and args.framework in (None, framework):
+        if (args.op in (None, op) and args.framework in (None, framework)
+                and case.startswith(args.case)):
             measure(framework, peer, op, case, make)
 
 
