@@ -10,5 +10,7 @@ mkdir -p "$out"
 for op in moe_route moe_permute grouped_matmul moe_combine moe_balance; do
   "$build/bin/wyvern" selftest --op "$op"
 done
-"$build/bin/kernels_tests" --gtest_also_run_disabled_tests --gtest_filter='MoeRates.*' |
-  grep -v '^\[\|^Note\|^YOU\|^ *$\|^Running' | tee "$out/rates.txt"
+for tests in kernels_tests layers_tests; do
+  "$build/bin/$tests" --gtest_also_run_disabled_tests --gtest_filter='MoeRates.*' |
+    grep -v '^\[\|^Note\|^YOU\|^ *$\|^Running'
+done | tee "$out/rates.txt"

@@ -26,15 +26,45 @@ struct Tiles {
   alignas(128) T b[kTileSize<T>];
 };
 
-// Waits for what LoadTile began, and multiplies; the tiles are free again afterwards.
-template <bool kATransposed, bool kBTransposed, typename T>
-__device__ __forceinline__ void MultiplyLoaded(TileAcc& acc, const Tiles<T>& tiles) {
-  CommitCopies();
-  WaitCopies<0>();
-  __syncthreads();
-  TileMma<kATransposed, kBTransposed>(acc, tiles.a, tiles.b);
-  __syncthreads();
-}
+// A sum over any number of tiles, in two levels: the error of one chain of additions grows with its
+// length, on tensor cores, which truncate, in proportion to it.
+class TileSum {
+ public:
+  __device__ __forceinline__ TileSum() {
+    Clear(recent_);
+    Clear(sum_);
+  }
+  // Waits for what LoadTile began, and multiplies; the tiles are free again afterwards.
+  template <bool kATransposed, bool kBTransposed, typename T>
+  __device__ __forceinline__ void MultiplyLoaded(const Tiles<T>& tiles) {
+    CommitCopies();
+    WaitCopies<0>();
+    __syncthreads();
+    TileMma<kATransposed, kBTransposed>(recent_, tiles.a, tiles.b);
+    __syncthreads();
+    if (++num_recent_ == kTilesOfChain) Flush();
+  }
+  __device__ __forceinline__ TileAcc& Finish() {
+    Flush();
+    return sum_;
+  }
+
+ private:
+  static constexpr int kTilesOfChain = 4;
+
+  __device__ __forceinline__ void Flush() {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) sum_.c[i][j] += recent_.c[i][j];
+    }
+    Clear(recent_);
+    num_recent_ = 0;
+  }
+
+  TileAcc recent_, sum_;
+  int num_recent_ = 0;
+};
 
 // to[row * ld + column] = acc for row < rows, column < columns, or adds it.
 template <typename Out>
@@ -70,8 +100,7 @@ __global__ void __launch_bounds__(kTileThreads)
   const int64_t K = s.dim_in, N = s.dim_out, width = s.num_matrices * N;
   const int64_t tiles_of_part = CeilDiv<int64_t>(kInputGrad ? K : N, kTile);
   const int64_t part = blockIdx.y / tiles_of_part, column = blockIdx.y % tiles_of_part * kTile;
-  TileAcc acc;
-  Clear(acc);
+  TileSum sum;
   if constexpr (kInputGrad) {
     for (int64_t p = 0; p < s.num_matrices; ++p) {
       const T* const w = weight + (p * s.num_experts + tile.group) * N * K + column;
@@ -79,18 +108,18 @@ __global__ void __launch_bounds__(kTileThreads)
         LoadTile(tiles.a, from + tile.first * width + p * N + n, width, tile.rows, Clamp(N - n),
                  vectors);
         LoadTile(tiles.b, w + n * K, K, Clamp(N - n), Clamp(K - column), vectors);
-        MultiplyLoaded<false, false>(acc, tiles);
+        sum.MultiplyLoaded<false, false>(tiles);
       }
     }
-    StoreTileOf(acc, to + tile.first * K + column, K, tile.rows, Clamp(K - column), false);
+    StoreTileOf(sum.Finish(), to + tile.first * K + column, K, tile.rows, Clamp(K - column), false);
   } else {
     const T* const w = weight + ((part * s.num_experts + tile.group) * N + column) * K;
     for (int64_t k = 0; k < K; k += kTile) {
       LoadTile(tiles.a, from + tile.first * K + k, K, tile.rows, Clamp(K - k), vectors);
       LoadTile(tiles.b, w + k, K, Clamp(N - column), Clamp(K - k), vectors);
-      MultiplyLoaded<false, true>(acc, tiles);
+      sum.MultiplyLoaded<false, true>(tiles);
     }
-    StoreTileOf(acc, to + tile.first * width + part * N + column, width, tile.rows,
+    StoreTileOf(sum.Finish(), to + tile.first * width + part * N + column, width, tile.rows,
                 Clamp(N - column), false);
   }
 }
@@ -106,15 +135,15 @@ __global__ void __launch_bounds__(kTileThreads)
   const int64_t n = blockIdx.x / columns * kTile, k = blockIdx.x % columns * kTile;
   const int64_t matrix = blockIdx.y, part = matrix / s.num_experts, e = matrix % s.num_experts;
   const int64_t end = p.offsets[e + 1];
-  TileAcc acc;
-  Clear(acc);
+  TileSum sum;
   for (int64_t r = p.offsets[e]; r < end; r += kTile) {
     LoadTile(tiles.a, p.d_y + r * width + part * N + n, width, Clamp(end - r), Clamp(N - n),
              vectors);
     LoadTile(tiles.b, p.x + r * K + k, K, Clamp(end - r), Clamp(K - k), vectors);
-    MultiplyLoaded<true, false>(acc, tiles);
+    sum.MultiplyLoaded<true, false>(tiles);
   }
-  StoreTileOf(acc, p.d_weight + (matrix * N + n) * K + k, K, Clamp(N - n), Clamp(K - k), p.add);
+  StoreTileOf(sum.Finish(), p.d_weight + (matrix * N + n) * K + k, K, Clamp(N - n), Clamp(K - k),
+              p.add);
 }
 
 template <typename T>

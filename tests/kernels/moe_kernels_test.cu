@@ -247,11 +247,15 @@ struct GroupCase {
 TEST_F(MoeKernels, GroupedProducts) {
   std::vector<int> many(300);  // more experts than blocks, most of them without rows
   for (size_t e = 0; e < many.size(); e += 3) many[e] = static_cast<int>(e % 7);
+  std::vector<int> busy(150);  // many tiles to a block, no two experts alike
+  for (size_t e = 0; e < busy.size(); ++e) busy[e] = static_cast<int>(e * 37 % 149);
   for (const GroupCase& g :
        std::vector<GroupCase>{{"wide", {130, 0, 64, 1, 63, 200, 0}, 2, 320, 192},
                               {"one_tile", {64, 128, 65}, 1, 64, 64},
                               {"all_on_one", {0, 0, 700, 0}, 1, 128, 320},
                               {"many", many, 1, 128, 64},
+                              {"busy", busy, 2, 128, 576},
+                              {"tall", {2400, 150, 515}, 1, 576, 320},
                               {"long", {3000, 17}, 1, 256, 256},
                               {"no_rows", {0, 0}, 2, 64, 128},
                               {"narrow", {33, 0, 70}, 2, 40, 24},

@@ -1,12 +1,15 @@
-// Grouped products on Hopper: what the two kernels share. Blocks of 128 x 256 results, one to a
-// multiprocessor at a time, walk the tiles of all experts; a producer thread fills a ring of stages
-// of 64 inner positions, two consumer warpgroups multiply 64 rows each.
+// Grouped products on Hopper: what the two kernels share. Pairs of blocks, a block to a
+// multiprocessor, walk the tiles of all experts, 256 x 256 results each: 128 rows of them to a
+// block. A producer thread of each block fills a ring of stages, two consumer warpgroups multiply
+// 64 rows each.
 //
-// A stage holds two tiles of the left operand, one for each warpgroup, then four of the right one.
+// A stage holds two tiles of the block's left operand, one for each warpgroup, then four of the
+// right one, which is the pair's: each block loads half of it into both. A multiprocessor so reads
+// 32 bytes per clock at the full rate of the tensor cores where a block alone would read 48, which
+// is more than the L2 cache delivers to all of them.
 #pragma once
 
-#include "kernels/cuda/grouped_tiles.cuh"
-#include "kernels/cuda/sm90/async.cuh"
+#include "kernels/cuda/sm90/cluster.cuh"
 #include "kernels/cuda/sm90/wgmma_wide.cuh"
 
 namespace wyvern::sm90 {
@@ -15,112 +18,95 @@ namespace grouped {
 
 constexpr int kGroups = 2;  // consumer warpgroups
 constexpr int kConsumers = kGroups * kWarpgroupThreads;
+constexpr int kConsumerWarps = kConsumers / kWarpSize;
 constexpr int kThreads = kConsumers + kWarpgroupThreads;
-constexpr int kBlockRows = kGroups * kTile;
+constexpr int kBlockRows = kGroups * kTile, kPairRows = kPair * kBlockRows;
 constexpr int kStages = 4;
 constexpr int kStageTiles = kGroups + kWideTiles;
-constexpr int kStageBytes = kStageTiles * kTileBytes;
-constexpr int kConsumerRegisters = 240, kProducerRegisters = 24;
+constexpr int kConsumerRegisters = 232, kProducerRegisters = 40;
 
-// Shared memory: stages, then `staging_bytes` of results on their way out, then barriers, then
-// kMaxGroups + 1 integers where they are asked for.
-constexpr int SharedBytes(int staging_bytes, bool counts_tiles) {
-  return kStages * kStageBytes + staging_bytes + 2 * kStages * static_cast<int>(sizeof(Barrier)) +
-         (counts_tiles ? (kMaxGroups + 1) * static_cast<int>(sizeof(int)) : 0);
-}
+// The ring, of stages of kInner inner positions.
+template <int kInner>
+struct Stages {
+  static constexpr int kElements = kInner * kTile;  // of a tile
+  static constexpr int kTileSize = kElements * static_cast<int>(sizeof(Bf16));
+  static constexpr int kBytes = kStages * kStageTiles * kTileSize;
+  static constexpr int kBarrierBytes = 2 * kStages * static_cast<int>(sizeof(Barrier));
 
-struct Block {
-  Bf16* stages;
-  unsigned char* staging;
+  Bf16* tiles;
   Barrier *full, *empty;
-  int* begins;
+  int rank;  // of the block
+  Ring ring{kStages};
 
-  __device__ Bf16* Stage(const Ring& ring) const {
-    return stages + ring.place * kStageTiles * kTileElements;
+  // By one thread of each block; SyncPair follows.
+  __device__ __forceinline__ void Init() const {
+    for (int i = 0; i < kStages; ++i) {
+      sm90::Init(full[i], 1);
+      sm90::Init(empty[i], kPair * kConsumerWarps);
+    }
+  }
+  __device__ __forceinline__ Bf16* Left(int i) const {
+    return tiles + (ring.place * kStageTiles + i) * kElements;
+  }
+  __device__ __forceinline__ Bf16* Right(int i) const { return Left(kGroups + i); }
+
+  // The producer's next stage: `left` tiles of the block by copy_left(tile, i, barrier), and of the
+  // pair's `right` tiles this block's share by copy_right. A place is free once the consumers of
+  // both blocks are done with it.
+  template <class L, class R>
+  __device__ __forceinline__ void Fill(int left, int right, L&& copy_left, R&& copy_right) {
+    Barrier& barrier = full[ring.place];
+    Wait(empty[ring.place], ring.empty_parity());
+    ArriveExpecting(barrier, (left + right) * kTileSize);
+    for (int i = rank; i < right; i += kPair) copy_right(Right(i), i, barrier);
+    for (int i = 0; i < left; ++i) copy_left(Left(i), i, barrier);
+    ring.Advance();
+  }
+
+  __device__ __forceinline__ void WaitFull() const { Wait(full[ring.place], ring.full_parity()); }
+  // A consumer warp is done with a place.
+  __device__ __forceinline__ void Release(int place) const {
+    if (LaneId() < kPair) ArriveAt(empty[place], LaneId());
+  }
+  // acc += the product of the stage's tiles. Asynchronous.
+  template <Major kA, Major kB, int kTiles>
+  __device__ __forceinline__ void MultiplyStage(WideAccumulator<kTiles>& acc, int group) const {
+    const Bf16 *const a = Left(group), *const b = Right(0);
+    ProductFence();
+#pragma unroll
+    for (int i = 0; i < kInner / 16; ++i) {
+      WideProductStep<kA, kB>(acc, DescriptorOf<kA, kInner>(a, i), DescriptorOf<kB, kInner>(b, i));
+    }
+    CommitProducts();
+  }
+  // acc += the products of `steps` stages; prepare(step) is called when a stage has come.
+  // Instructions of products stand in no branch, without which the compiler would put them one
+  // after the other.
+  template <Major kA, Major kB, int kTiles, class F>
+  __device__ __forceinline__ void Multiply(WideAccumulator<kTiles>& acc, int steps, int group,
+                                           F&& prepare) {
+    int previous = 0;
+    for (int step = 0; step < steps; ++step, ring.Advance()) {
+      WaitFull();
+      prepare(step);
+      MultiplyStage<kA, kB>(acc, group);
+      WaitProducts<1>();
+      if (step > 0) Release(previous);
+      previous = ring.place;
+    }
+    WaitProducts<0>(acc);
+    Release(previous);
+  }
+  // For a warpgroup that has no results in this tile.
+  template <class F>
+  __device__ __forceinline__ void LetPass(int steps, F&& prepare) {
+    for (int step = 0; step < steps; ++step, ring.Advance()) {
+      WaitFull();
+      prepare(step);
+      Release(ring.place);
+    }
   }
 };
-
-// By all threads; a block barrier follows.
-__device__ __forceinline__ Block Enter(unsigned char* shared, int staging_bytes) {
-  Block block;
-  block.stages = reinterpret_cast<Bf16*>(shared);
-  block.staging = shared + kStages * kStageBytes;
-  block.full = reinterpret_cast<Barrier*>(block.staging + staging_bytes);
-  block.empty = block.full + kStages;
-  block.begins = reinterpret_cast<int*>(block.empty + kStages);
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < kStages; ++i) {
-      Init(block.full[i], 1);
-      Init(block.empty[i], kConsumers / kWarpSize);
-    }
-    FenceBarrierInit();
-  }
-  return block;
-}
-
-// A consumer warp is done with a place of the ring.
-__device__ __forceinline__ void Release(Block& block, int place) {
-  if (LaneId() == 0) Arrive(block.empty[place]);
-}
-
-// acc += the product of a stage's tiles. Asynchronous.
-template <Major kA, Major kB>
-__device__ __forceinline__ void MultiplyStage(WideAccumulator& acc, const Bf16* stage, int group) {
-  const Bf16* const a = stage + group * kTileElements;
-  const Bf16* const b = stage + kGroups * kTileElements;
-  ProductFence();
-#pragma unroll
-  for (int i = 0; i < kTile / 16; ++i) {
-    WideProductStep<kA, kB>(acc, Descriptor<kA>(a, i), Descriptor<kB>(b, i));
-  }
-  CommitProducts();
-}
-
-// acc += the products of `steps` stages. Instructions of products stand in no branch, without which
-// the compiler would put them one after the other.
-template <Major kA, Major kB>
-__device__ __forceinline__ void Multiply(WideAccumulator& acc, Block& block, Ring& ring, int steps,
-                                         int group) {
-  int previous = 0;
-  for (int step = 0; step < steps; ++step, ring.Advance()) {
-    Wait(block.full[ring.place], ring.full_parity());
-    MultiplyStage<kA, kB>(acc, block.Stage(ring), group);
-    WaitProducts<1>();
-    if (step > 0) Release(block, previous);
-    previous = ring.place;
-  }
-  WaitProducts<0>(acc);
-  if (steps > 0) Release(block, previous);
-}
-
-// For a warpgroup that has no results in this tile.
-__device__ __forceinline__ void LetPass(Block& block, Ring& ring, int steps) {
-  for (int step = 0; step < steps; ++step, ring.Advance()) {
-    Wait(block.full[ring.place], ring.full_parity());
-    Release(block, ring.place);
-  }
-}
-
-// Rows 0 .. rows - 1 of the warpgroup's 64 x `columns` results to `to`, rows `ld` elements apart;
-// columns a multiple of 64. Each warp takes its 16 rows through its part of the warpgroup's `tile`.
-__device__ __forceinline__ void StoreRows(const WideAccumulator& acc, Bf16* tile, Bf16* to,
-                                          int64_t ld, int rows, int columns) {
-#pragma unroll
-  for (int j = 0; j < kWideTiles; ++j) {
-    if (j * kTile >= columns) continue;
-    StoreFragment<false>(tile, ToFragment(acc, j));
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int row = 16 * WarpOfGroup() + 4 * i + LaneId() / 8, piece = LaneId() % 8;
-      if (row < rows) {
-        *reinterpret_cast<uint4*>(to + row * ld + j * kTile + piece * 8) =
-            *reinterpret_cast<const uint4*>(TileRow(tile, row, piece));
-      }
-    }
-    __syncwarp();
-  }
-}
 
 }  // namespace grouped
 }  // namespace wyvern::sm90

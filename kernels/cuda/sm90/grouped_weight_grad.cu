@@ -1,7 +1,8 @@
 // d_W of each expert: d_y^T x over the expert's rows, both operands read across their rows. A
-// tile's sum has few steps, so that writing it takes as long as making it: it leaves through the
-// copy engine, which adds it to the gradient in memory where that is asked for, while the next tile
-// is multiplied. Each element is added to once.
+// tile's sum has few steps, so that writing it takes as long as making it: it goes to shared memory
+// whole, from where the copy engine takes it, and adds it to the gradient in memory where that is
+// asked for, while the next tile is multiplied. Sums of many rows are made in runs, added one after
+// the other. No element is added to by two blocks.
 #include <algorithm>
 #include <type_traits>
 
@@ -13,10 +14,20 @@ namespace {
 
 using namespace grouped;
 
+// Shared memory that the results take is missing for stages, which are small instead: a place of
+// the ring is filled again the sooner.
+constexpr int kInner = 32;
+using Ring32 = Stages<kInner>;
 constexpr int kSumRows = 16, kSumColumns = 32;  // of MakeSumMap's tiles, one warp's
 constexpr int kSumBytes = kSumRows * kSumColumns * static_cast<int>(sizeof(float));
-constexpr int kStagingBytes = 2 * kConsumers / kWarpSize * kSumBytes;  // two tiles a warp
-constexpr int kBytes = SharedBytes(kStagingBytes, /*counts_tiles=*/false);
+constexpr int kChunks = kWideColumns / kSumColumns;
+constexpr int kWarpStagingBytes = kChunks * kSumBytes;
+constexpr int kStagingBytes = kConsumerWarps * kWarpStagingBytes;
+constexpr int kBytes = Ring32::kBytes + kStagingBytes + Ring32::kBarrierBytes;
+
+// Tensor cores truncate as they add, so that the error of a chain grows with its length: by 1e-6 of
+// the sum in a thousand rows.
+constexpr int kRunSteps = 1024 / kInner;
 
 struct Maps {
   TensorMap d_y;       // [R, P N]
@@ -30,87 +41,58 @@ struct Params {
   Out* d_weight;  // [P, E, N, K]
   int num_matrices, num_experts, dim_in, dim_out;
   int tiles_in, tiles_out;  // of a matrix
+  int num_tiles;
   bool add;
 };
 
 struct Place {
   int begin, rows;  // of the expert
   int part, matrix;
-  int n, k;
+  int n, k;     // of the block
+  int n_tiles;  // of the block, which may have none
 };
-// An expert's matrices follow one another: blocks that run at the same time share its rows.
+// An expert's matrices follow one another: pairs that run at the same time share its rows.
 template <typename Out>
-__device__ __forceinline__ Place PlaceOf(const Params<Out>& p, int tile) {
+__device__ __forceinline__ Place PlaceOf(const Params<Out>& p, int tile, int rank) {
   const int across = p.tiles_in * p.tiles_out;
   const int within = tile % across, part = tile / across % p.num_matrices;
   const int e = tile / across / p.num_matrices, begin = p.offsets[e];
-  return {begin,
-          p.offsets[e + 1] - begin,
-          part,
-          part * p.num_experts + e,
-          within / p.tiles_in * kBlockRows,
-          within % p.tiles_in * kWideColumns};
+  Place place;
+  place.begin = begin;
+  place.rows = p.offsets[e + 1] - begin;
+  place.part = part;
+  place.matrix = part * p.num_experts + e;
+  place.n = within / p.tiles_in * kPairRows + rank * kBlockRows;
+  place.k = within % p.tiles_in * kWideColumns;
+  place.n_tiles = max(0, min(kGroups, (p.dim_out - place.n) / kTile));
+  return place;
 }
 
 template <typename Out>
-__device__ __forceinline__ void Produce(const Maps& maps, const Params<Out>& p, Block& block,
-                                        int num_tiles) {
-  Ring ring{kStages};
-  for (int tile = static_cast<int>(blockIdx.x); tile < num_tiles;
-       tile += static_cast<int>(gridDim.x)) {
-    const Place place = PlaceOf(p, tile);
-    const int row_tiles = place.n + kTile < p.dim_out ? 2 : 1;
-    const int column_tiles = min(kWideTiles, (p.dim_in - place.k) / kTile);
-    for (int row = 0; row < place.rows; row += kTile, ring.Advance()) {
-      Barrier& full = block.full[ring.place];
-      Wait(block.empty[ring.place], ring.empty_parity());
-      ArriveExpecting(full, (row_tiles + column_tiles) * kTileBytes);
-      Bf16* const stage = block.Stage(ring);
-      for (int i = 0; i < row_tiles; ++i) {
-        CopyMatrix(stage + i * kTileElements, maps.d_y,
-                   place.part * p.dim_out + place.n + i * kTile, place.begin + row, full);
-      }
-      for (int i = 0; i < column_tiles; ++i) {
-        CopyMatrix(stage + (kGroups + i) * kTileElements, maps.x, place.k + i * kTile,
-                   place.begin + row, full);
-      }
-    }
+__device__ __forceinline__ void ProduceTile(const Maps& maps, const Params<Out>& p, Ring32& stages,
+                                            const Place& place) {
+  const int k_tiles = min(kWideTiles, (p.dim_in - place.k) / kTile);
+  for (int row = place.begin; row < place.begin + place.rows; row += kInner) {
+    stages.Fill(
+        place.n_tiles, k_tiles,
+        [&](Bf16* tile, int i, Barrier& full) {
+          CopyMatrix(tile, maps.d_y, place.part * p.dim_out + place.n + i * kTile, row, full);
+        },
+        [&](Bf16* tile, int i, Barrier& full) {
+          CopyMatrixToPair(tile, maps.x, place.k + i * kTile, row, full);
+        });
   }
 }
 
-// Zeros in the stage's rows from `begin` on, which are other experts', by all consumers.
+// Zeros in the stage's rows from `begin` < kInner on, which are other experts', by all consumers.
 __device__ __forceinline__ void ClearRows(Bf16* stage, int begin) {
-  const int pieces = (kTile - begin) * 8;
+  const int pieces = (kInner - begin) * 8;
   for (int i = static_cast<int>(threadIdx.x); i < kStageTiles * pieces; i += kConsumers) {
-    Bf16* const tile = stage + i / pieces * kTileElements;
+    Bf16* const tile = stage + i / pieces * Ring32::kElements;
     *reinterpret_cast<uint4*>(tile + begin * kTile + i % pieces * 8) = make_uint4(0, 0, 0, 0);
   }
   FenceSharedWrites();
   Sync(1, kConsumers);
-}
-
-// acc += the sum over the expert's `rows`, rows > 0. The last stage is taken apart from the others,
-// when nothing is under way.
-__device__ __forceinline__ void SumRows(WideAccumulator& acc, Block& block, Ring& ring, int rows,
-                                        int group) {
-  const int before = (rows - 1) / kTile, last = rows - before * kTile;
-  Multiply<Major::kOuter, Major::kOuter>(acc, block, ring, before, group);
-  Wait(block.full[ring.place], ring.full_parity());
-  Bf16* const stage = block.Stage(ring);
-  if (last < kTile) ClearRows(stage, last);
-  MultiplyStage<Major::kOuter, Major::kOuter>(acc, stage, group);
-  WaitProducts<0>(acc);
-  Release(block, ring.place);
-  ring.Advance();
-}
-// The same for a warpgroup that has no results in this tile.
-__device__ __forceinline__ void LetRowsPass(Block& block, Ring& ring, int rows) {
-  const int before = (rows - 1) / kTile, last = rows - before * kTile;
-  LetPass(block, ring, before);
-  Wait(block.full[ring.place], ring.full_parity());
-  if (last < kTile) ClearRows(block.Stage(ring), last);
-  Release(block, ring.place);
-  ring.Advance();
 }
 
 // The warpgroup's 64 rows of `columns` zeros, at most kWideColumns of them.
@@ -125,8 +107,8 @@ __device__ __forceinline__ void StoreZeros(Out* to, int64_t ld, int columns) {
 }
 
 // The warp's 16 rows, `columns` columns of them, to the gradient's row `row` and column `column`,
-// by way of the warp's two tiles at `staging`.
-__device__ __forceinline__ void StoreSums(const WideAccumulator& acc, const Maps& maps,
+// by way of the warp's `staging`.
+__device__ __forceinline__ void StoreSums(const WideAccumulator<kWideTiles>& acc, const Maps& maps,
                                           unsigned char* staging, int row, int column, int columns,
                                           bool add) {
   const int g = LaneId() / 4, t = LaneId() % 4;
@@ -134,33 +116,91 @@ __device__ __forceinline__ void StoreSums(const WideAccumulator& acc, const Maps
   // then cover all banks.
   const bool odd = g % 2 == 1;
 #pragma unroll
-  for (int chunk = 0; chunk < kWideColumns / kSumColumns; ++chunk) {
-    if (chunk * kSumColumns >= columns) continue;
-    float* const tile = reinterpret_cast<float*>(staging + chunk % 2 * kSumBytes);
-    if (LaneId() == 0) WaitStores<1>();
+  for (int chunk = 0; chunk < kChunks; ++chunk) {
+    // Every chunk is a group of stores, so that the oldest is the one that this place still holds.
+    const bool exists = chunk * kSumColumns < columns;
+    float* const tile = reinterpret_cast<float*>(staging + chunk * kSumBytes);
+    if (LaneId() == 0) WaitStores<kChunks - 1>();
     __syncwarp();
+    if (exists) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float(&even_part)[4] = acc.c[4 * chunk + i];
-      const float(&odd_part)[4] = acc.c[4 * chunk + (i ^ 2)];
-      const int piece = 2 * (odd ? i ^ 2 : i) + t / 2;
-      float* const to = tile + g * kSumColumns + ((piece ^ g) << 2) + t % 2 * 2;
+      for (int i = 0; i < 4; ++i) {
+        const float(&even_part)[4] = acc.c[4 * chunk + i];
+        const float(&odd_part)[4] = acc.c[4 * chunk + (i ^ 2)];
+        const int piece = 2 * (odd ? i ^ 2 : i) + t / 2;
+        float* const to = tile + g * kSumColumns + ((piece ^ g) << 2) + t % 2 * 2;
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        *reinterpret_cast<float2*>(to + half * 8 * kSumColumns) =
-            make_float2(odd ? odd_part[2 * half] : even_part[2 * half],
-                        odd ? odd_part[2 * half + 1] : even_part[2 * half + 1]);
+        for (int half = 0; half < 2; ++half) {
+          *reinterpret_cast<float2*>(to + half * 8 * kSumColumns) =
+              make_float2(odd ? odd_part[2 * half] : even_part[2 * half],
+                          odd ? odd_part[2 * half + 1] : even_part[2 * half + 1]);
+        }
       }
     }
     FenceSharedWrites();
     __syncwarp();
     if (LaneId() == 0) {
-      if (add) {
-        AddMatrix(maps.d_weight, column + chunk * kSumColumns, row, tile);
-      } else {
-        StoreMatrix(maps.d_weight, column + chunk * kSumColumns, row, tile);
-      }
+      if (exists && add) AddMatrix(maps.d_weight, column + chunk * kSumColumns, row, tile);
+      if (exists && !add) StoreMatrix(maps.d_weight, column + chunk * kSumColumns, row, tile);
       CommitStores();
+    }
+  }
+}
+
+// Rows 0 .. 63 of the warpgroup's `columns` columns to `to`, rows `ld` elements apart. Each warp
+// takes its 16 rows through its part of `tile`.
+__device__ __forceinline__ void StoreRounded(const WideAccumulator<kWideTiles>& acc, Bf16* tile,
+                                             Bf16* to, int64_t ld, int columns) {
+#pragma unroll
+  for (int j = 0; j < kWideTiles; ++j) {
+    if (j * kTile >= columns) continue;
+    StoreFragment<false>(tile, ToFragment(acc, j));
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int row = 16 * WarpOfGroup() + 4 * i + LaneId() / 8, piece = LaneId() % 8;
+      *reinterpret_cast<uint4*>(to + row * ld + j * kTile + piece * 8) =
+          *reinterpret_cast<const uint4*>(TileRow(tile, row, piece));
+    }
+    __syncwarp();
+  }
+}
+
+template <typename Out>
+__device__ __forceinline__ void MakeTile(const Maps& maps, const Params<Out>& p, Ring32& stages,
+                                         unsigned char* staging, const Place& place, int group) {
+  const int columns = p.dim_in - place.k;
+  const int64_t row = static_cast<int64_t>(place.matrix) * p.dim_out + place.n + group * kTile;
+  Out* const to = p.d_weight + row * p.dim_in + place.k;
+  const int steps = CeilDiv(place.rows, kInner);
+  const auto clear = [&](int step) {
+    const int rows = place.rows - step * kInner;
+    if (rows < kInner) ClearRows(stages.Left(0), rows);
+  };
+  if (group >= place.n_tiles) {
+    stages.LetPass(steps, clear);
+    return;
+  }
+  if (steps == 0) {
+    if (!p.add) StoreZeros(to, p.dim_in, columns);
+    return;
+  }
+  // Rounded to bf16, a sum of any length is one run.
+  const int run = std::is_same_v<Out, float> ? kRunSteps : steps;
+  for (int begin = 0; begin < steps; begin += run) {
+    WideAccumulator<kWideTiles> acc;
+    Clear(acc);
+    stages.Multiply<Major::kOuter, Major::kOuter>(acc, min(run, steps - begin), group,
+                                                  [&](int step) { clear(begin + step); });
+    if constexpr (std::is_same_v<Out, float>) {
+      if (begin > 0 && LaneId() == 0) FinishStores();
+      const int warp = group * 4 + WarpOfGroup();
+      StoreSums(acc, maps, staging + warp * kWarpStagingBytes,
+                static_cast<int>(row) + kSumRows * WarpOfGroup(), place.k, columns,
+                p.add || begin > 0);
+    } else {
+      StoreRounded(acc, reinterpret_cast<Bf16*>(staging) + group * kTileElements, to, p.dim_in,
+                   columns);
     }
   }
 }
@@ -169,44 +209,35 @@ template <typename Out>
 __global__ void __launch_bounds__(kThreads, 1)
     WeightGradKernel(const __grid_constant__ Maps maps, const Params<Out> p) {
   extern __shared__ __align__(1024) unsigned char shared[];
-  Block block = Enter(shared, kStagingBytes);
-  __syncthreads();
-  const int num_tiles = p.num_matrices * p.num_experts * p.tiles_in * p.tiles_out;
+  unsigned char* const staging = shared + Ring32::kBytes;
+  Ring32 stages;
+  stages.tiles = reinterpret_cast<Bf16*>(shared);
+  stages.full = reinterpret_cast<Barrier*>(staging + kStagingBytes);
+  stages.empty = stages.full + kStages;
+  stages.rank = PairRank();
+  if (threadIdx.x == 0) {
+    stages.Init();
+    FenceBarrierInit();
+  }
+  SyncPair();
+  const int first = static_cast<int>(blockIdx.x) / kPair;
+  const int pairs = static_cast<int>(gridDim.x) / kPair;
   const int group = static_cast<int>(threadIdx.x) / kWarpgroupThreads;
   if (group == kGroups) {
     LowerRegisters<kProducerRegisters>();
-    if (threadIdx.x % kWarpgroupThreads == 0) Produce(maps, p, block, num_tiles);
+    if (threadIdx.x % kWarpgroupThreads == 0) {
+      for (int tile = first; tile < p.num_tiles; tile += pairs) {
+        ProduceTile(maps, p, stages, PlaceOf(p, tile, stages.rank));
+      }
+    }
   } else {
     RaiseRegisters<kConsumerRegisters>();
-    const int warp = group * 4 + WarpOfGroup();
-    Ring ring{kStages};
-    for (int tile = static_cast<int>(blockIdx.x); tile < num_tiles;
-         tile += static_cast<int>(gridDim.x)) {
-      const Place place = PlaceOf(p, tile);
-      const int n = place.n + group * kTile, columns = p.dim_in - place.k;
-      const int64_t row = static_cast<int64_t>(place.matrix) * p.dim_out + n;
-      if (n >= p.dim_out) {
-        if (place.rows > 0) LetRowsPass(block, ring, place.rows);
-        continue;
-      }
-      Out* const to = p.d_weight + row * p.dim_in + place.k;
-      if (place.rows == 0) {
-        if (!p.add) StoreZeros(to, p.dim_in, columns);
-        continue;
-      }
-      WideAccumulator acc;
-      Clear(acc);
-      SumRows(acc, block, ring, place.rows, group);
-      if constexpr (std::is_same_v<Out, float>) {
-        StoreSums(acc, maps, block.staging + 2 * warp * kSumBytes,
-                  static_cast<int>(row) + kSumRows * WarpOfGroup(), place.k, columns, p.add);
-      } else {
-        StoreRows(acc, reinterpret_cast<Bf16*>(block.staging) + group * kTileElements, to, p.dim_in,
-                  kTile, columns);
-      }
+    for (int tile = first; tile < p.num_tiles; tile += pairs) {
+      MakeTile(maps, p, stages, staging, PlaceOf(p, tile, stages.rank), group);
     }
     if (LaneId() == 0) WaitStores<0>();
   }
+  SyncPair();
 }
 
 }  // namespace
@@ -221,28 +252,26 @@ void GroupedWeightGrad(const GroupedMatmulWeightGradParams<Bf16, Out>& grad) {
                                ToStream(grad.stream)));
     return;
   }
-  const Params<Out> p = {.offsets = grad.offsets,
-                         .d_weight = grad.d_weight,
-                         .num_matrices = static_cast<int>(s.num_matrices),
-                         .num_experts = static_cast<int>(s.num_experts),
-                         .dim_in = static_cast<int>(s.dim_in),
-                         .dim_out = static_cast<int>(s.dim_out),
-                         .tiles_in = static_cast<int>(CeilDiv<int64_t>(s.dim_in, kWideColumns)),
-                         .tiles_out = static_cast<int>(CeilDiv<int64_t>(s.dim_out, kBlockRows)),
-                         .add = grad.add};
-  Maps maps = {MakeMatrixMap(grad.d_y, s.num_rows, s.num_matrices * s.dim_out),
-               MakeMatrixMap(grad.x, s.num_rows, s.dim_in),
+  Params<Out> p = {.offsets = grad.offsets,
+                   .d_weight = grad.d_weight,
+                   .num_matrices = static_cast<int>(s.num_matrices),
+                   .num_experts = static_cast<int>(s.num_experts),
+                   .dim_in = static_cast<int>(s.dim_in),
+                   .dim_out = static_cast<int>(s.dim_out),
+                   .tiles_in = static_cast<int>(CeilDiv<int64_t>(s.dim_in, kWideColumns)),
+                   .tiles_out = static_cast<int>(CeilDiv<int64_t>(s.dim_out, kPairRows)),
+                   .num_tiles = 0,
+                   .add = grad.add};
+  p.num_tiles = static_cast<int>(matrices * p.tiles_in * p.tiles_out);
+  Maps maps = {MakeHalfTileMap(grad.d_y, s.num_rows, s.num_matrices * s.dim_out),
+               MakeHalfTileMap(grad.x, s.num_rows, s.dim_in),
                {}};
   if constexpr (std::is_same_v<Out, float>) {
     maps.d_weight = MakeSumMap(grad.d_weight, matrices * s.dim_out, s.dim_in);
   }
   static const int num_sms = CurrentGpu().num_sms;
-  CUDA_CHECK(cudaFuncSetAttribute(WeightGradKernel<Out>,
-                                  cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
-  const unsigned blocks =
-      static_cast<unsigned>(std::min<int64_t>(num_sms, matrices * p.tiles_in * p.tiles_out));
-  WeightGradKernel<Out><<<blocks, kThreads, kBytes, ToStream(grad.stream)>>>(maps, p);
-  CUDA_CHECK_LAUNCH();
+  LaunchPairs(WeightGradKernel<Out>, std::min(num_sms / kPair, p.num_tiles), kThreads, kBytes,
+              ToStream(grad.stream), maps, p);
 }
 
 template void GroupedWeightGrad(const GroupedMatmulWeightGradParams<Bf16, float>&);
