@@ -8,8 +8,7 @@
 
 namespace wyvern {
 
-Model::Model(const ModelConfig& config, Communicator* experts)
-    : config_(config), experts_divided_(experts != nullptr) {
+Model::Model(const ModelConfig& config, Communicator* experts) : config_(config) {
   const auto add_table = [&](const std::string& name) {
     return AddParameter(name, {.shape = {config_.vocab_size, config_.hidden_size},
                                .kind = ParameterKind::kEmbedding,
@@ -32,20 +31,21 @@ std::unique_ptr<Model> Model::Declare(const ModelConfig& config) {
 }
 
 std::unique_ptr<Model> Model::Create(const ModelConfig& config, Device device, DType compute,
-                                     bool trainable, const Sharding& sharding,
-                                     Communicator* experts) {
+                                     bool trainable, const Division& division) {
   const std::vector<std::string> faults = config.Validate();
   CHECK(faults.empty(), absl::StrJoin(faults, "; "));
-  const bool divided = experts != nullptr && experts->size() > 1 && config.moe.has_value();
-  std::unique_ptr<Model> model(new Model(config, divided ? experts : nullptr));
+  CHECK(division.experts == nullptr || config.moe.has_value(), "no experts to divide");
+  CHECK(!division.expert_sharding.values(), "the values of divided experts stay whole");
+  std::unique_ptr<Model> model(new Model(config, division.experts));
+  model->division_ = division;
   model->device_ = device;
   model->compute_ = compute;
   model->trainable_ = trainable;
-  model->Allocate(sharding);
+  model->Allocate();
   return model;
 }
 
-void Model::Allocate(const Sharding& sharding) {
+void Model::Allocate() {
   struct Members {
     std::string name;
     std::vector<Parameter*> parameters;
@@ -64,13 +64,15 @@ void Model::Allocate(const Sharding& sharding) {
   for (size_t i = 0; i < members.size(); ++i) {
     std::vector<Parameter*> large, small, experts;
     for (Parameter* p : members[i].parameters) {
-      const bool own = experts_divided_ && p->kind == ParameterKind::kExperts;
+      const bool own = division_.experts != nullptr && p->kind == ParameterKind::kExperts;
       (own ? experts : IsLarge(p->kind) ? large : small).push_back(p);
     }
     units_[i].name = members[i].name;
+    const Sharding& sharding = division_.sharding;
     units_[i].large.Allocate(large, compute_, master, device_, trainable_, sharding);
     units_[i].small.Allocate(small, master, master, device_, trainable_, sharding);
-    units_[i].experts.Allocate(experts, compute_, master, device_, trainable_, {});
+    units_[i].experts.Allocate(experts, compute_, master, device_, trainable_,
+                               division_.expert_sharding);
   }
   for (ModelBuffer* buffer : buffers())
     buffer->value = Tensor::Zeros(buffer->shape, master, device_);

@@ -51,14 +51,12 @@ class Model : public Module {
  public:
   // Allocates parameters with undefined contents. `config` must be valid. `compute` is the
   // activations' type: fp32 or fp64 on the CPU, bf16 or fp32 on CUDA. Without `trainable` there are
-  // no gradient buffers and the master of a bf16 parameter is absent. With a sharding, of a
-  // trainable model, this rank has a part of the memory, and forward and backward need hooks that
-  // make the rest be there. With `experts`, a group of several ranks whose size divides the number
-  // of experts and which outlives the model, each of its ranks has its part of every layer's
-  // experts, whole ones that the sharding leaves alone, and all of them make the same calls.
+  // no gradient buffers and the master of a bf16 parameter is absent. Of a trainable model that is
+  // divided this rank has a part of the memory, and forward and backward need hooks that make the
+  // rest be there. The size of the group `division.experts` divides the number of experts; all its
+  // ranks make the same calls.
   static std::unique_ptr<Model> Create(const ModelConfig& config, Device device, DType compute,
-                                       bool trainable = true, const Sharding& sharding = {},
-                                       Communicator* experts = nullptr);
+                                       bool trainable = true, const Division& division = {});
   // A model without memory: the names, kinds and shapes of its parameters and buffers.
   static std::unique_ptr<Model> Declare(const ModelConfig& config);
   ~Model() override;
@@ -109,6 +107,7 @@ class Model : public Module {
   const ModelConfig& config() const { return config_; }
   Device device() const { return device_; }
   DType compute() const { return compute_; }
+  const Division& division() const { return division_; }
   int64_t num_parameters();  // of the whole model
   // Those that take part in the work on one token: of the experts, experts_per_token.
   int64_t num_active_parameters();
@@ -121,7 +120,7 @@ class Model : public Module {
   friend int64_t CountActiveParameters(const ModelConfig& config);
   // Declares the parameters, without memory.
   explicit Model(const ModelConfig& config, Communicator* experts = nullptr);
-  void Allocate(const Sharding& sharding);
+  void Allocate();
   int HeadUnit() const { return config_.tie_embeddings ? 0 : static_cast<int>(units_.size()) - 1; }
   // Around the ops of a unit.
   void Enter(Tape& tape, int unit) const;
@@ -131,7 +130,7 @@ class Model : public Module {
                double balance_factor = 0);
 
   ModelConfig config_;
-  bool experts_divided_;
+  Division division_;
   Device device_ = Device::kCpu;
   DType compute_ = DType::kFloat32;
   bool trainable_ = true;

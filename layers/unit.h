@@ -4,7 +4,8 @@
 // final norm with the head. The large parameters of a unit (matrices, embeddings: kept in the
 // activations' type) lie one after another in one flat buffer, the small ones (kept in the type of
 // sums) in another; their gradients lie at the same places of a flat buffer of gradients. Experts
-// that are divided over ranks, whole ones on each, have a third buffer, which is not sharded.
+// that are divided over ranks, whole ones on each, have a third buffer, which is sharded over other
+// ranks than the rest: those that have the same experts.
 //
 // Flat buffers are padded and cut into equal shards, one for each rank of a shard group. What of a
 // parameter lies in this rank's shard is updated here (ZeRO, arXiv 1910.02054):
@@ -22,15 +23,26 @@
 
 namespace wyvern {
 
+class Communicator;
 struct Parameter;
 
 struct Sharding {
-  int64_t index = 0, count = 1;  // this rank in its shard group, and the group's size
-  int level = 1;                 // of no effect with count 1
+  int64_t index = 0, count = 1;   // this rank in its shard group, and the group's size
+  int level = 1;                  // of no effect with count 1
+  Communicator* group = nullptr;  // null: count 1, or a layout that nobody trains
 
   bool masters() const { return count > 1; }
   bool gradients() const { return count > 1 && level >= 2; }
   bool values() const { return count > 1 && level >= 3; }
+};
+
+// How a model is divided over the ranks of a run. The groups outlive it.
+struct Division {
+  Sharding sharding;  // of all parameters but divided experts
+  // Each of its ranks has a part of every layer's experts, whole ones; null: all of them.
+  Communicator* experts = nullptr;
+  // Of such experts over the ranks that have the same ones. Their values stay whole: level 1 or 2.
+  Sharding expert_sharding;
 };
 
 // The parameters of a unit that share a type. Parameters begin at multiples of kAlignment elements,

@@ -1,5 +1,6 @@
 #include "trainer/muon.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -21,33 +22,41 @@ DType ProductType(const Tensor& master) {
 
 }  // namespace
 
-Muon::Muon(std::vector<Target> targets, Communicator* shards, int64_t round_elements)
-    : targets_(std::move(targets)) {
-  std::vector<const Target*> local, divided;
+Muon::Muon(std::vector<Target> targets, int64_t round_elements) : targets_(std::move(targets)) {
+  // By group, in the order in which the model has them: the same on all ranks.
+  std::vector<std::pair<Communicator*, std::vector<const Target*>>> groups;
   for (const Target& target : targets_) {
-    (target.parameter->flat->sharding().masters() ? divided : local).push_back(&target);
+    Communicator* group = target.parameter->flat->sharding().group;
+    auto found = std::find_if(groups.begin(), groups.end(),
+                              [&](const auto& entry) { return entry.first == group; });
+    if (found == groups.end()) found = groups.insert(groups.end(), {group, {}});
+    found->second.push_back(&target);
   }
-  AddRounds(local, nullptr, round_elements);
-  AddRounds(divided, shards, round_elements);
+  for (const auto& [group, members] : groups) AddRounds(members, round_elements);
 }
 
-void Muon::AddRounds(const std::vector<const Target*>& targets, Communicator* shards,
-                     int64_t round_elements) {
+void Muon::AddRounds(const std::vector<const Target*>& targets, int64_t round_elements) {
   std::vector<const Parameter*> parameters;
   for (const Target* target : targets) parameters.push_back(target->parameter);
-  for (const MuonRound& round :
-       PlanMuon(parameters, shards == nullptr ? 1 : shards->size(), round_elements)) {
-    (shards == nullptr ? local_ : divided_).push_back(MakeRound(targets, round, shards));
+  const auto num_ranks = static_cast<int>(parameters.front()->flat->sharding().count);
+  for (const MuonRound& matrices : PlanMuon(parameters, num_ranks, round_elements)) {
+    Round round = MakeRound(targets, matrices);
+    (round.shards == nullptr ? local_ : exchanged_).push_back(std::move(round));
   }
 }
 
-Muon::Round Muon::MakeRound(const std::vector<const Target*>& targets, const MuonRound& matrices,
-                            Communicator* shards) const {
+Muon::Round Muon::MakeRound(const std::vector<const Target*>& targets,
+                            const MuonRound& matrices) const {
   std::map<const Parameter*, const Target*> target_of;
   for (const Target* target : targets) target_of[target->parameter] = target;
-  const int rank = shards == nullptr ? 0 : shards->rank();
-  const int num_ranks = shards == nullptr ? 1 : shards->size();
-  Round round{.shards = shards};
+  const Sharding& sharding = matrices.front().parameter->flat->sharding();
+  const auto rank = static_cast<int>(sharding.index);
+  const auto num_ranks = static_cast<int>(sharding.count);
+  const bool travels = std::any_of(matrices.begin(), matrices.end(), [](const MuonMatrix& m) {
+    return m.RangeOn(m.owner).size() < m.num_elements();
+  });
+  CHECK(!travels || sharding.group != nullptr, "matrices of a flat that nobody shares");
+  Round round{.shards = travels ? sharding.group : nullptr};
   round.send_counts.resize(static_cast<size_t>(num_ranks));
   round.receive_counts.resize(static_cast<size_t>(num_ranks));
   for (const MuonMatrix& m : matrices) {
@@ -71,7 +80,7 @@ Muon::Round Muon::MakeRound(const std::vector<const Target*>& targets, const Muo
     round.num_owned += m.num_elements();
   }
   int64_t arrival = 0;
-  for (int from = 0; from < num_ranks && shards != nullptr; ++from) {
+  for (int from = 0; from < num_ranks && travels; ++from) {
     int64_t begin = 0;  // of the matrix
     for (const MuonMatrix& m : matrices) {
       if (m.owner != rank) continue;
@@ -203,11 +212,11 @@ void Muon::Step(const Update& update) const {
     Apply(round, update, &buffers);
   }
   // While round i is exchanged, i - 1 is orthogonalised, and i - 2 comes back.
-  std::vector<Buffers> buffers(divided_.size());
-  for (size_t i = 0; i < divided_.size() + 2 && !divided_.empty(); ++i) {
-    if (i < divided_.size()) buffers[i] = Send(divided_[i], update);
-    if (i >= 1 && i - 1 < divided_.size()) Orthogonalize(divided_[i - 1], &buffers[i - 1]);
-    if (i >= 2) Apply(divided_[i - 2], update, &buffers[i - 2]);
+  std::vector<Buffers> buffers(exchanged_.size());
+  for (size_t i = 0; i < exchanged_.size() + 2 && !exchanged_.empty(); ++i) {
+    if (i < exchanged_.size()) buffers[i] = Send(exchanged_[i], update);
+    if (i >= 1 && i - 1 < exchanged_.size()) Orthogonalize(exchanged_[i - 1], &buffers[i - 1]);
+    if (i >= 2) Apply(exchanged_[i - 2], update, &buffers[i - 2]);
   }
 }
 

@@ -10,9 +10,9 @@
 
 namespace wyvern {
 
-// Muon (kernels/ops/muon.h) over the matrices of a model. Of a flat that is divided over a shard
-// group each rank has a part of gradients, momenta and masters; the matrices are orthogonalised
-// whole, each by one rank of the group:
+// Muon (kernels/ops/muon.h) over the matrices of a model. Of a flat that is divided over a group
+// (Sharding::group) each rank has a part of gradients, momenta and masters; the matrices are
+// orthogonalised whole, each by one rank of the group:
 //
 //   1. every rank updates its part of the momentum; the pieces of each matrix's Nesterov momentum
 //      go to its owner;
@@ -20,7 +20,8 @@ namespace wyvern {
 //   3. the pieces of the result go back, and every rank updates its part of the masters.
 //
 // This goes in rounds of bounded memory; the exchanges of one round run beside the products of the
-// next. Pieces travel in the type of the products. A flat that is not divided sends nothing.
+// next. Pieces travel in the type of the products. Where every matrix of a round lies whole in its
+// owner's shard, and in a flat that is not divided, nothing is sent.
 class Muon {
  public:
   struct Target {
@@ -32,9 +33,8 @@ class Muon {
   // Of a round, for each rank. A rank has the pieces, arrivals and matrices of up to three rounds.
   static constexpr int64_t kRoundElements = int64_t{32} << 20;
 
-  // `shards`: the group over which divided flats are divided; null: there are none. It and the
-  // parameters outlive this.
-  Muon(std::vector<Target> targets, Communicator* shards, int64_t round_elements = kRoundElements);
+  // The parameters outlive this, and all ranks of a group make it of the same ones.
+  explicit Muon(std::vector<Target> targets, int64_t round_elements = kRoundElements);
 
   struct Update {
     double lr = 0, momentum = 0.95;
@@ -62,8 +62,8 @@ class Muon {
   };
   // Offsets and counts of a round, as this rank sees them.
   struct Round {
-    Communicator* shards = nullptr;
-    std::vector<Piece> pieces;  // in the order in which they are sent
+    Communicator* shards = nullptr;  // null: nothing is sent
+    std::vector<Piece> pieces;       // in the order in which they are sent
     std::vector<int64_t> send_counts, receive_counts;
     std::vector<Copy> copies;
     std::vector<Batch> batches;  // of the matrices that are this rank's
@@ -77,16 +77,15 @@ class Muon {
     Pending exchange;
   };
 
-  void AddRounds(const std::vector<const Target*>& targets, Communicator* shards,
-                 int64_t round_elements);
-  Round MakeRound(const std::vector<const Target*>& targets, const MuonRound& round,
-                  Communicator* shards) const;
+  // Of targets whose flats are divided alike.
+  void AddRounds(const std::vector<const Target*>& targets, int64_t round_elements);
+  Round MakeRound(const std::vector<const Target*>& targets, const MuonRound& round) const;
   Buffers Send(const Round& round, const Update& update) const;
   void Orthogonalize(const Round& round, Buffers* buffers) const;
   void Apply(const Round& round, const Update& update, Buffers* buffers) const;
 
   std::vector<Target> targets_;
-  std::vector<Round> local_, divided_;
+  std::vector<Round> local_, exchanged_;
 };
 
 }  // namespace wyvern

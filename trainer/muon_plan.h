@@ -34,13 +34,16 @@ struct MuonMatrix {
 };
 
 // Matrices that are exchanged and orthogonalised at once, by owner, then by shape, then in the
-// order of the model.
+// order in which the round took them.
 using MuonRound = std::vector<MuonMatrix>;
 
 // Divides the matrices of `parameters`, which lie in flats of one sharding, over its ranks. A round
-// takes matrices in the order given until they have more than `max_elements` for each rank (at
-// least one matrix); within it the costliest one goes to the rank with the least to do so far. A
-// pure function: all ranks make the same plan.
+// takes matrices flat by flat, of each flat from all shards evenly, until they have more than
+// `max_elements` for each rank (at least one matrix); a divided flat that would not fit whole
+// begins a new one. Within it, from the costliest on, a matrix goes to the rank whose shard has
+// most of it, so that little is sent, unless that gives this rank more than the mean; then to the
+// one with the least to do so far. Experts whose number the ranks divide thus stay where they are.
+// A pure function: all ranks make the same plan.
 std::vector<MuonRound> PlanMuon(const std::vector<const Parameter*>& parameters, int num_ranks,
                                 int64_t max_elements);
 

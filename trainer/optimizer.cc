@@ -4,6 +4,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/comm/communicator.h"
 #include "kernels/ops/adamw.h"
 #include "kernels/ops/grad_norm.h"
 
@@ -54,16 +55,14 @@ Tensor ReducedGradient(const Parameter& parameter) {
   return piece.size() == 0 ? Tensor() : FlatParameters::PartOf(flat.gradient_shard(), piece);
 }
 
-Optimizer::Optimizer(Model* model, const OptimizerSection& options, Communicator* shards,
-                     Communicator* experts)
-    : model_(model), options_(options), shards_(shards), experts_(experts) {
+Optimizer::Optimizer(Model* model, const OptimizerSection& options)
+    : model_(model), options_(options) {
   std::map<const FlatParameters*, size_t> state_of;
   for (Unit& unit : model->units()) {
     for (FlatParameters* flat : unit.flats()) {
-      const Communicator* over = flat == &unit.experts ? nullptr : shards;
-      CHECK(flat->sharding().count == (over == nullptr ? 1 : over->size()),
+      const Sharding& sharding = flat->sharding();
+      CHECK(sharding.count == (sharding.group == nullptr ? 1 : sharding.group->size()),
             "the model is divided over another group");
-      CHECK(flat != &unit.experts || experts != nullptr, "the experts are divided over a group");
       const std::vector<Parameter*>& parameters = flat->parameters();
       const bool second = std::any_of(parameters.begin(), parameters.end(),
                                       [&](Parameter* p) { return !UsesMuon(p->kind, options); });
@@ -83,7 +82,7 @@ Optimizer::Optimizer(Model* model, const OptimizerSection& options, Communicator
     if (piece.size() > 0) slots_.push_back({parameter, &state, piece, weight_decay});
   }
   if (options.qk_clip > 0) qk_clip_ = std::make_unique<QkClipper>(model, options.qk_clip);
-  if (!targets.empty()) muon_ = std::make_unique<Muon>(std::move(targets), shards);
+  if (!targets.empty()) muon_ = std::make_unique<Muon>(std::move(targets));
 }
 
 Optimizer::Results Optimizer::Step(double lr, double max_norm, const Tensor& loss, int64_t update) {
@@ -104,7 +103,9 @@ void Optimizer::MeasureGradients(double max_norm, const Tensor& loss, const Resu
                                  const Tensor& clip) const {
   const Device device = model_->device();
   // Of what this rank has of the model, and of its experts where they are divided over others.
-  const bool alone = shards_ == nullptr && experts_ == nullptr;
+  const Division& division = model_->division();
+  Communicator* divided_over = division.experts;
+  const bool alone = division.sharding.group == nullptr && divided_over == nullptr;
   const Tensor squares = alone ? Tensor() : Tensor::Empty({2}, DType::kFloat64, device);
   ProfilerRange range("grad_norm", Pass::kUpdate);
   Dispatch(device, model_->compute(), [&](auto tag, auto io) {
@@ -120,26 +121,29 @@ void Optimizer::MeasureGradients(double max_norm, const Tensor& loss, const Resu
     double bytes = 0;
     for (const Slot& slot : slots_) {
       const Tensor grad = ReducedGradient(*slot.parameter);
-      const bool divided = experts_ != nullptr && slot.parameter->kind == ParameterKind::kExperts;
+      const bool divided =
+          divided_over != nullptr && slot.parameter->kind == ParameterKind::kExperts;
       (divided ? experts : norm.tensors).push_back({grad.numel(), grad.data<Acc>()});
       bytes += static_cast<double>(grad.nbytes());
     }
     range.SetWork({.bytes = bytes});
     GradNorm(tag, norm);
     if (alone) return;
-    if (shards_ != nullptr) {
-      shards_->AllReduce(squares.raw(), squares.raw(), 1, DType::kFloat64).Wait();
-    }
-    if (experts_ != nullptr) {
+    const auto add_up = [](Communicator* group, double* square) {
+      if (group != nullptr) group->AllReduce(square, square, 1, DType::kFloat64).Wait();
+    };
+    add_up(division.sharding.group, norm.squares);
+    if (divided_over != nullptr) {
       double* own = norm.squares + 1;
       norm.tensors = std::move(experts);
       std::swap(norm.squares, own);
       GradNorm(tag, norm);
       std::swap(norm.squares, own);
-      experts_->AllReduce(own, own, 1, DType::kFloat64).Wait();
+      add_up(division.expert_sharding.group, own);
+      add_up(divided_over, own);
     }
     FinishGradNorm(tag, FinishGradNormParams<Acc>{.squares = norm.squares,
-                                                  .num_squares = experts_ == nullptr ? 1 : 2,
+                                                  .num_squares = divided_over == nullptr ? 1 : 2,
                                                   .max_norm = max_norm,
                                                   .loss = norm.loss,
                                                   .norm = norm.norm,
@@ -194,8 +198,9 @@ std::vector<Optimizer::NamedState> Optimizer::StatesOf(const FlatState& state,
 }
 
 std::vector<NamedTensor> Optimizer::State() const {
-  CHECK(shards_ == nullptr && experts_ == nullptr,
-        "a sharded model has parts of its state: StateParts");
+  const Division& division = model_->division();
+  CHECK(division.sharding.count == 1 && division.experts == nullptr,
+        "a divided model has parts of its state: StateParts");
   std::vector<NamedTensor> state;
   for (const Slot& slot : slots_) {
     const Parameter& p = *slot.parameter;

@@ -5,7 +5,6 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/comm/communicator.h"
 #include "layers/model.h"
 #include "trainer/checkpoint.h"
 #include "trainer/muon.h"
@@ -26,11 +25,8 @@ bool UsesMuon(ParameterKind kind, const OptimizerSection& options);
 // updates this rank's shard.
 class Optimizer {
  public:
-  // States start at zero. The model must be trainable and outlive this, and so must `shards`, the
-  // group over which a sharded model is divided (null: it is not), and `experts`, that over which
-  // its experts are (null: likewise).
-  Optimizer(Model* model, const OptimizerSection& options, Communicator* shards = nullptr,
-            Communicator* experts = nullptr);
+  // States start at zero. The model must be trainable and outlive this.
+  Optimizer(Model* model, const OptimizerSection& options);
 
   // What a step leaves on the device, to be read in one copy at its end.
   struct Results {
@@ -82,7 +78,6 @@ class Optimizer {
 
   Model* model_;
   OptimizerSection options_;
-  Communicator *shards_, *experts_;
   std::vector<FlatState> states_;
   std::vector<Slot> slots_;  // in the order of the model's parameters; none of an empty piece
   std::unique_ptr<QkClipper> qk_clip_;

@@ -17,8 +17,7 @@ absl::StatusOr<Device> RunDevice(const RunConfig& config) {
 }
 
 absl::StatusOr<std::unique_ptr<Model>> CreateRunModel(const RunConfig& config,
-                                                      const Sharding& sharding,
-                                                      Communicator* experts) {
+                                                      const Division& division) {
   ASSIGN_OR_RETURN(const Device device, RunDevice(config));
   SetOutOfMemoryAdvice(absl::StrCat(
       "lower train.micro_batch (now ", config.train.micro_batch, ") or data.seq_len (now ",
@@ -28,7 +27,7 @@ absl::StatusOr<std::unique_ptr<Model>> CreateRunModel(const RunConfig& config,
   const DType compute =
       config.run.precision == PrecisionChoice::kBf16 ? DType::kBf16 : DType::kFloat32;
   std::unique_ptr<Model> model =
-      Model::Create(config.model, device, compute, /*trainable=*/true, sharding, experts);
+      Model::Create(config.model, device, compute, /*trainable=*/true, division);
   model->RecomputeBlocks(config.train.recompute_blocks);
   model->SetRecompute(config.train.recompute);
   model->SetBalanceLoss(config.train.balance_loss);

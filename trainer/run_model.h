@@ -16,8 +16,7 @@ absl::StatusOr<Device> RunDevice(const RunConfig& config);
 // `train` asks for; its parameters are undefined. Running out of memory from now on advises what to
 // lower.
 absl::StatusOr<std::unique_ptr<Model>> CreateRunModel(const RunConfig& config,
-                                                      const Sharding& sharding = {},
-                                                      Communicator* experts = nullptr);
+                                                      const Division& division = {});
 
 }  // namespace wyvern
 

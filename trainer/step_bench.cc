@@ -106,10 +106,9 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
   any_batch.stages.clear();
   any_batch.train.batch_tokens = world->size() * config.train.micro_batch * config.data.seq_len;
   ASSIGN_OR_RETURN(const std::unique_ptr<Mesh> mesh, CreateRunMesh(any_batch, world));
-  const Sharding sharding =
-      mesh == nullptr ? Sharding() : mesh->MakeSharding(static_cast<int>(config.parallel.zero));
-  ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
-                   CreateRunModel(config, sharding, mesh == nullptr ? nullptr : mesh->experts()));
+  const Division division =
+      mesh == nullptr ? Division() : mesh->Divide(static_cast<int>(config.parallel.zero));
+  ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateRunModel(config, division));
   std::unique_ptr<DataParallel> parallel;
   if (mesh != nullptr) {
     parallel = std::make_unique<DataParallel>(model.get(), mesh.get());
@@ -122,9 +121,7 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
         mesh->shape().expert == 1 ? "" : absl::StrCat(", expert ", mesh->shape().expert));
   }
   const Device device = model->device();
-  auto optimizer = std::make_unique<Optimizer>(model.get(), config.optimizer,
-                                               parallel == nullptr ? nullptr : parallel->shards(),
-                                               parallel == nullptr ? nullptr : parallel->experts());
+  auto optimizer = std::make_unique<Optimizer>(model.get(), config.optimizer);
   bench.state_bytes = GetMemoryStats(device).current_bytes;
   model->Initialize(config.run.seed);
   bench.num_parameters = model->num_parameters();

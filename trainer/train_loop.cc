@@ -99,14 +99,11 @@ absl::Status TrainingRun::Prepare(Preflight* preflight) {
   SetCommTimeout(config_.parallel.timeout);
   RETURN_IF_ERROR(Agreed(IsFirst() ? absl::OkStatus() : PrepareData()));
   if (preflight != nullptr && mesh_ != nullptr) RETURN_IF_ERROR(preflight->CheckData(data_));
-  const Sharding sharding =
-      mesh_ == nullptr ? Sharding() : mesh_->MakeSharding(static_cast<int>(config_.parallel.zero));
-  ASSIGN_OR_RETURN(
-      model_, CreateRunModel(config_, sharding, mesh_ == nullptr ? nullptr : mesh_->experts()));
+  const Division division =
+      mesh_ == nullptr ? Division() : mesh_->Divide(static_cast<int>(config_.parallel.zero));
+  ASSIGN_OR_RETURN(model_, CreateRunModel(config_, division));
   if (mesh_ != nullptr) parallel_ = std::make_unique<DataParallel>(model_.get(), mesh_.get());
-  optimizer_ = std::make_unique<Optimizer>(model_.get(), config_.optimizer,
-                                           parallel_ == nullptr ? nullptr : parallel_->shards(),
-                                           parallel_ == nullptr ? nullptr : parallel_->experts());
+  optimizer_ = std::make_unique<Optimizer>(model_.get(), config_.optimizer);
   saver_ = std::make_unique<CheckpointSaver>(run_dir_, static_cast<int>(config_.checkpoint.keep),
                                              world_, *device);
   if (*device == Device::kCuda) peak_flops_ = CurrentGpu().peak_bf16_flops;

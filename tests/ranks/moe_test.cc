@@ -124,8 +124,7 @@ Outcome::Part PartOf(const Parameter& p, const Tensor& shard) {
 
 Outcome Train(const Case& c, Model* model, DataParallel* parallel, int64_t readers, int64_t index) {
   const OptimizerSection options{.type = c.optimizer, .epsilon = 1e-4, .weight_decay = 0.1};
-  Optimizer optimizer(model, options, parallel == nullptr ? nullptr : parallel->shards(),
-                      parallel == nullptr ? nullptr : parallel->experts());
+  Optimizer optimizer(model, options);
   model->Initialize(5);
   model->RecomputeBlocks(c.recomputed);
   model->SetRecompute(c.recompute);
@@ -169,8 +168,8 @@ Outcome TrainAlone(const Case& c) {
 Outcome TrainOnMesh(const Case& c) {
   auto mesh = Mesh::Create(&TheWorld(), c.mesh, c.device);
   CHECK(mesh.ok(), std::string(mesh.status().message()));
-  const auto model = Model::Create(ConfigOf(c), c.device, c.dtype, /*trainable=*/true,
-                                   (*mesh)->MakeSharding(c.level), (*mesh)->experts());
+  const auto model =
+      Model::Create(ConfigOf(c), c.device, c.dtype, /*trainable=*/true, (*mesh)->Divide(c.level));
   EXPECT_EQ(model->num_parameters(), CountParameters(ConfigOf(c)));
   DataParallel parallel(model.get(), mesh->get());
   return Train(c, model.get(), &parallel, (*mesh)->num_data_ranks(), (*mesh)->data_index());
@@ -288,7 +287,7 @@ TEST(MoeRanks, EvaluationIsThatOfOneProcess) {
   auto mesh = Mesh::Create(&TheWorld(), c.mesh, Device::kCpu);
   ASSERT_TRUE(mesh.ok()) << mesh.status();
   const auto model = Model::Create(ConfigOf(c), Device::kCpu, DType::kFloat64, /*trainable=*/true,
-                                   (*mesh)->MakeSharding(1), (*mesh)->experts());
+                                   (*mesh)->Divide(1));
   DataParallel parallel(model.get(), mesh->get());
   model->Initialize(1);
   EXPECT_NEAR(Evaluate(model.get(), batches, &parallel).loss, expected.loss, 1e-12);

@@ -15,9 +15,9 @@ namespace {
 // Masters and momenta of every matrix after three updates, of which the second is skipped; of a
 // divided model put together.
 std::vector<std::vector<double>> TrainMatrices(Mesh* mesh, int level, int64_t round_elements) {
-  const Sharding sharding = mesh == nullptr ? Sharding() : mesh->MakeSharding(level);
+  const Division division = mesh == nullptr ? Division() : mesh->Divide(level);
   const auto model = Model::Create(TinyConfig(53), Device::kCpu, DType::kFloat32,
-                                   /*trainable=*/true, sharding);
+                                   /*trainable=*/true, division);
   model->Initialize(3);
   std::vector<Muon::Target> targets;
   for (Unit& unit : model->units()) {
@@ -27,8 +27,8 @@ std::vector<std::vector<double>> TrainMatrices(Mesh* mesh, int level, int64_t ro
       if (p->kind == ParameterKind::kMatrix) targets.push_back({p, m, 0.1});
     }
   }
-  Communicator* shards = sharding.count == 1 ? nullptr : &mesh->shard();
-  const Muon muon(targets, shards, round_elements);
+  Communicator* shards = division.sharding.group;
+  const Muon muon(targets, round_elements);
   for (const int32_t finite : {1, 0, 1}) {
     for (const Muon::Target& target : targets) {
       const Parameter& p = *target.parameter;
@@ -36,7 +36,7 @@ std::vector<std::vector<double>> TrainMatrices(Mesh* mesh, int level, int64_t ro
       const Tensor gradient = random.Normal(p.shape, 0, 0.1).To(DType::kFloat32).Reshape({-1});
       const FlatParameters::Piece piece = p.flat->PieceOf(p);
       if (piece.size() == 0) continue;
-      if (sharding.count == 1) p.var.grad();
+      if (division.sharding.count == 1) p.var.grad();
       FlatParameters::PartOf(p.flat->gradient_shard(), piece)
           .CopyFrom(gradient.Rows(piece.begin, piece.end));
     }

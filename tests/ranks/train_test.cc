@@ -170,7 +170,7 @@ Outcome Train(const Case& c, Model* model, DataParallel* parallel, int64_t reade
   // almost zero.
   const OptimizerSection options{
       .type = c.optimizer, .epsilon = 1e-4, .weight_decay = 0.1, .qk_clip = c.qk_clip};
-  Optimizer optimizer(model, options, parallel == nullptr ? nullptr : parallel->shards());
+  Optimizer optimizer(model, options);
   model->Initialize(5);
   model->RecomputeBlocks(c.recomputed);
   model->SetRecompute(c.recompute);
@@ -207,8 +207,8 @@ Outcome TrainAlone(const Case& c) {
 Outcome TrainOnMesh(const Case& c) {
   auto mesh = Mesh::Create(&TheWorld(), c.mesh, c.device);
   CHECK(mesh.ok(), std::string(mesh.status().message()));
-  const auto model = Model::Create(ConfigOf(c), c.device, c.dtype, /*trainable=*/true,
-                                   (*mesh)->MakeSharding(c.level));
+  const auto model =
+      Model::Create(ConfigOf(c), c.device, c.dtype, /*trainable=*/true, (*mesh)->Divide(c.level));
   DataParallel parallel(model.get(), mesh->get());
   return Train(c, model.get(), &parallel, (*mesh)->num_data_ranks(), (*mesh)->data_index());
 }
@@ -321,18 +321,17 @@ TEST(TrainRanks, AShardHasItsShareOfTheMemory) {
   const int64_t n = TheWorld().size();
   ModelConfig config = TinyConfig(1024);
   config.hidden_size = 256;
-  const auto state_bytes = [&](const Sharding& sharding) {
+  auto mesh = Mesh::Create(&TheWorld(), {1, n}, Device::kCpu);
+  ASSERT_TRUE(mesh.ok()) << mesh.status();
+  const auto state_bytes = [&](const Division& division) {
     const int64_t before = GetMemoryStats(Device::kCpu).current_bytes;
     const auto model =
-        Model::Create(config, Device::kCpu, DType::kFloat32, /*trainable=*/true, sharding);
-    auto mesh = Mesh::Create(&TheWorld(), {1, n}, Device::kCpu);
-    const Optimizer optimizer(model.get(), {}, sharding.count == 1 ? nullptr : &(*mesh)->shard());
+        Model::Create(config, Device::kCpu, DType::kFloat32, /*trainable=*/true, division);
+    const Optimizer optimizer(model.get(), {});
     return static_cast<double>(GetMemoryStats(Device::kCpu).current_bytes - before);
   };
   const double whole = state_bytes({});
-  const auto share = [&](int level) {
-    return state_bytes({.index = TheWorld().rank(), .count = n, .level = level}) / whole;
-  };
+  const auto share = [&](int level) { return state_bytes((*mesh)->Divide(level)) / whole; };
   // Values, gradients and two moments are a quarter each (masters are the values on the CPU).
   const double part = 1.0 / static_cast<double>(n);
   EXPECT_NEAR(share(3), part, 0.05 * part);
@@ -347,9 +346,9 @@ TEST(TrainRanks, AFaultOfOneRankSkipsTheStepOnAll) {
     auto mesh = Mesh::Create(&TheWorld(), shape, Device::kCpu);
     ASSERT_TRUE(mesh.ok()) << mesh.status();
     const auto model = Model::Create(TinyConfig(kVocab), Device::kCpu, DType::kFloat32,
-                                     /*trainable=*/true, (*mesh)->MakeSharding(1));
+                                     /*trainable=*/true, (*mesh)->Divide(1));
     DataParallel parallel(model.get(), mesh->get());
-    Optimizer optimizer(model.get(), {}, parallel.shards());
+    Optimizer optimizer(model.get(), {});
     model->Initialize(1);
     // The gain of one rank's final norm: no other rank has met it before the reductions.
     const Parameter* broken = nullptr;
@@ -400,7 +399,7 @@ TEST(TrainRanks, RanksWithoutTokensTakePart) {
     ASSERT_TRUE(mesh.ok()) << mesh.status();
     std::unique_ptr<DataParallel> parallel;
     if (!alone) parallel = std::make_unique<DataParallel>(model.get(), mesh->get());
-    Optimizer optimizer(model.get(), {}, nullptr);
+    Optimizer optimizer(model.get(), {});
     EXPECT_TRUE(
         TrainStep(model.get(), &optimizer, {&batch, 1}, c.rate(), 1.0, 1, parallel.get()).updated);
     const auto got = WholeGradients(model.get(), alone ? nullptr : mesh->get());
@@ -424,7 +423,7 @@ TEST(TrainRanks, EvaluationIsThatOfOneProcess) {
     auto mesh = Mesh::Create(&TheWorld(), shape, Device::kCpu);
     ASSERT_TRUE(mesh.ok()) << mesh.status();
     const auto model = Model::Create(TinyConfig(kVocab), Device::kCpu, DType::kFloat32,
-                                     /*trainable=*/true, (*mesh)->MakeSharding(level));
+                                     /*trainable=*/true, (*mesh)->Divide(level));
     DataParallel parallel(model.get(), mesh->get());
     model->Initialize(1);
     parallel.ValuesChanged();

@@ -62,9 +62,9 @@ Sent OneStep(const MeshShape& shape, int level, int64_t micro_batches) {
       auto mesh = Mesh::Create(&world, shape, Device::kCpu);
       ASSERT_TRUE(mesh.ok()) << mesh.status();
       const auto model = Model::Create(TinyConfig(31), Device::kCpu, DType::kFloat32,
-                                       /*trainable=*/true, (*mesh)->MakeSharding(level));
+                                       /*trainable=*/true, (*mesh)->Divide(level));
       DataParallel parallel(model.get(), mesh->get());
-      Optimizer optimizer(model.get(), {}, parallel.shards());
+      Optimizer optimizer(model.get(), {});
       model->Initialize(1);
       std::vector<Batch> batches;
       for (int64_t i = 0; i < micro_batches; ++i) batches.push_back(MakeBatch(2 * i + rank));

@@ -43,7 +43,7 @@ TEST(Mesh, OneProcessIsAMeshOfOne) {
   EXPECT_EQ((*mesh)->all().size(), 1);
   EXPECT_EQ((*mesh)->expert_copies().size(), 1);
   EXPECT_EQ((*mesh)->experts(), nullptr);
-  EXPECT_EQ((*mesh)->MakeSharding(3).count, 1);
+  EXPECT_EQ((*mesh)->Divide(3).sharding.count, 1);
 }
 
 }  // namespace

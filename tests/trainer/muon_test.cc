@@ -319,7 +319,7 @@ TEST(Muon, RoundsChangeNothing) {
         }
       }
     }
-    const Muon muon(std::move(targets), nullptr, round_elements);
+    const Muon muon(std::move(targets), round_elements);
     const Tensor one = Tensor::FromVector<float>({1}, {1});
     for (int64_t step = 1; step <= 2; ++step) {
       SetGradients(model.get(), step, 0.1);

@@ -57,9 +57,8 @@ struct RankState {
     CHECK(created.ok(), std::string(created.status().message()));
     mesh = *std::move(created);
     model = Model::Create(TinyConfig(53), Device::kCpu, DType::kFloat32, /*trainable=*/true,
-                          mesh->MakeSharding(level));
-    optimizer = std::make_unique<Optimizer>(model.get(), OptimizerSection(),
-                                            mesh->shape().shard > 1 ? &mesh->shard() : nullptr);
+                          mesh->Divide(level));
+    optimizer = std::make_unique<Optimizer>(model.get(), OptimizerSection());
   }
   std::unique_ptr<Mesh> mesh;
   std::unique_ptr<Model> model;

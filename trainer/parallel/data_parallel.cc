@@ -15,21 +15,17 @@ Tensor OwnPart(const FlatParameters& flat, const Tensor& whole) {
 }  // namespace
 
 DataParallel::DataParallel(Model* model, Mesh* mesh) : model_(model), mesh_(mesh) {
+  const Division& division = model->division();
+  CHECK(division.sharding.count == mesh->shape().shard &&
+            division.sharding.index == mesh->shard_index() && division.experts == mesh->experts(),
+        "the model is not divided as the mesh is");
   for (Unit& unit : model->units()) {
     units_.emplace_back();
     for (FlatParameters* flat : unit.flats()) {
-      if (flat == &unit.experts) {
-        CHECK(mesh->shape().expert > 1, "the experts are divided otherwise than the mesh");
-        units_.back().push_back(
-            {.parameters = flat, .shards = &mesh->self(), .copies = &mesh->expert_copies()});
-        continue;
-      }
-      CHECK(flat->sharding().count == mesh->shape().shard &&
-                flat->sharding().index == mesh->shard_index(),
-            "the model is not divided as the mesh is");
+      Communicator* group = flat->sharding().group;
       units_.back().push_back({.parameters = flat,
-                               .shards = &mesh->shard(),
-                               .copies = &mesh->copies(),
+                               .shards = group == nullptr ? &mesh->self() : group,
+                               .copies = &mesh->CopiesOf(*flat),
                                .whole = !flat->sharding().values()});
     }
   }
@@ -168,7 +164,6 @@ void DataParallel::FinishGradients() {
 }
 
 void DataParallel::ValuesChanged() {
-  if (mesh_->shape().shard == 1) return;
   for (size_t unit = 0; unit < units_.size(); ++unit) {
     Release(static_cast<int>(unit));  // values that are not kept are gathered when they are needed
     for (Flat& flat : units_[unit]) {

@@ -12,8 +12,8 @@
 // gradients stay where they are and are reduced with the last one; at levels 2 and 3 each micro
 // batch adds to the shards, and only the last one goes over the copies. Sums are in fp32.
 //
-// Experts that are divided over the ranks of an expert group are whole on their rank; their
-// gradients are summed over the ranks that have the same ones.
+// Experts that are divided over the ranks of an expert group go the same ways over other ranks
+// (Mesh::Divide), but that their values stay whole on their rank.
 #ifndef WYVERN_TRAINER_PARALLEL_DATA_PARALLEL_H_
 #define WYVERN_TRAINER_PARALLEL_DATA_PARALLEL_H_
 
@@ -29,16 +29,12 @@ namespace wyvern {
 
 class DataParallel : public UnitHooks {
  public:
-  // `model` was made with a Sharding and the expert group of `mesh`; both outlive this. Sets the
-  // model's hooks. Every rank then runs the same forwards and backwards, each on its own tokens.
+  // `model` was made with a division of `mesh`; both outlive this. Sets the model's hooks. Every
+  // rank then runs the same forwards and backwards, each on its own tokens.
   DataParallel(Model* model, Mesh* mesh);
   ~DataParallel() override;
 
   Mesh& mesh() const { return *mesh_; }
-  // Null if the model is not divided.
-  Communicator* shards() const { return mesh_->shape().shard > 1 ? &mesh_->shard() : nullptr; }
-  // Null if its experts are not.
-  Communicator* experts() const { return mesh_->experts(); }
 
   // Before the forward of micro batch `index` of `count`.
   void BeginMicroBatch(int64_t index, int64_t count);

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/status.h"
+#include "layers/parameter.h"
 
 namespace wyvern {
 
@@ -62,6 +63,26 @@ absl::StatusOr<std::unique_ptr<Mesh>> Mesh::Create(World* world, const MeshShape
   ASSIGN_OR_RETURN(mesh->expert_copies_, mesh->Group(device, same_experts, "expert copies"));
   ASSIGN_OR_RETURN(mesh->self_, mesh->Group(device, {world->rank()}, "self"));
   return mesh;
+}
+
+Division Mesh::Divide(int level) const {
+  const auto over = [](Communicator& group, int at_level) {
+    return Sharding{.index = group.rank(),
+                    .count = group.size(),
+                    .level = at_level,
+                    .group = group.size() > 1 ? &group : nullptr};
+  };
+  Division division{.sharding = over(shard(), level), .experts = experts()};
+  if (experts() != nullptr && shape_.shard > 1) {
+    division.expert_sharding = over(expert_copies(), shape_.replicate == 1 && level > 1 ? 2 : 1);
+  }
+  return division;
+}
+
+Communicator& Mesh::CopiesOf(const FlatParameters& flat) const {
+  const Parameter& first = *flat.parameters().front();
+  if (first.shape == first.whole_shape) return copies();
+  return flat.sharding().masters() ? self() : expert_copies();
 }
 
 absl::StatusOr<Communicator*> Mesh::Group(Device device, bool replicate, bool shard, bool context,

@@ -51,21 +51,24 @@ class Mesh {
   Communicator& replicate() const { return *replicate_; }
   Communicator& shard() const { return *shard_; }
   Communicator& context() const { return *context_; }
-  // Ranks that have the same shard: gradient shards are summed over them (replicate x context).
+  // Ranks that are at the same place of their shard groups (replicate x context).
   Communicator& copies() const { return *copies_; }
   // Ranks that divide the experts, its rank there being the expert index; null if they do not.
   Communicator* experts() const { return shape_.expert > 1 ? expert_ : nullptr; }
-  // Ranks that have the same experts: their gradients are summed over them.
+  // Ranks that have the same experts.
   Communicator& expert_copies() const { return *expert_copies_; }
   // This rank alone.
   Communicator& self() const { return *self_; }
   // All ranks: losses are summed over them.
   Communicator& all() const { return *all_; }
 
-  // Of a model that is divided over shard().
-  Sharding MakeSharding(int level) const {
-    return {.index = shard_index(), .count = shape_.shard, .level = level};
-  }
+  // Of a model that is divided at this level over shard() and experts(). Experts that the latter
+  // divides are sharded where all else is, over all ranks that have the same ones; their gradients
+  // only where one shard group has them all, so that what a shard group sends with every micro
+  // batch stays in it.
+  Division Divide(int level) const;
+  // Ranks that have the same shard of such a model's buffer: gradient shards are summed over them.
+  Communicator& CopiesOf(const FlatParameters& flat) const;
 
  private:
   Mesh(World* world, const MeshShape& shape) : world_(world), shape_(shape) {}

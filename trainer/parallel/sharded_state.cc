@@ -66,9 +66,7 @@ std::pair<int64_t, int64_t> ShareOfCopy(int64_t size, int64_t copies, int64_t co
 std::vector<TensorPart> PartsToWrite(const Optimizer& optimizer, const Mesh* mesh) {
   if (mesh == nullptr) return StateParts(optimizer);
   return Parts(optimizer, [&](int64_t number, const FlatParameters& flat) {
-    const Parameter& first = *flat.parameters().front();
-    const bool divided = first.shape != first.whole_shape;  // experts, over the ranks
-    const Communicator& copies = divided ? mesh->expert_copies() : mesh->copies();
+    const Communicator& copies = mesh->CopiesOf(flat);
     return ShareOfCopy(flat.shard_size(), copies.size(), copies.rank(), number, kLeastShare);
   });
 }

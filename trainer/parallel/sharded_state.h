@@ -17,8 +17,8 @@ namespace wyvern {
 // tensor of the model, with what this rank has of each. The values are views.
 std::vector<TensorPart> StateParts(const Optimizer& optimizer);
 
-// The same with what this rank is to write: ranks that have the same shard (Mesh::copies) share it
-// out. `mesh` null: one rank, which writes all.
+// The same with what this rank is to write: ranks that have the same shard (Mesh::CopiesOf) share
+// it out. `mesh` null: one rank, which writes all.
 std::vector<TensorPart> PartsToWrite(const Optimizer& optimizer, const Mesh* mesh);
 
 // Elements [first, second) of a flat shard of `size` elements that the one of `copies` ranks with

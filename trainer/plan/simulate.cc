@@ -61,23 +61,20 @@ absl::StatusOr<SimulatedStep> Simulate(const RunConfig& config, const MeshShape&
   CommVolumes volumes;
   State s;
   s.world = World::Meta(num_gpus, std::min(num_gpus, gpus_per_node), &volumes);
-  Sharding sharding;
+  Division division;
   if (num_gpus > 1) {
     ASSIGN_OR_RETURN(s.mesh, Mesh::Create(s.world.get(), shape, Device::kMeta));
-    sharding = s.mesh->MakeSharding(static_cast<int>(config.parallel.zero));
+    division = s.mesh->Divide(static_cast<int>(config.parallel.zero));
   }
   const int64_t before = MetaBytes();
   const DType compute =
       config.run.precision == PrecisionChoice::kFp32 ? DType::kFloat32 : DType::kBf16;
-  s.model = Model::Create(config.model, Device::kMeta, compute, /*trainable=*/true, sharding,
-                          s.mesh == nullptr ? nullptr : s.mesh->experts());
+  s.model = Model::Create(config.model, Device::kMeta, compute, /*trainable=*/true, division);
   s.model->RecomputeBlocks(config.train.recompute_blocks);
   s.model->SetRecompute(config.train.recompute);
   if (num_gpus > 1) s.parallel = std::make_unique<DataParallel>(s.model.get(), s.mesh.get());
   const int64_t model_bytes = MetaBytes() - before;
-  s.optimizer = std::make_unique<Optimizer>(s.model.get(), config.optimizer,
-                                            s.parallel == nullptr ? nullptr : s.parallel->shards(),
-                                            s.mesh == nullptr ? nullptr : s.mesh->experts());
+  s.optimizer = std::make_unique<Optimizer>(s.model.get(), config.optimizer);
   StepMemory& memory = step.memory;
   memory.optimizer_bytes = MetaBytes() - before - model_bytes;
   for (Unit& unit : s.model->units()) {
@@ -85,12 +82,12 @@ absl::StatusOr<SimulatedStep> Simulate(const RunConfig& config, const MeshShape&
       const int64_t size = flat->shard_size();
       const int64_t count = flat->num_elements();
       const int64_t master = SizeOf(flat->master_shard().dtype());
-      const Sharding& division = flat->sharding();
-      memory.weight_bytes += SizeOf(flat->values().dtype()) * (division.values() ? size : count);
+      const Sharding& sharding = flat->sharding();
+      memory.weight_bytes += SizeOf(flat->values().dtype()) * (sharding.values() ? size : count);
       if (flat->values().dtype() != flat->master_shard().dtype()) {
         memory.master_bytes += master * size;
       }
-      memory.gradient_bytes += master * (division.gradients() ? size : count);
+      memory.gradient_bytes += master * (sharding.gradients() ? size : count);
     }
   }
   memory.logit_bytes =
