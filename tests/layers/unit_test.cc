@@ -22,7 +22,7 @@ TEST(FlatParameters, ShardsCoverEveryParameterOnce) {
     std::map<std::string, std::vector<int>> covered;
     for (int64_t index = 0; index < count; ++index) {
       const auto model = Model::Create(config, Device::kCpu, DType::kFloat32, true,
-                                       {.index = index, .count = count, .level = 3});
+                                       {.sharding = {.index = index, .count = count, .level = 3}});
       for (const Parameter* p : model->parameters()) {
         const FlatParameters::Piece piece = p->flat->PieceOf(*p);
         std::vector<int>& times = covered[p->name];

@@ -39,6 +39,8 @@ class CheckpointRanks : public testing::Test {
     return meshes;
   }
 
+  void PassOn(const std::vector<std::pair<MeshShape, int>>& meshes, const ModelConfig& config);
+
   absl::Status Save(const RankState& state, CheckpointSaver* saver, int64_t step) {
     const absl::Status started =
         saver->Start({.step = step, .parts = PartsToWrite(*state.optimizer, state.mesh.get())});
@@ -60,10 +62,12 @@ class CheckpointRanks : public testing::Test {
   std::string run_;
 };
 
-TEST_F(CheckpointRanks, EveryMeshReadsWhatAnotherWrote) {
+// Each mesh in turn reads what the one before it wrote, and writes it again; then one process.
+void CheckpointRanks::PassOn(const std::vector<std::pair<MeshShape, int>>& meshes,
+                             const ModelConfig& config) {
   int64_t step = 0;
-  for (const auto& [shape, level] : Meshes()) {
-    const RankState state(&TheWorld(), shape, level);
+  for (const auto& [shape, level] : meshes) {
+    const RankState state(&TheWorld(), shape, level, config);
     if (step == 0) {
       FillState(*state.optimizer);
     } else {
@@ -78,8 +82,7 @@ TEST_F(CheckpointRanks, EveryMeshReadsWhatAnotherWrote) {
     const absl::Status saved = Save(state, &saver, ++step);
     ASSERT_TRUE(saved.ok()) << saved;
   }
-  // And one process.
-  const auto model = TinyModel(53);
+  const auto model = Model::Create(config, Device::kCpu, DType::kFloat32);
   const Optimizer optimizer(model.get(), {});
   const absl::Status read =
       RestoreModel(*OpenCheckpoint(run_), {.model = model.get(), .optimizer = optimizer.State()});
@@ -87,6 +90,25 @@ TEST_F(CheckpointRanks, EveryMeshReadsWhatAnotherWrote) {
   const absl::Status state = ReadState(*OpenCheckpoint(run_), optimizer);
   ASSERT_TRUE(state.ok()) << state;
   ExpectState(optimizer);
+}
+
+TEST_F(CheckpointRanks, EveryMeshReadsWhatAnotherWrote) { PassOn(Meshes(), TinyConfig(53)); }
+
+// On the experts' own ranks or sharded as all else, and those sharded over their copies or not.
+TEST_F(CheckpointRanks, EveryMeshReadsTheExpertsOfAnother) {
+  const int64_t n = TheWorld().size();
+  ModelConfig config = TinyConfig(53);
+  config.moe = MoeConfig{.num_experts = 12, .experts_per_token = 2, .intermediate_size = 20};
+  std::vector<std::pair<MeshShape, int>> meshes = {
+      {{1, n, 1, n}, 2}, {{1, n}, 3}, {{n, 1, 1, n}, 1}, {{1, 1, n, n}, 1}};
+  if (n == 4) {
+    for (const int level : {1, 2, 3}) {
+      meshes.push_back({{1, 4, 1, 2}, level});
+      meshes.push_back({{2, 2, 1, 2}, level});
+    }
+    meshes.insert(meshes.end(), {{{4, 1, 1, 2}, 1}, {{1, 2, 2, 2}, 2}, {{2, 2, 1, 4}, 3}});
+  }
+  PassOn(meshes, config);
 }
 
 // Every file of this process is limited to `bytes` while this lives.

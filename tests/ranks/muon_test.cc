@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "autograd/op_case.h"
 #include "kernels/runtime/random.h"
 #include "tests/ranks/ranks.h"
@@ -60,6 +62,83 @@ std::vector<std::vector<double>> TrainMatrices(Mesh* mesh, int level, int64_t ro
     }
   }
   return result;
+}
+
+// Of divided experts likewise, by name; a rank's part of each, and where it begins in all of it.
+using Parts = std::map<std::string, std::pair<int64_t, std::vector<float>>>;
+
+Parts TrainExperts(const ModelConfig& config, const Division& division, int64_t round_elements) {
+  const auto model =
+      Model::Create(config, Device::kCpu, DType::kFloat32, /*trainable=*/true, division);
+  model->Initialize(3);
+  std::vector<Muon::Target> targets;
+  for (Unit& unit : model->units()) {
+    for (FlatParameters* flat : unit.flats()) {
+      const Tensor m = Tensor::ZerosLike(flat->master_shard());
+      for (Parameter* p : flat->parameters()) {
+        if (p->kind == ParameterKind::kExperts) targets.push_back({p, m, 0.1});
+      }
+    }
+  }
+  const auto begin_of = [](const Parameter& p) {
+    return p.first_slice * (NumElements(p.shape) / p.shape[0]) + p.flat->PieceOf(p).begin;
+  };
+  const Muon muon(targets, round_elements);
+  for (int step = 0; step < 2; ++step) {
+    for (const Muon::Target& target : targets) {
+      const Parameter& p = *target.parameter;
+      CaseRandom random(p.name);
+      const Tensor gradient = random.Normal(p.whole_shape, 0, 0.1).To(DType::kFloat32);
+      const FlatParameters::Piece piece = p.flat->PieceOf(p);
+      if (piece.size() == 0) continue;
+      if (!p.flat->sharding().masters()) p.var.grad();
+      FlatParameters::PartOf(p.flat->gradient_shard(), piece)
+          .CopyFrom(gradient.Reshape({-1}).Rows(begin_of(p), begin_of(p) + piece.size()));
+    }
+    muon.Step({.lr = 0.02,
+               .clip = Tensor::FromVector<float>({0.5f}, {1}),
+               .finite = Tensor::FromVector<int32_t>({1}, {1})});
+  }
+  Parts parts;
+  for (const Muon::Target& target : targets) {
+    const Parameter& p = *target.parameter;
+    const FlatParameters::Piece piece = p.flat->PieceOf(p);
+    if (piece.size() == 0) continue;
+    const auto part = [&](const Tensor& shard) {
+      return FlatParameters::PartOf(shard, piece).ToVector<float>();
+    };
+    parts[p.name] = {begin_of(p), part(p.flat->master_shard())};
+    parts[p.name + "/m"] = {begin_of(p), part(target.m)};
+  }
+  return parts;
+}
+
+TEST(MuonRanks, ExpertsOfEveryCopyAreUpdatedAsThoseOfOneProcessBitForBit) {
+  const int64_t n = TheWorld().size();
+  if (n < 4) GTEST_SKIP() << "one copy of each expert";
+  ModelConfig config = TinyConfig(53);
+  // Of 8 experts each copy has whole matrices in its shard; of 6, one is in both.
+  for (const int64_t num_experts : {8, 6}) {
+    config.moe = MoeConfig{.num_experts = num_experts, .intermediate_size = 20, .groups = 2};
+    config.moe->experts_per_token = config.moe->top_groups = 2;
+    const Parts expected = TrainExperts(config, {}, Muon::kRoundElements);
+    for (const MeshShape& shape : {MeshShape{1, 4, 1, 2}, MeshShape{2, 2, 1, 2}}) {
+      auto mesh = Mesh::Create(&TheWorld(), shape, Device::kCpu);
+      ASSERT_TRUE(mesh.ok()) << mesh.status();
+      for (const int64_t round_elements : {Muon::kRoundElements, int64_t{1500}}) {
+        const Division division = (*mesh)->Divide(1);
+        ASSERT_EQ(division.expert_sharding.count, 2);
+        for (const auto& [name, part] : TrainExperts(config, division, round_elements)) {
+          const auto& [begin, values] = part;
+          const std::vector<float>& whole = expected.at(name).second;
+          ASSERT_EQ(values,
+                    std::vector<float>(whole.begin() + begin,
+                                       whole.begin() + begin + static_cast<int64_t>(values.size())))
+              << name;
+        }
+      }
+    }
+  }
 }
 
 TEST(MuonRanks, DividedMatricesAreUpdatedAsWholeOnesBitForBit) {

@@ -301,6 +301,37 @@ TEST_F(MoeRunTest, ARunWithDividedExpertsGoesOnOnOneRank) {
   EXPECT_NEAR(a["grad_norm"].get<double>() / b["grad_norm"].get<double>(), 1, 1e-3);
 }
 
+// Experts whose masters and momenta two ranks share, one expert's matrices lying in both.
+TEST_F(MoeRunTest, ARunWithShardedExpertsResumesExactlyAndGoesOnElsewhere) {
+  const auto train = [&](int ranks, const std::string& dir, std::vector<std::string> sets) {
+    sets.insert(sets.begin(), {kMoe, "optimizer.type=muon", "train.steps=8", "checkpoint.every=4",
+                               "train.balance_rate=0.02", "train.micro_batch=2",
+                               "validation.every=4", "run.dir=" + Path(dir)});
+    const ProcessResult result = Wait(Start(TrainArgs(Path("config.yaml"), sets), ranks));
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+  };
+  const std::string mesh = "parallel={shard: 2, expert: 2, zero: 2}";  // twice
+  train(4, "first", {mesh});
+  CopyCheckpoint(Path("first"), Path("resumed"), 4);
+  train(4, "resumed", {mesh});
+  ExpectEqualCheckpoints(Checkpoint(Path("first"), 8), Checkpoint(Path("resumed"), 8));
+  auto expected = Metrics(Path("first"));
+  for (const auto& [ranks, other] :
+       {std::pair(1, std::string("parallel={replicate: -1}")),
+        std::pair(4, std::string("parallel={replicate: 1, shard: 4, expert: 2, zero: 3}"))}) {
+    const std::string dir = absl::StrCat("on_", ranks);
+    CopyCheckpoint(Path("first"), Path(dir), 4);
+    train(ranks, dir, {other});
+    auto got = Metrics(Path(dir));
+    for (int64_t step = 5; step <= 8; ++step) {
+      const auto a = nlohmann::json::parse(got.at(step)),
+                 b = nlohmann::json::parse(expected.at(step));
+      EXPECT_NEAR(a["loss"].get<double>() / b["loss"].get<double>(), 1, 1e-4) << step;
+      EXPECT_NEAR(a["grad_norm"].get<double>() / b["grad_norm"].get<double>(), 1, 1e-2) << step;
+    }
+  }
+}
+
 TEST_F(MoeRunTest, ACheckpointWithoutExpertsIsRefused) {
   const auto model = MakeModel();
   std::vector<NamedTensor> tensors = BufferTensors(model.get());

@@ -391,7 +391,40 @@ TEST(MuonPlan, GivesEveryMatrixToOneOwnerAndItsPiecesToTheRanks) {
   }
 }
 
-// The costliest goes first to whoever has least: no rank has more than the mean and one matrix.
+// Experts that the shards hold whole stay there, in rounds of as many of each: nothing is sent.
+TEST(MuonPlan, LeavesWholeMatricesWhereTheyAre) {
+  constexpr int kRanks = 4;
+  std::vector<FlatParameters> flats(3);
+  std::vector<std::unique_ptr<Parameter>> parameters;
+  std::vector<const Parameter*> all;
+  for (FlatParameters& flat : flats) {
+    std::vector<Parameter*> members;
+    for (const Shape& shape : {Shape{8, 16, 24}, Shape{8, 16, 24}, Shape{8, 24, 16}}) {
+      parameters.push_back(std::make_unique<Parameter>());
+      parameters.back()->shape = shape;
+      members.push_back(parameters.back().get());
+    }
+    flat.Allocate(members, DType::kFloat32, DType::kFloat32, Device::kCpu, true,
+                  {.index = 0, .count = kRanks, .level = 1});
+    all.insert(all.end(), members.begin(), members.end());
+  }
+  // Everything; one flat and a part of another; a part of a flat.
+  for (const int64_t matrices : {100, 8, 2}) {
+    const auto rounds = PlanMuon(all, kRanks, matrices * 16 * 24);
+    EXPECT_EQ(rounds.size(), matrices == 100 ? 1u : matrices == 8 ? 3u : 9u);
+    for (const MuonRound& round : rounds) {
+      std::vector<size_t> count(kRanks);
+      for (const MuonMatrix& m : round) {
+        EXPECT_EQ(m.RangeOn(m.owner).size(), m.num_elements());
+        ++count[static_cast<size_t>(m.owner)];
+      }
+      EXPECT_EQ(count, std::vector<size_t>(kRanks, round.size() / kRanks));
+    }
+  }
+}
+
+// The costliest goes first, to whoever has most of it or least to do: no rank has more than the
+// mean and one matrix.
 TEST(MuonPlan, BalancesTheCost) {
   const Flats flats(4);
   const std::vector<MuonRound> rounds = PlanMuon(flats.all, 4, int64_t{1} << 30);

@@ -52,11 +52,12 @@ inline void ExpectState(const Optimizer& optimizer) {
 
 // What a run keeps of its model on one rank of a mesh.
 struct RankState {
-  RankState(World* world, const MeshShape& shape, int level) {
+  RankState(World* world, const MeshShape& shape, int level,
+            const ModelConfig& config = TinyConfig(53)) {
     auto created = Mesh::Create(world, shape, Device::kCpu);
     CHECK(created.ok(), std::string(created.status().message()));
     mesh = *std::move(created);
-    model = Model::Create(TinyConfig(53), Device::kCpu, DType::kFloat32, /*trainable=*/true,
+    model = Model::Create(config, Device::kCpu, DType::kFloat32, /*trainable=*/true,
                           mesh->Divide(level));
     optimizer = std::make_unique<Optimizer>(model.get(), OptimizerSection());
   }

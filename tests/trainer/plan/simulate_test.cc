@@ -87,5 +87,42 @@ TEST(MeasuredMeshes, AgreeInStateAndPeak) {
   }
 }
 
+// Of the experts a rank keeps the values, and of all else its share among those who have the same
+// ones; their gradients go out with each micro batch only where they do not leave the shard group.
+TEST(DividedExperts, AreShardedOverTheirCopies) {
+  const auto simulate = [](std::vector<std::string> sets, int64_t micro_batches) {
+    RunConfig config = Load("kimi_linear_48b_a3b", sets);
+    config.train.batch_tokens = 64 * micro_batches * config.data.seq_len;
+    auto step = SimulateStep(config, 64, 8);
+    EXPECT_TRUE(step.ok()) << step.status();
+    return *std::move(step);
+  };
+  // 26 layers of 256 experts, of which a rank has 32; three matrices each.
+  constexpr double kExperts = 26.0 * 32 * 3 * 1024 * 2304, kAll = 49122675072.0;
+  constexpr double kElse = kAll - 8 * kExperts;
+  const std::string zero1 = "parallel.zero=1", zero2 = "parallel.zero=2";
+  const auto near = [](double bytes, double expected) {
+    EXPECT_NEAR(bytes / expected, 1, 0.005);  // small parameters are fp32, and buffers padded
+  };
+  const SimulatedStep first = simulate({zero1}, 4);
+  near(first.memory.weight_bytes, 2 * (kExperts + kElse));
+  near(first.memory.master_bytes, 4 * (kExperts / 8 + kElse / 8));
+  near(first.memory.gradient_bytes, 4 * (kExperts + kElse));
+  const SimulatedStep second = simulate({zero2}, 4);
+  near(second.memory.master_bytes, 4 * (kExperts / 8 + kElse / 8));
+  near(second.memory.gradient_bytes, 4 * (kExperts + kElse / 8));
+  const SimulatedStep wide = simulate({zero2, "parallel.shard=64"}, 4);
+  near(wide.memory.master_bytes, 4 * (kExperts / 8 + kElse / 64));
+  near(wide.memory.gradient_bytes, 4 * (kExperts / 8 + kElse / 64));
+  // The ranks with the same experts are those of the replicas where shard groups are of 8.
+  for (const SimulatedStep* step : {&first, &second}) {
+    near(step->volumes.at({"replicate", "reduce_scatter"}).sent_bytes, 4 * kExperts * 7 / 8);
+    near(step->volumes.at({"replicate", "all_gather"}).sent_bytes, 2 * kExperts * 7 / 8);
+    EXPECT_EQ(step->volumes.count({"replicate", "all_to_all"}), 0u);  // Muon's
+  }
+  near(wide.volumes.at({"expert copies", "reduce_scatter"}).sent_bytes, 4 * 4 * kExperts * 7 / 8);
+  near(wide.volumes.at({"expert copies", "all_gather"}).sent_bytes, 2 * kExperts * 7 / 8);
+}
+
 }  // namespace
 }  // namespace wyvern
