@@ -26,7 +26,7 @@ const std::vector<GpuSpec>& KnownGpus();
 // NotFound, with the names that are known.
 absl::StatusOr<GpuSpec> FindGpu(const std::string& name);
 
-// Of the bound, and whether it was measured; those of experts, routing and Muon are guesses so far.
+// Of the bound, and whether it was measured; those of experts and routing are guesses so far.
 struct BoundShare {
   double share = 1;
   bool measured = true;
