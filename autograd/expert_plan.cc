@@ -1,6 +1,7 @@
 #include "autograd/expert_plan.h"
 
 #include "kernels/ops/expert_plan.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 

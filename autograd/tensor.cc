@@ -1,5 +1,6 @@
 #include "autograd/tensor.h"
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "kernels/ops/elementwise.h"
 

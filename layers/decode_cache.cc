@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/draw.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

@@ -1,6 +1,7 @@
 #include "layers/mixer.h"
 
 #include "kernels/ops/qk_clip.h"
+#include "kernels/runtime/dispatch.h"
 #include "layers/attention_mixer.h"
 #include "layers/delta_mixer.h"
 #include "layers/mla_mixer.h"

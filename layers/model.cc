@@ -1,5 +1,6 @@
 #include "layers/model.h"
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/matmul.h"

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/ops/draw.h"
+#include "kernels/runtime/dispatch.h"
 #include "layers/unit.h"
 
 namespace wyvern {

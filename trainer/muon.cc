@@ -5,6 +5,7 @@
 #include <map>
 
 #include "autograd/profiler_range.h"
+#include "kernels/ops/dispatch_muon.h"
 #include "kernels/ops/muon.h"
 #include "trainer/newton_schulz.h"
 #include "trainer/optimizer.h"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/ops/dispatch_muon.h"
 #include "kernels/ops/matmul.h"
 #include "kernels/ops/muon.h"
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/ops/delay.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

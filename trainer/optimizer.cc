@@ -7,6 +7,7 @@
 #include "kernels/comm/communicator.h"
 #include "kernels/ops/adamw.h"
 #include "kernels/ops/grad_norm.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 

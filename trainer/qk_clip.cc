@@ -6,6 +6,7 @@
 #include "autograd/profiler_range.h"
 #include "kernels/ops/elementwise.h"
 #include "kernels/ops/qk_clip.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 

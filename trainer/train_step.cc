@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "kernels/ops/elementwise.h"
 #include "kernels/ops/grad_norm.h"
+#include "kernels/runtime/dispatch.h"
 #include "trainer/device_batch.h"
 #include "trainer/parallel/phase.h"
 

@@ -1,6 +1,7 @@
 #include "autograd/context/context_delta_rule.h"
 
 #include "kernels/ops/state_merge.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

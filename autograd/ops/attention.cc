@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/ops/attention_config.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

@@ -1,5 +1,6 @@
 #include <numeric>
 
+#include "absl/strings/str_cat.h"
 #include "autograd/ops/attention.h"
 
 namespace wyvern {

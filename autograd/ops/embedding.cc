@@ -1,6 +1,7 @@
 #include "autograd/ops/embedding.h"
 
 #include "kernels/ops/embedding.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/ops/gated_delta_rule_memory.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

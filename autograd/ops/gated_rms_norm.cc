@@ -1,5 +1,7 @@
 #include "autograd/ops/gated_rms_norm.h"
 
+#include "kernels/runtime/dispatch.h"
+
 namespace wyvern {
 namespace {
 

@@ -1,6 +1,7 @@
 #include "autograd/ops/grouped_matmul.h"
 
 #include "kernels/ops/grouped_matmul.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

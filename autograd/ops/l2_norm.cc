@@ -1,6 +1,7 @@
 #include "autograd/ops/l2_norm.h"
 
 #include "kernels/ops/l2_norm.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 

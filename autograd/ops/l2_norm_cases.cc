@@ -1,3 +1,4 @@
+#include "absl/strings/str_cat.h"
 #include "autograd/ops/l2_norm.h"
 
 namespace wyvern {

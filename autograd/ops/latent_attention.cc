@@ -2,10 +2,12 @@
 
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "autograd/ops/attention.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/mla_keys.h"
 #include "kernels/ops/latent_attention.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "autograd/ops/latent_attention.h"
 
 namespace wyvern {

@@ -5,6 +5,7 @@
 #include "kernels/ops/elementwise.h"
 #include "kernels/ops/linear_cross_entropy.h"
 #include "kernels/ops/matmul.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

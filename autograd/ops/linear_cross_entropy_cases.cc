@@ -1,3 +1,4 @@
+#include "absl/strings/str_cat.h"
 #include "autograd/ops/linear_cross_entropy.h"
 
 namespace wyvern {

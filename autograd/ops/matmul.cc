@@ -1,6 +1,7 @@
 #include "autograd/ops/matmul.h"
 
 #include "kernels/ops/matmul.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

@@ -1,6 +1,7 @@
 #include "autograd/ops/mla_keys.h"
 
 #include "kernels/ops/mla_keys.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

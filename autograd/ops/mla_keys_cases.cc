@@ -1,3 +1,4 @@
+#include "absl/strings/str_cat.h"
 #include "autograd/ops/mla_keys.h"
 
 namespace wyvern {

@@ -1,6 +1,7 @@
 #include "autograd/ops/moe_balance.h"
 
 #include "kernels/ops/moe_balance.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 

@@ -1,6 +1,7 @@
 #include "autograd/ops/moe_combine.h"
 
 #include "kernels/ops/moe_combine.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 

@@ -1,6 +1,7 @@
 #include "autograd/ops/moe_permute.h"
 
 #include "kernels/ops/moe_permute.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

@@ -3,6 +3,7 @@
 #include <tuple>
 
 #include "autograd/expert_plan.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 

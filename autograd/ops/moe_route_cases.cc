@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "autograd/ops/moe_route.h"
 
 namespace wyvern {

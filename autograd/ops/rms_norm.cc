@@ -1,6 +1,7 @@
 #include "autograd/ops/rms_norm.h"
 
 #include "kernels/ops/rms_norm.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 

@@ -1,6 +1,7 @@
 #include "autograd/ops/rope.h"
 
 #include "kernels/ops/rope.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "kernels/ops/short_conv.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

@@ -1,6 +1,7 @@
 #include "autograd/ops/sigmoid_gate.h"
 
 #include "kernels/ops/sigmoid_gate.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 

@@ -1,6 +1,7 @@
 #include "autograd/ops/silu.h"
 
 #include "kernels/ops/silu.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 

@@ -3,6 +3,7 @@
 #include <tuple>
 
 #include "kernels/ops/swiglu.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "kernels/runtime/check.h"
+
 namespace wyvern {
 namespace {
 

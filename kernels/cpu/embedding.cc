@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/runtime/check.h"
+
 namespace wyvern {
 
 template <typename Io>

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "kernels/runtime/check.h"
+
 namespace wyvern {
 namespace {
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/cpu_math.h"
+#include "kernels/runtime/check.h"
 
 namespace wyvern {
 namespace {

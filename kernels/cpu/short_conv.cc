@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_math.h"
+#include "kernels/runtime/check.h"
 
 namespace wyvern {
 namespace {

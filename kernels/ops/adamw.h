@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "kernels/runtime/device.h"
-#include "kernels/runtime/dispatch.h"
+#include "kernels/runtime/device_tags.h"
 #include "kernels/runtime/dtype.h"
 
 namespace wyvern {

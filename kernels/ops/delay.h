@@ -2,7 +2,7 @@
 #define WYVERN_KERNELS_OPS_DELAY_H_
 
 #include "kernels/runtime/device.h"
-#include "kernels/runtime/dispatch.h"
+#include "kernels/runtime/device_tags.h"
 
 namespace wyvern {
 

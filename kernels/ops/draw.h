@@ -4,7 +4,7 @@
 #define WYVERN_KERNELS_OPS_DRAW_H_
 
 #include "kernels/runtime/device.h"
-#include "kernels/runtime/dispatch.h"
+#include "kernels/runtime/device_tags.h"
 #include "kernels/runtime/random.h"
 
 namespace wyvern {

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "kernels/runtime/device.h"
-#include "kernels/runtime/dispatch.h"
+#include "kernels/runtime/device_tags.h"
 #include "kernels/runtime/dtype.h"
 
 namespace wyvern {

@@ -11,7 +11,7 @@
 #define WYVERN_KERNELS_OPS_GATED_RMS_NORM_H_
 
 #include "kernels/runtime/device.h"
-#include "kernels/runtime/dispatch.h"
+#include "kernels/runtime/device_tags.h"
 #include "kernels/runtime/dtype.h"
 
 namespace wyvern {

@@ -8,7 +8,7 @@
 #define WYVERN_KERNELS_OPS_MOE_PERMUTE_H_
 
 #include "kernels/runtime/device.h"
-#include "kernels/runtime/dispatch.h"
+#include "kernels/runtime/device_tags.h"
 #include "kernels/runtime/dtype.h"
 
 namespace wyvern {

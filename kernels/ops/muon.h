@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "kernels/runtime/device.h"
-#include "kernels/runtime/dispatch.h"
+#include "kernels/runtime/device_tags.h"
 #include "kernels/runtime/dtype.h"
 
 namespace wyvern {
@@ -66,22 +66,6 @@ struct MuonApplyParams {
   const int32_t* finite = nullptr;  // [1] on the device: where 0 nothing changes; null: update
   StreamHandle stream = nullptr;
 };
-
-// Calls fn(device tag, type tag of T) for products of type `type`.
-template <typename F>
-void DispatchMuon(Device device, DType type, F&& fn) {
-  if (device == Device::kCpu) {
-    if (type == DType::kFloat32) return fn(CpuTag{}, TypeTag<float>{});
-    if (type == DType::kFloat64) return fn(CpuTag{}, TypeTag<double>{});
-  } else if (device == Device::kMeta) {
-    if (type == DType::kBf16) return fn(MetaTag{}, TypeTag<Bf16>{});
-  } else {
-#ifdef WYVERN_CUDA
-    if (type == DType::kBf16) return fn(CudaTag{}, TypeTag<Bf16>{});
-#endif
-  }
-  CHECK(false, "no products of ", Name(type), " on ", Name(device));
-}
 
 template <typename T>
 void MuonMomentum(CpuTag, const MuonMomentumParams<T>& p);

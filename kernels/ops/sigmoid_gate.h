@@ -7,7 +7,7 @@
 #define WYVERN_KERNELS_OPS_SIGMOID_GATE_H_
 
 #include "kernels/runtime/device.h"
-#include "kernels/runtime/dispatch.h"
+#include "kernels/runtime/device_tags.h"
 #include "kernels/runtime/dtype.h"
 
 namespace wyvern {

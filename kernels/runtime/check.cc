@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/runtime/failure_observer.h"
 
 namespace wyvern {
@@ -18,6 +19,8 @@ void SetFailureObserver(void (*observer)(const std::string&)) { the_observer = o
 void ObserveFailure(const std::string& message) {
   if (void (*observer)(const std::string&) = the_observer) observer(message);
 }
+
+void AppendNumber(std::string* text, double number) { absl::StrAppend(text, number); }
 
 void CheckFailed(const char* file, int line, const char* expression, const std::string& message) {
   const std::string text = absl::StrCat(file, ":", line, ": check failed: ", expression,

@@ -5,8 +5,6 @@
 #include <cstdint>
 #include <string>
 
-#include "absl/status/status.h"
-
 namespace wyvern {
 
 // kMeta stands for a GPU of which only the accounts are kept: memory on it is counted but not

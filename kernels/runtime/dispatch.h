@@ -9,23 +9,19 @@
 // fp64, CUDA bf16 and fp32. A build without CUDA never instantiates the CUDA branch. On the meta
 // device kernels do nothing, but count the memory that they would take for themselves where that is
 // more than a trifle.
+//
+// Only the sources that dispatch include this header. All others, and every header, need at most
+// kernels/runtime/device_tags.h: they are then the same with and without CUDA, and ccache compiles
+// them once for both builds.
 #ifndef WYVERN_KERNELS_RUNTIME_DISPATCH_H_
 #define WYVERN_KERNELS_RUNTIME_DISPATCH_H_
 
 #include "kernels/runtime/check.h"
 #include "kernels/runtime/device.h"
+#include "kernels/runtime/device_tags.h"
 #include "kernels/runtime/dtype.h"
 
 namespace wyvern {
-
-struct CpuTag {};
-struct CudaTag {};
-struct MetaTag {};
-
-template <typename T>
-struct TypeTag {
-  using type = T;
-};
 
 template <typename F>
 void Dispatch(Device device, DType io, F&& fn) {

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "autograd/op_check.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

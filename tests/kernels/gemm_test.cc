@@ -3,6 +3,7 @@
 
 #include "autograd/op_check.h"
 #include "kernels/ops/matmul.h"
+#include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
 namespace {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "autograd/op_check.h"
+#include "kernels/ops/dispatch_muon.h"
 
 namespace wyvern {
 namespace {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 
+#include "absl/strings/str_cat.h"
 #include "autograd/context/expert_exchange.h"
 #include "kernels/runtime/random.h"
 #include "tests/ranks/ranks.h"

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "kernels/runtime/status.h"
 #include "tests/ranks/ranks.h"
 #include "trainer/config/load.h"

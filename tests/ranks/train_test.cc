@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/runtime/random.h"
 #include "tests/ranks/ranks.h"
 #include "tests/trainer/tiny_model.h"

@@ -27,7 +27,7 @@ class LostRankTest : public RunTest {
     std::vector<std::string> all = {launcher,          "-n",        absl::StrCat(ranks),
                                     "--oversubscribe", "--bind-to", "none"};
     if (getuid() == 0) all.push_back("--allow-run-as-root");
-    all.push_back(WYVERN_BINARY);
+    all.push_back(Binary());
     all.insert(all.end(), args.begin(), args.end());
     return StartCommand(all);
   }

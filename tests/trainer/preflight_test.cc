@@ -154,7 +154,7 @@ TEST_F(PreflightRunTest, ATrainingWithTwoConfigurationsDoesNotStart) {
   WriteText("0.yaml", Config());
   WriteText("1.yaml", absl::StrReplaceAll(Config(), {{"peak: 5e-3", "peak: 4e-3"}}));
   const ProcessResult result =
-      OnTwoRanks(absl::StrCat("exec ", WYVERN_BINARY, " train ", Path("$RANK.yaml")));
+      OnTwoRanks(absl::StrCat("exec ", Binary(), " train ", Path("$RANK.yaml")));
   EXPECT_EQ(result.exit_code, 1);
   const std::string message = "wyvern: preflight: configuration: rank 1 (";
   const size_t at = result.err.find(message);
@@ -172,7 +172,7 @@ TEST_F(PreflightRunTest, ATrainingWithOtherDataOnOneRankDoesNotStart) {
     ASSERT_TRUE(MakeFolders(Path(absl::StrCat(rank))).ok());
     WriteText(absl::StrCat(rank, "/b.txt"), SomeText(2 + rank, 40));
   }
-  const std::string run = absl::StrCat("cd ", Path("$RANK"), " && exec ", WYVERN_BINARY);
+  const std::string run = absl::StrCat("cd ", Path("$RANK"), " && exec ", Binary());
   const ProcessResult result = OnTwoRanks(absl::StrCat(run, " train ../config.yaml"));
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_NE(result.err.find("wyvern: preflight: store_b/train.h5: rank 1 ("), std::string::npos)

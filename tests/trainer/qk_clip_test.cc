@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/device_batch.h"
 #include "trainer/eval.h"

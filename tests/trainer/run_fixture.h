@@ -86,6 +86,11 @@ logging: {every: 10}
 
   static std::string Read(const std::string& path) { return ReadFile(path).value_or(""); }
 
+  // The program, which is built beside the tests.
+  static std::string Binary() {
+    return std::filesystem::read_symlink("/proc/self/exe").replace_filename("wyvern");
+  }
+
   // A started process; its output goes to files.
   struct Process {
     pid_t pid;
@@ -93,8 +98,8 @@ logging: {every: 10}
   };
   // With `ranks`, as that many of them.
   Process Start(const std::vector<std::string>& args, int ranks = 1) {
-    std::vector<std::string> all = {WYVERN_BINARY};
-    if (ranks > 1) all = {"tests/ranks/start", absl::StrCat(ranks), WYVERN_BINARY};
+    std::vector<std::string> all = {Binary()};
+    if (ranks > 1) all = {"tests/ranks/start", absl::StrCat(ranks), Binary()};
     all.insert(all.end(), args.begin(), args.end());
     return StartCommand(std::move(all));
   }

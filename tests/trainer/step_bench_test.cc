@@ -6,6 +6,7 @@
 
 #include "autograd/op_registry.h"
 #include "kernels/ops/delay.h"
+#include "kernels/runtime/dispatch.h"
 #include "tests/trainer/run_fixture.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/model_cost.h"
