@@ -7,7 +7,6 @@ the losses of one that lost none.
 Exit code 77: skipped, with the reason.
 """
 
-import json
 import os
 import pathlib
 import re
@@ -17,46 +16,16 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-SKIPPED = 77
+from tiny_run import ROOT, SKIPPED, check, losses, write_config, write_text
+
 STEPS = 30
 TIMEOUT = 8  # parallel.timeout: so long that no busy machine makes a healthy rank miss it
 
-CONFIG = """
-run: {{name: tiny, device: cpu, dir: {folder}/{run}}}
-model:
-  vocab_size: 258
-  hidden_size: 32
-  num_layers: 2
-  intermediate_size: 48
-  mixers:
-    gdn: {{type: gated_delta_net, num_heads: 2, key_dim: 16, value_dim: 16}}
-  pattern: [gdn]
-tokenizer: {{type: byte}}
-data:
-  sources: [{{dir: {folder}/store, text: [{folder}/text], document_separator: "\\n\\n"}}]
-  seq_len: 32
-train: {{steps: {steps}, batch_tokens: 256, micro_batch: 4}}
-parallel: {{shard: 2, timeout: {timeout}}}
-schedule: {{type: constant, peak: 5e-3}}
+MORE = f"""
+parallel: {{shard: 2, timeout: {TIMEOUT}}}
 validation: {{every: 10, batches: 2}}
 checkpoint: {{every: 5, keep: 2}}
 """
-
-
-def check(condition, message):
-    if not condition:
-        raise AssertionError(message)
-
-
-def losses(run):
-    """Step to losses; a step twice is an error."""
-    result = {}
-    for line in (run / "metrics.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        check(row["step"] not in result, f"step {row['step']} twice")
-        result[row["step"]] = (row.get("loss"), row.get("val_loss"), row.get("grad_norm"))
-    return result
 
 
 class Runs:
@@ -67,9 +36,7 @@ class Runs:
         self.env.update(WYVERN=wyvern, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
 
     def config(self, run):
-        path = self.folder / f"{run}.yaml"
-        path.write_text(CONFIG.format(folder=self.folder, run=run, steps=STEPS, timeout=TIMEOUT))
-        return path
+        return write_config(self.folder, run, STEPS, MORE)
 
     def start(self, *arguments, **env):
         return subprocess.Popen([ROOT / "scripts/launch", *arguments], cwd=self.folder, text=True,
@@ -110,8 +77,7 @@ def main():
     wyvern = os.path.abspath(sys.argv[1])
     with tempfile.TemporaryDirectory(prefix="wyvern_restart_") as name:
         folder = pathlib.Path(name)
-        (folder / "text").write_text("".join(
-            f"document {i} of the text: {'delta rule ' * (i % 7 + 1)}\n\n" for i in range(200)))
+        write_text(folder)
         runs = Runs(folder, wyvern)
         code, output = runs.tcp("whole", "rank=9,do=kill")  # nobody's
         check(code == 0, output)

@@ -7,7 +7,6 @@ again and goes on; then a sweep as an array.
 Exit code 77: skipped, with the reason.
 """
 
-import json
 import os
 import pathlib
 import re
@@ -17,45 +16,11 @@ import tempfile
 import time
 
 import slurm
+from tiny_run import ROOT, SKIPPED, check, losses, write_config, write_text
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-SKIPPED = 77
 STEPS = 300
 
-CONFIG = """
-run: {{name: tiny, device: cpu, dir: {folder}/{run}}}
-model:
-  vocab_size: 258
-  hidden_size: 32
-  num_layers: 2
-  intermediate_size: 48
-  mixers:
-    gdn: {{type: gated_delta_net, num_heads: 2, key_dim: 16, value_dim: 16}}
-  pattern: [gdn]
-tokenizer: {{type: byte}}
-data:
-  sources: [{{dir: {folder}/store, text: [{folder}/text], document_separator: "\\n\\n"}}]
-  seq_len: 32
-train: {{steps: {steps}, batch_tokens: 256, micro_batch: 4}}
-schedule: {{type: constant, peak: 5e-3}}
-validation: {{every: 100, batches: 2}}
-checkpoint: {{every: 10, keep: 2}}
-"""
-
-
-def check(condition, message):
-    if not condition:
-        raise AssertionError(message)
-
-
-def losses(run):
-    """Step to loss; a step twice is an error."""
-    result = {}
-    for line in (run / "metrics.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        check(row["step"] not in result, f"step {row['step']} twice")
-        result[row["step"]] = row.get("loss")
-    return result
+MORE = "validation: {every: 100, batches: 2}\ncheckpoint: {every: 10, keep: 2}\n"
 
 
 def last_step(run):
@@ -81,7 +46,7 @@ def launch(cluster, folder, wyvern, *arguments):
 
 def node_dies(cluster, folder, wyvern):
     run = folder / "cut"
-    (folder / "cut.yaml").write_text(CONFIG.format(folder=folder, run="cut", steps=STEPS))
+    write_config(folder, "cut", STEPS, MORE)
     job = launch(cluster, folder, wyvern, "--nodes", "2", "-n", "1", "--gpus", "0",
                  "--output", "cut.txt", "cut.yaml")
     wait_for_step(run, 20)
@@ -99,7 +64,7 @@ def node_dies(cluster, folder, wyvern):
     check(resumed and resumed[-1] >= reached - 10, f"resumed from {resumed}, reached {reached}")
 
     # The same two ranks without Slurm and without a failure.
-    (folder / "whole.yaml").write_text(CONFIG.format(folder=folder, run="whole", steps=STEPS))
+    write_config(folder, "whole", STEPS, MORE)
     whole = subprocess.run([ROOT / "scripts/launch", "-n", "2", "whole.yaml"], cwd=folder, text=True,
                            env=dict(os.environ, WYVERN=wyvern, OMP_NUM_THREADS="1"),
                            capture_output=True)
@@ -113,7 +78,7 @@ def node_dies(cluster, folder, wyvern):
 def time_is_up(cluster, folder, wyvern):
     """The signal that comes before the end of a job's time: saved, queued again, gone on with."""
     run = folder / "long"
-    (folder / "long.yaml").write_text(CONFIG.format(folder=folder, run="long", steps=STEPS))
+    write_config(folder, "long", STEPS, MORE)
     job = launch(cluster, folder, wyvern, "--nodes", "2", "-n", "1", "--gpus", "0",
                  "--output", "long.txt", "long.yaml")
     wait_for_step(run, 20)
@@ -165,7 +130,7 @@ def restarts(cluster, folder, wyvern):
 
 
 def array(cluster, folder, wyvern):
-    (folder / "base.yaml").write_text(CONFIG.format(folder=folder, run="x", steps=5))
+    write_config(folder, "base", 5, MORE)
     (folder / "sweep.yaml").write_text(
         "name: ladder\ndir: ladder\nbase: base.yaml\naxes: [{list: {run.seed: [1, 2]}}, {points: "
         "{good: {}, bad: {schedule.peak: 1e37, train.nonfinite: stop, train.grad_clip: 0}}}]\n"
@@ -201,8 +166,7 @@ def main():
         return SKIPPED
     with tempfile.TemporaryDirectory(prefix="wyvern_slurm_") as name:
         folder = pathlib.Path(name)
-        (folder / "text").write_text("".join(
-            f"document {i} of the text: {'delta rule ' * (i % 7 + 1)}\n\n" for i in range(200)))
+        write_text(folder)
         (folder / "slurm").mkdir()
         cluster = slurm.Cluster(folder / "slurm")
         try:
