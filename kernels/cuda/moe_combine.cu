@@ -32,6 +32,19 @@ __device__ __forceinline__ float WeightOf(const Slot& slot, int j) {
   return __shfl_sync(0xffffffffu, slot.weight, j);
 }
 
+// Of the rows of slots first ... first + kBatch - 1 the elements from i on, a `Part` of each, as
+// far as rows and slots go.
+template <typename Part, typename Io>
+__device__ __forceinline__ void LoadRows(const Io* from, int64_t dim, int64_t i, const Slot& slot,
+                                         int first, int slots, Part (&rows)[kBatch]) {
+#pragma unroll
+  for (int u = 0; u < kBatch; ++u) {
+    const int64_t row = PositionOf(slot, min(first + u, slots - 1));
+    if (i < dim && first + u < slots)
+      rows[u] = *reinterpret_cast<const Part*>(from + row * dim + i);
+  }
+}
+
 template <int N, typename Io>
 __global__ void __launch_bounds__(kThreads) GatherKernel(MoeCombineFwdParams<Io> p) {
   const int64_t t = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarpSize;
@@ -46,13 +59,7 @@ __global__ void __launch_bounds__(kThreads) GatherKernel(MoeCombineFwdParams<Io>
     if (inside && p.shared != nullptr) LoadFloats(p.shared + t * p.dim + i, sum);
     for (int first = 0; first < slots; first += kBatch) {
       Packed<Io, N> rows[kBatch];
-#pragma unroll
-      for (int u = 0; u < kBatch; ++u) {
-        const int64_t row = PositionOf(slot, min(first + u, slots - 1));
-        if (inside && first + u < slots) {
-          rows[u] = *reinterpret_cast<const Packed<Io, N>*>(p.rows + row * p.dim + i);
-        }
-      }
+      LoadRows(p.rows, p.dim, i, slot, first, slots, rows);
 #pragma unroll
       for (int u = 0; u < kBatch; ++u) {
         const float weight = WeightOf(slot, min(first + u, slots - 1));
@@ -86,15 +93,7 @@ __global__ void __launch_bounds__(kThreads) ScatterKernel(MoeCombineBwdParams<Io
         Unpack<Io>(packed, dy);
       }
       Packed<Io, N> rows[kBatch];
-      if constexpr (kDots) {
-#pragma unroll
-        for (int u = 0; u < kBatch; ++u) {
-          const int64_t row = PositionOf(slot, min(first + u, slots - 1));
-          if (inside && first + u < slots) {
-            rows[u] = *reinterpret_cast<const Packed<Io, N>*>(p.rows + row * p.dim + i);
-          }
-        }
-      }
+      if constexpr (kDots) LoadRows(p.rows, p.dim, i, slot, first, slots, rows);
 #pragma unroll
       for (int u = 0; u < kBatch; ++u) {
         const int64_t row = PositionOf(slot, min(first + u, slots - 1));
