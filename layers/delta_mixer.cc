@@ -4,6 +4,12 @@
 #include "autograd/ops/gated_rms_norm.h"
 
 namespace wyvern {
+namespace {
+
+// Rows of so many bf16 are whole vectors of 16 bytes; products run at half the rate on others.
+constexpr int64_t kAlignedColumns = 8;
+
+}  // namespace
 
 DeltaMixer::DeltaMixer(const ModelConfig& model, const DeltaMixerConfig& config)
     : config_(config),
@@ -59,9 +65,18 @@ DeltaMixer::DeltaMixer(const ModelConfig& model, const DeltaMixerConfig& config)
   }
   AddChild("output_norm", &output_norm_);
   AddChild("o_proj", &o_proj_);
-  // The narrow ones last, so that the others begin at aligned columns.
-  inputs_ = std::make_unique<LinearGroup>(std::vector<const Linear*>{
-      &q_proj_, &k_proj_, &v_proj_, gate_proj_.get(), decay_proj_.get(), beta_proj_.get()});
+  const bool decay_of_heads = config.decay == DeltaDecay::kPerHead;
+  std::vector<const Linear*> wide = {&q_proj_, &k_proj_, &v_proj_, gate_proj_.get(),
+                                     decay_of_heads ? nullptr : decay_proj_.get()};
+  const std::vector<const Linear*> narrow = {decay_of_heads ? decay_proj_.get() : nullptr,
+                                             beta_proj_.get()};
+  if (LinearGroup::Width(narrow) % kAlignedColumns == 0) {
+    // Last, so that the others begin at aligned columns.
+    wide.insert(wide.end(), narrow.begin(), narrow.end());
+  } else {
+    heads_ = std::make_unique<LinearGroup>(narrow);
+  }
+  inputs_ = std::make_unique<LinearGroup>(wide);
 }
 
 Var DeltaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, LayerCache* cache) const {
@@ -70,12 +85,14 @@ Var DeltaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, LayerC
   DeltaState* state = cache == nullptr ? nullptr : &cache->delta;
 
   const Var projected = inputs_->Forward(tape, x);
+  const Var of_heads = heads_ == nullptr ? Var() : heads_->Forward(tape, x);
   tape.Discard({x});
   // The part of `first`, and `second` of it if there is one.
   const auto project = [&](const std::unique_ptr<Linear>& first,
                            const std::unique_ptr<Linear>& second) {
     if (first == nullptr) return Var();
-    const Var y = inputs_->Part(projected, *first);
+    const Var y =
+        inputs_->Has(*first) ? inputs_->Part(projected, *first) : heads_->Part(of_heads, *first);
     return second == nullptr ? y : second->Forward(tape, y);
   };
   const auto [q, k, v] = convolutions_.Forward(tape, inputs_->Part(projected, q_proj_, v_proj_),
@@ -133,6 +150,7 @@ Var DeltaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, LayerC
   const Var out = o_proj_.Forward(tape, y.Reshape({T, HV * V}));
   tape.Discard({y});
   tape.Discard({projected});
+  if (heads_ != nullptr) tape.Discard({of_heads});
   return out;
 }
 

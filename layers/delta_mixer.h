@@ -34,6 +34,7 @@ class DeltaMixer : public Mixer {
   Norm output_norm_;
   Linear o_proj_;
   std::unique_ptr<LinearGroup> inputs_;  // every matrix that x meets
+  std::unique_ptr<LinearGroup> heads_;   // but those with a row a head, if they would misalign it
   ShortConvolutionGroup convolutions_;
 };
 

@@ -36,6 +36,12 @@ LinearGroup::LinearGroup(const std::vector<const Linear*>& linears) {
   bias_ = ParameterGroup::Of(biases);
 }
 
+int64_t LinearGroup::Width(const std::vector<const Linear*>& linears) {
+  int64_t width = 0;
+  for (const Linear* linear : linears) width += linear == nullptr ? 0 : linear->weight_->shape[0];
+  return width;
+}
+
 Var LinearGroup::Forward(Tape& tape, const Var& x) const {
   return tape
       .Apply<MatMul>({.x = x, .weight = weight_->var, .bias = bias_ ? bias_->var : Var()}, {})
@@ -43,7 +49,7 @@ Var LinearGroup::Forward(Tape& tape, const Var& x) const {
 }
 
 Var LinearGroup::Part(const Var& y, const Linear& first, const Linear& last) const {
-  CHECK(first.weight_->group == weight_ && last.weight_->group == weight_, "not of this group");
+  CHECK(Has(first) && Has(last), "not of this group");
   return y.Columns(first.weight_->first_row, last.weight_->first_row + last.weight_->shape[0]);
 }
 

@@ -32,6 +32,9 @@ class LinearGroup {
  public:
   // Of the defined ones, at least one, in this order; all of them have a bias or none has.
   explicit LinearGroup(const std::vector<const Linear*>& linears);
+  // Columns of such a group's results.
+  static int64_t Width(const std::vector<const Linear*>& linears);
+  bool Has(const Linear& linear) const { return linear.weight_->group == weight_; }
   // [T, in] -> [T, sum of their out]
   Var Forward(Tape& tape, const Var& x) const;
   // Columns of Forward's result: those of the first Linear to those of the last one.

@@ -17,6 +17,7 @@
 #include "trainer/parallel/mesh.h"
 #include "trainer/parallel/preflight.h"
 #include "trainer/report.h"
+#include "trainer/run_model.h"
 #include "trainer/train_loop.h"
 
 namespace wyvern {
@@ -86,6 +87,10 @@ absl::Status TrainOnRanks(const std::string& path, const std::vector<std::string
   // Before anything that the ranks do together rests on it.
   std::optional<Preflight> preflight;
   if (world->size() > 1) RETURN_IF_ERROR(preflight.emplace(config, world).CheckRanks());
+  // Before the cost is simulated, which asks for a stream.
+  const absl::StatusOr<Device> device = RunDevice(config);
+  RETURN_IF_ERROR(Agree(world->host(), device.status()));
+  if (*device == Device::kCuda) RETURN_IF_ERROR(world->SelectGpu());
   const absl::StatusOr<MeshShape> mesh = ResolveMesh({.replicate = config.parallel.replicate,
                                                       .shard = config.parallel.shard,
                                                       .context = config.parallel.context},
@@ -98,8 +103,7 @@ absl::Status TrainOnRanks(const std::string& path, const std::vector<std::string
                 world->size(), static_cast<long long>(mesh->replicate),
                 static_cast<long long>(mesh->shard), static_cast<long long>(mesh->context));
   }
-  if (config.run.device == DeviceChoice::kCuda && CudaAvailable() &&
-      CurrentGpu().peak_bf16_flops > 0) {
+  if (*device == Device::kCuda && CurrentGpu().peak_bf16_flops > 0) {
     std::printf("  MFU               train FLOPs per second over %.0f TFLOP/s (%s, dense bf16)\n",
                 CurrentGpu().peak_bf16_flops / 1e12, CurrentGpu().name.c_str());
   }
