@@ -8,9 +8,6 @@ namespace wyvern::sm90 {
 
 constexpr int kPair = 2;
 
-// Of x [rows, columns] bf16, contiguous, columns a multiple of 64: tiles of 32 rows and 64 columns.
-TensorMap MakeHalfTileMap(const Bf16* x, int64_t rows, int64_t columns);
-
 // Of the calling block within its pair, 0 or 1.
 __device__ __forceinline__ int PairRank() {
   int rank;

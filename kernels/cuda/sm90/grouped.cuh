@@ -1,12 +1,9 @@
-// Grouped products on Hopper: what the two kernels share. Pairs of blocks, a block to a
-// multiprocessor, walk the tiles of all experts, 256 x 256 results each: 128 rows of them to a
-// block. A producer thread of each block fills a ring of stages, two consumer warpgroups multiply
-// 64 rows each.
+// Grouped products on Hopper: what the two kernels share. Blocks of 128 x 256 results, one to a
+// multiprocessor at a time, walk the tiles of all experts. A producer thread of each block fills a
+// ring of stages, two consumer warpgroups multiply 64 rows each.
 //
 // A stage holds two tiles of the block's left operand, one for each warpgroup, then four of the
-// right one, which is the pair's: each block loads half of it into both. A multiprocessor so reads
-// 32 bytes per clock at the full rate of the tensor cores where a block alone would read 48, which
-// is more than the L2 cache delivers to all of them.
+// right one, which a pair of blocks may share: each then loads half of it into both.
 #pragma once
 
 #include "kernels/cuda/sm90/cluster.cuh"
@@ -20,45 +17,43 @@ constexpr int kGroups = 2;  // consumer warpgroups
 constexpr int kConsumers = kGroups * kWarpgroupThreads;
 constexpr int kConsumerWarps = kConsumers / kWarpSize;
 constexpr int kThreads = kConsumers + kWarpgroupThreads;
-constexpr int kBlockRows = kGroups * kTile, kPairRows = kPair * kBlockRows;
+constexpr int kBlockRows = kGroups * kTile;
 constexpr int kStages = 4;
 constexpr int kStageTiles = kGroups + kWideTiles;
 constexpr int kConsumerRegisters = 232, kProducerRegisters = 40;
 
-// The ring, of stages of kInner inner positions.
-template <int kInner>
+// The ring, of stages of 64 inner positions, whose right operand kBlocks = 1 or kPair blocks share.
+template <int kBlocks>
 struct Stages {
-  static constexpr int kElements = kInner * kTile;  // of a tile
-  static constexpr int kTileSize = kElements * static_cast<int>(sizeof(Bf16));
-  static constexpr int kBytes = kStages * kStageTiles * kTileSize;
+  static constexpr int kBytes = kStages * kStageTiles * kTileBytes;
   static constexpr int kBarrierBytes = 2 * kStages * static_cast<int>(sizeof(Barrier));
 
   Bf16* tiles;
   Barrier *full, *empty;
-  int rank;  // of the block
+  int rank;  // of the block among them
   Ring ring{kStages};
 
-  // By one thread of each block; SyncPair follows.
+  // By one thread of each block; FenceBarrierInit and a barrier of all threads follow.
   __device__ __forceinline__ void Init() const {
     for (int i = 0; i < kStages; ++i) {
       sm90::Init(full[i], 1);
-      sm90::Init(empty[i], kPair * kConsumerWarps);
+      sm90::Init(empty[i], kBlocks * kConsumerWarps);
     }
   }
   __device__ __forceinline__ Bf16* Left(int i) const {
-    return tiles + (ring.place * kStageTiles + i) * kElements;
+    return tiles + (ring.place * kStageTiles + i) * kTileElements;
   }
   __device__ __forceinline__ Bf16* Right(int i) const { return Left(kGroups + i); }
 
   // The producer's next stage: `left` tiles of the block by copy_left(tile, i, barrier), and of the
-  // pair's `right` tiles this block's share by copy_right. A place is free once the consumers of
-  // both blocks are done with it.
+  // `right` tiles its share by copy_right. A place is free once the consumers of all blocks are
+  // done with it.
   template <class L, class R>
   __device__ __forceinline__ void Fill(int left, int right, L&& copy_left, R&& copy_right) {
     Barrier& barrier = full[ring.place];
     Wait(empty[ring.place], ring.empty_parity());
-    ArriveExpecting(barrier, (left + right) * kTileSize);
-    for (int i = rank; i < right; i += kPair) copy_right(Right(i), i, barrier);
+    ArriveExpecting(barrier, (left + right) * kTileBytes);
+    for (int i = rank; i < right; i += kBlocks) copy_right(Right(i), i, barrier);
     for (int i = 0; i < left; ++i) copy_left(Left(i), i, barrier);
     ring.Advance();
   }
@@ -66,7 +61,11 @@ struct Stages {
   __device__ __forceinline__ void WaitFull() const { Wait(full[ring.place], ring.full_parity()); }
   // A consumer warp is done with a place.
   __device__ __forceinline__ void Release(int place) const {
-    if (LaneId() < kPair) ArriveAt(empty[place], LaneId());
+    if constexpr (kBlocks == 1) {
+      if (LaneId() == 0) Arrive(empty[place]);
+    } else {
+      if (LaneId() < kBlocks) ArriveAt(empty[place], LaneId());
+    }
   }
   // acc += the product of the stage's tiles. Asynchronous.
   template <Major kA, Major kB, int kTiles>
@@ -74,8 +73,8 @@ struct Stages {
     const Bf16 *const a = Left(group), *const b = Right(0);
     ProductFence();
 #pragma unroll
-    for (int i = 0; i < kInner / 16; ++i) {
-      WideProductStep<kA, kB>(acc, DescriptorOf<kA, kInner>(a, i), DescriptorOf<kB, kInner>(b, i));
+    for (int i = 0; i < kTile / 16; ++i) {
+      WideProductStep<kA, kB>(acc, Descriptor<kA>(a, i), Descriptor<kB>(b, i));
     }
     CommitProducts();
   }

@@ -13,9 +13,10 @@ namespace {
 
 using namespace grouped;
 
-using Ring64 = Stages<kTile>;
+using PairStages = Stages<kPair>;
+constexpr int kPairRows = kPair * kBlockRows;
 constexpr int kStagingBytes = kGroups * kTileBytes;
-constexpr int kBytes = Ring64::kBytes + kStagingBytes + Ring64::kBarrierBytes +
+constexpr int kBytes = PairStages::kBytes + kStagingBytes + PairStages::kBarrierBytes +
                        2 * Queue::kPlaces * static_cast<int>(sizeof(Barrier)) +
                        (Queue::kPlaces + kMaxGroups + 1) * static_cast<int>(sizeof(int));
 // Tiles of rows that all columns are made of before the next ones of the expert.
@@ -64,7 +65,7 @@ __device__ __forceinline__ Place PlaceOf(const Params& p, const GroupTiles& grou
 }
 
 struct Block {
-  Ring64 stages;
+  PairStages stages;
   Queue queue;
   GroupTiles groups;
   Bf16* staging;
@@ -172,8 +173,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   extern __shared__ __align__(1024) unsigned char shared[];
   Block block;
   block.stages.tiles = reinterpret_cast<Bf16*>(shared);
-  block.staging = reinterpret_cast<Bf16*>(shared + Ring64::kBytes);
-  block.stages.full = reinterpret_cast<Barrier*>(shared + Ring64::kBytes + kStagingBytes);
+  block.staging = reinterpret_cast<Bf16*>(shared + PairStages::kBytes);
+  block.stages.full = reinterpret_cast<Barrier*>(shared + PairStages::kBytes + kStagingBytes);
   block.stages.empty = block.stages.full + kStages;
   block.stages.rank = PairRank();
   block.queue.ready = block.stages.empty + kStages;

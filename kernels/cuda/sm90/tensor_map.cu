@@ -1,5 +1,5 @@
 // Tensor maps through the driver, found at run time so that the binary also starts without one.
-#include "kernels/cuda/sm90/cluster.cuh"
+#include "kernels/cuda/sm90/async.cuh"
 
 namespace wyvern::sm90 {
 namespace {
@@ -43,22 +43,10 @@ TensorMap MakeTokenMap(const Bf16* x, int64_t tokens, int64_t heads, int64_t dim
   return MakeMap<3>(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, x, sizes, strides, {kTile, 1, kTile});
 }
 
-namespace {
-
-TensorMap MakeRowsMap(const Bf16* x, int64_t rows, int64_t columns, cuuint32_t tile_rows) {
+TensorMap MakeMatrixMap(const Bf16* x, int64_t rows, int64_t columns) {
   const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
   const cuuint64_t strides[1] = {static_cast<cuuint64_t>(columns) * sizeof(Bf16)};
-  return MakeMap<2>(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, x, sizes, strides, {kTile, tile_rows});
-}
-
-}  // namespace
-
-TensorMap MakeMatrixMap(const Bf16* x, int64_t rows, int64_t columns) {
-  return MakeRowsMap(x, rows, columns, kTile);
-}
-
-TensorMap MakeHalfTileMap(const Bf16* x, int64_t rows, int64_t columns) {
-  return MakeRowsMap(x, rows, columns, kTile / 2);
+  return MakeMap<2>(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, x, sizes, strides, {kTile, kTile});
 }
 
 TensorMap MakeSumMap(const float* x, int64_t rows, int64_t columns) {

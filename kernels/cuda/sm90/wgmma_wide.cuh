@@ -50,15 +50,6 @@ __device__ __forceinline__ Fragment ToFragment(const WideAccumulator<kTiles>& x,
   return f;
 }
 
-// Descriptor, of operands whose tiles have kInner inner positions: half as many rows in memory as
-// other tiles for kOuter and 32.
-template <Major kMajor, int kInner>
-__device__ __forceinline__ uint64_t DescriptorOf(const Bf16* tile, int step) {
-  static_assert(kInner == kTile || kMajor == Major::kOuter);
-  constexpr uint64_t kCut = static_cast<uint64_t>((kTile - kInner) * kTile * 2 >> 4) << 16;
-  return Descriptor<kMajor>(tile, step) - kCut;
-}
-
 #define WYVERN_PART(d, n) "+f"(d.c[n][0]), "+f"(d.c[n][1]), "+f"(d.c[n][2]), "+f"(d.c[n][3])
 #define WYVERN_TILE(d, j)                                                              \
   WYVERN_PART(d, 8 * j), WYVERN_PART(d, 8 * j + 1), WYVERN_PART(d, 8 * j + 2),         \
