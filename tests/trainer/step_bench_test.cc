@@ -33,7 +33,8 @@ double Sum(const StepBench& bench, Pass pass, double ClassTime::*figure) {
 }
 
 TEST(StepBench, AccountsForAStepOfTheModel) {
-  const RunConfig config = TinyRun();
+  RunConfig config = TinyRun();
+  config.train.recompute = RecomputePolicy::kNone;
   const auto bench =
       BenchStep(config, {.micro_batches = 2, .warmup = 2, .steps = 3}, World::Single().get());
   ASSERT_TRUE(bench.ok()) << bench.status();
