@@ -20,13 +20,6 @@ std::vector<NamedTensor> ModelTensors(Model* model) {
   return tensors;
 }
 
-std::vector<NamedTensor> AllTensors(const TrainingState& state, nlohmann::json* meta) {
-  std::vector<NamedTensor> tensors = ModelTensors(state.model);
-  tensors.insert(tensors.end(), state.optimizer.begin(), state.optimizer.end());
-  for (NamedTensor& common : CommonTensors(state, meta)) tensors.push_back(std::move(common));
-  return tensors;
-}
-
 // The string meta["tokenizer"][key]; empty if there is none.
 std::string TokenizerMember(const CheckpointInfo& checkpoint, const char* key) {
   const auto& meta = checkpoint.meta;
@@ -82,18 +75,6 @@ std::vector<NamedTensor> CommonTensors(const TrainingState& state, nlohmann::jso
   return tensors;
 }
 
-absl::Status SaveModel(const std::string& run_dir, int64_t step, const TrainingState& state,
-                       nlohmann::json meta, int keep_last) {
-  const std::vector<NamedTensor> tensors = AllTensors(state, &meta);
-  return WriteCheckpoint(run_dir, step, tensors, meta, keep_last);
-}
-
-absl::Status SaveModelFolder(const std::string& path, int64_t step, const TrainingState& state,
-                             nlohmann::json meta) {
-  const std::vector<NamedTensor> tensors = AllTensors(state, &meta);
-  return WriteCheckpointFolder(path, step, tensors, meta);
-}
-
 absl::Status SaveStreamedModel(const std::string& path, const ModelConfig& model,
                                std::vector<StreamedTensor> tensors, const Tokenizer* tokenizer,
                                nlohmann::json meta) {
@@ -122,16 +103,6 @@ absl::Status CheckModel(const CheckpointInfo& checkpoint, const TrainingState& s
                                                       " is of another tokenizer: expected hash ",
                                                       state.tokenizer->hash(), ", found ", hash));
   }
-  return absl::OkStatus();
-}
-
-absl::Status RestoreModel(const CheckpointInfo& checkpoint, const TrainingState& state) {
-  RETURN_IF_ERROR(CheckModel(checkpoint, state));
-  std::vector<NamedTensor> tensors = ModelTensors(state.model);
-  tensors.insert(tensors.end(), state.optimizer.begin(), state.optimizer.end());
-  for (NamedTensor& buffer : BufferTensors(state.model)) tensors.push_back(std::move(buffer));
-  RETURN_IF_ERROR(ReadCheckpoint(checkpoint.path, tensors));
-  for (const Parameter* p : state.model->parameters()) p->SyncValue();
   return absl::OkStatus();
 }
 

@@ -20,22 +20,14 @@
 
 namespace wyvern {
 
-// What a training run saves besides its counters.
+// What a training run saves besides its counters and its optimizer.
 struct TrainingState {
   Model* model = nullptr;
-  std::vector<NamedTensor> optimizer;    // "optimizer/<parameter>/<state>"
   const Tokenizer* tokenizer = nullptr;  // may be null
 };
 
 // "model/<buffer>".
 std::vector<NamedTensor> BufferTensors(Model* model);
-
-// WriteCheckpoint of the state; `meta` gets "model" and "tokenizer" added.
-absl::Status SaveModel(const std::string& run_dir, int64_t step, const TrainingState& state,
-                       nlohmann::json meta, int keep_last);
-// WriteCheckpointFolder of the state.
-absl::Status SaveModelFolder(const std::string& path, int64_t step, const TrainingState& state,
-                             nlohmann::json meta);
 
 // WriteStreamedCheckpoint of a model whose parameters and buffers are not in memory: `tensors` are
 // "model/<name>" of all of them. `tokenizer` may be null.
@@ -50,10 +42,6 @@ std::vector<NamedTensor> CommonTensors(const TrainingState& state, nlohmann::jso
 // FailedPrecondition if the checkpoint is of another model than state.model, naming the first key
 // that differs, or of another tokenizer than state.tokenizer (when both are there).
 absl::Status CheckModel(const CheckpointInfo& checkpoint, const TrainingState& state);
-
-// CheckModel, then fills the existing model and optimizer state exactly, and the bf16 values from
-// their masters. Not of a sharded model: trainer/parallel/sharded_state.h has ReadState.
-absl::Status RestoreModel(const CheckpointInfo& checkpoint, const TrainingState& state);
 
 // The configuration of a checkpoint's model. Error: it describes none.
 absl::StatusOr<ModelConfig> CheckpointModelConfig(const CheckpointInfo& checkpoint);

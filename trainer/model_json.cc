@@ -1,315 +1,202 @@
 #include "trainer/model_json.h"
 
+#include <algorithm>
+#include <map>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "kernels/runtime/status.h"
+#include "trainer/config/fields.h"
 
 namespace wyvern {
 namespace {
 
 using Json = nlohmann::json;
 
-constexpr const char* kGateNames[] = {"none", "silu", "sigmoid"};
-constexpr const char* kRouterNames[] = {"sigmoid", "softmax"};
-
-// Each struct's keys stand here once; the writer and the reader below both visit them.
-template <typename Visitor, typename Config>
-void VisitDelta(Visitor& visit, Config& c) {
-  visit("num_heads", c.num_heads);
-  visit("num_value_heads", c.num_value_heads);
-  visit("key_dim", c.key_dim);
-  visit("value_dim", c.value_dim);
-  visit("conv_width", c.conv_width);
-  visit("learned_beta", c.learned_beta);
-  visit("negative_eigenvalues", c.negative_eigenvalues);
-  visit("gate_lower_bound", c.gate_lower_bound);
-  visit("decay_rank", c.decay_rank);
-  visit("output_gate", c.output_gate);
-  visit("output_gate_rank", c.output_gate_rank);
-  visit.Added("output_gate_bias", c.output_gate_bias, true);
+// Keys that older files lack, and the value that each would have had there.
+const std::map<std::string, Json>& AddedKeys() {
+  static const auto* keys = new std::map<std::string, Json>{{"output_gate_bias", true}};
+  return *keys;
 }
 
-template <typename Visitor, typename Config>
-void VisitAttention(Visitor& visit, Config& c) {
-  visit("num_heads", c.num_heads);
-  visit("num_kv_heads", c.num_kv_heads);
-  visit("head_dim", c.head_dim);
-  visit("window", c.window);
-  visit("rope", c.rope);
-  visit("rope_theta", c.rope_theta);
-  visit("qkv_bias", c.qkv_bias);
-  visit("output_bias", c.output_bias);
-  visit("qk_norm", c.qk_norm);
-  visit("qk_norm_eps", c.qk_norm_eps);
-  visit("output_gate", c.output_gate);
-}
-
-template <typename Visitor, typename Config>
-void VisitMla(Visitor& visit, Config& c) {
-  visit("num_heads", c.num_heads);
-  visit("q_lora_rank", c.q_lora_rank);
-  visit("kv_lora_rank", c.kv_lora_rank);
-  visit("qk_nope_dim", c.qk_nope_dim);
-  visit("qk_rope_dim", c.qk_rope_dim);
-  visit("value_dim", c.value_dim);
-  visit("latent_norm_eps", c.latent_norm_eps);
-  visit("rope", c.rope);
-  visit("rope_theta", c.rope_theta);
-  visit("output_gate", c.output_gate);
-}
-
-template <typename Visitor, typename Config>
-void VisitMoe(Visitor& visit, Config& c) {
-  visit("num_experts", c.num_experts);
-  visit("experts_per_token", c.experts_per_token);
-  visit("intermediate_size", c.intermediate_size);
-  visit("shared_experts", c.shared_experts);
-  visit("first_dense", c.first_dense);
-  visit("every", c.every);
-  visit("router", c.router);
-  visit("renormalize", c.renormalize);
-  visit("scale", c.scale);
-  visit("groups", c.groups);
-  visit("top_groups", c.top_groups);
-}
-
-template <typename Visitor, typename Config>
-void VisitModel(Visitor& visit, Config& c) {
-  visit("vocab_size", c.vocab_size);
-  visit("hidden_size", c.hidden_size);
-  visit("num_layers", c.num_layers);
-  visit("intermediate_size", c.intermediate_size);
-  visit("mlp_bias", c.mlp_bias);
-  visit("tie_embeddings", c.tie_embeddings);
-  visit("norm_eps", c.norm_eps);
-  visit("initializer_range", c.initializer_range);
-  visit("padding_id", c.padding_id);
-  visit("mixers", c.mixers);
-  visit("pattern", c.pattern);
-  visit("at", c.at);
-  visit("moe", c.moe);
-}
-
-struct Writer {
+// Unlike YAML, JSON also has the keys without effect; only what an older file would lack, and has
+// no effect, is left out.
+class Writer : public ConfigVisitor {
+ public:
   Json json = Json::object();
 
-  template <typename T>
-  void operator()(const char* key, const T& value) {
-    json[key] = value;
+  void Value(const std::string& key, int64_t* value) override { Put(key, *value); }
+  void Value(const std::string& key, uint64_t* value) override { Put(key, *value); }
+  void Value(const std::string& key, double* value) override { Put(key, *value); }
+  void Value(const std::string& key, bool* value) override { Put(key, *value); }
+  void Value(const std::string& key, std::string* value) override { Put(key, *value); }
+  void Value(const std::string& key, std::optional<double>* value) override {
+    Put(key, value->has_value() ? Json(**value) : Json());
   }
-  // A key that older files lack, where it would have had this value.
-  template <typename T>
-  void Added(const char* key, const T& value, const T& before) {
-    if (value != before) (*this)(key, value);
+  void Value(const std::string& key, std::vector<std::string>* value) override { Put(key, *value); }
+  void Value(const std::string& key, std::vector<int64_t>* value) override { Put(key, *value); }
+  void Choice(const std::string& key, const std::vector<std::string>& names, int* index) override {
+    Put(key, names[static_cast<size_t>(*index)]);
   }
-  void operator()(const char* key, const OutputGate& gate) {
-    json[key] = kGateNames[static_cast<int>(gate)];
+  void Section(const std::string& key, const Body& body) override {
+    Writer section;
+    body(section);
+    Put(key, std::move(section.json));
   }
-  void operator()(const char* key, const RouterScore& router) {
-    json[key] = kRouterNames[static_cast<int>(router)];
+  bool Has(const std::string&, bool held) override { return held; }
+  void List(const std::string& key, const std::function<size_t()>&,
+            const std::function<void(size_t)>&,
+            const std::function<void(size_t, ConfigVisitor&)>&) override {
+    CHECK(false, key, ": a model has no list of sections");
   }
-  // A model without experts has no such key, as before there were any.
-  void operator()(const char* key, const std::optional<MoeConfig>& moe) {
-    if (!moe.has_value()) return;
-    Writer writer;
-    VisitMoe(writer, *moe);
-    json[key] = std::move(writer.json);
+  void Names(const std::string& key, const std::vector<std::string>& names,
+             const std::function<void(const std::string&, ConfigVisitor&)>& body) override {
+    Section(key, [&](ConfigVisitor& section) {
+      for (const std::string& name : names) body(name, section);
+    });
   }
-  void operator()(const char* key, const std::optional<double>& value) {
-    json[key] = value.has_value() ? Json(*value) : Json();
-  }
-  void operator()(const char* key, const std::map<std::string, MixerConfig>& mixers) {
-    json[key] = Json::object();
-    for (const auto& [name, mixer] : mixers) {
-      Writer writer;
-      writer.json["type"] = TypeName(mixer);
-      if (const auto* delta = std::get_if<DeltaMixerConfig>(&mixer)) {
-        VisitDelta(writer, *delta);
-      } else if (const auto* mla = std::get_if<MlaMixerConfig>(&mixer)) {
-        VisitMla(writer, *mla);
-      } else {
-        VisitAttention(writer, std::get<AttentionMixerConfig>(mixer));
-      }
-      json[key][name] = std::move(writer.json);
-    }
+  void Only(bool, const std::string&, const Body& body) override { body(*this); }
+
+ private:
+  void Put(const std::string& key, Json value) {
+    const auto added = AddedKeys().find(key);
+    if (added == AddedKeys().end() || added->second != value) json[key] = std::move(value);
   }
 };
 
 // Keeps the first error; what follows it is skipped.
-struct Reader {
-  const Json& json;
-  std::string path;
-  std::set<std::string> known = {};
-  absl::Status status = {};
+class Reader : public ConfigVisitor {
+ public:
+  Reader(const Json& json, std::string path) : json_(json), path_(std::move(path)) {}
 
-  const Json* Find(const std::string& key) {
-    known.insert(key);
-    if (!status.ok()) return nullptr;
-    const auto found = json.find(key);
-    if (found == json.end()) {
-      status = absl::InvalidArgumentError(absl::StrCat(path, ".", key, ": the key is missing"));
-      return nullptr;
-    }
-    return &*found;
-  }
-  void Expect(const std::string& key, const char* what, const Json& found) {
-    status = absl::InvalidArgumentError(
-        absl::StrCat(path, ".", key, ": expected ", what, ", found ", found.dump()));
-  }
   // Call last.
-  absl::Status Finish() {
-    if (!status.ok()) return status;
-    for (const auto& [key, value] : json.items()) {
-      if (known.count(key) == 0) {
-        return absl::InvalidArgumentError(absl::StrCat(path, ".", key, ": unknown key"));
+  absl::Status Finish() const {
+    if (!status_.ok()) return status_;
+    for (const auto& [key, value] : json_.items()) {
+      if (known_.count(key) == 0) {
+        return absl::InvalidArgumentError(absl::StrCat(path_, ".", key, ": unknown key"));
       }
     }
     return absl::OkStatus();
   }
 
+  void Value(const std::string& key, int64_t* value) override {
+    Get(key, "an integer", &Json::is_number_integer, value);
+  }
+  void Value(const std::string& key, uint64_t* value) override {
+    Get(key, "an integer of at least 0", &Json::is_number_unsigned, value);
+  }
+  void Value(const std::string& key, double* value) override {
+    Get(key, "a number", &Json::is_number, value);
+  }
+  void Value(const std::string& key, bool* value) override {
+    Get(key, "true or false", &Json::is_boolean, value);
+  }
+  void Value(const std::string& key, std::string* value) override {
+    Get(key, "a string", &Json::is_string, value);
+  }
+  void Value(const std::string& key, std::optional<double>* value) override {
+    const Json* found = Find(key);
+    if (found == nullptr) return;
+    value->reset();
+    if (!found->is_null()) Get(key, "a number or null", &Json::is_number, &value->emplace());
+  }
+  void Value(const std::string& key, std::vector<std::string>* value) override {
+    GetList(key, "a list of names", &Json::is_string, value);
+  }
+  void Value(const std::string& key, std::vector<int64_t>* value) override {
+    GetList(key, "a list of integers", &Json::is_number_integer, value);
+  }
+  void Choice(const std::string& key, const std::vector<std::string>& names, int* index) override {
+    const Json* found = Find(key);
+    if (found == nullptr) return;
+    const auto name = std::find(names.begin(), names.end(), *found);
+    if (name == names.end()) {
+      const std::vector<std::string> first(names.begin(), names.end() - 1);
+      return Expected(key, absl::StrCat(absl::StrJoin(first, ", "), " or ", names.back()), *found);
+    }
+    *index = static_cast<int>(name - names.begin());
+  }
+  void Section(const std::string& key, const Body& body) override {
+    const Json* found = Find(key);
+    if (found == nullptr) return;
+    if (!found->is_object()) return Expected(key, "an object", *found);
+    Reader section(*found, absl::StrCat(path_, ".", key));
+    body(section);
+    status_ = section.Finish();
+  }
+  bool Has(const std::string& key, bool) override { return json_.contains(key); }
+  void List(const std::string& key, const std::function<size_t()>&,
+            const std::function<void(size_t)>&,
+            const std::function<void(size_t, ConfigVisitor&)>&) override {
+    CHECK(false, key, ": a model has no list of sections");
+  }
+  void Names(const std::string& key, const std::vector<std::string>&,
+             const std::function<void(const std::string&, ConfigVisitor&)>& body) override {
+    Section(key, [&](ConfigVisitor& section) {
+      for (const auto& [name, value] : json_[key].items()) body(name, section);
+    });
+  }
+  void Only(bool, const std::string&, const Body& body) override { body(*this); }
+
+ private:
+  // Null: an error has been met.
+  const Json* Find(const std::string& key) {
+    known_.insert(key);
+    if (!status_.ok()) return nullptr;
+    const auto found = json_.find(key);
+    if (found != json_.end()) return &*found;
+    const auto added = AddedKeys().find(key);
+    if (added != AddedKeys().end()) return &added->second;
+    status_ = absl::InvalidArgumentError(absl::StrCat(path_, ".", key, ": the key is missing"));
+    return nullptr;
+  }
+  void Expected(const std::string& key, const std::string& what, const Json& found) {
+    status_ = absl::InvalidArgumentError(
+        absl::StrCat(path_, ".", key, ": expected ", what, ", found ", found.dump()));
+  }
+  using Is = bool (Json::*)() const noexcept;
   template <typename T>
-  void Added(const char* key, T& value, const T& before) {
-    value = before;
-    if (json.contains(key)) (*this)(key, value);
+  void Get(const std::string& key, const char* what, Is is, T* value) {
+    const Json* found = Find(key);
+    if (found == nullptr) return;
+    if (!(found->*is)()) return Expected(key, what, *found);
+    *value = found->get<T>();
+  }
+  template <typename T>
+  void GetList(const std::string& key, const char* what, Is is, std::vector<T>* values) {
+    const Json* found = Find(key);
+    if (found == nullptr) return;
+    const auto fits = [is](const Json& entry) { return (entry.*is)(); };
+    if (!found->is_array() || !std::all_of(found->begin(), found->end(), fits)) {
+      return Expected(key, what, *found);
+    }
+    *values = found->get<std::vector<T>>();
   }
 
-  void operator()(const char* key, int64_t& value) {
-    const Json* found = Find(key);
-    if (found == nullptr) return;
-    if (!found->is_number_integer()) return Expect(key, "an integer", *found);
-    value = found->get<int64_t>();
-  }
-  void operator()(const char* key, double& value) {
-    const Json* found = Find(key);
-    if (found == nullptr) return;
-    if (!found->is_number()) return Expect(key, "a number", *found);
-    value = found->get<double>();
-  }
-  void operator()(const char* key, bool& value) {
-    const Json* found = Find(key);
-    if (found == nullptr) return;
-    if (!found->is_boolean()) return Expect(key, "true or false", *found);
-    value = found->get<bool>();
-  }
-  void operator()(const char* key, std::optional<double>& value) {
-    const Json* found = Find(key);
-    if (found == nullptr || found->is_null()) return;
-    if (!found->is_number()) return Expect(key, "a number or null", *found);
-    value = found->get<double>();
-  }
-  void operator()(const char* key, OutputGate& gate) {
-    const Json* found = Find(key);
-    if (found == nullptr) return;
-    for (int i = 0; i < 3; ++i) {
-      if (*found == kGateNames[i]) {
-        gate = static_cast<OutputGate>(i);
-        return;
-      }
-    }
-    Expect(key, "none, silu or sigmoid", *found);
-  }
-  void operator()(const char* key, RouterScore& router) {
-    const Json* found = Find(key);
-    if (found == nullptr) return;
-    for (int i = 0; i < 2; ++i) {
-      if (*found == kRouterNames[i]) {
-        router = static_cast<RouterScore>(i);
-        return;
-      }
-    }
-    Expect(key, "sigmoid or softmax", *found);
-  }
-  void operator()(const char* key, std::optional<MoeConfig>& moe) {
-    if (!json.contains(key)) return;
-    const Json* found = Find(key);
-    if (found == nullptr) return;
-    if (!found->is_object()) return Expect(key, "an object", *found);
-    Reader reader{*found, absl::StrCat(path, ".", key)};
-    VisitMoe(reader, moe.emplace());
-    status = reader.Finish();
-  }
-  void operator()(const char* key, std::vector<std::string>& names) {
-    const Json* found = Find(key);
-    if (found == nullptr) return;
-    if (!found->is_array()) return Expect(key, "a list of names", *found);
-    names.clear();
-    for (const Json& name : *found) {
-      if (!name.is_string()) return Expect(key, "a list of names", *found);
-      names.push_back(name.get<std::string>());
-    }
-  }
-  void operator()(const char* key, std::map<std::string, std::vector<int64_t>>& at) {
-    const Json* found = Find(key);
-    if (found == nullptr) return;
-    const char* what = "lists of layer numbers by name";
-    if (!found->is_object()) return Expect(key, what, *found);
-    at.clear();
-    for (const auto& [name, layers] : found->items()) {
-      if (!layers.is_array()) return Expect(key, what, *found);
-      std::vector<int64_t>& numbers = at[name];
-      for (const Json& layer : layers) {
-        if (!layer.is_number_integer()) return Expect(key, what, *found);
-        numbers.push_back(layer.get<int64_t>());
-      }
-    }
-  }
-  void operator()(const char* key, std::map<std::string, MixerConfig>& mixers) {
-    const Json* found = Find(key);
-    if (found == nullptr) return;
-    if (!found->is_object()) return Expect(key, "mixers by name", *found);
-    mixers.clear();
-    for (const auto& [name, value] : found->items()) {
-      if (!value.is_object()) return Expect(key, "mixers by name", *found);
-      Reader reader{value, absl::StrCat(path, ".", key, ".", name)};
-      mixers[name] = reader.ReadMixer();
-      status = reader.Finish();
-      if (!status.ok()) return;
-    }
-  }
-  MixerConfig ReadMixer() {
-    const Json* type = Find("type");
-    if (type == nullptr) return {};
-    if (*type == "attention") {
-      AttentionMixerConfig attention;
-      VisitAttention(*this, attention);
-      return attention;
-    }
-    if (*type == "mla") {
-      MlaMixerConfig mla;
-      VisitMla(*this, mla);
-      return mla;
-    }
-    DeltaMixerConfig delta;
-    if (*type == "delta_net") {
-      delta.decay = DeltaDecay::kNone;
-    } else if (*type == "gated_delta_net") {
-      delta.decay = DeltaDecay::kPerHead;
-    } else if (*type == "kda") {
-      delta.decay = DeltaDecay::kPerChannel;
-    } else {
-      Expect("type", "delta_net, gated_delta_net, kda, attention or mla", *type);
-    }
-    VisitDelta(*this, delta);
-    return delta;
-  }
+  const Json& json_;
+  const std::string path_;
+  std::set<std::string> known_;
+  absl::Status status_;
 };
 
 }  // namespace
 
 Json ModelConfigToJson(const ModelConfig& config) {
+  ModelConfig visited = config;
   Writer writer;
-  VisitModel(writer, config);
+  VisitModelConfig(writer, &visited);
   return std::move(writer.json);
 }
 
 absl::StatusOr<ModelConfig> ModelConfigFromJson(const Json& json) {
   if (!json.is_object()) return absl::InvalidArgumentError("model: expected an object");
-  Reader reader{json, "model"};
+  Reader reader(json, "model");
   ModelConfig config;
-  VisitModel(reader, config);
+  VisitModelConfig(reader, &config);
   RETURN_IF_ERROR(reader.Finish());
   const std::vector<std::string> faults = config.Validate();
   if (!faults.empty()) return absl::InvalidArgumentError(absl::StrJoin(faults, "; "));

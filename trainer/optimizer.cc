@@ -198,19 +198,4 @@ std::vector<Optimizer::NamedState> Optimizer::StatesOf(const FlatState& state,
   return states;
 }
 
-std::vector<NamedTensor> Optimizer::State() const {
-  const Division& division = model_->division();
-  CHECK(division.sharding.count == 1 && division.experts == nullptr,
-        "a divided model has parts of its state: StateParts");
-  std::vector<NamedTensor> state;
-  for (const Slot& slot : slots_) {
-    const Parameter& p = *slot.parameter;
-    for (const NamedState& part : StatesOf(*slot.state, p)) {
-      state.push_back({absl::StrCat("optimizer/", p.name, "/", part.name),
-                       FlatParameters::PartOf(part.shard, slot.piece).Reshape(p.shape)});
-    }
-  }
-  return state;
-}
-
 }  // namespace wyvern

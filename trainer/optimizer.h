@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "layers/model.h"
-#include "trainer/checkpoint.h"
 #include "trainer/muon.h"
 #include "trainer/qk_clip.h"
 #include "trainer/run_config.h"
@@ -44,10 +43,6 @@ class Optimizer {
   // Null: options.qk_clip is 0. Whoever runs a step resets it first, and takes the maximum of all
   // ranks' logits before Step.
   const QkClipper* qk_clip() const { return qk_clip_.get(); }
-
-  // "optimizer/<parameter>/m", AdamW's first moment or Muon's momentum, and of AdamW's parameters
-  // "/v", the second one. Not of a sharded model.
-  std::vector<NamedTensor> State() const;
 
   // The state of a unit's flat buffer: [shard_size] each, in the layout of its masters.
   struct FlatState {

@@ -4,6 +4,7 @@
 #include "data/byte_tokenizer.h"
 #include "data/sampler.h"
 #include "tests/trainer/checkpoint_fixture.h"
+#include "tests/trainer/saved_model.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/checkpoint_model.h"
 #include "trainer/commands/all.h"
@@ -39,7 +40,7 @@ class CheckpointCommandsTest : public CheckpointTest {
     tokenizer_ = MakeByteTokenizer();
     model_ = TinyModel(tokenizer_->vocab_size());
     const TrainingState state = {.model = model_.get(), .tokenizer = tokenizer_.get()};
-    ASSERT_TRUE(SaveModel(Run(), 20, state, {{"counters", {{"tokens", 81920}}}}, 1).ok());
+    ASSERT_TRUE(SaveRun(Run(), 20, state, {{"counters", {{"tokens", 81920}}}}).ok());
     store_ = WriteStore("val.h5", CountingDocuments({40, 7, 90, 1}));
   }
 
@@ -83,7 +84,7 @@ train: {steps: 10, batch_tokens: 48, micro_batch: 2}
 schedule: {type: constant}
 )";
   const TrainingState state = {.model = model_.get(), .tokenizer = tokenizer_.get()};
-  ASSERT_TRUE(SaveModel(Run(), 30, state, {{"config", config}}, 1).ok());
+  ASSERT_TRUE(SaveRun(Run(), 30, state, {{"config", config}}).ok());
   const std::vector<std::string> command = {"eval", Run(), "--data", store_, "--device", "cpu"};
   const Result trained = Call(command);
   ASSERT_EQ(trained.exit_code, 0) << trained.err;
@@ -116,7 +117,7 @@ TEST_F(CheckpointCommandsTest, InfoAndVerify) {
   }
   EXPECT_EQ(Call({"checkpoint", "verify", Step(20)}).exit_code, 0);
 
-  const std::string shard = Step(20) + "/shard-00000.h5";
+  const std::string shard = Step(20) + "/rank-00000-00000.h5";
   const Tensor& weight = model_->parameters()[0]->value;
   const std::string bytes(static_cast<const char*>(weight.raw()), 64);
   FlipByte(shard, ReadFile(shard)->find(bytes));
@@ -129,7 +130,7 @@ TEST_F(CheckpointCommandsTest, InfoAndVerify) {
 
 TEST_F(CheckpointCommandsTest, AStoreOfAnotherVocabularyIsRefused) {
   const auto small = TinyModel(100);
-  ASSERT_TRUE(SaveModelFolder(Path("small"), 0, {.model = small.get()}, {}).ok());
+  ASSERT_TRUE(SaveRun(Path("small"), 1, {.model = small.get()}).ok());
   const Result result = Call({"eval", Path("small"), "--data", store_, "--device", "cpu"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_TRUE(absl::StrContains(result.err, "258 tokens, the model's vocabulary only 100"))

@@ -1,11 +1,10 @@
 // What a killed writer, a failing disk and a full disk leave behind.
 #include <sys/mount.h>
-#include <sys/resource.h>
 
-#include <csignal>
 #include <fstream>
 
 #include "absl/strings/match.h"
+#include "tests/support/file_size_limit.h"
 #include "tests/trainer/checkpoint_fixture.h"
 #include "trainer/checkpoint_manifest.h"
 
@@ -121,25 +120,6 @@ TEST_F(CheckpointDamageTest, AnotherFormatVersionIsNotCalledDamage) {
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_TRUE(absl::StrContains(status.message(), "found 2")) << status;
 }
-
-// Every file is limited to `bytes` while this lives.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    getrlimit(RLIMIT_FSIZE, &old_);
-    rlimit limit = old_;
-    limit.rlim_cur = bytes;
-    setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    setrlimit(RLIMIT_FSIZE, &old_);
-    std::signal(SIGXFSZ, handler_);
-  }
-
- private:
-  rlimit old_;
-  void (*handler_)(int);
-};
 
 TEST_F(CheckpointDamageTest, AWriteErrorLeavesTheOldCheckpoints) {
   Write(1);

@@ -3,6 +3,8 @@
 #include "absl/strings/match.h"
 #include "data/byte_tokenizer.h"
 #include "tests/trainer/checkpoint_fixture.h"
+#include "tests/trainer/saved_model.h"
+#include "tests/trainer/state_checks.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/model_json.h"
 
@@ -24,25 +26,24 @@ class CheckpointModelTest : public CheckpointTest {
 TEST_F(CheckpointModelTest, ModelOptimizerAndTokenizerComeBack) {
   const auto tokenizer = MakeByteTokenizer();
   const auto model = TinyModel(300, 1);
-  const Tensor moment = Filled({300, 32}, DType::kFloat32, 3);
-  const TrainingState state = {.model = model.get(),
-                               .optimizer = {{"optimizer/embedding.weight/m", moment}},
-                               .tokenizer = tokenizer.get()};
+  const Optimizer optimizer(model.get(), {});
+  FillState(optimizer);
+  for (const Parameter* p : model->parameters()) p->SyncValue();
+  const TrainingState state = {.model = model.get(), .tokenizer = tokenizer.get()};
   const nlohmann::json meta = {{"counters", {{"tokens", 4096}}}};
-  ASSERT_TRUE(SaveModel(Run(), 7, state, meta, 1).ok());
+  ASSERT_TRUE(SaveRun(Run(), 7, optimizer, state, meta).ok());
 
   const auto info = FindNewestCheckpoint(Run());
   ASSERT_TRUE(info.ok()) << info.status();
   EXPECT_EQ(info->meta["counters"]["tokens"], 4096);
   const auto other = TinyModel(300, 2);
-  const Tensor restored = Tensor::Zeros({300, 32}, DType::kFloat32, Device::kCpu);
-  const absl::Status status =
-      RestoreModel(*info, {.model = other.get(),
-                           .optimizer = {{"optimizer/embedding.weight/m", restored}},
-                           .tokenizer = tokenizer.get()});
-  ASSERT_TRUE(status.ok()) << status;
+  const Optimizer restored(other.get(), {});
+  const absl::Status same = CheckModel(*info, {.model = other.get(), .tokenizer = tokenizer.get()});
+  ASSERT_TRUE(same.ok()) << same;
+  const absl::Status read = ReadState(*info, restored);
+  ASSERT_TRUE(read.ok()) << read;
+  ExpectState(restored);
   ExpectSameWeights(model.get(), other.get());
-  EXPECT_TRUE(SameBytes(moment, restored));
 
   const auto loaded = LoadModel(Run(), Device::kCpu, DType::kFloat32);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
@@ -60,12 +61,12 @@ TEST_F(CheckpointModelTest, ModelOptimizerAndTokenizerComeBack) {
 
 TEST_F(CheckpointModelTest, AnotherModelIsRefusedByItsFirstDifference) {
   const auto model = TinyModel(300);
-  ASSERT_TRUE(SaveModel(Run(), 1, {.model = model.get()}, {}, 1).ok());
+  ASSERT_TRUE(SaveRun(Run(), 1, {.model = model.get()}).ok());
   ModelConfig config = TinyConfig(300);
   std::get<DeltaMixerConfig>(config.mixers["gated"]).key_dim = 32;
   config.num_layers = 5;
   const auto other = Model::Create(config, Device::kCpu, DType::kFloat32);
-  const absl::Status status = RestoreModel(*OpenCheckpoint(Run()), {.model = other.get()});
+  const absl::Status status = CheckModel(*OpenCheckpoint(Run()), {.model = other.get()});
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_TRUE(
       absl::StrContains(status.message(), "model.mixers.gated.key_dim: expected 32, found 16"))
@@ -74,9 +75,9 @@ TEST_F(CheckpointModelTest, AnotherModelIsRefusedByItsFirstDifference) {
 
 TEST_F(CheckpointModelTest, WithoutATokenizerNoneIsFound) {
   const auto model = TinyModel(300);
-  ASSERT_TRUE(SaveModelFolder(Path("x"), 0, {.model = model.get()}, {}).ok());
-  EXPECT_TRUE(absl::IsNotFound(LoadCheckpointTokenizer(Path("x")).status()));
-  EXPECT_TRUE(LoadModel(Path("x"), Device::kCpu, DType::kFloat32).ok());
+  ASSERT_TRUE(SaveRun(Run(), 1, {.model = model.get()}).ok());
+  EXPECT_TRUE(absl::IsNotFound(LoadCheckpointTokenizer(Run()).status()));
+  EXPECT_TRUE(LoadModel(Run(), Device::kCpu, DType::kFloat32).ok());
 }
 
 TEST_F(CheckpointModelTest, ACheckpointWithoutAModelIsRefused) {

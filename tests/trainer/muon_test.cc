@@ -9,6 +9,7 @@
 #include <set>
 
 #include "autograd/op_check.h"
+#include "tests/trainer/state_checks.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/newton_schulz.h"
 #include "trainer/optimizer.h"
@@ -255,11 +256,11 @@ TEST(Muon, StepsFollowAPlainReferenceInFp64) {
     }
   }
   EXPECT_EQ(kinds.size(), 7u) << "the model should have every kind of parameter";
-  for (const NamedTensor& t : optimizer.State()) {
-    if (momenta.count(t.name.substr(10, t.name.size() - 12)) == 0) continue;
-    EXPECT_EQ(t.name.substr(t.name.size() - 2), "/m");
-    const std::vector<double>& m = momenta.at(t.name.substr(10, t.name.size() - 12));
-    for (size_t i = 0; i < m.size(); ++i) ASSERT_NEAR(t.tensor.ToVector<double>()[i], m[i], 1e-12);
+  const auto state = ValuesOf<double>(optimizer);
+  for (const auto& [name, expected_m] : momenta) {
+    EXPECT_EQ(state.count(absl::StrCat("optimizer/", name, "/v")), 0u) << name;
+    const std::vector<double>& m = state.at(absl::StrCat("optimizer/", name, "/m"));
+    for (size_t i = 0; i < m.size(); ++i) ASSERT_NEAR(m[i], expected_m[i], 1e-12) << name;
   }
 }
 
@@ -268,12 +269,13 @@ TEST(Muon, KeepsOneMomentOfMatricesAndTwoOfAllElse) {
   const Optimizer optimizer(model.get(), MuonOptions());
   std::set<std::string> expected, names;
   for (const Parameter* p : model->parameters()) {
+    expected.insert(absl::StrCat("model/", p->name));
     expected.insert(absl::StrCat("optimizer/", p->name, "/m"));
     if (p->kind != ParameterKind::kMatrix) {
       expected.insert(absl::StrCat("optimizer/", p->name, "/v"));
     }
   }
-  for (const NamedTensor& t : optimizer.State()) names.insert(t.name);
+  for (const TensorPart& part : StateParts(optimizer)) names.insert(part.tensor.name);
   EXPECT_EQ(names, expected);
   // The flats of the blocks' matrices have no second moment at all.
   for (const Optimizer::FlatState& state : optimizer.flat_states()) {
@@ -288,20 +290,14 @@ TEST(Muon, AStepThatIsNotFiniteChangesNothing) {
   Optimizer optimizer(model.get(), MuonOptions());
   SetGradients(model.get(), 1, 0.1);
   optimizer.Step(1e-2, 1.0, Tensor(), 1);
-  const auto copy = [&] {
-    std::vector<std::vector<float>> values;
-    for (const Parameter* p : model->parameters()) values.push_back(p->master.ToVector<float>());
-    for (const NamedTensor& t : optimizer.State()) values.push_back(t.tensor.ToVector<float>());
-    return values;
-  };
-  const auto before = copy();
+  const auto before = ValuesOf<float>(optimizer);
   SetGradients(model.get(), 2, 0.1);
   model->parameters()[5]->var.grad().data<float>()[0] = std::numeric_limits<float>::infinity();
   EXPECT_EQ(optimizer.Step(1e-2, 1.0, Tensor(), 2).finite.ToVector<int32_t>()[0], 0);
-  EXPECT_EQ(copy(), before);
+  EXPECT_EQ(ValuesOf<float>(optimizer), before);
   SetGradients(model.get(), 2, 0.1);
   EXPECT_EQ(optimizer.Step(1e-2, 1.0, Tensor(), 2).finite.ToVector<int32_t>()[0], 1);
-  EXPECT_NE(copy(), before);
+  EXPECT_NE(ValuesOf<float>(optimizer), before);
 }
 
 // A round ends where the next matrix would not fit, and rounds change no bit.

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -34,6 +36,16 @@ inline void FillState(const Optimizer& optimizer) {
     }
     part.values.CopyFrom(Tensor::FromVector(values, part.values.shape()));
   }
+}
+
+// What this rank has of the state, by name.
+template <typename T>
+std::map<std::string, std::vector<T>> ValuesOf(const Optimizer& optimizer) {
+  std::map<std::string, std::vector<T>> values;
+  for (const TensorPart& part : StateParts(optimizer)) {
+    if (part.values.defined()) values[part.tensor.name] = part.values.ToVector<T>();
+  }
+  return values;
 }
 
 inline void ExpectState(const Optimizer& optimizer) {

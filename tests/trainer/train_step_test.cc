@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "tests/trainer/state_checks.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/model_cost.h"
 
@@ -31,13 +32,6 @@ std::unique_ptr<Model> MakeModel() {
   auto model = Model::Create(TinyConfig(50), Device::kCpu, DType::kFloat32);
   model->Initialize(1);
   return model;
-}
-
-std::vector<std::vector<float>> Copy(Model* model, const Optimizer& optimizer) {
-  std::vector<std::vector<float>> values;
-  for (const Parameter* p : model->parameters()) values.push_back(p->master.ToVector<float>());
-  for (const NamedTensor& t : optimizer.State()) values.push_back(t.tensor.ToVector<float>());
-  return values;
 }
 
 TEST(Optimizer, DecaysMatricesAndByKeyConvolutionsAndEmbeddings) {
@@ -93,13 +87,13 @@ TEST(TrainStep, ANonFiniteStepChangesNothing) {
   Parameter* broken = model->parameters()[3];
   const float good = broken->master.data<float>()[0];
   broken->master.data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
-  const auto before = Copy(model.get(), optimizer);
+  const auto before = ValuesOf<float>(optimizer);
   const StepResult result = TrainStep(model.get(), &optimizer, {&batch, 1}, 1e-2, 1.0, 2);
   EXPECT_FALSE(result.updated);
   EXPECT_EQ(DescribeNonFinite(model.get(), result, {&batch, 1}), "the loss (nan)");
-  const auto after = Copy(model.get(), optimizer);
-  for (size_t i = 0; i < before.size(); ++i) {
-    EXPECT_EQ(std::memcmp(before[i].data(), after[i].data(), before[i].size() * sizeof(float)), 0);
+  const auto after = ValuesOf<float>(optimizer);
+  for (const auto& [name, values] : before) {  // NaN is not equal to itself
+    EXPECT_EQ(std::memcmp(values.data(), after.at(name).data(), values.size() * sizeof(float)), 0);
   }
   broken->master.data<float>()[0] = good;
   EXPECT_TRUE(TrainStep(model.get(), &optimizer, {&batch, 1}, 1e-2, 1.0, 2).updated);

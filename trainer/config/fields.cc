@@ -162,7 +162,7 @@ void VisitTrain(ConfigVisitor& v, bool has_experts, bool has_stages, TrainSectio
   v.Value("batch_tokens", &c->batch_tokens);
   v.Value("micro_batch", &c->micro_batch);
   v.Value("grad_clip", &c->grad_clip);
-  v.Enumerated("recompute", {"none", "fused", "elementwise", "projections"}, &c->recompute);
+  v.Enumerated("recompute", kRecomputeNames, &c->recompute);
   v.Value("recompute_blocks", &c->recompute_blocks);
   v.Enumerated("nonfinite", {"skip", "stop"}, &c->nonfinite);
   v.Only(has_experts, kWithoutExperts, [c](ConfigVisitor& only) {
@@ -241,6 +241,8 @@ void VisitGenerate(ConfigVisitor& v, GenerateSection* c) {
 }
 
 }  // namespace
+
+const std::vector<std::string> kRecomputeNames = {"none", "fused", "elementwise", "projections"};
 
 void VisitModelConfig(ConfigVisitor& v, ModelConfig* c) {
   v.Value("vocab_size", &c->vocab_size);

@@ -10,6 +10,9 @@ namespace wyvern {
 void VisitRunConfig(ConfigVisitor& v, RunConfig* config);
 void VisitModelConfig(ConfigVisitor& v, ModelConfig* config);
 
+// In the order of RecomputePolicy.
+extern const std::vector<std::string> kRecomputeNames;
+
 }  // namespace wyvern
 
 #endif  // WYVERN_TRAINER_CONFIG_FIELDS_H_

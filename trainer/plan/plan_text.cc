@@ -4,17 +4,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "trainer/config/fields.h"
 #include "trainer/model_cost.h"
 #include "trainer/plan/parts.h"
 #include "trainer/plan/plan.h"
 
 namespace wyvern {
 namespace {
-
-const char* NameOf(RecomputePolicy policy) {
-  constexpr const char* kNames[] = {"none", "fused", "elementwise", "projections"};
-  return kNames[static_cast<int>(policy)];
-}
 
 std::string DescribeMesh(const Plan& plan) {
   const MeshShape& mesh = plan.step.mesh;
@@ -71,7 +67,7 @@ std::string PlanText(const Plan& plan) {
       "%d micro batches of %d x %d tokens a GPU and step, %d tokens a step, recompute %s%s\n",
       config.run.name, options.num_gpus, options.gpu.name, options.gpus_per_node,
       DescribeMesh(plan), plan.step.micro_batches, plan.stage.micro_batch, plan.stage.seq_len,
-      plan.stage.batch_tokens, NameOf(config.train.recompute),
+      plan.stage.batch_tokens, kRecomputeNames[static_cast<int>(config.train.recompute)],
       config.train.recompute_blocks > 0
           ? absl::StrCat(", ", config.train.recompute_blocks, " blocks whole")
           : "");

@@ -1,0 +1,118 @@
+// From which checkpoint a training run goes on, and how (trainer/train_loop.h).
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/runtime/status.h"
+#include "trainer/checkpoint_model.h"
+#include "trainer/config/load.h"
+#include "trainer/model_json.h"
+#include "trainer/parallel/phase.h"
+#include "trainer/parallel/sharded_state.h"
+#include "trainer/train_loop.h"
+
+namespace wyvern {
+namespace {
+
+std::optional<double> OptionalDouble(const nlohmann::json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_number()) return std::nullopt;
+  return found->get<double>();
+}
+
+}  // namespace
+
+nlohmann::json TrainingRun::DataManifest() const {
+  const Stage& stage = StageOfStep(stages_, std::max<int64_t>(counters_.step - 1, 0));
+  nlohmann::json manifest = {
+      {"stores", data_.sampler->Manifest()},
+      {"seed", config_.run.seed},
+      {"seq_len", stage.seq_len},
+      {"batch_windows", stage.batch_tokens / stage.seq_len},
+      {"document_boundary",
+       config_.data.document_boundary == BoundaryChoice::kReset ? "reset" : "none"}};
+  if (stage.index > 0) {
+    manifest["stage_first_step"] = stage.first_step;
+    manifest["stage_first_token"] = stage.first_token;
+  }
+  return manifest;
+}
+
+absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& resume) const {
+  if (resume != "auto" && resume != "none") return resume;
+  ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> own, ListCheckpoints(run_dir_));
+  if (own.empty()) return std::string();
+  if (resume == "auto") return own.back().path;
+  return absl::FailedPreconditionError(
+      absl::StrCat("--resume none: ", run_dir_, " already holds a run, saved up to step ",
+                   own.back().step, "; set another run.dir, or remove the folder"));
+}
+
+absl::Status TrainingRun::CheckIsNewest(const std::string& resume) const {
+  ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> own, ListCheckpoints(run_dir_));
+  if (own.empty() || own.back().step <= counters_.step) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("--resume ", resume, ": it is at step ", counters_.step, ", but ", run_dir_,
+                   " holds a later checkpoint (", own.back().path,
+                   "); remove the later ones, or set another run.dir to branch off"));
+}
+
+absl::Status TrainingRun::Resume(const std::string& resume) {
+  SetCommActivity("resuming");
+  absl::StatusOr<std::string> chosen = std::string();
+  if (IsFirst()) chosen = ChooseCheckpoint(resume);
+  RETURN_IF_ERROR(Agreed(chosen.status()));
+  const std::string path = GatherTexts(world_->host(), *chosen).front();  // rank 0 decides
+  if (path.empty()) {
+    model_->Initialize(config_.run.seed);
+  } else {
+    RETURN_IF_ERROR(Agreed(Restore(path)));
+    RETURN_IF_ERROR(Agreed(IsFirst() ? CheckIsNewest(resume) : absl::OkStatus()));
+  }
+  if (parallel_ != nullptr) parallel_->ValuesChanged();
+  first_step_ = counters_.step;
+  if (first_step_ > 0) LogOfRank(absl::StrCat("resumed from step ", first_step_));
+  return Agreed(ReadFaults(world_->rank(), first_step_ > 0));
+}
+
+absl::Status TrainingRun::Restore(const std::string& path) {
+  ASSIGN_OR_RETURN(const CheckpointInfo checkpoint, OpenCheckpoint(path));
+  const nlohmann::json& meta = checkpoint.meta;
+  if (!meta.contains("training")) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        checkpoint.path, ": holds a model but no training run, so there is nothing to resume"));
+  }
+  const TrainingState state{.model = model_.get(), .tokenizer = data_.tokenizer.get()};
+  RETURN_IF_ERROR(CheckModel(checkpoint, state));
+  RETURN_IF_ERROR(ReadState(checkpoint, *optimizer_));
+  RETURN_IF_ERROR(ReadCheckpoint(checkpoint.path, BufferTensors(model_.get())));
+  const nlohmann::json& training = meta["training"];
+  counters_.step = training.value("step", checkpoint.step);
+  const std::string difference =
+      FirstDifference(DataManifest(), meta.value("data", nlohmann::json()), "data");
+  if (!difference.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        checkpoint.path, ": the run read other data, so its place in them means nothing here: ",
+        difference, "; resume with the same data, or start a new run in another run.dir"));
+  }
+  counters_.updates = training.value("updates", checkpoint.step);
+  counters_.stage_updates = training.value("stage_updates", counters_.updates);
+  counters_.skipped_in_a_row = training.value("skipped_in_a_row", int64_t{0});
+  counters_.first_val_loss = OptionalDouble(training, "first_val_loss");
+  counters_.last_val_loss = OptionalDouble(training, "last_val_loss");
+  if (std::filesystem::path(checkpoint.path).lexically_normal().parent_path().parent_path() ==
+      std::filesystem::path(run_dir_).lexically_normal()) {
+    saved_step_ = counters_.step;
+  }
+  std::printf("resuming from %s\n", checkpoint.path.c_str());
+  const auto before = ParseRunConfig(meta.value("config", ""), "the checkpoint's configuration");
+  if (before.ok()) {
+    for (const std::string& change : Differences(*before, config_)) {
+      std::printf("  changed since then: %s\n", change.c_str());
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace wyvern
