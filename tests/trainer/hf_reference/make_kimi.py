@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import make
-from make import linear, rms, silu
+from equations import delta, linear, rms, silu
 
 
 def kda(m, p, pre, h, c):
-    """make.py's KDA under the names of the hub, without a bias in its output gate."""
+    """KDA under the names of the hub, without a bias in its output gate."""
     lin = c["linear_attn_config"]
     names = {
         "f_proj.0.weight": "f_a_proj.weight",
@@ -37,7 +37,7 @@ def kda(m, p, pre, h, c):
         allow_neg_eigval=False,
         norm_eps=c["rms_norm_eps"],
     )
-    return make.delta(m, q, pre, h, cc, "kda")
+    return delta(m, q, pre, h, cc, "kda")
 
 
 def mla(m, p, pre, h, c):
