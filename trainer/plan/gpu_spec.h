@@ -26,18 +26,13 @@ const std::vector<GpuSpec>& KnownGpus();
 // NotFound, with the names that are known.
 absl::StatusOr<GpuSpec> FindGpu(const std::string& name);
 
-// Of the bound, and whether it was measured; those of experts and routing are guesses so far.
-struct BoundShare {
-  double share = 1;
-  bool measured = true;
-};
-
 // How much of its bound a class of ops reaches: the time that its necessary products take at the
 // peak rate, or its necessary bytes at that of a large copy, over the time of its kernels. From
 // `wyvern bench step` of DeltaNet 1.3B, Gated DeltaNet 1.3B, KDA 1.3B and the Transformer on an
-// H100 (experiments/throughput/results/models.jsonl). `name` as ClassOfRange gives it.
-BoundShare ShareOfBound(const std::string& name, Pass pass, const ModelConfig& model,
-                        RecomputePolicy recompute);
+// H100 (experiments/throughput/results/models.jsonl), and of four layers of Kimi Linear 48B on an
+// H200 (experiments/kimi_linear). `name` as ClassOfRange gives it.
+double ShareOfBound(const std::string& name, Pass pass, const ModelConfig& model,
+                    RecomputePolicy recompute);
 
 // Of a step: what it takes beyond its kernels (`wyvern bench step`: "outside").
 inline constexpr double kOutsideShare = 0.047;

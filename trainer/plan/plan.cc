@@ -32,10 +32,8 @@ std::vector<PlannedClass> TimeClasses(const SimulatedStep& step, const RunConfig
     c.bytes += range.count * range.work.bytes;
     const double bound =
         std::max(range.work.flops / gpu.peak_flops, range.work.bytes / gpu.copy_bytes);
-    const BoundShare of_bound =
-        ShareOfBound(name, range.pass, config.model, config.train.recompute);
-    c.ms += 1e3 * range.count * bound / of_bound.share;
-    c.measured = of_bound.measured;
+    const double share = ShareOfBound(name, range.pass, config.model, config.train.recompute);
+    c.ms += 1e3 * range.count * bound / share;
   }
   std::vector<PlannedClass> list;
   for (const auto& [key, c] : classes) list.push_back(c);

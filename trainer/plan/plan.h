@@ -24,7 +24,6 @@ struct PlannedClass {
   Pass pass = Pass::kForward;
   double flops = 0, bytes = 0;
   double ms = 0;
-  bool measured = true;  // whether its rate was, on some GPU
 };
 
 struct PlannedComm {

@@ -3,7 +3,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "trainer/config/fields.h"
 #include "trainer/model_cost.h"
 #include "trainer/plan/parts.h"
@@ -95,15 +94,6 @@ std::string PlanText(const Plan& plan) {
     absl::StrAppend(&text,
                     "Rates are those of an H100 relative to its bounds; Wyvern was not measured "
                     "on this GPU.\n");
-  }
-  std::vector<std::string> guessed;
-  for (const PlannedClass& c : plan.classes) {
-    const bool named = !guessed.empty() && guessed.back() == c.name;
-    if (!c.measured && !named) guessed.push_back(c.name);
-  }
-  if (!guessed.empty()) {
-    absl::StrAppend(
-        &text, "Not measured yet, the rates are guesses: ", absl::StrJoin(guessed, "; "), ".\n");
   }
   return text;
 }

@@ -135,15 +135,6 @@ TEST(Plan, SuggestsWhatFits) {
   EXPECT_EQ(PlanSettings(set, *better), "");
 }
 
-TEST(Plan, SaysWhichRatesAreGuesses) {
-  RunConfig config = Load("kimi_linear_proxy_1b");  // experts and Muon
-  const auto plan = MakePlan(config, On("h100-80g", 8));
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_THAT(PlanText(*plan), HasSubstr("the rates are guesses: experts; routing."));
-  config = Load("kda_1.3b");
-  EXPECT_THAT(PlanText(*MakePlan(config, On("h100-80g", 8))), testing::Not(HasSubstr("guesses")));
-}
-
 TEST(Plan, NamesWhatIsWrong) {
   EXPECT_THAT(std::string(FindGpu("h900").status().message()), HasSubstr("h100-80g"));
   RunConfig config = Load("delta_net_1.3b", {"parallel.shard=3"});
