@@ -1,4 +1,5 @@
 #include <chrono>
+#include <filesystem>
 #include <utility>
 #include <vector>
 
@@ -113,6 +114,9 @@ absl::Status Validate(const TokenizerTrainOptions& options) {
 
 absl::StatusOr<TokenizerTrainResult> TrainTokenizer(const TokenizerTrainOptions& options) {
   RETURN_IF_ERROR(Validate(options));
+  // Before the work that would be lost without it.
+  const std::string folder = std::filesystem::path(options.output).parent_path().string();
+  if (!folder.empty()) RETURN_IF_ERROR(MakeFolders(folder));
   const auto start = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(const std::unique_ptr<TextSource> source, TextSource::Open(options.source));
   TokenizerTrainResult result;
