@@ -128,7 +128,8 @@ void LatentAttentionFwd(CudaTag, const LatentAttentionParams<Io>& p) {
   work.scale = static_cast<float>(p.scale) * kLog2E;
   const int row_tiles = CeilDiv(work.num_rows, X::kRows);
   const int key_tiles = CeilDiv(work.num_keys, X::kKeys);
-  const int wanted = std::max(1, CurrentGpu().num_sms / row_tiles);
+  static const int num_sms = CurrentGpu().num_sms;  // asked for once: it takes the host long
+  const int wanted = std::max(1, num_sms / row_tiles);
   work.tiles_per_split = CeilDiv(key_tiles, std::min(wanted, key_tiles));
   work.num_splits = CeilDiv(key_tiles, work.tiles_per_split);
   const cudaStream_t stream = ToStream(p.stream);
