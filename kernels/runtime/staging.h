@@ -10,7 +10,7 @@ namespace wyvern {
 
 // Host memory for copies from a device. For CUDA it is page-locked, so that a copy runs at the rate
 // of the bus; what the system refuses to lock is ordinary memory, and its copies are slower.
-// Locking takes some 0.5 s a GiB: a thread does it while the device computes.
+// Locking takes some 0.3 s a GiB: a thread does it while the device computes.
 class StagingBuffer {
  public:
   // Running out of memory ends the process, as in Buffer. `num_bytes` may be 0.
