@@ -15,11 +15,14 @@ namespace {
 
 using testing::HasSubstr;
 
-RunConfig Load(const std::string& name, std::vector<std::string> sets = {}) {
+RunConfig LoadFile(const std::string& path, std::vector<std::string> sets) {
   sets.insert(sets.begin(), "run.device=cuda");
-  auto config = LoadRunConfig(absl::StrCat("configs/", name, ".yaml"), sets);
+  auto config = LoadRunConfig(path, sets);
   EXPECT_TRUE(config.ok()) << config.status();
   return *config;
+}
+RunConfig Load(const std::string& name, std::vector<std::string> sets = {}) {
+  return LoadFile(absl::StrCat("configs/", name, ".yaml"), std::move(sets));
 }
 
 PlanOptions On(const std::string& gpu, int gpus) {
@@ -76,6 +79,24 @@ TEST(Plan, PredictsTheMeasuredRatesOfTwoGpus) {
         Make(Load("delta_net_1.3b", m.sets), m.sequences, m.seq_len, On("h200-141g", m.gpus));
     EXPECT_NEAR(plan.step_ms() / m.step_ms, 1, 0.15)
         << m.gpus << " GPUs, " << nlohmann::json(m.sets);
+  }
+}
+
+// experiments/kimi_linear/results/four_layers.jsonl.
+TEST(Plan, PredictsFourLayersOfKimiLinear) {
+  const MeasuredMesh meshes[] = {
+      {{"optimizer.type=adamw", "optimizer.qk_clip=null"}, 1, 8, 4096, 448.4},
+      {{}, 1, 8, 4096, 725.2},
+      {{"parallel.shard=2", "parallel.expert=2", "parallel.zero=2"}, 2, 8, 4096, 620.6},
+  };
+  const double peak_gb[] = {123.0, 100.3, 58.3};
+  for (size_t i = 0; i < std::size(meshes); ++i) {
+    const MeasuredMesh& m = meshes[i];
+    const Plan plan = Make(LoadFile("experiments/kimi_linear/four_layers.yaml", m.sets),
+                           m.sequences, m.seq_len, On("h200-141g", m.gpus));
+    EXPECT_NEAR(plan.step_ms() / m.step_ms, 1, 0.15) << nlohmann::json(m.sets);
+    EXPECT_NEAR(static_cast<double>(plan.step.memory.peak_bytes) / 1e9 / peak_gb[i], 1, 0.05)
+        << nlohmann::json(m.sets);
   }
 }
 
