@@ -4,6 +4,7 @@
 #include <chrono>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -19,7 +20,7 @@ constexpr auto kPeriod = std::chrono::milliseconds(50);
 class Watchdog {
  public:
   static Watchdog& Get() {
-    static Watchdog* watchdog = new Watchdog;  // its thread lives as long as the process
+    static Watchdog* watchdog = new Watchdog;  // its threads live as long as the process
     return *watchdog;
   }
 
@@ -32,45 +33,71 @@ class Watchdog {
   struct Entry {
     WatchedOperation operation;
     std::string activity;  // when it was queued
-    bool running = false, waits = false;
-    Clock::time_point since;
+    // Since when it runs, and since when a question after it has no answer.
+    std::optional<Clock::time_point> running, asked;
+    bool waits = false;
   };
 
+  // One thread asks the GPU, the other counts the time and asks nobody: the driver gives no answer
+  // while another thread's call into it waits, as a launch does in a queue that a lost peer has
+  // brought to a stop.
   Watchdog() {
     std::thread([this] {
       MakeGpuCurrent();
-      for (;;) {
-        std::this_thread::sleep_for(kPeriod);
-        const std::lock_guard<std::mutex> lock(mutex_);
-        Look();
-      }
+      for (;; std::this_thread::sleep_for(kPeriod)) Poll();
+    }).detach();
+    std::thread([this] {
+      for (;; std::this_thread::sleep_for(kPeriod)) Age();
     }).detach();
   }
 
   // Later operations run after earlier ones, so the first that is not done is the one to look at.
-  void Look() {
-    while (!entries_.empty()) {
-      Entry& entry = entries_.front();
-      const WatchedOperation::State state = entry.operation.poll(entry.activity);
-      if (state == WatchedOperation::State::kQueued) return;
-      if (state == WatchedOperation::State::kRunning) return Age(&entry);
-      if (entry.waits) ObserveEndOfWait(SecondsSince(entry.since));
-      entries_.pop_front();
+  // Only this thread removes entries, and adding one leaves the others where they are.
+  void Poll() {
+    for (;;) {
+      Entry* entry = nullptr;
+      {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (entries_.empty()) return;
+        entry = &entries_.front();
+        entry->asked = Clock::now();
+      }
+      const WatchedOperation::State state = entry->operation.poll(entry->activity);
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (state == WatchedOperation::State::kDone) {
+        if (entry->waits) ObserveEndOfWait(SecondsOf(*entry));
+        entries_.pop_front();
+        continue;
+      }
+      entry->asked.reset();
+      if (state == WatchedOperation::State::kRunning && !entry->running) {
+        entry->running = Clock::now();
+      }
+      return;
     }
   }
 
-  static void Age(Entry* entry) {
-    if (!entry->running) entry->since = Clock::now();
-    entry->running = true;
-    const double seconds = SecondsSince(entry->since);
+  void Age() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (entries_.empty()) return;
+    Entry& entry = entries_.front();
+    if (!entry.running && !entry.asked) return;
+    const double seconds = SecondsOf(entry);
     if (seconds > CommTimeout()) {
-      CommFailed(absl::StrCat(entry->operation.what, ": not done within ", CommTimeout(),
-                              " s; another rank hangs, is far behind, or is gone"),
-                 entry->activity);
+      CommFailed(absl::StrCat(entry.operation.what, ": not done within ", CommTimeout(), " s",
+                              entry.asked && SecondsSince(*entry.asked) > 1
+                                  ? ", and the GPU's driver does not answer"
+                                  : "",
+                              "; another rank hangs, is far behind, or is gone"),
+                 entry.activity);
     }
-    if (entry->waits || seconds < CommTimeout() / 4) return;
-    entry->waits = true;
-    ObserveWait(absl::StrCat(entry->activity, ": ", entry->operation.what));
+    if (entry.waits || seconds < CommTimeout() / 4) return;
+    entry.waits = true;
+    ObserveWait(absl::StrCat(entry.activity, ": ", entry.operation.what));
+  }
+
+  static double SecondsOf(const Entry& entry) {
+    return SecondsSince(entry.running ? *entry.running : *entry.asked);
   }
 
   static double SecondsSince(Clock::time_point begin) {

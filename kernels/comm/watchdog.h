@@ -8,8 +8,9 @@
 
 namespace wyvern {
 
-// `poll` is called now and then by the watchdog's thread, which has made the GPU in use current.
-// Operations are watched in the order of the calls.
+// `poll` is called now and then by a thread of the watchdog, which has made the GPU in use current.
+// It need not return: another thread counts the time. Operations are watched in the order of the
+// calls.
 struct WatchedOperation {
   enum class State {
     kQueued,   // other work comes before it: no time is counted

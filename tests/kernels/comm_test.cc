@@ -201,6 +201,27 @@ TEST(CommDeathTest, AnOperationThatDoesNotEndIsNamedWithWhatWentOnWhenItBegan) {
       testing::ExitedWithCode(1), "starting NCCL for the group 'shard': not done within 0.3 s");
 }
 
+// A driver gives no answer while another call into it waits for the lost peer.
+TEST(CommDeathTest, AnOperationThatTheGpuSaysNothingOfEndsToo) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        SetCommTimeout(1.5);
+        SetCommActivity("step 9");
+        Watch({"all_to_all over 'expert'", [](const std::string&) {
+                 std::this_thread::sleep_for(std::chrono::seconds(20));
+                 return WatchedOperation::State::kDone;
+               }});
+        // What is queued later does not wait for the answer either.
+        Watch({"all_reduce over 'world'",
+               [](const std::string&) { return WatchedOperation::State::kDone; }});
+        std::this_thread::sleep_for(std::chrono::seconds(20));
+      },
+      testing::ExitedWithCode(1),
+      "wyvern: step 9: all_to_all over 'expert': not done within 1.5 s, and the GPU's driver does "
+      "not answer; another rank");
+}
+
 TEST(Comm, TimeSpentWaitingIsCounted) {
   // A busy machine may hold up the rank that is to wait, but not every time.
   double waited = 0;
