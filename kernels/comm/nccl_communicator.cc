@@ -41,10 +41,41 @@ cudaStream_t CommStream() {
   return stream;
 }
 
+// Events that nobody uses, kept: the driver may make who destroys one wait behind a copy that never
+// ends, and the watchdog forgets operations.
+class EventPool {
+ public:
+  static EventPool& Get() {
+    static EventPool* pool = new EventPool;  // the runtime may be gone before static objects
+    return *pool;
+  }
+
+  cudaEvent_t Take() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (free_.empty()) {
+      cudaEvent_t event = nullptr;
+      CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+      return event;
+    }
+    const cudaEvent_t event = free_.back();
+    free_.pop_back();
+    return event;
+  }
+
+  void Return(cudaEvent_t event) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(event);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<cudaEvent_t> free_;
+};
+
 class CudaEvent {
  public:
-  CudaEvent() { CUDA_CHECK(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming)); }
-  ~CudaEvent() { cudaEventDestroy(event_); }
+  CudaEvent() : event_(EventPool::Get().Take()) {}
+  ~CudaEvent() { EventPool::Get().Return(event_); }
   CudaEvent(const CudaEvent&) = delete;
   CudaEvent& operator=(const CudaEvent&) = delete;
 
@@ -61,7 +92,7 @@ class CudaEvent {
   }
 
  private:
-  cudaEvent_t event_;
+  const cudaEvent_t event_;
 };
 
 // How long the compute stream stood still for results, by events around its waits.

@@ -63,9 +63,11 @@ class Watchdog {
         entry->asked = Clock::now();
       }
       const WatchedOperation::State state = entry->operation.poll(entry->activity);
+      WatchedOperation done;  // destroyed outside the lock: what it holds is the GPU's
       const std::lock_guard<std::mutex> lock(mutex_);
       if (state == WatchedOperation::State::kDone) {
         if (entry->waits) ObserveEndOfWait(SecondsOf(*entry));
+        done = std::move(entry->operation);
         entries_.pop_front();
         continue;
       }
