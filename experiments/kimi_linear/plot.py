@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws the runs of real.yaml: FOLDER/real_{loss,balance,logits}.svg, and prints their table.
+"""Draws the runs of real.yaml and balance.yaml: FOLDER/real_{loss,balance,logits}.svg, and prints their table.
 
     experiments/kimi_linear/plot.py FOLDER
 
@@ -20,8 +20,9 @@ import matplotlib.pyplot as plt
 plt.rcParams.update({"svg.hashsalt": "wyvern", "axes.grid": True, "grid.alpha": 0.3,
                      "axes.spines.top": False, "axes.spines.right": False, "font.size": 10})
 SMOOTH = 10  # steps that a point of a training curve is the mean of
-NAMES = {"kda_3_1": "KDA 3:1", "mla": "MLA"}
-COLORS = {"kda_3_1": "C0", "mla": "C1"}
+NAMES = {"kda_3_1": "KDA 3:1", "kda_3_1_balance": "KDA 3:1, balance 1e-2", "mla": "MLA",
+         "mla_rope": "MLA with RoPE"}
+COLORS = {"kda_3_1": "C0", "kda_3_1_balance": "C3", "mla": "C1", "mla_rope": "C2"}
 STYLES = {"adamw": "--", "muon": "-"}
 
 
@@ -37,7 +38,7 @@ def read_runs(folder):
 
 def look(run):
     mix, optimizer = run.rsplit("-", 1)
-    return {"label": f"{NAMES.get(mix, mix)}, {optimizer}", "color": COLORS.get(mix, "C2"),
+    return {"label": f"{NAMES.get(mix, mix)}, {optimizer}", "color": COLORS.get(mix, "C4"),
             "linestyle": STYLES.get(optimizer, ":")}
 
 
