@@ -16,7 +16,7 @@ namespace wyvern {
 // Parameters, E experts of width I: router.weight [E, D], kept in the type of sums;
 // experts.{gate,up}.weight [E, I, D], experts.down.weight [E, D, I]; shared.* as of an Mlp.
 // ModelBuffer: router.bias [E], added to the scores for the choice alone; what moves it is
-// UpdateBalance (trainer/expert_balance.h), not a gradient.
+// UpdateBalance (trainer/optimizer/expert_balance.h), not a gradient.
 //
 // With a `group` of ranks each has E / size of the experts, the slices [rank E / size, ...) of
 // their parameters: rows go to their experts and back (autograd/context/expert_exchange.h), and the

@@ -8,8 +8,8 @@
 #include "data/file.h"
 #include "data/prepare.h"
 #include "kernels/runtime/status.h"
-#include "trainer/model_json.h"
-#include "trainer/stages.h"
+#include "trainer/config/model_json.h"
+#include "trainer/config/stages.h"
 
 namespace wyvern {
 namespace {

@@ -9,7 +9,7 @@
 #include "data/batch.h"
 #include "data/sampler.h"
 #include "data/tokenizer.h"
-#include "trainer/run_config.h"
+#include "trainer/config/run_config.h"
 
 namespace wyvern {
 
@@ -17,7 +17,7 @@ namespace wyvern {
 struct RunData {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Sampler> sampler;                      // windows of data.seq_len
-  std::vector<std::unique_ptr<Sampler>> stage_samplers;  // of each stage (trainer/stages.h)
+  std::vector<std::unique_ptr<Sampler>> stage_samplers;  // of each stage (trainer/config/stages.h)
   std::vector<std::shared_ptr<TokenStore>> validation;   // one per source that holds some out
 };
 

@@ -5,7 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "layers/model.h"
-#include "trainer/run_config.h"
+#include "trainer/config/run_config.h"
 
 namespace wyvern {
 

@@ -15,11 +15,11 @@
 #include "kernels/runtime/status.h"
 #include "trainer/config/load.h"
 #include "trainer/eval.h"
-#include "trainer/model_cost.h"
+#include "trainer/optimizer/schedule.h"
 #include "trainer/parallel/phase.h"
-#include "trainer/parallel/run_mesh.h"
+#include "trainer/plan/model_cost.h"
+#include "trainer/run_mesh.h"
 #include "trainer/run_model.h"
-#include "trainer/schedule.h"
 #include "trainer/stop_signal.h"
 
 namespace wyvern {

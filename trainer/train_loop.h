@@ -10,18 +10,18 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "layers/model.h"
-#include "trainer/checkpoint_saver.h"
-#include "trainer/console.h"
-#include "trainer/metrics.h"
-#include "trainer/optimizer.h"
+#include "trainer/checkpoint/saver.h"
+#include "trainer/config/stages.h"
+#include "trainer/optimizer/optimizer.h"
 #include "trainer/parallel/data_parallel.h"
-#include "trainer/parallel/preflight.h"
 #include "trainer/parallel/rank_log.h"
 #include "trainer/parallel/wait_share.h"
+#include "trainer/preflight.h"
+#include "trainer/report/console.h"
+#include "trainer/report/metrics.h"
+#include "trainer/report/tensorboard.h"
 #include "trainer/run_data.h"
 #include "trainer/run_lock.h"
-#include "trainer/stages.h"
-#include "trainer/tensorboard.h"
 #include "trainer/train_step.h"
 
 namespace wyvern {
@@ -41,7 +41,7 @@ struct RunCounters {
 // The run folder holds config.yaml (resolved), metrics.jsonl, tensorboard/, checkpoints/ and, at
 // the end, report.html; of several ranks also logs/ (parallel/rank_log.h). On several ranks every
 // rank makes the same calls and gets the same statuses; rank 0 alone writes to the console and, but
-// for the others' logs and the checkpoints, which all ranks write (trainer/checkpoint_saver.h),
+// for the others' logs and the checkpoints, which all ranks write (trainer/checkpoint/saver.h),
 // into the folder.
 class TrainingRun {
  public:

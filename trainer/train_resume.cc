@@ -5,11 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/status.h"
-#include "trainer/checkpoint_model.h"
+#include "trainer/checkpoint/model.h"
+#include "trainer/checkpoint/sharded_state.h"
 #include "trainer/config/load.h"
-#include "trainer/model_json.h"
+#include "trainer/config/model_json.h"
 #include "trainer/parallel/phase.h"
-#include "trainer/parallel/sharded_state.h"
 #include "trainer/train_loop.h"
 
 namespace wyvern {

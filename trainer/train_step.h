@@ -8,8 +8,8 @@
 #include "absl/types/span.h"
 #include "data/batch.h"
 #include "layers/model.h"
-#include "trainer/expert_balance.h"
-#include "trainer/optimizer.h"
+#include "trainer/optimizer/expert_balance.h"
+#include "trainer/optimizer/optimizer.h"
 #include "trainer/parallel/data_parallel.h"
 
 namespace wyvern {

@@ -3,7 +3,7 @@
 //
 //   MuonMomentum       M = momentum M + G grad_scale         U = G grad_scale + momentum M
 //   NormalizeMatrices  X = U / (|U| + eps), |.| the Frobenius norm
-//   (five products)    O, the orthogonal factor of X, about   (trainer/newton_schulz.h)
+//   (five products)    O, the orthogonal factor of X, about   (trainer/optimizer/newton_schulz.h)
 //   MuonApply          W = W (1 - lr weight_decay) - lr scale O,  scale = 0.2 sqrt(max(rows,
 //                      columns)): the elements of an update then have the RMS of AdamW's
 //

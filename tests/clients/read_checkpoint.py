@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reads a Wyvern checkpoint with h5py alone (trainer/CHECKPOINT_FORMAT.md) and checks everything.
+"""Reads a Wyvern checkpoint with h5py alone (trainer/checkpoint/FORMAT.md) and checks everything.
 
   read_checkpoint.py CHECKPOINT        prints each tensor's name, type, shape and sum
 

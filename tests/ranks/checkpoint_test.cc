@@ -8,7 +8,7 @@
 #include "tests/ranks/ranks.h"
 #include "tests/support/file_size_limit.h"
 #include "tests/trainer/state_checks.h"
-#include "trainer/checkpoint_saver.h"
+#include "trainer/checkpoint/saver.h"
 
 namespace wyvern {
 namespace {

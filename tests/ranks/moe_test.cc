@@ -13,7 +13,7 @@
 #include "tests/ranks/ranks.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/eval.h"
-#include "trainer/expert_balance.h"
+#include "trainer/optimizer/expert_balance.h"
 #include "trainer/train_step.h"
 
 namespace wyvern {

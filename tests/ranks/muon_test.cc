@@ -1,5 +1,5 @@
 // Muon of divided flats against Muon of whole ones, from the same gradients.
-#include "trainer/muon.h"
+#include "trainer/optimizer/muon.h"
 
 #include <gtest/gtest.h>
 

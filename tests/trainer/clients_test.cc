@@ -2,10 +2,10 @@
 #include <cstdlib>
 
 #include "absl/strings/match.h"
-#include "tests/trainer/checkpoint_fixture.h"
+#include "tests/trainer/checkpoint/fixture.h"
 #include "tests/trainer/state_checks.h"
-#include "trainer/checkpoint_saver.h"
-#include "trainer/tensorboard.h"
+#include "trainer/checkpoint/saver.h"
+#include "trainer/report/tensorboard.h"
 
 namespace wyvern {
 namespace {

@@ -8,7 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "data/file.h"
 #include "tests/trainer/hf_models.h"
-#include "trainer/checkpoint_model.h"
+#include "trainer/checkpoint/model.h"
 #include "trainer/hf/hf_folder.h"
 
 namespace wyvern {

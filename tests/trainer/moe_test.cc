@@ -7,11 +7,11 @@
 
 #include "tests/trainer/run_fixture.h"
 #include "tests/trainer/tiny_model.h"
-#include "trainer/checkpoint_model.h"
+#include "trainer/checkpoint/model.h"
 #include "trainer/config/load.h"
-#include "trainer/expert_balance.h"
-#include "trainer/model_cost.h"
-#include "trainer/model_json.h"
+#include "trainer/config/model_json.h"
+#include "trainer/optimizer/expert_balance.h"
+#include "trainer/plan/model_cost.h"
 #include "trainer/train_step.h"
 
 namespace wyvern {

@@ -5,8 +5,8 @@
 
 #include "layers/model.h"
 #include "trainer/config/load.h"
-#include "trainer/model_cost.h"
-#include "trainer/stages.h"
+#include "trainer/config/stages.h"
+#include "trainer/plan/model_cost.h"
 
 namespace wyvern {
 namespace {

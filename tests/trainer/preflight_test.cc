@@ -1,6 +1,6 @@
 // What ranks say of themselves before a run starts: as a table, between threads that act as ranks,
 // and in whole runs of which one rank is not like the other.
-#include "trainer/parallel/preflight.h"
+#include "trainer/preflight.h"
 
 #include <thread>
 

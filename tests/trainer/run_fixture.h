@@ -21,7 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "tests/data/data_fixture.h"
-#include "trainer/checkpoint.h"
+#include "trainer/checkpoint/read.h"
 
 namespace wyvern {
 

@@ -5,9 +5,9 @@
 #include <string>
 #include <utility>
 
-#include "trainer/checkpoint_model.h"
-#include "trainer/checkpoint_saver.h"
-#include "trainer/parallel/sharded_state.h"
+#include "trainer/checkpoint/model.h"
+#include "trainer/checkpoint/saver.h"
+#include "trainer/checkpoint/sharded_state.h"
 
 namespace wyvern {
 

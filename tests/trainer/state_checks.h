@@ -14,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/comm/socket.h"
 #include "tests/trainer/tiny_model.h"
-#include "trainer/parallel/sharded_state.h"
+#include "trainer/checkpoint/sharded_state.h"
 
 namespace wyvern {
 

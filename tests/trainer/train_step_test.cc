@@ -8,7 +8,7 @@
 
 #include "tests/trainer/state_checks.h"
 #include "tests/trainer/tiny_model.h"
-#include "trainer/model_cost.h"
+#include "trainer/plan/model_cost.h"
 
 namespace wyvern {
 namespace {

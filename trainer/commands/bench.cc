@@ -10,13 +10,13 @@
 #include "absl/strings/str_cat.h"
 #include "autograd/op_registry.h"
 #include "kernels/runtime/status.h"
+#include "trainer/bench/decode_bench.h"
+#include "trainer/bench/device_rates.h"
+#include "trainer/bench/step_bench.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/place.h"
 #include "trainer/config/load.h"
-#include "trainer/decode_bench.h"
-#include "trainer/device_rates.h"
-#include "trainer/nearest.h"
-#include "trainer/step_bench.h"
+#include "trainer/config/nearest.h"
 
 namespace wyvern {
 namespace {

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "kernels/runtime/status.h"
-#include "trainer/checkpoint.h"
+#include "trainer/checkpoint/read.h"
 #include "trainer/commands/command.h"
 
 namespace wyvern {

@@ -8,7 +8,7 @@
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
 #include "trainer/config/load.h"
-#include "trainer/model_cost.h"
+#include "trainer/plan/model_cost.h"
 
 namespace wyvern {
 namespace {

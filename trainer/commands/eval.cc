@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "data/sampler.h"
 #include "kernels/runtime/status.h"
-#include "trainer/checkpoint_model.h"
+#include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/place.h"
 #include "trainer/config/load.h"

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "kernels/runtime/status.h"
-#include "trainer/checkpoint_model.h"
+#include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/place.h"
 #include "trainer/generate.h"

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "autograd/op_registry.h"
 #include "trainer/commands/command.h"
-#include "trainer/nearest.h"
+#include "trainer/config/nearest.h"
 
 namespace wyvern {
 namespace {

@@ -13,10 +13,10 @@
 #include "trainer/commands/on_ranks.h"
 #include "trainer/config/load.h"
 #include "trainer/generate.h"
-#include "trainer/model_cost.h"
 #include "trainer/parallel/mesh.h"
-#include "trainer/parallel/preflight.h"
-#include "trainer/report.h"
+#include "trainer/plan/model_cost.h"
+#include "trainer/preflight.h"
+#include "trainer/report/report.h"
 #include "trainer/run_model.h"
 #include "trainer/train_loop.h"
 

@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "trainer/config/node.h"
-#include "trainer/run_config.h"
+#include "trainer/config/run_config.h"
 
 namespace wyvern {
 

@@ -3,7 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/status.h"
-#include "trainer/checkpoint_model.h"
+#include "trainer/checkpoint/model.h"
 #include "trainer/hf/hf_folder.h"
 
 namespace wyvern {

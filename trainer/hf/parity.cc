@@ -13,7 +13,7 @@
 #include "kernels/runtime/status.h"
 #include "trainer/hf/hf_folder.h"
 #include "trainer/hf/tensor_names.h"
-#include "trainer/optimizer.h"
+#include "trainer/optimizer/optimizer.h"
 
 namespace wyvern {
 namespace {

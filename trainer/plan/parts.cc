@@ -9,7 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "layers/model.h"
-#include "trainer/model_cost.h"
+#include "trainer/plan/model_cost.h"
 
 namespace wyvern {
 namespace {

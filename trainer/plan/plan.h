@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "trainer/config/stages.h"
 #include "trainer/plan/gpu_spec.h"
 #include "trainer/plan/simulate.h"
-#include "trainer/stages.h"
 
 namespace wyvern {
 

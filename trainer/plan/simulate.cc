@@ -6,7 +6,7 @@
 
 #include "kernels/runtime/allocator.h"
 #include "kernels/runtime/status.h"
-#include "trainer/parallel/run_mesh.h"
+#include "trainer/run_mesh.h"
 #include "trainer/train_step.h"
 
 namespace wyvern {

@@ -10,9 +10,9 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/comm/meta_communicator.h"
+#include "trainer/bench/step_bench.h"
+#include "trainer/config/run_config.h"
 #include "trainer/parallel/mesh.h"
-#include "trainer/run_config.h"
-#include "trainer/step_bench.h"
 
 namespace wyvern {
 

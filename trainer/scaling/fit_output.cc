@@ -10,8 +10,8 @@
 #include "absl/strings/str_join.h"
 #include "data/file.h"
 #include "kernels/runtime/status.h"
-#include "trainer/report_chart.h"
-#include "trainer/report_page.h"
+#include "trainer/report/chart.h"
+#include "trainer/report/page.h"
 
 namespace wyvern {
 namespace {

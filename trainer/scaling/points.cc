@@ -13,7 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "data/file.h"
 #include "kernels/runtime/status.h"
-#include "trainer/nearest.h"
+#include "trainer/config/nearest.h"
 #include "trainer/sweep/sweep_file.h"
 
 namespace wyvern {

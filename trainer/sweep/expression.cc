@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "kernels/runtime/status.h"
-#include "trainer/nearest.h"
+#include "trainer/config/nearest.h"
 
 namespace wyvern {
 

@@ -22,7 +22,7 @@
 #include "data/file.h"
 #include "kernels/runtime/gpu.h"
 #include "kernels/runtime/status.h"
-#include "trainer/console.h"
+#include "trainer/report/console.h"
 #include "trainer/stop_signal.h"
 #include "trainer/sweep/run_state.h"
 #include "trainer/sweep/status_table.h"

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "trainer/run_config.h"
+#include "trainer/config/run_config.h"
 #include "trainer/sweep/sweep_file.h"
 
 namespace wyvern {

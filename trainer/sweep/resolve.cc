@@ -10,10 +10,10 @@
 #include "layers/model.h"
 #include "trainer/config/fields.h"
 #include "trainer/config/load.h"
+#include "trainer/config/nearest.h"
 #include "trainer/config/strict_reader.h"
 #include "trainer/config/yaml_writer.h"
-#include "trainer/model_cost.h"
-#include "trainer/nearest.h"
+#include "trainer/plan/model_cost.h"
 
 namespace wyvern {
 namespace {

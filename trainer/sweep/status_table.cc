@@ -7,10 +7,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "kernels/runtime/device.h"
-#include "trainer/console.h"
-#include "trainer/device_rates.h"
-#include "trainer/report_chart.h"
-#include "trainer/stages.h"
+#include "trainer/bench/device_rates.h"
+#include "trainer/config/stages.h"
+#include "trainer/report/chart.h"
+#include "trainer/report/console.h"
 
 namespace wyvern {
 namespace {

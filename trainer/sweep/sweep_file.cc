@@ -8,8 +8,8 @@
 #include "absl/strings/str_join.h"
 #include "data/file.h"
 #include "kernels/runtime/status.h"
+#include "trainer/config/nearest.h"
 #include "trainer/config/strict_reader.h"
-#include "trainer/nearest.h"
 
 namespace wyvern {
 namespace {

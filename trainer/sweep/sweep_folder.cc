@@ -7,7 +7,6 @@
 #include "absl/strings/str_join.h"
 #include "data/file.h"
 #include "kernels/runtime/status.h"
-#include "trainer/checkpoint.h"
 #include "trainer/config/load.h"
 #include "trainer/run_data.h"
 #include "trainer/sweep/local_runner.h"

@@ -3,7 +3,7 @@
 #include "layers/model.h"
 #include "tests/trainer/sweep/sweep_fixture.h"
 #include "trainer/config/load.h"
-#include "trainer/model_cost.h"
+#include "trainer/plan/model_cost.h"
 
 namespace wyvern {
 namespace {

@@ -1,0 +1,141 @@
+// `wyvern eval`, `generate` and `checkpoint` on a small model's checkpoint.
+
+#include "absl/strings/match.h"
+#include "data/byte_tokenizer.h"
+#include "data/sampler.h"
+#include "tests/trainer/checkpoint/fixture.h"
+#include "tests/trainer/saved_model.h"
+#include "tests/trainer/tiny_model.h"
+#include "trainer/checkpoint/model.h"
+#include "trainer/commands/all.h"
+#include "trainer/eval.h"
+
+namespace wyvern {
+namespace {
+
+class CheckpointCommandsTest : public CheckpointTest {
+ protected:
+  struct Result {
+    int exit_code = 0;
+    std::string out, err;
+  };
+  static Result Call(const std::vector<std::string>& arguments) {
+    CLI::App app("test", "wyvern");
+    Result result;
+    AddAllCommands(app, &result.exit_code);
+    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+    testing::internal::CaptureStdout();
+    testing::internal::CaptureStderr();
+    try {
+      app.parse(reversed);
+    } catch (const CLI::ParseError& error) {
+      result.exit_code = 2;
+    }
+    result.out = testing::internal::GetCapturedStdout();
+    result.err = testing::internal::GetCapturedStderr();
+    return result;
+  }
+
+  void SetUp() override {
+    tokenizer_ = MakeByteTokenizer();
+    model_ = TinyModel(tokenizer_->vocab_size());
+    const TrainingState state = {.model = model_.get(), .tokenizer = tokenizer_.get()};
+    ASSERT_TRUE(SaveRun(Run(), 20, state, {{"counters", {{"tokens", 81920}}}}).ok());
+    store_ = WriteStore("val.h5", CountingDocuments({40, 7, 90, 1}));
+  }
+
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<Model> model_;
+  std::string store_;
+};
+
+TEST_F(CheckpointCommandsTest, EvalPrintsTheLossOfTheStore) {
+  const auto store = TokenStore::Open(store_);
+  const SequentialSampler sampler(*store, 32, DocumentBoundary::kReset);
+  Evaluator evaluator(model_.get());
+  evaluator.Add(*sampler.Sample(0, sampler.num_windows()));
+  const EvalResult expected = evaluator.Result();
+
+  const Result result = Call({"eval", Run(), "--data", store_, "--seq-len", "32", "--batch", "2",
+                              "--device", "cpu", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto json = nlohmann::json::parse(result.out);
+  EXPECT_NEAR(json["loss"].get<double>(), expected.loss, 1e-6);
+  EXPECT_EQ(json["num_targets"], expected.num_targets);
+  const Result one = Call({"eval", Run(), "--data", store_, "--seq-len", "32", "--batch", "2",
+                           "--batches", "1", "--device", "cpu"});
+  EXPECT_EQ(one.exit_code, 0);
+  EXPECT_TRUE(absl::StrContains(one.out, "64, of which")) << one.out;
+  EXPECT_TRUE(absl::StrContains(one.out, "perplexity")) << one.out;
+}
+
+TEST_F(CheckpointCommandsTest, EvalTakesTheWindowsOfTheRunThatTrained) {
+  const std::string config = R"(
+run: {name: test, device: cpu}
+model:
+  vocab_size: 258
+  hidden_size: 32
+  num_layers: 1
+  mixers: {gdn: {type: gated_delta_net, num_heads: 2, key_dim: 16, value_dim: 16}}
+  pattern: [gdn]
+tokenizer: {type: byte}
+data: {sources: [{dir: /tmp/store, text: [a.txt]}], seq_len: 24, document_boundary: none}
+train: {steps: 10, batch_tokens: 48, micro_batch: 2}
+schedule: {type: constant}
+)";
+  const TrainingState state = {.model = model_.get(), .tokenizer = tokenizer_.get()};
+  ASSERT_TRUE(SaveRun(Run(), 30, state, {{"config", config}}).ok());
+  const std::vector<std::string> command = {"eval", Run(), "--data", store_, "--device", "cpu"};
+  const Result trained = Call(command);
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  EXPECT_TRUE(absl::StrContains(trained.out, "24 tokens, document boundary none")) << trained.out;
+  std::vector<std::string> chosen = command;
+  chosen.insert(chosen.end(), {"--seq-len", "16", "--document-boundary", "reset"});
+  EXPECT_TRUE(absl::StrContains(Call(chosen).out, "16 tokens, document boundary reset"));
+}
+
+TEST_F(CheckpointCommandsTest, GenerateContinuesThePromptAndRepeatsWithTheSeed) {
+  const auto call = [&](const std::string& seed) {
+    return Call({"generate", Run(), "--prompt", "Wy", "--max-tokens", "20", "--seed", seed,
+                 "--device", "cpu"});
+  };
+  const Result first = call("3");
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  EXPECT_EQ(first.out.substr(0, 2), "Wy");
+  EXPECT_EQ(first.out, call("3").out);
+  EXPECT_NE(first.out, call("4").out);
+  const Result bad = Call({"generate", Run(), "--prompt", "x", "--top-p", "1.5"});
+  EXPECT_EQ(bad.exit_code, 1);
+  EXPECT_TRUE(absl::StrContains(bad.err, "top_p")) << bad.err;
+}
+
+TEST_F(CheckpointCommandsTest, InfoAndVerify) {
+  const Result info = Call({"checkpoint", "info", Run(), "--tensors"});
+  EXPECT_EQ(info.exit_code, 0) << info.err;
+  for (const char* part : {"step        20", "81920", "\"hidden_size\": 32", "model/"}) {
+    EXPECT_TRUE(absl::StrContains(info.out, part)) << part << " is not in\n" << info.out;
+  }
+  EXPECT_EQ(Call({"checkpoint", "verify", Step(20)}).exit_code, 0);
+
+  const std::string shard = Step(20) + "/rank-00000-00000.h5";
+  const Tensor& weight = model_->parameters()[0]->value;
+  const std::string bytes(static_cast<const char*>(weight.raw()), 64);
+  FlipByte(shard, ReadFile(shard)->find(bytes));
+  const Result damaged = Call({"checkpoint", "verify", Run()});
+  EXPECT_EQ(damaged.exit_code, 1);
+  EXPECT_TRUE(absl::StrContains(damaged.err, "'model/embedding.weight'")) << damaged.err;
+  EXPECT_EQ(Call({"generate", Run(), "--prompt", "x"}).exit_code, 1);
+  EXPECT_EQ(Call({"checkpoint", "info", Path("none")}).exit_code, 1);
+}
+
+TEST_F(CheckpointCommandsTest, AStoreOfAnotherVocabularyIsRefused) {
+  const auto small = TinyModel(100);
+  ASSERT_TRUE(SaveRun(Path("small"), 1, {.model = small.get()}).ok());
+  const Result result = Call({"eval", Path("small"), "--data", store_, "--device", "cpu"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_TRUE(absl::StrContains(result.err, "258 tokens, the model's vocabulary only 100"))
+      << result.err;
+}
+
+}  // namespace
+}  // namespace wyvern

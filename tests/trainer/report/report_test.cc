@@ -1,0 +1,110 @@
+#include "trainer/report/report.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
+#include "tests/data/data_fixture.h"
+#include "trainer/report/chart.h"
+
+namespace wyvern {
+namespace {
+
+class ReportTest : public DataTest {};
+
+std::string SomeMetrics(int steps) {
+  std::string text = "{\"step\": 0, \"tokens\": 0, \"val_loss\": 5.5}\n";
+  for (int i = 1; i <= steps; ++i) {
+    absl::StrAppendFormat(
+        &text,
+        "{\"step\": %d, \"tokens\": %d, \"loss\": %.3f, \"lr\": 3e-4, \"grad_norm\": 0.5, "
+        "\"tokens_per_s\": 25000, \"mfu\": 0.4125, \"step_ms\": 40, \"peak_bytes\": "
+        "3221225472%s}\n",
+        i, i * 1000, 5.0 - 2.0 * i / steps, i == steps ? ", \"val_loss\": 2.75" : "");
+  }
+  return text;
+}
+
+void ExpectParts(const std::string& html, const std::vector<std::string>& parts) {
+  for (const std::string& part : parts) {
+    EXPECT_TRUE(absl::StrContains(html, part)) << "the page lacks " << part;
+  }
+}
+
+TEST_F(ReportTest, HoldsTheFiguresAndNothingFromOutside) {
+  WriteText("metrics.jsonl", SomeMetrics(100));
+  ASSERT_TRUE(WriteReport(folder_, {.title = "first light",
+                                    .facts = {{"Parameters", "374,362,112"}},
+                                    .config = "model:\n  hidden_size: 1024\n",
+                                    .sample = "Once upon a time"})
+                  .ok());
+  const std::string html = *ReadFile(Path("report.html"));
+  ExpectParts(html, {"first light", "374,362,112", "hidden_size: 1024", "Once upon a time",
+                     "2.7500", "\u221250.0% from 5.500",                  // validation loss
+                     "100,000",                                           // tokens
+                     "25k", "41.2%", "3.00 GiB", "median; 40 ms a step",  // speed and memory
+                     "4.0 s", "step  (1,000 tokens each)", "perplexity 15.64", "Learning rate",
+                     "Gradient norm", "Throughput", "nats per token"});
+  for (const char* outside : {"http:", "https:", "src=", "href=", "@import", "url("}) {
+    EXPECT_FALSE(absl::StrContains(html, outside)) << outside;
+  }
+}
+
+TEST_F(ReportTest, StringsAreEscaped) {
+  const std::string evil = "</script><script>alert('\"&\")</script>";
+  const auto html = RenderReport(
+      SomeMetrics(3), {.title = evil, .facts = {{evil, evil}}, .config = evil, .sample = evil});
+  ASSERT_TRUE(html.ok());
+  EXPECT_FALSE(absl::StrContains(*html, "alert('"));
+  ExpectParts(*html, {"&lt;/script&gt;&lt;script&gt;alert(&#39;&quot;&amp;&quot;)"});
+}
+
+TEST_F(ReportTest, MissingFieldsAndTornLinesAreTolerated) {
+  const auto html = RenderReport(
+      "{\"step\": 1}\n{\"step\": 2, \"loss\": null, \"val_loss\": \"x\"}\nnonsense\n"
+      "{\"step\": 3, \"loss\": 4.25, \"skipped\": true}\n{\"step\": 3, \"loss\": 4.125}\n"
+      "{\"step\": 4, \"skipped\": true}\n{\"step\": 5, \"lo",
+      {.title = "t"});
+  ASSERT_TRUE(html.ok()) << html.status();
+  ExpectParts(*html, {"4.1250", "2 lines", "1 (loss or gradient was not finite)"});
+  EXPECT_FALSE(absl::StrContains(*html, "4.25"));  // the later line of step 3 counts
+  EXPECT_FALSE(absl::StrContains(*html, "Learning rate"));
+  EXPECT_FALSE(absl::StrContains(*html, "nan"));
+  EXPECT_TRUE(absl::IsInvalidArgument(RenderReport("", {}).status()));
+  EXPECT_TRUE(absl::IsNotFound(WriteReport(Path("none"), {})));
+}
+
+TEST_F(ReportTest, ALongRunStaysSmall) {
+  const auto html = RenderReport(SomeMetrics(30000), {.title = "t"});
+  ASSERT_TRUE(html.ok());
+  EXPECT_LT(html->size(), 600000u);
+}
+
+TEST(ReportChart, TicksAreRoundAndInside) {
+  EXPECT_EQ(LinearTicks(0, 10, 5), (std::vector<double>{0, 2, 4, 6, 8, 10}));
+  EXPECT_EQ(LinearTicks(2.9, 4.6, 4), (std::vector<double>{3, 3.5, 4, 4.5}));
+  EXPECT_EQ(LinearTicks(0, 8.5, 4), (std::vector<double>{0, 2, 4, 6, 8}));
+  EXPECT_EQ(LinearTicks(-3, 3, 4), (std::vector<double>{-2, 0, 2}));
+  EXPECT_EQ(LogTicks(0.3, 12), (std::vector<double>{0.5, 1, 2, 5, 10}));
+  EXPECT_EQ(LogTicks(1, 100000), (std::vector<double>{1, 10, 100, 1000, 10000, 100000}));
+}
+
+TEST(ReportChart, NumbersForReaders) {
+  EXPECT_EQ(GroupedNumber(999), "999");
+  EXPECT_EQ(GroupedNumber(1234567), "1,234,567");
+  EXPECT_EQ(GroupedNumber(-123456), "-123,456");
+  EXPECT_EQ(ShortNumber(950), "950");
+  EXPECT_EQ(ShortNumber(25000), "25k");
+  EXPECT_EQ(ShortNumber(999999), "1M");
+  EXPECT_EQ(ShortNumber(374362112), "374M");
+}
+
+TEST(ReportChart, SpikesSurviveThinning) {
+  Chart chart{.title = "x"};
+  chart.series.push_back({.label = "y"});
+  for (int i = 0; i < 20000; ++i) chart.series[0].points.emplace_back(i, i == 12345 ? 77 : 1);
+  const std::string html = RenderChart(chart);
+  EXPECT_TRUE(absl::StrContains(html, "[12345.0,77.0]"));
+  EXPECT_EQ(RenderChart({.title = "empty"}), "");
+}
+
+}  // namespace
+}  // namespace wyvern

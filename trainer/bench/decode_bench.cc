@@ -1,0 +1,256 @@
+#include "trainer/bench/decode_bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "kernels/runtime/allocator.h"
+#include "kernels/runtime/random.h"
+#include "kernels/runtime/status.h"
+#include "layers/model.h"
+#include "trainer/run_model.h"
+
+namespace wyvern {
+namespace {
+
+constexpr int64_t kWarmupTokens = 3, kObservedTokens = 3;
+// A short context is read again until this much time has gone by.
+constexpr double kPrefillSeconds = 5;
+constexpr size_t kMostPrefills = 5;
+
+double Seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double Median(std::vector<double> x) {
+  if (x.empty()) return 0;
+  std::sort(x.begin(), x.end());
+  return (x[(x.size() - 1) / 2] + x[x.size() / 2]) / 2;
+}
+
+// Counts the products of what runs while it lives.
+class FlopsObserver : public RangeObserver {
+ public:
+  FlopsObserver() { ObserveRanges(this); }
+  ~FlopsObserver() override { ObserveRanges(nullptr); }
+  void Begin(const char*, Pass) override {}
+  void End(const Work& work) override { flops_ += work.flops; }
+  double flops() const { return flops_; }
+
+ private:
+  double flops_ = 0;
+};
+
+// One sequence of random tokens.
+class Sequence {
+ public:
+  Sequence(Model* model, int64_t reserved) : model_(model) { cache_.Reserve(reserved); }
+
+  // Consumes the next `count` tokens and waits for the logits behind the last one.
+  absl::Status Advance(int64_t count) {
+    const int64_t first = cache_.num_tokens();
+    const Random random(1, "decode bench");
+    std::vector<int32_t> ids;
+    for (int64_t i = first; i < first + count; ++i) {
+      ids.push_back(static_cast<int32_t>(random.Below(
+          static_cast<uint64_t>(i), static_cast<uint64_t>(model_->config().vocab_size))));
+    }
+    Tape tape(/*recording=*/false);
+    const Packing packing = Packing::FromDocuments({0, static_cast<int32_t>(count)},
+                                                   model_->device(), static_cast<int32_t>(first));
+    const Var hidden = model_->Hidden(tape, Tensor::FromVector(ids, {count}).To(model_->device()),
+                                      packing, &cache_);
+    const Tensor logits = model_->Logits(hidden.value().Rows(count - 1, count));
+    for (const float x : logits.To(DType::kFloat32).ToVector<float>()) {
+      if (std::isnan(x)) {
+        return absl::InternalError(absl::StrCat("bench decode: the logits at position ",
+                                                first + count - 1, " are not numbers"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // Consumes `count` tokens, `chunk` at a time.
+  absl::Status Read(int64_t count, int64_t chunk) {
+    for (int64_t done = 0; done < count; done += chunk) {
+      RETURN_IF_ERROR(Advance(std::min(chunk, count - done)));
+    }
+    return absl::OkStatus();
+  }
+
+  DecodeCache& cache() { return cache_; }
+
+ private:
+  Model* model_;
+  DecodeCache cache_;
+};
+
+// One context.
+class Measurement {
+ public:
+  Measurement(Model* model, const DecodeBenchOptions& options, int64_t context)
+      : model_(model),
+        tokens_(options.tokens),
+        reserved_(context + kWarmupTokens + options.tokens + 1 + kObservedTokens) {
+    row_.context = context;
+    row_.prefill_chunk =
+        options.prefill_chunk > 0 ? std::min(options.prefill_chunk, context) : context;
+    ResetPeakBytes(model->device());
+    sequence_ = std::make_unique<Sequence>(model, reserved_);
+  }
+
+  absl::Status Prefill() {
+    const double begin = Seconds();
+    do {
+      sequence_.reset();  // its memory first
+      sequence_ = std::make_unique<Sequence>(model_, reserved_);
+      Synchronize(model_->device());
+      FlopsObserver observer;
+      const double start = Seconds();
+      RETURN_IF_ERROR(sequence_->Read(row_.context, row_.prefill_chunk));
+      row_.prefill_ms.push_back(1e3 * (Seconds() - start));
+      row_.prefill_flops = observer.flops();
+    } while (row_.prefill_ms.size() < kMostPrefills && Seconds() - begin < kPrefillSeconds);
+    return absl::OkStatus();
+  }
+
+  absl::Status FillRandom() {
+    RETURN_IF_ERROR(sequence_->Advance(1));
+    sequence_->cache().FillRandom(row_.context, 1);
+    row_.random_cache = true;
+    return absl::OkStatus();
+  }
+
+  absl::Status Decode(const DeviceRates& rates) {
+    for (int64_t i = 0; i < kWarmupTokens; ++i) RETURN_IF_ERROR(sequence_->Advance(1));
+    for (int64_t i = 0; i < tokens_; ++i) {
+      const double begin = Seconds();
+      RETURN_IF_ERROR(sequence_->Advance(1));
+      row_.token_ms.push_back(1e3 * (Seconds() - begin));
+    }
+    OpTimer timer(model_->device());
+    for (int64_t i = 0; i <= kObservedTokens; ++i) {
+      ObserveRanges(&timer);
+      const absl::Status status = sequence_->Advance(1);
+      ObserveRanges(nullptr);
+      RETURN_IF_ERROR(status);
+      if (i == 0) timer.StartTiming();
+    }
+    row_.classes = SumByClass(timer.Take(), kObservedTokens, rates);
+    row_.cache_bytes = sequence_->cache().num_bytes();
+    row_.peak_bytes = GetMemoryStats(model_->device()).peak_bytes;
+    return absl::OkStatus();
+  }
+
+  const DecodeRow& row() const { return row_; }
+
+ private:
+  Model* model_;
+  int64_t tokens_, reserved_;
+  DecodeRow row_;
+  std::unique_ptr<Sequence> sequence_;
+};
+
+}  // namespace
+
+double DecodeRow::TokenMs() const { return Median(token_ms); }
+
+double DecodeRow::PrefillMs() const {
+  if (prefill_ms.size() < 2) return prefill_ms.empty() ? 0 : prefill_ms[0];
+  return Median({prefill_ms.begin() + 1, prefill_ms.end()});
+}
+
+double DecodeRow::DeviceMs() const {
+  double ms = 0;
+  for (const ClassTime& c : classes) ms += c.ms;
+  return ms;
+}
+
+std::string DecodeBench::Header() const {
+  return absl::StrFormat(
+      "%s (%d parameters), %s, one sequence\n%s\n%10s %10s %11s %11s %10s %9s %9s  %s\n", model,
+      num_parameters, precision, rates.Describe(), "context", "ms/token", "of kernels",
+      "prefill ms", "TFLOP/s", "cache MB", "peak GiB", "cache of");
+}
+
+std::string DecodeBench::Line(const DecodeRow& row) const {
+  const double prefill = row.PrefillMs();
+  std::string read = absl::StrFormat("%11s %10s", "-", "-");
+  if (prefill > 0) {
+    read = absl::StrFormat("%11.1f %10.1f", prefill, row.prefill_flops / (prefill * 1e-3) / 1e12);
+  }
+  return absl::StrFormat("%10d %10.3f %11.3f %s %9.1f %9.2f  %s\n", row.context, row.TokenMs(),
+                         row.DeviceMs(), read, static_cast<double>(row.cache_bytes) / 1e6,
+                         static_cast<double>(row.peak_bytes) / (1024.0 * 1024.0 * 1024.0),
+                         row.random_cache ? "random numbers" : "the tokens read");
+}
+
+nlohmann::json DecodeBench::Json(const DecodeRow& row) const {
+  const auto [least, most] = std::minmax_element(row.token_ms.begin(), row.token_ms.end());
+  nlohmann::json json = {{"framework", "wyvern"},
+                         {"model", model},
+                         {"device", rates.device},
+                         {"precision", precision},
+                         {"parameters", num_parameters},
+                         {"context", row.context},
+                         {"random_cache", row.random_cache},
+                         {"tokens", row.token_ms.size()},
+                         {"token_ms", row.TokenMs()},
+                         {"token_ms_min", *least},
+                         {"token_ms_max", *most},
+                         {"device_ms", row.DeviceMs()},
+                         {"cache_bytes", row.cache_bytes},
+                         {"peak_bytes", row.peak_bytes},
+                         {"copy_bytes_per_s", rates.bytes}};
+  if (!row.prefill_ms.empty()) {
+    json["prefill_ms"] = row.PrefillMs();
+    json["prefill_runs"] = row.prefill_ms.size();
+    json["prefill_chunk"] = row.prefill_chunk;
+    json["prefill_flops"] = row.prefill_flops;
+  }
+  json["classes"] = ClassesJson(row.classes);
+  return json;
+}
+
+absl::Status BenchDecode(const RunConfig& config, const DecodeBenchOptions& options,
+                         const std::function<void(const DecodeBench&, const DecodeRow&)>& on_row) {
+  for (const int64_t context : options.contexts) {
+    if (context < 1) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("bench decode: a context of ", context, " tokens; expected 1 or more"));
+    }
+  }
+  ASSIGN_OR_RETURN(const Device device, RunDevice(config));
+  SetOutOfMemoryAdvice("take a shorter context, or read it in smaller chunks (--prefill-chunk)");
+  DecodeBench bench;
+  bench.model = config.run.name;
+  bench.precision = config.run.precision == PrecisionChoice::kBf16 ? "bf16" : "fp32";
+  bench.rates = MeasureRates(device);
+  const DType compute =
+      config.run.precision == PrecisionChoice::kBf16 ? DType::kBf16 : DType::kFloat32;
+  const std::unique_ptr<Model> model =
+      Model::Create(config.model, device, compute, /*trainable=*/false);
+  model->Initialize(config.run.seed);
+  bench.num_parameters = model->num_parameters();
+  double seconds_per_square = 0;  // of the last context that was read
+  for (const int64_t context : options.contexts) {
+    Measurement measurement(model.get(), options, context);
+    const double square = static_cast<double>(context) * static_cast<double>(context);
+    const bool in_time =
+        options.prefill_seconds == 0 || seconds_per_square * square <= options.prefill_seconds;
+    if (options.prefill && in_time) {
+      RETURN_IF_ERROR(measurement.Prefill());
+      seconds_per_square = 1e-3 * measurement.row().PrefillMs() / square;
+    } else {
+      RETURN_IF_ERROR(measurement.FillRandom());
+    }
+    RETURN_IF_ERROR(measurement.Decode(bench.rates));
+    on_row(bench, measurement.row());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace wyvern

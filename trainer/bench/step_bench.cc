@@ -1,0 +1,191 @@
+#include "trainer/bench/step_bench.h"
+
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "data/file.h"
+#include "kernels/runtime/allocator.h"
+#include "kernels/runtime/random.h"
+#include "kernels/runtime/status.h"
+#include "trainer/optimizer/schedule.h"
+#include "trainer/run_mesh.h"
+#include "trainer/run_model.h"
+#include "trainer/train_step.h"
+
+namespace wyvern {
+namespace {
+
+constexpr int64_t kObservedSteps = 3;
+
+double Seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Since the kernel started this process; it keeps its age when it replaces its program by exec.
+double ProcessAgeSeconds() {
+  const std::string stat = ReadFile("/proc/self/stat").value_or("");
+  // The 22nd field; the second one, the name in parentheses, may hold spaces.
+  const size_t name_end = stat.rfind(')');
+  unsigned long long start_ticks = 0;
+  if (name_end == std::string::npos ||
+      std::sscanf(stat.c_str() + name_end + 1,
+                  " %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                  "%llu",
+                  &start_ticks) != 1) {
+    return 0;
+  }
+  timespec now;
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) -
+         static_cast<double>(start_ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
+Batch RandomBatch(const StepBenchOptions& options, int64_t vocab, uint64_t number) {
+  Batch batch;
+  batch.num_tokens = options.sequences * options.seq_len;
+  const Random random(number, "step bench");
+  for (int64_t t = 0; t <= batch.num_tokens; ++t) {
+    const auto id =
+        static_cast<int32_t>(random.Below(static_cast<uint64_t>(t), static_cast<uint64_t>(vocab)));
+    if (t < batch.num_tokens) batch.tokens.push_back(id);
+    if (t < batch.num_tokens) {
+      batch.positions.push_back(static_cast<int32_t>(t % options.seq_len));
+    }
+    if (t > 0) batch.targets.push_back(id);
+  }
+  for (int64_t n = 0; n <= options.sequences; ++n) {
+    batch.cu_seqlens.push_back(static_cast<int32_t>(n * options.seq_len));
+  }
+  batch.num_targets = batch.num_tokens;
+  return batch;
+}
+
+}  // namespace
+
+double StepBench::MedianMs() const {
+  std::vector<double> sorted = step_ms;
+  std::sort(sorted.begin(), sorted.end());
+  const size_t n = sorted.size();
+  return n == 0 ? 0 : (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
+}
+
+double StepBench::TokensPerSecond() const {
+  return static_cast<double>(num_readers * options.micro_batches * options.sequences *
+                             options.seq_len) /
+         (MedianMs() * 1e-3);
+}
+
+double StepBench::Mfu() const {
+  return rates.data_sheet ? flops / (MedianMs() * 1e-3) / rates.flops : 0;
+}
+
+double StepBench::OutsideMs() const {
+  double outside = MedianMs();
+  for (const ClassTime& c : classes) outside -= c.ms;
+  return outside;
+}
+
+absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOptions& options,
+                                    World* world) {
+  StepBench bench;
+  bench.model = config.run.name;
+  bench.precision = config.run.precision == PrecisionChoice::kBf16 ? "bf16" : "fp32";
+  bench.options = options;
+  if (options.sequences == 0) bench.options.sequences = config.train.micro_batch;
+  if (options.seq_len == 0) bench.options.seq_len = config.data.seq_len;
+  bench.recompute_blocks = config.train.recompute_blocks;
+
+  // Every rank, or context group, has a batch of its own, whatever train.batch_tokens says.
+  RunConfig any_batch = config;
+  any_batch.stages.clear();
+  any_batch.train.batch_tokens = world->size() * config.train.micro_batch * config.data.seq_len;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Mesh> mesh, CreateRunMesh(any_batch, world));
+  const Division division =
+      mesh == nullptr ? Division() : mesh->Divide(static_cast<int>(config.parallel.zero));
+  ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateRunModel(config, division));
+  std::unique_ptr<DataParallel> parallel;
+  if (mesh != nullptr) {
+    parallel = std::make_unique<DataParallel>(model.get(), mesh.get());
+    bench.num_ranks = world->size();
+    bench.num_readers = mesh->num_data_ranks();
+    bench.mesh = absl::StrCat(
+        "replicate ", mesh->shape().replicate, ", shard ", mesh->shape().shard, " (zero ",
+        config.parallel.zero, ")",
+        mesh->shape().context == 1 ? "" : absl::StrCat(", context ", mesh->shape().context),
+        mesh->shape().expert == 1 ? "" : absl::StrCat(", expert ", mesh->shape().expert));
+  }
+  const Device device = model->device();
+  auto optimizer = std::make_unique<Optimizer>(model.get(), config.optimizer);
+  bench.state_bytes = GetMemoryStats(device).current_bytes;
+  model->Initialize(config.run.seed);
+  bench.num_parameters = model->num_parameters();
+  const Schedule schedule(StagesOf(config).front());
+  const auto step = [&]() -> absl::StatusOr<StepResult> {
+    std::vector<Batch> batches;
+    for (int64_t i = 0; i < options.micro_batches; ++i) {
+      batches.push_back(
+          RandomBatch(bench.options, config.model.vocab_size,
+                      static_cast<uint64_t>((bench.num_updates * options.micro_batches + i) *
+                                                bench.num_readers +
+                                            (mesh == nullptr ? 0 : mesh->data_index()))));
+    }
+    const double begin = Seconds();
+    const StepResult result =
+        TrainStep(model.get(), optimizer.get(), batches, schedule.RateAt(bench.num_updates),
+                  config.train.grad_clip, bench.num_updates + 1, parallel.get());
+    bench.step_ms.push_back(1e3 * (Seconds() - begin));
+    if (!result.updated) {
+      return absl::InternalError(absl::StrCat(
+          "bench step: step ", bench.num_updates + 1, ": ",
+          DescribeNonFinite(model.get(), result, batches, parallel.get()), " is not finite"));
+    }
+    ++bench.num_updates;
+    return result;
+  };
+
+  ASSIGN_OR_RETURN(StepResult result, step());
+  bench.first_step_seconds = ProcessAgeSeconds();
+  bench.first_loss = result.loss;
+  bench.flops = result.flops;
+  for (int64_t i = 1; i < options.warmup; ++i) RETURN_IF_ERROR(step().status());
+  bench.step_ms.clear();
+  for (int64_t i = 0; i < options.steps; ++i) {
+    ASSIGN_OR_RETURN(result, step());
+  }
+  bench.last_loss = result.loss;
+  bench.peak_bytes = GetMemoryStats(device).peak_bytes;
+  const std::vector<double> measured = bench.step_ms;
+
+  std::vector<TimedRange> ranges;
+  {
+    OpTimer timer(device);
+    for (int64_t i = 0; i <= kObservedSteps; ++i) {
+      ObserveRanges(&timer);
+      const auto observed = step();
+      ObserveRanges(nullptr);
+      RETURN_IF_ERROR(observed.status());
+      if (i == 0) {
+        timer.StartTiming();
+        continue;
+      }
+      const std::vector<TimedRange> more = timer.Take();
+      ranges.insert(ranges.end(), more.begin(), more.end());
+    }
+  }
+  bench.step_ms = measured;
+  // What follows may need the memory.
+  optimizer.reset();
+  parallel.reset();
+  model.reset();
+  bench.rates = MeasureRates(device);
+  bench.classes = SumByClass(ranges, kObservedSteps, bench.rates);
+  return bench;
+}
+
+}  // namespace wyvern

@@ -1,0 +1,313 @@
+#include "trainer/checkpoint/read.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <set>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "data/file.h"
+#include "data/hdf5_file.h"
+#include "kernels/runtime/status.h"
+#include "trainer/checkpoint/manifest.h"
+
+namespace wyvern {
+namespace {
+
+namespace fs = std::filesystem;
+
+CheckpointInfo ToInfo(const std::string& path, Manifest manifest) {
+  CheckpointInfo info{
+      .path = path, .step = manifest.step, .meta = std::move(manifest.meta), .tensors = {}};
+  for (ManifestTensor& entry : manifest.tensors) info.tensors.push_back(std::move(entry.tensor));
+  for (const ManifestShard& shard : manifest.shards) info.num_bytes += shard.num_bytes;
+  return info;
+}
+
+bool IsFloat(DType dtype) {
+  return dtype == DType::kFloat64 || dtype == DType::kFloat32 || dtype == DType::kBf16;
+}
+
+// Complete checkpoints by step; `incomplete` gets what was passed over.
+absl::StatusOr<std::vector<CheckpointInfo>> List(const std::string& run_dir,
+                                                 std::vector<std::string>* incomplete) {
+  std::vector<CheckpointInfo> result;
+  const fs::path folder = fs::path(run_dir) / "checkpoints";
+  std::error_code error;
+  if (!fs::exists(folder, error)) return result;
+  fs::directory_iterator entries(folder, error);
+  if (error) return ErrnoStatus(error.value(), "cannot list", folder.string());
+  for (const auto& entry : entries) {
+    if (!absl::StartsWith(entry.path().filename().string(), "step_")) continue;
+    absl::StatusOr<Manifest> manifest = ReadManifest(entry.path().string());
+    if (manifest.ok()) {
+      result.push_back(ToInfo(entry.path().string(), *std::move(manifest)));
+    } else {
+      incomplete->push_back(std::string(manifest.status().message()));
+    }
+  }
+  std::sort(result.begin(), result.end(), [](const CheckpointInfo& a, const CheckpointInfo& b) {
+    return a.step != b.step ? a.step < b.step : a.path < b.path;
+  });
+  std::sort(incomplete->begin(), incomplete->end());
+  return result;
+}
+
+// Copies the block `source` of shape `size` to offset `start` of the row-major array `target` of
+// shape `shape`.
+void PlaceBlock(const char* source, const ManifestSlice& slice, const Shape& shape,
+                int64_t element_bytes, char* target) {
+  // Trailing axes that the block spans in full are contiguous in both arrays.
+  size_t axes = shape.size();
+  int64_t run = element_bytes;
+  while (axes > 0 && slice.size[axes - 1] == shape[axes - 1]) run *= shape[--axes];
+  int64_t stride = run;
+  if (axes > 0) {
+    --axes;
+    target += slice.start[axes] * stride;
+    run *= slice.size[axes];
+    stride *= shape[axes];
+  }
+  std::vector<int64_t> strides(axes);
+  for (size_t i = axes; i-- > 0; stride *= shape[i]) strides[i] = stride;
+  std::vector<int64_t> index(axes, 0);
+  while (true) {
+    char* to = target;
+    for (size_t i = 0; i < axes; ++i) to += (slice.start[i] + index[i]) * strides[i];
+    std::memcpy(to, source, run);
+    source += run;
+    size_t i = axes;
+    while (i > 0 && ++index[i - 1] == slice.size[i - 1]) index[--i] = 0;
+    if (i == 0) return;
+  }
+}
+
+// The elements of a tensor that a block may have lie in [first, second), row-major.
+std::pair<int64_t, int64_t> Extent(const ManifestSlice& slice, const Shape& shape) {
+  int64_t first = 0, last = 0;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    first = first * shape[i] + slice.start[i];
+    last = last * shape[i] + slice.start[i] + slice.size[i] - 1;
+  }
+  return {first, last + 1};
+}
+
+class ShardReader {
+ public:
+  explicit ShardReader(std::string folder) : folder_(std::move(folder)) {}
+
+  // The whole tensor, on the CPU, in the dtype of the file.
+  absl::StatusOr<Tensor> Read(const ManifestTensor& entry) {
+    Tensor whole = Tensor::Empty(entry.tensor.shape, entry.tensor.dtype, Device::kCpu);
+    RETURN_IF_ERROR(ReadInto(entry, whole));
+    return whole;
+  }
+
+  // `whole` has the tensor's shape and dtype and lies on the CPU.
+  absl::Status ReadInto(const ManifestTensor& entry, const Tensor& whole) {
+    for (const ManifestSlice& slice : entry.slices) {
+      const bool all = slice.size == entry.tensor.shape;
+      const Tensor block = all ? whole : Tensor::Empty(slice.size, whole.dtype(), Device::kCpu);
+      RETURN_IF_ERROR(ReadSlice(entry.tensor, slice, block));
+      if (!all) {
+        PlaceBlock(static_cast<const char*>(block.raw()), slice, entry.tensor.shape,
+                   SizeOf(whole.dtype()), static_cast<char*>(whole.raw()));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // Elements [begin, begin + values.numel()); `values` has the tensor's dtype and lies on the CPU.
+  absl::Status ReadPart(const ManifestTensor& entry, int64_t begin, const Tensor& values) {
+    const int64_t end = begin + values.numel(), element_bytes = SizeOf(values.dtype());
+    auto* target = static_cast<char*>(values.raw());
+    for (const ManifestSlice& slice : entry.slices) {
+      const auto [first, last] = Extent(slice, entry.tensor.shape);
+      if (last <= begin || end <= first) continue;
+      if (last - first != NumElements(slice.size)) {  // columns, say
+        ASSIGN_OR_RETURN(const Tensor whole, Read(entry));
+        const auto* source = static_cast<const char*>(whole.raw());
+        std::memcpy(target, source + begin * element_bytes, values.nbytes());
+        return absl::OkStatus();
+      }
+      const bool exact = first == begin && last == end;
+      const Tensor block = exact ? values.Reshape(slice.size)
+                                 : Tensor::Empty(slice.size, values.dtype(), Device::kCpu);
+      RETURN_IF_ERROR(ReadSlice(entry.tensor, slice, block));
+      if (exact) continue;
+      const int64_t from = std::max(begin, first), to = std::min(end, last);
+      std::memcpy(target + (from - begin) * element_bytes,
+                  static_cast<const char*>(block.raw()) + (from - first) * element_bytes,
+                  (to - from) * element_bytes);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status ReadSlice(const CheckpointTensor& tensor, const ManifestSlice& slice,
+                         const Tensor& block) {
+    const auto damaged = [&](absl::string_view what) {
+      return absl::DataLossError(absl::StrCat("checkpoint ", folder_, ": tensor '", tensor.name,
+                                              "' in ", slice.shard, " is damaged (", what,
+                                              "); take another checkpoint"));
+    };
+    auto found = files_.find(slice.shard);
+    if (found == files_.end()) {
+      absl::StatusOr<Hdf5File> file =
+          Hdf5File::OpenReadOnly(absl::StrCat(folder_, "/", slice.shard));
+      if (!file.ok()) return damaged(file.status().message());
+      found = files_.emplace(slice.shard, *std::move(file)).first;
+    }
+    const Hdf5Type type = StorageType(tensor.dtype);
+    const absl::StatusOr<Hdf5Dataset> dataset = found->second.Describe(slice.dataset);
+    if (!dataset.ok()) return damaged(dataset.status().message());
+    if (dataset->type != type || dataset->shape != slice.size) {
+      return damaged(absl::StrCat("expected ", Hdf5TypeName(type), " of shape ",
+                                  ToString(slice.size), ", found ", Hdf5TypeName(dataset->type),
+                                  " of shape ", ToString(dataset->shape)));
+    }
+    const int64_t num_rows = slice.size.empty() ? 1 : slice.size[0];
+    const absl::Status read =
+        found->second.ReadSlice(slice.dataset, type, 0, num_rows, block.raw());
+    if (!read.ok()) return damaged(read.message());
+    if (Crc32OnThreads(block.raw(), block.nbytes()) != slice.crc32)
+      return damaged("wrong checksum");
+    return absl::OkStatus();
+  }
+
+  const std::string folder_;
+  std::map<std::string, Hdf5File> files_;
+};
+
+// The folder that `path` stands for, with its manifest.
+absl::StatusOr<std::pair<std::string, Manifest>> Resolve(const std::string& path) {
+  std::error_code error;
+  std::string folder = path;
+  if (!fs::exists(fs::path(path) / kManifestName, error) &&
+      fs::exists(fs::path(path) / "checkpoints", error)) {
+    ASSIGN_OR_RETURN(const CheckpointInfo newest, FindNewestCheckpoint(path));
+    folder = newest.path;
+  }
+  ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(folder));
+  return std::make_pair(std::move(folder), std::move(manifest));
+}
+
+struct Opened {
+  std::string folder;
+  Manifest manifest;
+  std::map<std::string, const ManifestTensor*> by_name;  // in the manifest
+};
+
+absl::StatusOr<std::unique_ptr<Opened>> Open(const std::string& path) {
+  ASSIGN_OR_RETURN(auto resolved, Resolve(path));
+  auto opened = std::make_unique<Opened>();
+  opened->folder = std::move(resolved.first);
+  opened->manifest = std::move(resolved.second);
+  for (const ManifestTensor& entry : opened->manifest.tensors) {
+    opened->by_name[entry.tensor.name] = &entry;
+  }
+  return opened;
+}
+
+// The entry of a tensor that is as `want` says.
+absl::StatusOr<const ManifestTensor*> Find(const Opened& opened, const CheckpointTensor& want,
+                                           bool convert_floats) {
+  const auto found = opened.by_name.find(want.name);
+  if (found == opened.by_name.end()) {
+    return absl::NotFoundError(
+        absl::StrCat("checkpoint ", opened.folder, ": it holds no tensor '", want.name, "'"));
+  }
+  const CheckpointTensor& have = found->second->tensor;
+  const bool convertible = convert_floats && IsFloat(have.dtype) && IsFloat(want.dtype);
+  if (have.shape != want.shape || (have.dtype != want.dtype && !convertible)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "checkpoint ", opened.folder, ": tensor '", want.name, "': expected ", Name(want.dtype),
+        " ", ToString(want.shape), ", found ", Name(have.dtype), " ", ToString(have.shape)));
+  }
+  return found->second;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<CheckpointInfo>> ListCheckpoints(const std::string& run_dir) {
+  std::vector<std::string> incomplete;
+  return List(run_dir, &incomplete);
+}
+
+absl::StatusOr<CheckpointInfo> FindNewestCheckpoint(const std::string& run_dir) {
+  std::vector<std::string> incomplete;
+  ASSIGN_OR_RETURN(std::vector<CheckpointInfo> all, List(run_dir, &incomplete));
+  if (!all.empty()) return std::move(all.back());
+  std::string message = absl::StrCat(run_dir, ": there is no complete checkpoint");
+  if (!incomplete.empty()) {
+    absl::StrAppend(&message, "; incomplete or damaged: ", incomplete.size(),
+                    ", of which the last: ", incomplete.back());
+  }
+  return absl::NotFoundError(message);
+}
+
+absl::StatusOr<CheckpointInfo> OpenCheckpoint(const std::string& path) {
+  ASSIGN_OR_RETURN(auto resolved, Resolve(path));
+  return ToInfo(resolved.first, std::move(resolved.second));
+}
+
+absl::Status ReadCheckpoint(const std::string& path, const std::vector<NamedTensor>& into,
+                            const CheckpointReadOptions& options) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Opened> opened, Open(path));
+  std::vector<const ManifestTensor*> entries;
+  for (const NamedTensor& want : into) {
+    ASSIGN_OR_RETURN(const ManifestTensor* entry,
+                     Find(*opened, {want.name, want.tensor.shape(), want.tensor.dtype()},
+                          options.convert_floats));
+    entries.push_back(entry);
+  }
+  ShardReader reader(opened->folder);
+  for (size_t i = 0; i < into.size(); ++i) {
+    const NamedTensor& want = into[i];
+    const ManifestTensor& entry = *entries[i];
+    if (want.tensor.device() == Device::kCpu && want.tensor.dtype() == entry.tensor.dtype) {
+      RETURN_IF_ERROR(reader.ReadInto(entry, want.tensor));
+      continue;
+    }
+    ASSIGN_OR_RETURN(const Tensor host, reader.Read(entry));
+    want.tensor.CopyFrom(host.To(want.tensor.dtype()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadCheckpointParts(const std::string& path, const std::vector<TensorPart>& into) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Opened> opened, Open(path));
+  std::vector<const ManifestTensor*> entries;
+  for (const TensorPart& want : into) {
+    ASSIGN_OR_RETURN(const ManifestTensor* entry,
+                     Find(*opened, want.tensor, /*convert_floats=*/false));
+    entries.push_back(entry);
+  }
+  ShardReader reader(opened->folder);
+  for (size_t i = 0; i < into.size(); ++i) {
+    const Tensor& values = into[i].values;
+    if (!values.defined() || values.numel() == 0) continue;
+    CHECK(values.dtype() == into[i].tensor.dtype, into[i].tensor.name, " is ",
+          Name(values.dtype()));
+    const Tensor host = values.device() == Device::kCpu
+                            ? values
+                            : Tensor::Empty(values.shape(), values.dtype(), Device::kCpu);
+    RETURN_IF_ERROR(reader.ReadPart(*entries[i], into[i].begin, host));
+    if (values.device() != Device::kCpu) values.CopyFrom(host);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status VerifyCheckpoint(const std::string& path) {
+  ASSIGN_OR_RETURN(const auto resolved, Resolve(path));
+  ShardReader reader(resolved.first);
+  for (const ManifestTensor& entry : resolved.second.tensors) {
+    RETURN_IF_ERROR(reader.Read(entry).status());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace wyvern

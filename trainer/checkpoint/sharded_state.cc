@@ -1,0 +1,89 @@
+#include "trainer/checkpoint/sharded_state.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/runtime/status.h"
+
+namespace wyvern {
+namespace {
+
+// Below that, copies do not share a flat shard: the manifest would list more slices than it is
+// worth.
+constexpr int64_t kLeastShare = int64_t{1} << 20;
+
+using Range = std::pair<int64_t, int64_t>;
+
+// Of every flat shard the elements [first, second) that `range_of` gives for its number and flat.
+template <typename RangeOf>
+std::vector<TensorPart> Parts(const Optimizer& optimizer, const RangeOf& range_of) {
+  std::vector<TensorPart> masters, states;
+  int64_t number = 0;
+  for (const Optimizer::FlatState& state : optimizer.flat_states()) {
+    const FlatParameters& flat = *state.flat;
+    const Range range = range_of(number++, flat);
+    for (const Parameter* p : flat.parameters()) {
+      FlatParameters::Piece piece = flat.PieceOf(*p);
+      // Elements that other ranks' experts have before these.
+      const int64_t before =
+          p->first_slice == 0 ? 0 : p->first_slice * (NumElements(p->shape) / p->shape[0]);
+      const int64_t shift = std::max<int64_t>(range.first - piece.shard_offset, 0);
+      const int64_t size =
+          std::min(piece.shard_offset + piece.size(), range.second) - piece.shard_offset - shift;
+      piece.begin += shift;
+      piece.shard_offset += shift;
+      piece.end = piece.begin + std::max<int64_t>(size, 0);
+      const auto add = [&](std::vector<TensorPart>* parts, std::string name, const Tensor& shard) {
+        parts->push_back({{std::move(name), p->whole_shape, shard.dtype()},
+                          before + piece.begin,
+                          piece.size() == 0 ? Tensor() : FlatParameters::PartOf(shard, piece)});
+      };
+      add(&masters, absl::StrCat("model/", p->name), flat.master_shard());
+      for (const Optimizer::NamedState& part : optimizer.StatesOf(state, *p)) {
+        add(&states, absl::StrCat("optimizer/", p->name, "/", part.name), part.shard);
+      }
+    }
+  }
+  masters.insert(masters.end(), states.begin(), states.end());
+  return masters;
+}
+
+}  // namespace
+
+std::vector<TensorPart> StateParts(const Optimizer& optimizer) {
+  return Parts(optimizer,
+               [](int64_t, const FlatParameters& flat) { return Range(0, flat.shard_size()); });
+}
+
+std::pair<int64_t, int64_t> ShareOfCopy(int64_t size, int64_t copies, int64_t copy, int64_t turn,
+                                        int64_t least) {
+  const int64_t shares = std::clamp<int64_t>(size / least, 1, copies);
+  const int64_t share = ((copy - turn) % copies + copies) % copies;
+  if (share >= shares) return {0, 0};
+  return {size * share / shares, size * (share + 1) / shares};
+}
+
+std::vector<TensorPart> PartsToWrite(const Optimizer& optimizer, const Mesh* mesh) {
+  if (mesh == nullptr) return StateParts(optimizer);
+  return Parts(optimizer, [&](int64_t number, const FlatParameters& flat) {
+    const Communicator& copies = mesh->CopiesOf(flat);
+    return ShareOfCopy(flat.shard_size(), copies.size(), copies.rank(), number, kLeastShare);
+  });
+}
+
+absl::Status ReadState(const CheckpointInfo& checkpoint, const Optimizer& optimizer) {
+  RETURN_IF_ERROR(ReadCheckpointParts(checkpoint.path, StateParts(optimizer)));
+  for (const Optimizer::FlatState& state : optimizer.flat_states()) {
+    const FlatParameters& flat = *state.flat;
+    if (flat.value_shard().SharesStorageWith(flat.master_shard())) continue;
+    for (const Parameter* p : flat.parameters()) {
+      const FlatParameters::Piece piece = flat.PieceOf(*p);
+      if (piece.size() == 0) continue;
+      FlatParameters::PartOf(flat.value_shard(), piece)
+          .CopyFrom(FlatParameters::PartOf(flat.master_shard(), piece));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace wyvern

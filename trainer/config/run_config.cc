@@ -1,0 +1,252 @@
+#include "trainer/config/run_config.h"
+
+#include <algorithm>
+#include <set>
+#include <variant>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "trainer/config/stages.h"
+
+namespace wyvern {
+namespace {
+
+// Gathers "key: message".
+struct Faults {
+  template <typename... Parts>
+  void Unless(bool condition, const std::string& key, const Parts&... parts) {
+    if (!condition) list.push_back(absl::StrCat(key, ": ", parts...));
+  }
+
+  std::vector<std::string> list;
+};
+
+bool IsName(const std::string& text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char ch) {
+    return absl::ascii_isalnum(ch) || ch == '.' || ch == '_' || ch == '-';
+  });
+}
+
+void ValidateRun(const RunSection& c, Faults* f) {
+  f->Unless(IsName(c.name), "run.name", "expected letters, digits, '.', '_' or '-', got '", c.name,
+            "'");
+  f->Unless(c.precision != PrecisionChoice::kBf16 || c.device != DeviceChoice::kCpu,
+            "run.precision", "bf16 needs a GPU; the CPU computes in fp32");
+}
+
+void ValidateData(const RunConfig& config, Faults* f) {
+  const DataSection& c = config.data;
+  const TokenizerSection& t = config.tokenizer;
+  f->Unless(!c.sources.empty(), "data.sources", "expected one source at least, as in [{dir: ...}]");
+  f->Unless(c.seq_len >= 1, "data.seq_len", "expected at least 1, got ", c.seq_len);
+  std::set<std::string> dirs;
+  int64_t num_weights = 0, num_text = 0;
+  bool held_out = false;
+  for (size_t i = 0; i < c.sources.size(); ++i) {
+    const DataSource& s = c.sources[i];
+    const std::string key = absl::StrCat("data.sources[", i, "]");
+    f->Unless(!s.dir.empty(), key + ".dir", "expected the folder of the token stores, got nothing");
+    f->Unless(s.dir.empty() || dirs.insert(s.dir).second, key + ".dir", "'", s.dir,
+              "' is the folder of another source too");
+    f->Unless(s.val_fraction >= 0 && s.val_fraction < 1, key + ".val_fraction",
+              "expected a share from 0 to below 1, got ", s.val_fraction);
+    f->Unless(s.val_documents >= 0, key + ".val_documents", "expected at least 0, got ",
+              s.val_documents);
+    f->Unless(s.weight >= 0, key + ".weight", "expected at least 0, got ", s.weight);
+    num_weights += s.weight > 0 ? 1 : 0;
+    num_text += s.text.empty() ? 0 : 1;
+    held_out |= s.text.empty() || s.val_documents > 0 || s.val_fraction > 0;
+  }
+  f->Unless(num_weights == 0 || num_weights == static_cast<int64_t>(c.sources.size()),
+            "data.sources", "weights are given for ", num_weights, " of ", c.sources.size(),
+            " sources; give all or none");
+  f->Unless(held_out || c.sources.empty() || config.validation.every == 0, "validation.every",
+            "no source holds documents out; set a source's val_fraction or val_documents, or "
+            "validation.every: 0");
+  const bool trained = t.type == TokenizerType::kBpe || t.type == TokenizerType::kUnigram;
+  f->Unless(t.type != TokenizerType::kStore || num_text == 0, "tokenizer.type",
+            "sources with text need a tokenizer: byte, file, bpe or unigram");
+  f->Unless((!trained && t.type != TokenizerType::kFile) || !t.path.empty(), "tokenizer.path",
+            "expected the path of a SentencePiece model, got nothing");
+  f->Unless(!trained || num_text > 0 || c.sources.empty(), "tokenizer.type",
+            "no source has text to train a tokenizer on; use store or file");
+  if (trained) {
+    f->Unless(t.vocab_size >= 260, "tokenizer.vocab_size",
+              "expected at least 260 (256 bytes and the special tokens), got ", t.vocab_size);
+    f->Unless(t.vocab_size <= config.model.vocab_size, "tokenizer.vocab_size", t.vocab_size,
+              " is more than model.vocab_size ", config.model.vocab_size);
+  }
+  f->Unless(t.type != TokenizerType::kByte || config.model.vocab_size >= 258, "model.vocab_size",
+            "the byte tokenizer has 258 tokens, got ", config.model.vocab_size);
+}
+
+void ValidateLength(int64_t steps, int64_t tokens, const std::string& key, Faults* f) {
+  f->Unless(steps >= 0, key + ".steps", "expected at least 1, got ", steps);
+  f->Unless(tokens >= 0, key + ".tokens", "expected at least 1, got ", tokens);
+  f->Unless((steps > 0) != (tokens > 0), key + ".steps", "expected exactly one of ", key,
+            ".steps and ", key, ".tokens, got ", steps > 0 ? "both" : "neither");
+}
+
+// `lengths`: the key of the sequences' length.
+void ValidateBatch(const Stage& stage, const std::string& key, const std::string& lengths,
+                   Faults* f) {
+  const int64_t micro_tokens = stage.micro_batch * stage.seq_len;
+  f->Unless(stage.batch_tokens >= 1 && micro_tokens > 0 && stage.batch_tokens % micro_tokens == 0,
+            key + ".batch_tokens", "expected a multiple of ", key, ".micro_batch x ", lengths,
+            " = ", micro_tokens, ", got ", stage.batch_tokens);
+}
+
+void ValidateTrain(const RunConfig& config, Faults* f) {
+  const TrainSection& c = config.train;
+  f->Unless(c.micro_batch >= 1, "train.micro_batch", "expected at least 1, got ", c.micro_batch);
+  if (config.stages.empty()) {
+    ValidateLength(c.steps, c.tokens, "train", f);
+    ValidateBatch(StagesOf(config)[0], "train", "data.seq_len", f);
+  }
+  f->Unless(c.grad_clip >= 0, "train.grad_clip", "expected at least 0 (0: no clipping), got ",
+            c.grad_clip);
+  f->Unless(c.recompute <= RecomputePolicy::kFused || c.recompute_blocks < config.model.num_layers,
+            "train.recompute", "has no effect where train.recompute_blocks is model.num_layers = ",
+            config.model.num_layers, "; leave one of them out");
+  f->Unless(c.recompute_blocks >= 0 && c.recompute_blocks <= config.model.num_layers,
+            "train.recompute_blocks", "expected 0 to model.num_layers = ", config.model.num_layers,
+            ", got ", c.recompute_blocks);
+  f->Unless(c.balance_rate >= 0, "train.balance_rate", "expected at least 0, got ", c.balance_rate);
+  f->Unless(c.balance_loss >= 0, "train.balance_loss", "expected at least 0 (0: none), got ",
+            c.balance_loss);
+  f->Unless(c.balance_loss == 0 || config.parallel.context == 1, "train.balance_loss",
+            "is a mean over whole sequences, which parallel.context divides; set one of them to "
+            "its default");
+  const OptimizerSection& o = config.optimizer;
+  f->Unless(o.beta1 >= 0 && o.beta1 < 1, "optimizer.beta1", "expected 0 to below 1, got ", o.beta1);
+  f->Unless(o.beta2 >= 0 && o.beta2 < 1, "optimizer.beta2", "expected 0 to below 1, got ", o.beta2);
+  f->Unless(o.epsilon > 0, "optimizer.epsilon", "expected more than 0, got ", o.epsilon);
+  f->Unless(o.momentum >= 0 && o.momentum < 1, "optimizer.momentum", "expected 0 to below 1, got ",
+            o.momentum);
+  f->Unless(o.weight_decay >= 0, "optimizer.weight_decay", "expected at least 0, got ",
+            o.weight_decay);
+  f->Unless(o.qk_clip >= 0, "optimizer.qk_clip", "expected at least 0 (0: off), got ", o.qk_clip);
+  f->Unless(o.qk_clip <= 0 || HasQkClip(config.model), "optimizer.qk_clip",
+            "has no effect: no mixer has heads whose logits grow with weights");
+}
+
+void ValidateParallel(const RunConfig& config, Faults* f) {
+  const ParallelSection& c = config.parallel;
+  const auto size = [&](const std::string& key, int64_t value) {
+    f->Unless(value >= 1 || value == -1, key, "expected at least 1, or -1 (the rest), got ", value);
+  };
+  size("parallel.replicate", c.replicate);
+  size("parallel.shard", c.shard);
+  size("parallel.context", c.context);
+  const int64_t open = (c.replicate == -1) + (c.shard == -1) + (c.context == -1);
+  f->Unless(open <= 1, c.shard == -1 ? "parallel.shard" : "parallel.context",
+            "-1 stands for what the others leave of the ranks, and ", open,
+            " of replicate, shard and context are -1");
+  f->Unless(c.expert >= 1, "parallel.expert", "expected at least 1, got ", c.expert);
+  if (config.model.moe.has_value() && c.expert > 1) {
+    f->Unless(config.model.moe->num_experts % c.expert == 0, "parallel.expert",
+              "expected a divisor of model.moe.num_experts ", config.model.moe->num_experts,
+              ", got ", c.expert);
+  }
+  f->Unless(c.zero >= 1 && c.zero <= 3, "parallel.zero", "expected 1, 2 or 3, got ", c.zero);
+  f->Unless(c.timeout > 0, "parallel.timeout", "expected more than 0 seconds, got ", c.timeout);
+}
+
+// `key`: of the stage's schedule; `length`: what messages call the stage.
+void ValidateSchedule(const Stage& stage, const std::string& key, const std::string& length,
+                      Faults* f) {
+  const ScheduleSection& c = stage.schedule;
+  f->Unless(c.peak > 0, key + ".peak", "expected more than 0, got ", c.peak);
+  f->Unless(c.initial >= 0 && c.initial <= c.peak, key + ".initial", "expected 0 to ", key,
+            ".peak = ", c.peak, ", got ", c.initial);
+  f->Unless(c.final >= 0 && c.final <= c.peak, key + ".final", "expected 0 to ", key,
+            ".peak = ", c.peak, ", got ", c.final);
+  for (const auto& [name, value] :
+       {std::pair(".warmup_steps", c.warmup_steps), std::pair(".warmup_tokens", c.warmup_tokens),
+        std::pair(".decay_steps", c.decay_steps), std::pair(".decay_tokens", c.decay_tokens)}) {
+    f->Unless(value >= 0, key + name, "expected at least 0, got ", value);
+  }
+  f->Unless(c.warmup_steps == 0 || c.warmup_tokens == 0, key + ".warmup_steps",
+            "expected at most one of warmup_steps and warmup_tokens, got both");
+  const bool wsd = c.type == ScheduleType::kWsd;
+  f->Unless(!wsd || (c.decay_steps > 0) != (c.decay_tokens > 0), key + ".decay_steps",
+            "type: wsd needs exactly one of decay_steps and decay_tokens, got ",
+            c.decay_steps > 0 ? "both" : "neither");
+  if (stage.num_steps > 0) {
+    const int64_t used = stage.WarmupSteps() + stage.DecaySteps();
+    f->Unless(
+        used <= stage.num_steps, key + ".warmup_steps", "the warm-up of ", stage.WarmupSteps(),
+        " steps", wsd ? absl::StrCat(" and the decay of ", stage.DecaySteps()) : "",
+        wsd ? " do" : " does", " not fit into the ", length, "'s ", stage.num_steps, " steps");
+  }
+}
+
+void ValidateStages(const RunConfig& config, Faults* f) {
+  if (config.stages.empty()) {
+    return ValidateSchedule(StagesOf(config)[0], "schedule", "run", f);
+  }
+  const std::vector<Stage> stages = StagesOf(config);
+  std::set<std::string> names;
+  for (size_t i = 0; i < stages.size(); ++i) {
+    const StageSection& c = config.stages[i];
+    const std::string key = absl::StrCat("stages[", i, "]");
+    f->Unless(IsName(c.name), key + ".name", "expected letters, digits, '.', '_' or '-', got '",
+              c.name, "'");
+    f->Unless(c.name.empty() || names.insert(c.name).second, key + ".name", "'", c.name,
+              "' is the name of another stage too");
+    for (const auto& [name, value] :
+         {std::pair(".seq_len", c.seq_len), std::pair(".batch_tokens", c.batch_tokens),
+          std::pair(".micro_batch", c.micro_batch)}) {
+      f->Unless(value >= 0, key + name, "expected at least 1, or 0 (as in the other stages), got ",
+                value);
+    }
+    f->Unless(stages[i].balance_rate >= 0, key + ".balance_rate", "expected at least 0, got ",
+              stages[i].balance_rate);
+    ValidateLength(c.steps, c.tokens, key, f);
+    ValidateBatch(stages[i], key, key + ".seq_len", f);
+    ValidateSchedule(stages[i], key + ".schedule", "stage", f);
+  }
+}
+
+void ValidateRest(const RunConfig& config, Faults* f) {
+  f->Unless(config.validation.every >= 0, "validation.every", "expected at least 0, got ",
+            config.validation.every);
+  f->Unless(config.validation.batches >= 1, "validation.batches", "expected at least 1, got ",
+            config.validation.batches);
+  f->Unless(config.checkpoint.every >= 0, "checkpoint.every", "expected at least 0, got ",
+            config.checkpoint.every);
+  f->Unless(config.checkpoint.keep >= 1, "checkpoint.keep", "expected at least 1, got ",
+            config.checkpoint.keep);
+  f->Unless(config.logging.every >= 1, "logging.every", "expected at least 1, got ",
+            config.logging.every);
+  const GenerateSection& g = config.generate;
+  f->Unless(g.tokens >= 1, "generate.tokens", "expected at least 1, got ", g.tokens);
+  f->Unless(g.temperature >= 0, "generate.temperature", "expected at least 0 (0: greedy), got ",
+            g.temperature);
+  f->Unless(g.top_k >= 0, "generate.top_k", "expected at least 0 (0: all), got ", g.top_k);
+  f->Unless(g.top_p > 0 && g.top_p <= 1, "generate.top_p", "expected above 0 to 1, got ", g.top_p);
+}
+
+}  // namespace
+
+std::vector<std::string> RunConfig::Validate() const {
+  Faults faults;
+  ValidateRun(run, &faults);
+  for (std::string& fault : model.Validate()) faults.list.push_back(std::move(fault));
+  ValidateData(*this, &faults);
+  ValidateTrain(*this, &faults);
+  ValidateParallel(*this, &faults);
+  ValidateStages(*this, &faults);
+  ValidateRest(*this, &faults);
+  return std::move(faults.list);
+}
+
+bool HasQkClip(const ModelConfig& config) {
+  return std::any_of(config.mixers.begin(), config.mixers.end(), [](const auto& mixer) {
+    const auto* attention = std::get_if<AttentionMixerConfig>(&mixer.second);
+    return attention != nullptr ? !attention->qk_norm
+                                : std::holds_alternative<MlaMixerConfig>(mixer.second);
+  });
+}
+
+}  // namespace wyvern

@@ -1,0 +1,213 @@
+// Everything a training run depends on. Plain structs with defaults; trainer/config/ reads them
+// from YAML and writes them back. configs/README.md explains the keys to users.
+#ifndef WYVERN_TRAINER_CONFIG_RUN_CONFIG_H_
+#define WYVERN_TRAINER_CONFIG_RUN_CONFIG_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "autograd/tape.h"
+#include "layers/model_config.h"
+
+namespace wyvern {
+
+enum class DeviceChoice { kAuto, kCpu, kCuda };
+enum class PrecisionChoice { kAuto, kFp32, kBf16 };  // auto: bf16 on CUDA, fp32 on the CPU
+
+struct RunSection {
+  std::string name;
+  std::string dir;    // the run folder; empty: runs/<name>
+  uint64_t seed = 1;  // of initialisation and of the order of the data
+  DeviceChoice device = DeviceChoice::kAuto;
+  PrecisionChoice precision = PrecisionChoice::kAuto;
+
+  bool operator==(const RunSection&) const = default;
+};
+
+enum class TokenizerType {
+  kStore,    // the one embedded in the token stores, which exist already
+  kByte,     // every byte is a token
+  kFile,     // a SentencePiece model at `path`
+  kBpe,      // trained on the text of data.sources and written to `path`, unless it is there
+  kUnigram,  // likewise
+};
+
+struct TokenizerSection {
+  TokenizerType type = TokenizerType::kStore;
+  std::string path;
+  int64_t vocab_size = 0;  // bpe, unigram
+  bool operator==(const TokenizerSection&) const = default;
+};
+
+// A pair of token stores, dir/train.h5 and dir/val.h5 (which may be absent). With `text`, they are
+// made from it unless they are there.
+struct DataSource {
+  std::string dir;
+  std::vector<std::string> text;   // files and folders, as `wyvern data prepare` takes them
+  std::string field = "text";      // of JSONL
+  std::string document_separator;  // of text files; empty: a file is one document
+  double val_fraction = 0.01;      // of the documents
+  int64_t val_documents = 0;       // instead of val_fraction when not 0
+  double weight = 0;               // share of the training tokens; all 0: by size
+
+  bool operator==(const DataSource&) const = default;
+};
+
+enum class BoundaryChoice { kNone, kReset };
+
+struct DataSection {
+  std::vector<DataSource> sources;
+  int64_t seq_len = 2048;
+  BoundaryChoice document_boundary = BoundaryChoice::kReset;
+  bool operator==(const DataSection&) const = default;
+};
+
+enum class NonFinitePolicy { kSkip, kStop };
+
+struct TrainSection {
+  int64_t steps = 0;         // exactly one of steps and tokens
+  int64_t tokens = 0;        // rounded up to whole steps
+  int64_t batch_tokens = 0;  // of one optimizer step; a multiple of micro_batch * seq_len
+  int64_t micro_batch = 1;   // sequences of one forward and backward
+  double grad_clip = 1.0;    // largest global norm of the gradient; 0: no clipping
+  RecomputePolicy recompute = RecomputePolicy::kFused;
+  int64_t recompute_blocks = 0;  // blocks recomputed in backward instead of kept
+  NonFinitePolicy nonfinite = NonFinitePolicy::kSkip;
+  double balance_rate = 1e-3;  // of the routers' correction biases, by each update
+  double balance_loss = 0;     // weight of the routers' sequence-wise balance loss
+
+  bool operator==(const TrainSection&) const = default;
+};
+
+enum class OptimizerType {
+  kAdamW,  // arXiv 1711.05101
+  kMuon,   // of matrices, arXiv 2502.16982, with the same rate and decay; AdamW of all else
+};
+
+struct OptimizerSection {
+  OptimizerType type = OptimizerType::kAdamW;
+  double beta1 = 0.9, beta2 = 0.95;  // AdamW
+  double epsilon = 1e-8;             // AdamW
+  double momentum = 0.95;            // Muon
+  double weight_decay = 0.01;        // never on biases, A_log, dt_bias
+  bool decay_convolutions = true;
+  bool decay_embeddings = true;
+  bool decay_norms = false;
+  double qk_clip = 0;  // largest logit of attention heads, arXiv 2507.20534; 0: any
+
+  bool operator==(const OptimizerSection&) const = default;
+};
+
+enum class ScheduleType { kConstant, kLinear, kCosine, kWsd };
+enum class DecayShape { kLinear, kCosine, kOneMinusSqrt };
+
+struct ScheduleSection {
+  ScheduleType type = ScheduleType::kCosine;
+  double peak = 3e-4;
+  double initial = 0;                            // where the warm-up starts
+  double final = 0;                              // linear, cosine, wsd: where the decay ends
+  int64_t warmup_steps = 0;                      // at most one of these two
+  int64_t warmup_tokens = 0;                     // rounded up to whole steps
+  int64_t decay_steps = 0;                       // wsd: the decay at the end, one of these two
+  int64_t decay_tokens = 0;                      // wsd: rounded up to whole steps
+  DecayShape decay_shape = DecayShape::kLinear;  // wsd
+
+  bool operator==(const ScheduleSection&) const = default;
+};
+
+// A part of a run. Where there are any, they replace train.steps, train.tokens and the schedule.
+struct StageSection {
+  std::string name;
+  int64_t steps = 0;                   // exactly one of steps and tokens
+  int64_t tokens = 0;                  // rounded up to whole steps
+  int64_t seq_len = 0;                 // 0: data.seq_len
+  int64_t batch_tokens = 0;            // 0: train.batch_tokens
+  int64_t micro_batch = 0;             // 0: train.micro_batch
+  std::optional<double> balance_rate;  // unset: train.balance_rate
+  ScheduleSection schedule;            // of the stage's own updates, from 0
+
+  bool operator==(const StageSection&) const = default;
+};
+
+struct ValidationSection {
+  int64_t every = 100;   // steps; also before the first and after the last; 0: never
+  int64_t batches = 10;  // micro batches of each val.h5, spread evenly over it
+
+  bool operator==(const ValidationSection&) const = default;
+};
+
+struct CheckpointSection {
+  int64_t every = 1000;  // steps; also after the last; 0: only then
+  int64_t keep = 2;      // newest checkpoints kept
+
+  bool operator==(const CheckpointSection&) const = default;
+};
+
+struct LoggingSection {
+  int64_t every = 10;  // steps between console lines when the console is not a terminal
+
+  bool operator==(const LoggingSection&) const = default;
+};
+
+// The sample printed after training.
+struct GenerateSection {
+  std::string prompt;  // empty: no sample
+  int64_t tokens = 64;
+  double temperature = 0.8;  // 0: greedy
+  int64_t top_k = 0;         // 0: all
+  double top_p = 1.0;
+  uint64_t seed = 1;
+
+  bool operator==(const GenerateSection&) const = default;
+};
+
+// How the ranks of a run divide the work; of no effect on one rank.
+struct ParallelSection {
+  int64_t replicate = -1;  // whole copies; -1, here or below: what the others leave of the ranks
+  int64_t shard = 1;       // ranks that divide the parameters
+  int64_t context = 1;     // ranks that divide the tokens of each micro batch
+  int64_t expert = 1;      // ranks that divide the experts; no axis of its own beside these
+  int64_t zero = 3;        // what they divide: 1 optimizer state, 2 also gradients, 3 also values
+  double timeout = 600;    // seconds to wait for another rank before this one ends
+
+  bool operator==(const ParallelSection&) const = default;
+};
+
+struct RunConfig {
+  RunSection run;
+  ModelConfig model;
+  TokenizerSection tokenizer;
+  DataSection data;
+  TrainSection train;
+  ParallelSection parallel;
+  OptimizerSection optimizer;
+  ScheduleSection schedule;
+  std::vector<StageSection> stages;
+  ValidationSection validation;
+  CheckpointSection checkpoint;
+  LoggingSection logging;
+  GenerateSection generate;
+
+  bool operator==(const RunConfig&) const = default;
+
+  // Every fault, cross-field ones included, each naming its key; empty when valid.
+  std::vector<std::string> Validate() const;
+
+  std::string RunDir() const { return run.dir.empty() ? "runs/" + run.name : run.dir; }
+  // Of all stages (trainer/config/stages.h).
+  int64_t TotalSteps() const;
+  int64_t TotalTokens() const;
+  // Of all ranks together, in a run without stages.
+  int64_t MicroBatchesPerStep() const {
+    return train.batch_tokens / (train.micro_batch * data.seq_len);
+  }
+};
+
+// Whether QK-clip has anything to scale in a model of this configuration.
+bool HasQkClip(const ModelConfig& config);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_CONFIG_RUN_CONFIG_H_

@@ -1,0 +1,82 @@
+#include "trainer/config/stages.h"
+
+namespace wyvern {
+namespace {
+
+int64_t CeilDivide(int64_t a, int64_t b) { return b > 0 ? (a + b - 1) / b : 0; }
+
+int64_t StepsOr(int64_t steps, int64_t tokens, int64_t batch_tokens) {
+  return steps > 0 ? steps : CeilDivide(tokens, batch_tokens);
+}
+
+}  // namespace
+
+int64_t Stage::WarmupSteps() const {
+  return StepsOr(schedule.warmup_steps, schedule.warmup_tokens, batch_tokens);
+}
+
+int64_t Stage::DecaySteps() const {
+  if (schedule.type != ScheduleType::kWsd) return 0;
+  return StepsOr(schedule.decay_steps, schedule.decay_tokens, batch_tokens);
+}
+
+std::vector<Stage> StagesOf(const RunConfig& config) {
+  const TrainSection& train = config.train;
+  const Stage base{.seq_len = config.data.seq_len,
+                   .batch_tokens = train.batch_tokens,
+                   .micro_batch = train.micro_batch,
+                   .balance_rate = train.balance_rate,
+                   .schedule = config.schedule};
+  std::vector<Stage> stages;
+  if (config.stages.empty()) {
+    stages.push_back(base);
+    stages[0].num_steps = StepsOr(train.steps, train.tokens, train.batch_tokens);
+  }
+  for (const StageSection& section : config.stages) {
+    Stage stage = base;
+    if (section.seq_len > 0) stage.seq_len = section.seq_len;
+    if (section.batch_tokens > 0) stage.batch_tokens = section.batch_tokens;
+    if (section.micro_batch > 0) stage.micro_batch = section.micro_batch;
+    if (section.balance_rate.has_value()) stage.balance_rate = *section.balance_rate;
+    stage.name = section.name;
+    stage.schedule = section.schedule;
+    stage.num_steps = StepsOr(section.steps, section.tokens, stage.batch_tokens);
+    stage.index = static_cast<int64_t>(stages.size());
+    if (!stages.empty()) {
+      stage.first_step = stages.back().end_step();
+      stage.first_token = stages.back().end_token();
+    }
+    stages.push_back(std::move(stage));
+  }
+  return stages;
+}
+
+RunConfig ConfigOfStage(const RunConfig& config, const Stage& stage) {
+  RunConfig alone = config;
+  alone.stages.clear();
+  alone.data.seq_len = stage.seq_len;
+  alone.train.steps = stage.num_steps;
+  alone.train.tokens = 0;
+  alone.train.batch_tokens = stage.batch_tokens;
+  alone.train.micro_batch = stage.micro_batch;
+  alone.train.balance_rate = stage.balance_rate;
+  alone.schedule = stage.schedule;
+  return alone;
+}
+
+const Stage& StageOfStep(const std::vector<Stage>& stages, int64_t step) {
+  for (const Stage& stage : stages) {
+    if (step < stage.end_step()) return stage;
+  }
+  return stages.back();
+}
+
+int64_t TokensBefore(const std::vector<Stage>& stages, int64_t step) {
+  const Stage& stage = StageOfStep(stages, step);
+  return stage.first_token + (step - stage.first_step) * stage.batch_tokens;
+}
+
+int64_t RunConfig::TotalSteps() const { return StagesOf(*this).back().end_step(); }
+int64_t RunConfig::TotalTokens() const { return StagesOf(*this).back().end_token(); }
+
+}  // namespace wyvern

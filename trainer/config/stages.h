@@ -1,0 +1,54 @@
+// The stages of a run: parts that follow one another, each with its own rate, lengths and batches.
+#ifndef WYVERN_TRAINER_CONFIG_STAGES_H_
+#define WYVERN_TRAINER_CONFIG_STAGES_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "trainer/config/run_config.h"
+
+namespace wyvern {
+
+// A stage with every value that holds in it.
+struct Stage {
+  std::string name;        // empty: the only one, of a run without `stages`
+  int64_t index = 0;       // from 0
+  int64_t first_step = 0;  // steps before it
+  int64_t num_steps = 0;
+  int64_t first_token = 0;  // tokens consumed before it
+  int64_t seq_len = 0, batch_tokens = 0, micro_batch = 0;
+  double balance_rate = 0;
+  ScheduleSection schedule;
+
+  int64_t end_step() const { return first_step + num_steps; }
+  int64_t end_token() const { return first_token + num_steps * batch_tokens; }
+  int64_t WarmupSteps() const;
+  int64_t DecaySteps() const;
+  // Of all ranks together.
+  int64_t MicroBatchesPerStep() const { return batch_tokens / (micro_batch * seq_len); }
+  // The window of its length (data/sampler.h) at which it begins: as many whole ones as hold the
+  // tokens consumed before it. Windows of each length have an order of their own; it goes on from
+  // there, so that epochs continue, and what a run reads depends on its stages up to there alone.
+  int64_t FirstWindow() const { return (first_token + seq_len - 1) / seq_len; }
+  // The window at which step `step` of the run, one of this stage, begins.
+  int64_t WindowAt(int64_t step) const {
+    return FirstWindow() + (step - first_step) * (batch_tokens / seq_len);
+  }
+};
+
+// In order; one at least. Without config.stages it is the whole run.
+std::vector<Stage> StagesOf(const RunConfig& config);
+
+// The configuration of a run that is this stage alone.
+RunConfig ConfigOfStage(const RunConfig& config, const Stage& stage);
+
+// The stage of step `step`, counted from 0; the last one for those beyond the end.
+const Stage& StageOfStep(const std::vector<Stage>& stages, int64_t step);
+
+// Tokens of the steps before step `step`.
+int64_t TokensBefore(const std::vector<Stage>& stages, int64_t step);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_CONFIG_STAGES_H_

@@ -1,0 +1,34 @@
+// Balance of the experts' loads without a loss (arXiv 2408.15664): after each update the routers'
+// correction biases move against the loads of its batch.
+#ifndef WYVERN_TRAINER_OPTIMIZER_EXPERT_BALANCE_H_
+#define WYVERN_TRAINER_OPTIMIZER_EXPERT_BALANCE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "layers/model.h"
+#include "trainer/parallel/data_parallel.h"
+
+namespace wyvern {
+
+// Of one layer with experts, in one step.
+struct ExpertLoad {
+  std::vector<int64_t> rows;  // of each expert: tokens that chose it
+
+  double MaxOverMean() const;  // 1: balanced; 0 without rows
+  // Of the shares of the rows, divided by that of equal shares: 1: balanced; 0: all on one expert,
+  // or no rows.
+  double Entropy() const;
+};
+
+// Of all layers with experts, since Model::ZeroGradients, added up over the ranks of `parallel`,
+// all of which call it. Empty without experts. Waits for the device.
+std::vector<ExpertLoad> ExpertLoads(const Model& model, const DataParallel* parallel);
+
+// b += rate (sign(e) - mean sign(e)), e = mean load - load, for the bias b of each expert in each
+// layer. `loads` are the same on all ranks of a run, and so is what becomes of the biases.
+void UpdateBalance(Model* model, const std::vector<ExpertLoad>& loads, double rate);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_OPTIMIZER_EXPERT_BALANCE_H_

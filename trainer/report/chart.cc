@@ -1,0 +1,307 @@
+#include "trainer/report/chart.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace wyvern {
+namespace {
+
+constexpr int kLeft = 58, kRight = 14, kTop = 10, kBottom = 46;
+constexpr int kBleed = 5;            // around the plot, so that dots on its edge are whole
+constexpr size_t kMaxPoints = 1400;  // more than there are pixels
+
+struct Axis {
+  double low = 0, high = 1;
+  bool log = false;
+
+  // In [0, 1] inside the range.
+  double Place(double value) const {
+    if (!log) return (value - low) / (high - low);
+    return (std::log(value) - std::log(low)) / (std::log(high) - std::log(low));
+  }
+};
+
+// Keeps the least and the greatest value of each stretch, so that spikes stay visible.
+std::vector<std::pair<double, double>> Thin(const std::vector<std::pair<double, double>>& points) {
+  if (points.size() <= kMaxPoints) return points;
+  std::vector<std::pair<double, double>> kept;
+  const size_t stretches = kMaxPoints / 2;
+  for (size_t s = 0; s < stretches; ++s) {
+    const auto begin = points.begin() + s * points.size() / stretches;
+    const auto end = points.begin() + (s + 1) * points.size() / stretches;
+    auto [low, high] = std::minmax_element(
+        begin, end, [](const auto& a, const auto& b) { return a.second < b.second; });
+    if (high < low) std::swap(low, high);
+    kept.push_back(*low);
+    if (high != low) kept.push_back(*high);
+  }
+  kept.back() = points.back();
+  return kept;
+}
+
+Axis MakeYAxis(const Chart& chart, const std::vector<ChartSeries>& series) {
+  double low = std::numeric_limits<double>::infinity(), high = -low;
+  const bool only_faint = std::all_of(series.begin(), series.end(), [](const ChartSeries& s) {
+    return s.style == ChartSeries::Style::kFaint;
+  });
+  for (const ChartSeries& s : series) {
+    if (s.style == ChartSeries::Style::kBand) continue;
+    if (s.style == ChartSeries::Style::kFaint && !only_faint) continue;
+    for (const auto& [x, y] : s.points) {
+      low = std::min(low, y);
+      high = std::max(high, y);
+    }
+  }
+  Axis axis;
+  if (chart.log_log) {
+    const double pad = high > low ? std::pow(high / low, 0.06) : 1.05;
+    axis = {.low = low / pad, .high = high * pad, .log = true};
+  } else if (chart.allow_log && low > 0 && high / low > 30) {
+    axis = {.low = low / 1.2, .high = high * 1.2, .log = true};
+  } else if (chart.from_zero && low >= 0) {
+    axis = {.low = 0, .high = high > 0 ? high * 1.08 : 1};
+  } else {
+    const double pad = high > low ? 0.06 * (high - low) : std::max(std::abs(high) * 0.1, 1e-3);
+    axis = {.low = low - pad, .high = high + pad};
+  }
+  return axis;
+}
+
+// A tick's label; `step` is the distance to its neighbour (0: none).
+std::string TickLabel(double value, double step, Chart::Format format) {
+  if (value == 0) return "0";
+  if (format == Chart::Format::kScientific) {
+    const int exponent = static_cast<int>(std::floor(std::log10(std::abs(value)) + 1e-9));
+    return absl::StrFormat("%.3ge%d", value / std::pow(10, exponent), exponent);
+  }
+  if (std::abs(value) >= 10000 || format == Chart::Format::kCount) return ShortNumber(value);
+  const double finest = step > 0 ? step : std::abs(value);
+  const int decimals = std::max(0, static_cast<int>(std::ceil(-std::log10(finest) - 1e-9)));
+  return absl::StrFormat("%.*f", std::min(decimals, 6), value);
+}
+
+std::string ValueLabel(double value, Chart::Format format) {
+  if (format == Chart::Format::kScientific) return absl::StrFormat("%.3g", value);
+  if (format == Chart::Format::kCount) return GroupedNumber(std::llround(value));
+  return absl::StrFormat("%.4g", value);
+}
+
+// The distance of even ticks; 0 for others.
+double StepOf(const std::vector<double>& ticks) {
+  if (ticks.size() < 2) return 0;
+  const double step = ticks[1] - ticks[0];
+  const bool even = ticks.size() == 2 || std::abs(ticks[2] - ticks[1] - step) < 1e-6 * step;
+  return even ? step : 0;
+}
+
+// Even steps where the axis spans too little for powers of ten.
+std::vector<double> LogAxisTicks(double low, double high) {
+  std::vector<double> ticks = LogTicks(low, high);
+  return ticks.size() < 3 ? LinearTicks(low, high, 6) : ticks;
+}
+
+const char* ClassOf(const ChartSeries& series) {
+  if (series.style == ChartSeries::Style::kFaint) return "faint";
+  if (series.style == ChartSeries::Style::kDots) return "dots";
+  if (series.style == ChartSeries::Style::kBand) return "band";
+  return series.style == ChartSeries::Style::kMarked ? "marked" : "line";
+}
+
+}  // namespace
+
+std::string EscapeHtml(absl::string_view text) {
+  std::string result;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        result += "&amp;";
+        break;
+      case '<':
+        result += "&lt;";
+        break;
+      case '>':
+        result += "&gt;";
+        break;
+      case '"':
+        result += "&quot;";
+        break;
+      case '\'':
+        result += "&#39;";
+        break;
+      default:
+        result += c;
+    }
+  }
+  return result;
+}
+
+std::string GroupedNumber(int64_t value) {
+  const std::string digits = std::to_string(value);
+  std::string result;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    const bool starts_group = i > 0 && (digits.size() - i) % 3 == 0 && digits[i - 1] != '-';
+    if (starts_group) result += ',';
+    result += digits[i];
+  }
+  return result;
+}
+
+std::string ShortNumber(double value) {
+  constexpr const char* kSuffixes[] = {"", "k", "M", "B", "T"};
+  int suffix = 0;
+  while (suffix < 4 && std::abs(value) >= 999.5) {
+    value /= 1000;
+    ++suffix;
+  }
+  return absl::StrFormat("%.3g%s", value, kSuffixes[suffix]);
+}
+
+std::vector<double> LinearTicks(double low, double high, int count) {
+  const double rough = (high - low) / count;
+  const double power = std::pow(10, std::floor(std::log10(rough)));
+  double step = power;
+  for (const double factor : {2.0, 5.0, 10.0}) {
+    // The nearest of them by ratio.
+    if (rough * rough > step * factor * power) step = factor * power;
+  }
+  std::vector<double> ticks;
+  for (double i = std::ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; ++i) {
+    ticks.push_back(i == 0 ? 0 : i * step);
+  }
+  return ticks;
+}
+
+std::vector<double> LogTicks(double low, double high) {
+  std::vector<double> ticks;
+  const bool few = high / low < 1000;
+  for (double power = std::pow(10, std::floor(std::log10(low))); power <= high; power *= 10) {
+    for (const double factor : {1.0, 2.0, 5.0}) {
+      const double tick = factor * power;
+      if ((factor == 1 || few) && tick >= low && tick <= high) ticks.push_back(tick);
+    }
+  }
+  return ticks;
+}
+
+std::string RenderChart(const Chart& chart) {
+  std::vector<ChartSeries> series;
+  for (const ChartSeries& s : chart.series) {
+    if (s.points.empty()) continue;
+    series.push_back(s);
+    if (s.style != ChartSeries::Style::kBand) series.back().points = Thin(s.points);
+  }
+  if (series.empty()) return "";
+  Axis x{.low = std::numeric_limits<double>::infinity(),
+         .high = -std::numeric_limits<double>::infinity()};
+  for (const ChartSeries& s : series) {
+    if (s.style == ChartSeries::Style::kBand) continue;
+    x.low = std::min(x.low, s.points.front().first);
+    x.high = std::max(x.high, s.points.back().first);
+  }
+  if (chart.log_log) {
+    const double pad = x.high > x.low ? std::pow(x.high / x.low, 0.03) : 2;
+    x = {.low = x.low / pad, .high = x.high * pad, .log = true};
+  } else if (x.low == x.high) {
+    x = {.low = x.low - 1, .high = x.high + 1};
+  }
+  const Axis y = MakeYAxis(chart, series);
+  const double plot_width = chart.width - kLeft - kRight;
+  const double plot_height = chart.height - kTop - kBottom;
+  const auto to_x = [&](double value) { return kLeft + plot_width * x.Place(value); };
+  const auto to_y = [&](double value) { return kTop + plot_height * (1 - y.Place(value)); };
+
+  std::string legend;
+  nlohmann::json data = {
+      {"plot", {kLeft, kTop, plot_width, plot_height}},
+      {"x", {x.low, x.high}},
+      {"y", {y.low, y.high}},
+      {"log", y.log},
+      {"log_x", x.log},
+      {"x_name", chart.x_name},
+      {"format", static_cast<int>(chart.format)},
+      {"series", nlohmann::json::array()},
+  };
+  for (const ChartSeries& s : series) {
+    if (s.style == ChartSeries::Style::kBand) continue;
+    data["series"].push_back({{"label", s.label}, {"color", s.color}, {"points", s.points}});
+    if (series.size() == 1) break;
+    absl::StrAppend(&legend, "<span class=\"key\"><i class=\"", ClassOf(s), " c", s.color,
+                    "\"></i>", EscapeHtml(s.label));
+    if (s.style != ChartSeries::Style::kFaint && !chart.log_log) {
+      absl::StrAppend(&legend, " <b>", ValueLabel(s.points.back().second, chart.format), "</b>");
+    }
+    absl::StrAppend(&legend, "</span>");
+  }
+
+  std::string svg = absl::StrFormat("<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">",
+                                    chart.width, chart.height, EscapeHtml(chart.title));
+  const std::vector<double> y_ticks =
+      y.log ? LogAxisTicks(y.low, y.high)
+            : LinearTicks(y.low, y.high, std::max(3, static_cast<int>(plot_height / 38)));
+  const double y_step = StepOf(y_ticks);
+  for (const double tick : y_ticks) {
+    const double at = to_y(tick);
+    absl::StrAppendFormat(&svg,
+                          "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>"
+                          "<text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>",
+                          kLeft, chart.width - kRight, at, at, kLeft - 8, at + 4,
+                          TickLabel(tick, y_step, chart.format));
+  }
+  const double bottom = kTop + plot_height;
+  const std::vector<double> x_ticks =
+      x.log ? LogAxisTicks(x.low, x.high)
+            : LinearTicks(x.low, x.high, std::max(4, static_cast<int>(plot_width / 110)));
+  const double x_step = StepOf(x_ticks);
+  for (const double tick : x_ticks) {
+    absl::StrAppendFormat(
+        &svg,
+        "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
+        "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>",
+        to_x(tick), to_x(tick), bottom, bottom + 4, to_x(tick), bottom + 18,
+        TickLabel(tick, x_step, chart.x_format));
+  }
+  absl::StrAppendFormat(
+      &svg,
+      "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>"
+      "<text class=\"label\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>",
+      kLeft, chart.width - kRight, bottom, bottom, kLeft + plot_width / 2, chart.height - 8,
+      EscapeHtml(chart.x_label));
+  // A nested drawing cuts what leaves the plot.
+  const double inner_x = kLeft - kBleed, inner_width = plot_width + 2 * kBleed;
+  absl::StrAppendFormat(&svg,
+                        "<svg x=\"%.0f\" y=\"%d\" width=\"%.0f\" height=\"%.0f\" "
+                        "viewBox=\"%.0f %d %.0f %.0f\">",
+                        inner_x, kTop, inner_width, plot_height, inner_x, kTop, inner_width,
+                        plot_height);
+  for (const ChartSeries& s : series) {
+    const bool dots = s.style == ChartSeries::Style::kDots;
+    if (!dots)
+      absl::StrAppend(&svg, "<polyline class=\"", ClassOf(s), " c", s.color, "\" points=\"");
+    for (const auto& [px, py] : s.points) {
+      if (dots) break;
+      // Far outside of the plot is as good as beyond every number.
+      const double at = std::clamp(to_y(y.log ? std::max(py, y.low / 10) : py), -1e4, 1e4);
+      absl::StrAppendFormat(&svg, "%.1f,%.1f ", to_x(px), at);
+    }
+    if (!dots) absl::StrAppend(&svg, "\"/>");
+    if (dots || s.style == ChartSeries::Style::kMarked || s.points.size() == 1) {
+      for (const auto& [px, py] : s.points) {
+        absl::StrAppendFormat(&svg, "<circle class=\"c%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>",
+                              s.color, to_x(px), to_y(py));
+      }
+    }
+  }
+  absl::StrAppend(&svg, "</svg><g class=\"cursor\"></g></svg>");
+  return absl::StrCat("<figure", chart.width > 600 ? " class=\"wide\"" : "", " data-chart=\"",
+                      EscapeHtml(data.dump()), "\">\n<figcaption><h2>", EscapeHtml(chart.title),
+                      "</h2><span class=\"note\">", EscapeHtml(chart.note), "</span>", legend,
+                      "</figcaption>\n<div class=\"plot\">", svg,
+                      "<div class=\"tip\" hidden></div></div>\n</figure>\n");
+}
+
+}  // namespace wyvern

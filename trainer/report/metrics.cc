@@ -1,0 +1,100 @@
+#include "trainer/report/metrics.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "data/file.h"
+#include "kernels/runtime/status.h"
+
+namespace wyvern {
+
+std::string StepMetrics::ToJson() const {
+  nlohmann::ordered_json json;
+  json["step"] = step;
+  json["tokens"] = tokens;
+  const auto put = [&](const char* key, const auto& value) {
+    if (value.has_value()) json[key] = *value;
+  };
+  put("loss", loss);
+  put("val_loss", val_loss);
+  put("grad_norm", grad_norm);
+  put("lr", lr);
+  put("max_logit", max_logit);
+  put("clipped_heads", clipped_heads);
+  put("tokens_per_s", tokens_per_s);
+  put("mfu", mfu);
+  put("step_ms", step_ms);
+  put("peak_bytes", peak_bytes);
+  put("checkpoint_stall_ms", checkpoint_stall_ms);
+  put("checkpoint_s", checkpoint_s);
+  put("waiting", waiting);
+  put("waiting_slowest", waiting_slowest);
+  put("slowest_rank", slowest_rank);
+  for (const ExpertMetrics& e : experts) {
+    json["experts"]["layer"].push_back(e.layer);
+    json["experts"]["max_load"].push_back(e.max_load);
+    json["experts"]["entropy"].push_back(e.entropy);
+  }
+  put("dropped", dropped);
+  put("balance_loss", balance_loss);
+  if (skipped) json["skipped"] = true;
+  return json.dump();
+}
+
+std::vector<std::pair<std::string, double>> StepMetrics::Scalars() const {
+  std::vector<std::pair<std::string, double>> scalars;
+  const auto put = [&](const char* name, const auto& value) {
+    if (value.has_value()) scalars.emplace_back(name, static_cast<double>(*value));
+  };
+  put("train/loss", loss);
+  put("validation/loss", val_loss);
+  put("train/grad_norm", grad_norm);
+  put("train/learning_rate", lr);
+  put("train/max_logit", max_logit);
+  put("train/clipped_heads", clipped_heads);
+  put("speed/tokens_per_s", tokens_per_s);
+  put("speed/mfu", mfu);
+  put("speed/step_ms", step_ms);
+  put("speed/waiting", waiting);
+  put("speed/waiting_slowest", waiting_slowest);
+  put("memory/peak_bytes", peak_bytes);
+  put("checkpoint/stall_ms", checkpoint_stall_ms);
+  put("checkpoint/seconds", checkpoint_s);
+  for (const ExpertMetrics& e : experts) {
+    scalars.emplace_back(absl::StrFormat("expert_max_load/layer_%02d", e.layer), e.max_load);
+    scalars.emplace_back(absl::StrFormat("expert_entropy/layer_%02d", e.layer), e.entropy);
+  }
+  put("experts/dropped", dropped);
+  put("train/balance_loss", balance_loss);
+  return scalars;
+}
+
+absl::StatusOr<std::unique_ptr<MetricsLog>> MetricsLog::Open(const std::string& run_dir,
+                                                             int64_t last_step) {
+  const std::string path = run_dir + "/metrics.jsonl";
+  std::string kept;
+  std::error_code error;
+  if (std::filesystem::exists(path, error)) {
+    ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+    for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+      // A line that a killed process left half-written is no JSON and belongs to a later step.
+      const auto json = nlohmann::json::parse(line.begin(), line.end(), nullptr, false);
+      if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) break;
+      if (json["step"].get<int64_t>() > last_step) break;
+      absl::StrAppend(&kept, line, "\n");
+    }
+  }
+  RETURN_IF_ERROR(WriteFileAtomically(path, kept));
+  const int fd = open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (fd < 0) return ErrnoStatus(errno, "cannot open", path);
+  return std::unique_ptr<MetricsLog>(new MetricsLog(path, fd));
+}
+
+}  // namespace wyvern

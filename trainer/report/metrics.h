@@ -1,0 +1,78 @@
+#ifndef WYVERN_TRAINER_REPORT_METRICS_H_
+#define WYVERN_TRAINER_REPORT_METRICS_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "trainer/report/log_file.h"
+
+namespace wyvern {
+
+// How a layer's experts share the tokens of a step (trainer/optimizer/expert_balance.h).
+struct ExpertMetrics {
+  int64_t layer = 0;    // numbered from 1
+  double max_load = 0;  // over the mean load
+  double entropy = 0;   // over that of equal loads
+};
+
+// One line of metrics.jsonl. Step 0 is the model before training and has a validation loss alone.
+struct StepMetrics {
+  int64_t step = 0;
+  int64_t tokens = 0;  // consumed so far
+  std::optional<double> loss;
+  std::optional<double> val_loss;   // when measured
+  std::optional<double> grad_norm;  // before clipping
+  std::optional<double> lr;
+  std::optional<double> max_logit;       // of all heads that QK-clip watches, before it
+  std::optional<int64_t> clipped_heads;  // above its limit
+  std::optional<double> tokens_per_s;
+  std::optional<double> mfu;  // share of the GPU's peak in bf16; absent where the peak is unknown
+  std::optional<double> step_ms;
+  std::optional<int64_t> peak_bytes;
+  // Of a checkpoint that was begun, or was complete, since the line before: how long the step loop
+  // stood still for it, and the time from its beginning to its end.
+  std::optional<double> checkpoint_stall_ms, checkpoint_s;
+  // On several ranks, shares of the time since the step before (parallel/wait_share.h).
+  std::optional<double> waiting;          // of the rank that waits most for others
+  std::optional<double> waiting_slowest;  // of the slowest rank, which waits least
+  std::optional<int64_t> slowest_rank;
+  std::vector<ExpertMetrics> experts;  // of the layers with a mixture of experts
+  std::optional<int64_t> dropped;      // choices of theirs that no expert served
+  std::optional<double> balance_loss;  // where it has a weight
+  bool skipped = false;  // loss or gradient was not finite and the update was left out
+
+  // A JSON object with the keys that are set. Doubles read back as the same numbers; what is not
+  // finite is null.
+  std::string ToJson() const;
+  // The values for TensorBoard: "train/loss", "validation/loss", ...
+  std::vector<std::pair<std::string, double>> Scalars() const;
+};
+
+// Appends to RUN/metrics.jsonl, one write per line.
+class MetricsLog {
+ public:
+  // Keeps the lines of the steps up to last_step, as a run that resumes from there wrote them, and
+  // drops all later ones; last_step < 0 drops everything.
+  static absl::StatusOr<std::unique_ptr<MetricsLog>> Open(const std::string& run_dir,
+                                                          int64_t last_step);
+
+  // A full disk is an error in Sync alone, as of LogFile.
+  absl::Status Append(const StepMetrics& metrics) { return file_.Append(metrics.ToJson() + "\n"); }
+  // Waits until all lines are on disk. Any thread may call it.
+  absl::Status Sync() { return file_.Sync(); }
+
+ private:
+  MetricsLog(std::string path, int fd) : file_(std::move(path), fd) {}
+
+  LogFile file_;
+};
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_REPORT_METRICS_H_

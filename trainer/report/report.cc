@@ -1,0 +1,282 @@
+#include "trainer/report/report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "data/file.h"
+#include "kernels/runtime/status.h"
+#include "trainer/report/chart.h"
+#include "trainer/report/page.h"
+
+namespace wyvern {
+namespace {
+
+using Points = std::vector<std::pair<double, double>>;
+
+constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+
+struct Metrics {
+  std::map<int64_t, nlohmann::json> rows;  // by step
+  int64_t num_unreadable = 0;
+
+  // (step, value) wherever the key holds a finite number.
+  Points Column(const char* key) const {
+    Points points;
+    for (const auto& [step, row] : rows) {
+      const auto value = row.find(key);
+      if (value != row.end() && value->is_number() && std::isfinite(value->get<double>())) {
+        points.emplace_back(static_cast<double>(step), value->get<double>());
+      }
+    }
+    return points;
+  }
+};
+
+Metrics ParseMetrics(const std::string& text) {
+  Metrics metrics;
+  for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipWhitespace())) {
+    const auto row =
+        nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
+    if (!row.is_object() || !row.contains("step") || !row["step"].is_number_integer()) {
+      ++metrics.num_unreadable;
+      continue;
+    }
+    metrics.rows[row["step"].get<int64_t>()] = row;
+  }
+  return metrics;
+}
+
+// The mean over the `width` points around each one. At the start the window shrinks evenly, since
+// the curve is steep there; at the end it loses what lies beyond.
+Points Smooth(const Points& points, int64_t width) {
+  std::vector<double> sums(points.size() + 1, 0);
+  for (size_t i = 0; i < points.size(); ++i) sums[i + 1] = sums[i] + points[i].second;
+  Points result;
+  const auto size = static_cast<int64_t>(points.size());
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t reach = std::min(width / 2, i);
+    const int64_t end = std::min(size, i + reach + 1);
+    result.emplace_back(points[i].first,
+                        (sums[end] - sums[i - reach]) / static_cast<double>(end - (i - reach)));
+  }
+  return result;
+}
+
+double Median(const Points& points) {
+  std::vector<double> values;
+  for (const auto& [x, y] : points) values.push_back(y);
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
+
+double Largest(const Points& points) {
+  double largest = -std::numeric_limits<double>::infinity();
+  for (const auto& [x, y] : points) largest = std::max(largest, y);
+  return largest;
+}
+
+// The mean of the last tenth, at most 50 steps: one step's loss is noise.
+double Final(const Points& points) {
+  const size_t count = std::clamp<size_t>(points.size() / 10, 1, 50);
+  double sum = 0;
+  for (size_t i = points.size() - count; i < points.size(); ++i) sum += points[i].second;
+  return sum / static_cast<double>(count);
+}
+
+std::string Duration(double seconds) {
+  if (seconds < 90) return absl::StrFormat("%.1f s", seconds);
+  const auto minutes = static_cast<int64_t>(std::llround(seconds / 60));
+  if (minutes < 90) return absl::StrCat(minutes, " min");
+  return absl::StrFormat("%d h %02d min", minutes / 60, minutes % 60);
+}
+
+std::string Change(double from, double to) {
+  return absl::StrFormat("%s%.1f%% from %.3f", to <= from ? "\u2212" : "+",
+                         100 * std::abs(1 - to / from), from);
+}
+
+struct Tile {
+  std::string name, value, detail;
+};
+
+std::vector<Tile> Tiles(const Metrics& metrics) {
+  std::vector<Tile> tiles;
+  const Points loss = metrics.Column("loss"), val = metrics.Column("val_loss");
+  if (!val.empty()) {
+    tiles.push_back({"Validation loss", absl::StrFormat("%.4f", val.back().second),
+                     val.size() > 1 ? Change(val.front().second, val.back().second)
+                                    : absl::StrFormat("at step %.0f", val.back().first)});
+  }
+  if (!loss.empty()) {
+    tiles.push_back({"Training loss", absl::StrFormat("%.4f", Final(loss)),
+                     Change(loss.front().second, Final(loss))});
+  }
+  const Points tokens = metrics.Column("tokens");
+  if (!tokens.empty()) {
+    tiles.push_back({"Tokens", ShortNumber(tokens.back().second),
+                     absl::StrCat("in ", GroupedNumber(metrics.rows.rbegin()->first), " steps")});
+  }
+  const Points speed = metrics.Column("tokens_per_s");
+  if (!speed.empty()) {
+    const Points time = metrics.Column("step_ms");
+    tiles.push_back(
+        {"Tokens/s", ShortNumber(Median(speed)),
+         time.empty() ? "median" : absl::StrFormat("median; %.4g ms a step", Median(time))});
+  }
+  const Points mfu = metrics.Column("mfu");
+  if (!mfu.empty()) {
+    tiles.push_back({"MFU", absl::StrFormat("%.1f%%", 100 * Median(mfu)), "median, of the peak"});
+  }
+  const Points bytes = metrics.Column("peak_bytes");
+  if (!bytes.empty()) {
+    const double peak = Largest(bytes);
+    tiles.push_back({"Peak memory",
+                     peak < kGiB ? absl::StrFormat("%.0f MiB", peak / (1 << 20))
+                                 : absl::StrFormat("%.2f GiB", peak / kGiB),
+                     "of tensors"});
+  }
+  return tiles;
+}
+
+std::vector<std::pair<std::string, std::string>> ComputedFacts(const Metrics& metrics) {
+  std::vector<std::pair<std::string, std::string>> facts;
+  const Points val = metrics.Column("val_loss");
+  if (!val.empty()) {
+    const auto best = std::min_element(
+        val.begin(), val.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    facts.emplace_back("Best validation loss",
+                       absl::StrFormat("%.4f at step %.0f (perplexity %.2f)", best->second,
+                                       best->first, std::exp(best->second)));
+  }
+  const Points tokens = metrics.Column("tokens");
+  if (!tokens.empty()) {
+    facts.emplace_back("Training tokens",
+                       GroupedNumber(static_cast<int64_t>(tokens.back().second)));
+  }
+  double seconds = 0;
+  for (const auto& [step, ms] : metrics.Column("step_ms")) seconds += ms / 1000;
+  if (seconds > 0) facts.emplace_back("Time in steps", Duration(seconds));
+  int64_t skipped = 0;
+  for (const auto& [step, row] : metrics.rows) {
+    const auto flag = row.find("skipped");
+    if (flag != row.end() && flag->is_boolean() && flag->get<bool>()) ++skipped;
+  }
+  if (skipped > 0) {
+    facts.emplace_back("Skipped updates",
+                       absl::StrCat(skipped, " (loss or gradient was not finite)"));
+  }
+  if (metrics.num_unreadable > 0) {
+    facts.emplace_back("Unreadable metrics", absl::StrCat(metrics.num_unreadable, " lines"));
+  }
+  return facts;
+}
+
+// "step", with the tokens of one when these are the same throughout.
+std::string StepLabel(const Metrics& metrics) {
+  const Points tokens = metrics.Column("tokens");
+  if (tokens.empty() || tokens.back().first <= 0) return "step";
+  const double per_step = tokens.back().second / tokens.back().first;
+  for (const auto& [step, count] : tokens) {
+    if (std::abs(count - step * per_step) > 0.5) return "step";
+  }
+  return absl::StrCat("step  (", GroupedNumber(std::llround(per_step)), " tokens each)");
+}
+
+std::string Charts(const Metrics& metrics) {
+  const std::string x_label = StepLabel(metrics);
+  const Points loss = metrics.Column("loss");
+  const int64_t width = std::max<int64_t>(1, static_cast<int64_t>(loss.size()) / 40) | 1;
+  std::string html;
+  Chart chart{.title = "Loss", .note = "nats per token", .x_label = x_label};
+  if (width > 1) {
+    chart.series = {{"training, each step", ChartSeries::Style::kFaint, 1, loss},
+                    {absl::StrCat("training, mean of ", width), ChartSeries::Style::kLine, 1,
+                     Smooth(loss, width)}};
+  } else {
+    chart.series = {{"training", ChartSeries::Style::kLine, 1, loss}};
+  }
+  chart.series.push_back(
+      {"validation", ChartSeries::Style::kMarked, 2, metrics.Column("val_loss")});
+  html += RenderChart(chart);
+
+  const auto add = [&](const char* key, const char* label, Chart small) {
+    small.x_label = x_label;
+    small.width = 490;
+    small.height = 240;
+    small.series = {{label, ChartSeries::Style::kLine, 1, metrics.Column(key)}};
+    html += RenderChart(small);
+  };
+  add("lr", "learning rate",
+      {.title = "Learning rate", .format = Chart::Format::kScientific, .from_zero = true});
+  add("grad_norm", "gradient norm",
+      {.title = "Gradient norm", .note = "before clipping", .from_zero = true, .allow_log = true});
+  add("tokens_per_s", "tokens/s",
+      {.title = "Throughput",
+       .note = "tokens/s",
+       .format = Chart::Format::kCount,
+       .from_zero = true});
+  // Where there is no MFU, on the CPU, its place shows the time.
+  if (metrics.Column("mfu").empty()) {
+    add("step_ms", "step time", {.title = "Step time", .note = "ms", .from_zero = true});
+  }
+  add("mfu", "MFU", {.title = "MFU", .note = "share of the GPU's peak", .from_zero = true});
+  return html;
+}
+
+std::string Table(const std::vector<std::pair<std::string, std::string>>& facts) {
+  std::string html = "<table>\n";
+  for (const auto& [name, value] : facts) {
+    absl::StrAppend(&html, "<tr><td>", EscapeHtml(name), "</td><td>", EscapeHtml(value),
+                    "</td></tr>\n");
+  }
+  return html + "</table>\n";
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> RenderReport(const std::string& metrics_jsonl,
+                                         const ReportInput& input) {
+  const Metrics metrics = ParseMetrics(metrics_jsonl);
+  if (metrics.rows.empty()) {
+    return absl::InvalidArgumentError("the metrics hold no step, so there is nothing to report");
+  }
+  std::string html = PageBegin(
+      input.title,
+      absl::StrCat("Training report, step ", GroupedNumber(metrics.rows.rbegin()->first)));
+  html += "<div class=\"tiles\">\n";
+  for (const Tile& tile : Tiles(metrics)) {
+    absl::StrAppend(&html, "<div class=\"tile\"><div class=\"name\">", EscapeHtml(tile.name),
+                    "</div><div class=\"value\">", EscapeHtml(tile.value),
+                    "</div><div class=\"detail\">", EscapeHtml(tile.detail), "</div></div>\n");
+  }
+  absl::StrAppend(&html, "</div>\n<div class=\"charts\">\n", Charts(metrics), "</div>\n");
+  std::vector<std::pair<std::string, std::string>> facts = input.facts;
+  for (auto& fact : ComputedFacts(metrics)) facts.push_back(std::move(fact));
+  absl::StrAppend(&html, "<section class=\"card\"><h2>Key facts</h2>\n", Table(facts),
+                  "</section>\n");
+  if (!input.sample.empty()) {
+    absl::StrAppend(&html, "<section class=\"card\"><h2>Sample</h2>\n<pre>",
+                    EscapeHtml(input.sample), "</pre></section>\n");
+  }
+  if (!input.config.empty()) {
+    absl::StrAppend(&html,
+                    "<section class=\"card\"><details><summary>Configuration</summary>\n<pre>",
+                    EscapeHtml(input.config), "</pre></details></section>\n");
+  }
+  return html + PageEnd();
+}
+
+absl::Status WriteReport(const std::string& run_dir, const ReportInput& input) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(absl::StrCat(run_dir, "/metrics.jsonl")));
+  ASSIGN_OR_RETURN(const std::string html, RenderReport(text, input));
+  return WriteFileAtomically(absl::StrCat(run_dir, "/report.html"), html);
+}
+
+}  // namespace wyvern
