@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <optional>
 #include <set>
 
@@ -39,6 +40,9 @@ std::vector<PlannedClass> TimeClasses(const SimulatedStep& step, const RunConfig
   for (const auto& [key, c] : classes) list.push_back(c);
   return list;
 }
+
+// Of a GPU's memory that a suggestion takes: planned peaks are within 5% of measured ones.
+constexpr double kSuggestedShare = 0.95;
 
 // Divisors of n, ascending.
 std::vector<int64_t> Divisors(int64_t n) {
@@ -107,31 +111,41 @@ absl::StatusOr<Plan> MakePlan(const RunConfig& config, const PlanOptions& option
 absl::StatusOr<Plan> SuggestPlan(const RunConfig& config, const PlanOptions& options) {
   std::optional<Plan> best;
   absl::Status error;
+  bool any = false;
+  // The fastest of the candidate's recomputations that fits, if it beats the best.
+  const auto consider = [&](RunConfig candidate) {
+    for (const Recomputation& r : Recomputations(config.model.num_layers)) {
+      candidate.train.recompute = r.policy;
+      candidate.train.recompute_blocks = r.blocks;
+      absl::StatusOr<Plan> plan = MakePlan(candidate, options);
+      if (!plan.ok()) {  // the batch or the mesh: no recomputation changes that
+        error = plan.status();
+        return;
+      }
+      any = true;
+      if (plan->needed_bytes() > kSuggestedShare * options.gpu.memory_bytes) continue;
+      if (!best.has_value() || plan->step_ms() < best->step_ms()) best = *std::move(plan);
+      return;  // settings that keep less are slower
+    }
+  };
+  const int64_t num_experts = config.model.moe.has_value() ? config.model.moe->num_experts : 1;
   for (const int64_t shard : Divisors(options.num_gpus / config.parallel.context)) {
-    for (int64_t zero = shard == 1 ? 3 : 1; zero <= 3; ++zero) {
-      for (const int64_t sequences : Divisors(config.train.micro_batch)) {
-        for (const Recomputation& r : Recomputations(config.model.num_layers)) {
+    for (const int64_t expert : Divisors(std::gcd<int64_t>(num_experts, options.num_gpus))) {
+      for (int64_t zero = shard == 1 ? 3 : 1; zero <= 3; ++zero) {
+        for (const int64_t sequences : Divisors(config.train.micro_batch)) {
           RunConfig candidate = config;
           candidate.parallel.replicate = -1;
           candidate.parallel.shard = shard;
+          candidate.parallel.expert = expert;
           candidate.parallel.zero = zero;
           candidate.train.micro_batch = sequences;
-          candidate.train.recompute = r.policy;
-          candidate.train.recompute_blocks = r.blocks;
-          const absl::StatusOr<Plan> plan = MakePlan(candidate, options);
-          if (!plan.ok()) {
-            error = plan.status();
-            break;  // the batch or the mesh: no recomputation changes that
-          }
-          if (!plan->fits()) continue;
-          if (!best.has_value() || plan->step_ms() < best->step_ms()) best = *plan;
-          break;  // settings that keep less are slower
+          consider(std::move(candidate));
         }
       }
     }
   }
   if (best.has_value()) return *std::move(best);
-  if (!error.ok()) return error;
+  if (!any) return error;
   return absl::NotFoundError(absl::StrCat("no mesh of ", options.num_gpus, " x ", options.gpu.name,
                                           " holds this run: take more GPUs, "
                                           "shorter sequences or a smaller model"));

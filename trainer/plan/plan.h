@@ -57,9 +57,9 @@ struct Plan {
 // Errors: those of SimulateStep.
 absl::StatusOr<Plan> MakePlan(const RunConfig& config, const PlanOptions& options);
 
-// The fastest mesh, level of sharding and recomputation that fit, the batch of a step and the
-// sequences being as configured, with as many sequences of a micro batch as it can. NotFound: none
-// does.
+// The fastest mesh, level of sharding and recomputation that take at most 95% of the memory, the
+// batch of a step, the context's division and the sequences being as configured, with as many
+// sequences of a micro batch as it can. NotFound: none does.
 absl::StatusOr<Plan> SuggestPlan(const RunConfig& config, const PlanOptions& options);
 
 // As text for a terminal.

@@ -156,6 +156,23 @@ TEST(Plan, SuggestsWhatFits) {
   EXPECT_EQ(PlanSettings(set, *better), "");
 }
 
+// Experts may be divided, and room is left for a plan that is 5% wrong.
+TEST(Plan, SuggestsDividedExpertsAndLeavesRoom) {
+  RunConfig config = LoadFile(
+      "experiments/kimi_linear/four_layers.yaml",
+      {"parallel={shard: 1, expert: 1}", "train.micro_batch=1", "train.batch_tokens=524288"});
+  PlanOptions options = On("h100-80g", 2);
+  EXPECT_FALSE(MakePlan(config, options)->fits());
+  const auto plan = SuggestPlan(config, options);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->config.parallel.expert, 2);
+  EXPECT_THAT(PlanSettings(config, *plan), HasSubstr("parallel.expert=2"));
+  options.gpu.memory_bytes = plan->needed_bytes() / 0.97;
+  const auto smaller = SuggestPlan(config, options);
+  ASSERT_TRUE(smaller.ok()) << smaller.status();
+  EXPECT_LE(smaller->needed_bytes(), 0.95 * options.gpu.memory_bytes);
+}
+
 TEST(Plan, NamesWhatIsWrong) {
   EXPECT_THAT(std::string(FindGpu("h900").status().message()), HasSubstr("h100-80g"));
   RunConfig config = Load("delta_net_1.3b", {"parallel.shard=3"});
