@@ -40,14 +40,24 @@ std::vector<BenchResult> BenchOp(Device device) {
         },
         in, c.in, want);
     const auto params = ParamsOn<Op>(c.params, device);
-    const Cost cost = Op::EstimateCost(in, params);
+    typename Op::Saved saved;
+    SetWanted<Op>(want, &saved);
+    Cost cost;
+    if constexpr (requires { saved.wanted; }) {
+      // Its forward does part of the backward's work: reported as forward is one without gradients,
+      // and as backward all that they add.
+      cost = Op::EstimateCost(in, params, {});
+      const Cost all = Op::EstimateCost(in, params, saved.wanted);
+      cost.backward_flops = all.forward_flops + all.backward_flops - cost.forward_flops;
+      cost.backward_bytes = all.forward_bytes + all.backward_bytes - cost.forward_bytes;
+    } else {
+      cost = Op::EstimateCost(in, params);
+    }
     if (c.forward_only) {
       const double ms = MedianMilliseconds(device, [&] { Op::Forward(in, params, nullptr); });
       results.push_back({Op::kName, c.name, "forward", ms, cost.forward_flops, cost.forward_bytes});
       continue;
     }
-    typename Op::Saved saved;
-    SetWanted<Op>(want, &saved);
     typename Op::template Outputs<Tensor> d_out;
     i = 0;
     ForEachField(
@@ -66,7 +76,6 @@ std::vector<BenchResult> BenchOp(Device device) {
     };
     double forward, backward;
     if constexpr (requires { saved.wanted; }) {
-      // Its forward does part of the backward's work: that is what recording adds.
       forward = MedianMilliseconds(device, [&] { Op::Forward(in, params, nullptr); });
       backward = MedianMilliseconds(device,
                                     [&] {

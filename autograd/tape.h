@@ -10,7 +10,8 @@
 //     struct Params { double factor = 1; };                   // everything else, index tensors too
 //     struct Saved { Params params; };                        // all that Backward may read; with
 //                                                             // a field Inputs<bool> wanted, the
-//                                                             // forward is told what will be asked
+//                                                             // forward is told what will be
+//                                                             // asked, and so is EstimateCost
 //     static constexpr bool kOverwrites = true;               // if Backward asks TakeCleared()
 //     static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);
 //     static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
@@ -321,7 +322,20 @@ typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Input
         record |= recording_ && var.requires_grad();
       },
       values, in);
-  const Cost cost = Op::EstimateCost(values, params);
+  auto node = record ? std::make_shared<OpNode<Op>>() : nullptr;
+  const Cost cost = [&] {
+    if constexpr (requires(typename Op::Saved saved) { saved.wanted; }) {
+      typename Op::template Inputs<bool> wanted = {};
+      if (record) {
+        ForEachField([](const char*, bool& w, const Var& var) { w = var.requires_grad(); }, wanted,
+                     in);
+        node->saved.wanted = wanted;
+      }
+      return Op::EstimateCost(values, params, wanted);
+    } else {
+      return Op::EstimateCost(values, params);
+    }
+  }();
   cost_ += cost;
   range.SetWork(cost.forward());
   const Bf16Storage* storage = nullptr;
@@ -335,13 +349,6 @@ typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Input
             if (io && value.defined()) value = storage->Rounded(value);
           },
           values);
-    }
-  }
-  auto node = record ? std::make_shared<OpNode<Op>>() : nullptr;
-  if constexpr (requires(typename Op::Saved saved) { saved.wanted; }) {
-    if (record) {
-      ForEachField([](const char*, bool& wanted, const Var& var) { wanted = var.requires_grad(); },
-                   node->saved.wanted, in);
     }
   }
   auto result = Op::Forward(values, params, node == nullptr ? nullptr : &node->saved);

@@ -106,14 +106,28 @@ std::vector<BenchCase<LatentAttention>> LatentAttention::BenchCases(Device devic
 
 std::vector<BenchCase<LinearCrossEntropy>> LinearCrossEntropy::BenchCases(Device device) {
   const Size s = SizeOn(device);
-  BenchCase<LinearCrossEntropy> c;
-  c.name = absl::StrCat(s.T, " x ", s.width, ", ", s.vocab, " classes");
-  c.in.x.shape = {s.T, s.width};
-  c.in.weight = Weight({s.vocab, s.width});
-  c.params.targets = RandomIds(s.T, s.vocab);
-  c.params.denominator = static_cast<double>(s.T);
-  c.unused_outputs = {"token_loss"};
-  return {c};
+  std::vector<BenchCase<LinearCrossEntropy>> cases;
+  const auto add = [&](int64_t T, int64_t width, int64_t vocab, int64_t group_rows) {
+    BenchCase<LinearCrossEntropy> c;
+    c.name = absl::StrCat(T, " x ", width, ", ", vocab, " classes");
+    if (group_rows > 0) absl::StrAppend(&c.name, ", groups of ", group_rows);
+    c.in.x.shape = {T, width};
+    c.in.weight = Weight({vocab, width});
+    c.params.targets = RandomIds(T, vocab);
+    c.params.denominator = static_cast<double>(T);
+    c.params.group_rows = group_rows;
+    c.unused_outputs = {"token_loss"};
+    cases.push_back(std::move(c));
+  };
+  add(s.T, s.width, s.vocab, 0);
+  if (device == Device::kCpu) {
+    add(64, 64, 4096, 0);
+    return cases;
+  }
+  // A vocabulary of which a slice holds few rows: in groups as the op has them, of one slice, and
+  // of half and about twice as many rows.
+  for (const int64_t group_rows : {0, 768, 2304, 8192}) add(8192, 2304, 163840, group_rows);
+  return cases;
 }
 
 std::vector<BenchCase<MatMul>> MatMul::BenchCases(Device device) {

@@ -10,12 +10,28 @@
 namespace wyvern {
 namespace {
 
-// Rows whose logits exist at once.
-int64_t SliceRows(int64_t vocab, DType io, Device device) {
-  // On the CPU a slice should stay near the caches; on the GPU it should fill the machine.
-  const int64_t budget_bytes = device == Device::kCpu ? int64_t{16} << 20 : int64_t{512} << 20;
-  const int64_t rows = budget_bytes / (std::max<int64_t>(1, vocab) * SizeOf(AccDType(io)));
-  return std::max<int64_t>(1, rows < 128 ? rows : rows / 128 * 128);
+// Past so many rows a group gains little: reading and writing d_weight costs a seventh of its
+// product then (H200), and d_x [4608, 2304] is near four full waves of tiles on 132
+// multiprocessors. Last slices and groups are short: equal ones would cut tiles.
+constexpr int64_t kGroupRows = 4608;
+
+// Rows whose logits, and rows whose d_logits exist at once.
+struct RowCounts {
+  int64_t slice, group;
+};
+
+RowCounts CountRows(int64_t num_rows, int64_t vocab, int64_t width, DType io, Device device,
+                    const LinearCrossEntropy::Params& params = {}) {
+  const int64_t acc_bytes = SizeOf(AccDType(io)), io_bytes = SizeOf(io);
+  int64_t slice = params.slice_rows, group = params.group_rows;
+  if (slice == 0) {
+    // On the CPU a slice should stay near the caches; on the GPU it should fill the machine.
+    const int64_t budget_bytes = device == Device::kCpu ? int64_t{16} << 20 : int64_t{512} << 20;
+    const int64_t rows = budget_bytes / (std::max<int64_t>(1, vocab) * acc_bytes);
+    slice = std::max<int64_t>(1, rows < 128 ? rows : rows / 128 * 128);
+  }
+  if (group == 0) group = std::min(kGroupRows, width * acc_bytes / io_bytes) / slice * slice;
+  return {std::min(num_rows, slice), std::min(num_rows, std::max(slice, group))};
 }
 
 // The op on one device in one type, a slice of rows at a time.
@@ -25,35 +41,45 @@ struct Slices {
   Tag device;
   const LinearCrossEntropy::Inputs<Tensor>& in;
   const LinearCrossEntropy::Params& params;
-  Tensor logits, d_logits;  // [R, V] Acc, Io
+  Tensor d_x, d_weight;     // [T, D] Io, [V, D] Acc; undefined: not wanted
+  bool add_weight;          // to what d_weight holds
+  Tensor logits, d_logits;  // [slice, V] Acc, [group, V] Io
 
   int64_t num_classes() const { return in.weight.dim(0); }
   int64_t width() const { return in.x.dim(1); }
 
-  // fn(begin, end) for each slice, with its logits multiplied out.
+  // Calls fn(begin, end, d_logits) for each slice, with its logits multiplied out, to write its
+  // rows of d_logits, null without gradients; makes d_x and d_weight of them.
   template <typename F>
-  void ForEach(bool with_gradients, const F& fn) {
+  void ForEach(const F& fn) {
     const int64_t T = in.x.dim(0), V = num_classes();
-    const int64_t R = std::min(
-        T, params.slice_rows > 0 ? params.slice_rows : SliceRows(V, in.x.dtype(), in.x.device()));
-    logits = Tensor::Empty({R, V}, kDTypeOf<Acc>, in.x.device());
-    if (with_gradients) d_logits = Tensor::Empty({R, V}, kDTypeOf<Io>, in.x.device());
-    for (int64_t begin = 0; begin < T; begin += R) {
-      const int64_t end = std::min(T, begin + R);
-      Gemm(device, GemmParams<Io, Acc>{.m = end - begin,
-                                       .n = V,
-                                       .k = width(),
-                                       .transpose_b = true,
-                                       .a = in.x.Rows(begin, end).template data<Io>(),
-                                       .b = in.weight.data<Io>(),
-                                       .c = logits.data<Acc>(),
-                                       .stream = ComputeStream()});
-      fn(begin, end);
+    const RowCounts rows = CountRows(T, V, width(), in.x.dtype(), in.x.device(), params);
+    logits = Tensor::Empty({rows.slice, V}, kDTypeOf<Acc>, in.x.device());
+    if (d_x.defined() || d_weight.defined()) {
+      d_logits = Tensor::Empty({rows.group, V}, kDTypeOf<Io>, in.x.device());
+    }
+    if (T == 0 && d_weight.defined() && !add_weight) d_weight.FillZero();
+    for (int64_t first = 0; first < T; first += rows.group) {
+      const int64_t last = std::min(T, first + rows.group);
+      for (int64_t begin = first; begin < last; begin += rows.slice) {
+        const int64_t end = std::min(last, begin + rows.slice);
+        Gemm(device, GemmParams<Io, Acc>{.m = end - begin,
+                                         .n = V,
+                                         .k = width(),
+                                         .transpose_b = true,
+                                         .a = in.x.Rows(begin, end).template data<Io>(),
+                                         .b = in.weight.data<Io>(),
+                                         .c = logits.data<Acc>(),
+                                         .stream = ComputeStream()});
+        fn(begin, end, d_logits.defined() ? d_logits.data<Io>() + (begin - first) * V : nullptr);
+      }
+      if (d_x.defined()) GradientOfX(first, last);
+      if (d_weight.defined()) GradientOfWeight(first, last);
     }
   }
 
-  // Rows [begin, end) of d_x from the slice's d_logits.
-  void GradientOfX(int64_t begin, int64_t end, const Tensor& d_x) const {
+  // Rows [begin, end) of d_x from the group's d_logits.
+  void GradientOfX(int64_t begin, int64_t end) const {
     Gemm(device, GemmParams<Io, Io>{.m = end - begin,
                                     .n = width(),
                                     .k = num_classes(),
@@ -63,13 +89,13 @@ struct Slices {
                                     .stream = ComputeStream()});
   }
 
-  // The slice's share of d_weight, added to it unless `first`.
-  void GradientOfWeight(int64_t begin, int64_t end, bool first, const Tensor& d_weight) const {
+  // The group's share of d_weight.
+  void GradientOfWeight(int64_t begin, int64_t end) const {
     Gemm(device, GemmParams<Io, Acc>{.m = num_classes(),
                                      .n = width(),
                                      .k = end - begin,
                                      .transpose_a = true,
-                                     .beta = first ? 0.0 : 1.0,
+                                     .beta = begin == 0 && !add_weight ? 0.0 : 1.0,
                                      .a = d_logits.data<Io>(),
                                      .b = in.x.Rows(begin, end).template data<Io>(),
                                      .c = d_weight.data<Acc>(),
@@ -79,9 +105,10 @@ struct Slices {
 
 }  // namespace
 
-int64_t LinearCrossEntropySliceBytes(int64_t num_rows, int64_t vocab, DType io, Device device) {
-  const int64_t rows = std::min(num_rows, SliceRows(vocab, io, device));
-  return rows * vocab * (SizeOf(AccDType(io)) + SizeOf(io));
+int64_t LinearCrossEntropySliceBytes(int64_t num_rows, int64_t vocab, int64_t width, DType io,
+                                     Device device) {
+  const RowCounts rows = CountRows(num_rows, vocab, width, io, device);
+  return vocab * (rows.slice * SizeOf(AccDType(io)) + rows.group * SizeOf(io));
 }
 
 LinearCrossEntropy::Outputs<Tensor> LinearCrossEntropy::Forward(const Inputs<Tensor>& in,
@@ -100,15 +127,14 @@ LinearCrossEntropy::Outputs<Tensor> LinearCrossEntropy::Forward(const Inputs<Ten
   Tensor d_x, d_weight;
   if (saved != nullptr && saved->wanted.x) d_x = Tensor::EmptyLike(in.x);
   if (saved != nullptr && saved->wanted.weight) {
-    d_weight = T == 0 ? Tensor::Zeros(in.weight.shape(), acc, on)
-                      : Tensor::Empty(in.weight.shape(), acc, on);
+    d_weight = Tensor::Empty(in.weight.shape(), acc, on);
   }
-  const bool with_gradients = d_x.defined() || d_weight.defined();
   Dispatch(on, in.x.dtype(), [&](auto device, auto io) {
     using Io = typename decltype(io)::type;
     using Acc = AccOf<Io>;
-    Slices<Io, decltype(device)> slices{device, in, params, {}, {}};
-    slices.ForEach(with_gradients, [&](int64_t begin, int64_t end) {
+    Slices<Io, decltype(device)> slices{device, in, params, d_x, d_weight, /*add_weight=*/false,
+                                        {},     {}};
+    slices.ForEach([&](int64_t begin, int64_t end, Io* d_logits) {
       CrossEntropyFwd(device,
                       CrossEntropyFwdParams<Io>{
                           .num_rows = end - begin,
@@ -118,10 +144,8 @@ LinearCrossEntropy::Outputs<Tensor> LinearCrossEntropy::Forward(const Inputs<Ten
                           .targets = params.targets.Rows(begin, end).template data<int32_t>(),
                           .lse = lse.Rows(begin, end).template data<Acc>(),
                           .token_loss = out.token_loss.Rows(begin, end).template data<Acc>(),
-                          .d_logits = slices.d_logits.template data<Io>(),
+                          .d_logits = d_logits,
                           .stream = ComputeStream()});
-      if (d_x.defined()) slices.GradientOfX(begin, end, d_x);
-      if (d_weight.defined()) slices.GradientOfWeight(begin, end, begin == 0, d_weight);
     });
     MeanLoss(device, MeanLossParams<Io>{.num_rows = T,
                                         .denominator = params.denominator,
@@ -170,17 +194,20 @@ Op::Inputs<Tensor> RecomputedGradients(const Op::Saved& saved, const Op::Outputs
   const Op::Inputs<Tensor>& in = saved.in;
   Op::Inputs<Tensor> grad;
   if (want.x.wanted) grad.x = Tensor::EmptyLike(in.x);
-  // Summed over the slices in Acc.
-  Tensor d_weight = want.weight.into;
-  if (want.weight.TakeCleared()) d_weight.FillZero();
-  if (want.weight.wanted && !d_weight.defined()) {
-    d_weight = Tensor::Zeros(in.weight.shape(), AccDType(in.x.dtype()), in.x.device());
+  Tensor d_weight;
+  bool add_weight = false;
+  if (want.weight.wanted && want.weight.into.defined()) {
+    d_weight = want.weight.into;
+    add_weight = !want.weight.TakeCleared();
+  } else if (want.weight.wanted) {  // summed over the groups in Acc
+    d_weight = Tensor::Empty(in.weight.shape(), AccDType(in.x.dtype()), in.x.device());
   }
   Dispatch(in.x.device(), in.x.dtype(), [&](auto device, auto io) {
     using Io = typename decltype(io)::type;
     using Acc = AccOf<Io>;
-    Slices<Io, decltype(device)> slices{device, in, saved.params, {}, {}};
-    slices.ForEach(true, [&](int64_t begin, int64_t end) {
+    Slices<Io, decltype(device)> slices{device,   in,         saved.params, grad.x,
+                                        d_weight, add_weight, {},           {}};
+    slices.ForEach([&](int64_t begin, int64_t end, Io* d_logits) {
       CrossEntropyBwd(device,
                       CrossEntropyBwdParams<Io>{
                           .num_rows = end - begin,
@@ -191,10 +218,8 @@ Op::Inputs<Tensor> RecomputedGradients(const Op::Saved& saved, const Op::Outputs
                           .lse = saved.lse.Rows(begin, end).template data<Acc>(),
                           .d_loss = d_out.loss.data<Acc>(),
                           .d_token_loss = d_out.token_loss.Rows(begin, end).template data<Acc>(),
-                          .d_logits = slices.d_logits.template data<Io>(),
+                          .d_logits = d_logits,
                           .stream = ComputeStream()});
-      if (want.x.wanted) slices.GradientOfX(begin, end, grad.x);
-      if (want.weight.wanted) slices.GradientOfWeight(begin, end, false, d_weight);
     });
   });
   if (want.weight.wanted && !want.weight.into.defined()) {
@@ -214,14 +239,26 @@ LinearCrossEntropy::Inputs<Tensor> LinearCrossEntropy::Backward(const Saved& sav
                                     : ScaledGradients(saved, d_out.loss, want);
 }
 
-Cost LinearCrossEntropy::EstimateCost(const Inputs<Tensor>& in, const Params&) {
+Cost LinearCrossEntropy::EstimateCost(const Inputs<Tensor>& in, const Params&,
+                                      const Inputs<bool>& wanted) {
   const double T = static_cast<double>(in.x.dim(0)), V = static_cast<double>(in.weight.dim(0));
   const double D = static_cast<double>(in.x.dim(1));
-  const double bytes = static_cast<double>(in.x.nbytes() + in.weight.nbytes());
-  return {.forward_flops = 2 * T * V * D,
-          .backward_flops = 4 * T * V * D,
-          .forward_bytes = bytes,
-          .backward_bytes = 2 * bytes};
+  const double acc_bytes = static_cast<double>(SizeOf(AccDType(in.x.dtype())));
+  const double x_bytes = static_cast<double>(in.x.nbytes()), d_weight_bytes = V * D * acc_bytes;
+  Cost cost = {.forward_flops = 2 * T * V * D,
+               .forward_bytes = x_bytes + static_cast<double>(in.weight.nbytes())};
+  // The backward reads each gradient and writes it scaled.
+  if (wanted.x) {
+    cost.forward_flops += 2 * T * V * D;
+    cost.forward_bytes += x_bytes;
+    cost.backward_bytes += 2 * x_bytes;
+  }
+  if (wanted.weight) {
+    cost.forward_flops += 2 * T * V * D;
+    cost.forward_bytes += d_weight_bytes;
+    cost.backward_bytes += 2 * d_weight_bytes;
+  }
+  return cost;
 }
 
 }  // namespace wyvern

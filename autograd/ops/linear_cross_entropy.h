@@ -9,9 +9,10 @@ namespace wyvern {
 // The vocabulary head and its cross-entropy, computed in slices of rows so that the logits of all
 // tokens never exist at once. See kernels/ops/linear_cross_entropy.h.
 //
-// A forward that will be differentiated also multiplies out the wanted gradients for d_loss = 1,
-// slice by slice while it has the logits; the backward scales them. A gradient of token_loss cannot
-// be had that way: where one arrives, the backward recomputes the logits.
+// A forward that will be differentiated also multiplies out the wanted gradients for d_loss = 1
+// while it has the logits; the backward scales them. It collects the d_logits of a group of slices
+// for that, since each product that adds to d_weight reads and writes the whole of it. A gradient
+// of token_loss cannot be had that way: where one arrives, the backward recomputes the logits.
 //
 //   token_loss[t] = logsumexp(x_t W^T) - (x_t W^T)[target_t], 0 where target_t < 0
 //   loss          = sum_t token_loss[t] / denominator
@@ -37,6 +38,9 @@ struct LinearCrossEntropy {
     double denominator = 1;  // usually the number of counted targets of the whole step
     // Rows whose logits exist at once; 0: as many as 512 MiB hold (on the CPU 16 MiB).
     int64_t slice_rows = 0;
+    // Rows, at least those of a slice, whose d_logits exist at once; 0: as many whole slices as
+    // take no more memory than d_weight, up to 4,608 rows.
+    int64_t group_rows = 0;
 
     void MoveTo(Device device) { targets = targets.To(device); }
   };
@@ -53,13 +57,16 @@ struct LinearCrossEntropy {
   static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);
   static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
                                  const Inputs<GradRequest>& want);
-  static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
+  // The products of the wanted gradients count as forward, where they are made.
+  static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params,
+                           const Inputs<bool>& wanted);
   static std::vector<OpCase<LinearCrossEntropy>> Cases();
   static std::vector<BenchCase<LinearCrossEntropy>> BenchCases(Device device);
 };
 
-// What the slices of `num_rows` rows hold beside inputs and outputs, with gradients.
-int64_t LinearCrossEntropySliceBytes(int64_t num_rows, int64_t vocab, DType io, Device device);
+// What the slices and groups of x [num_rows, width] hold beside inputs and outputs, with gradients.
+int64_t LinearCrossEntropySliceBytes(int64_t num_rows, int64_t vocab, int64_t width, DType io,
+                                     Device device);
 
 }  // namespace wyvern
 

@@ -90,9 +90,9 @@ absl::StatusOr<SimulatedStep> Simulate(const RunConfig& config, const MeshShape&
       memory.gradient_bytes += master * (sharding.gradients() ? size : count);
     }
   }
-  memory.logit_bytes =
-      LinearCrossEntropySliceBytes(config.train.micro_batch * config.data.seq_len / shape.context,
-                                   config.model.vocab_size, compute, Device::kMeta);
+  memory.logit_bytes = LinearCrossEntropySliceBytes(
+      config.train.micro_batch * config.data.seq_len / shape.context, config.model.vocab_size,
+      config.model.hidden_size, compute, Device::kMeta);
 
   const std::vector<Batch> batches(
       static_cast<size_t>(micro_batches),
