@@ -85,7 +85,8 @@ TEST(Plan, PredictsTheMeasuredRatesOfTwoGpus) {
 // experiments/kimi_linear/results/four_layers.jsonl.
 TEST(Plan, PredictsFourLayersOfKimiLinear) {
   const MeasuredMesh meshes[] = {
-      {{"optimizer.type=adamw", "optimizer.qk_clip=null"}, 1, 8, 4096, 448.4},
+      {{"optimizer.type=adamw", "optimizer.qk_clip=null"}, 1, 8, 4096, 412.8},
+      // Of a build whose head took 30 ms more.
       {{}, 1, 8, 4096, 725.2},
       {{"parallel.shard=2", "parallel.expert=2", "parallel.zero=2"}, 2, 8, 4096, 620.6},
   };
