@@ -20,6 +20,7 @@
 // G_j) around the anchors a of gated_delta_rule_intra.cu, and so cancel exactly.
 #include "kernels/cuda/gated_delta_rule.cuh"
 #include "kernels/cuda/gated_delta_rule_anchor.cuh"
+#include "kernels/cuda/gated_delta_rule_grad_gates.cuh"
 
 namespace wyvern::delta {
 namespace {
@@ -63,8 +64,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
   T* const s_t4 = s_t3 + kTileSize<T>;
   float* const s_sums = reinterpret_cast<float*>(s_t4 + kTileSize<T>);  // G
   float* const s_b = s_sums + kTileSize<float>;
-  // What must cancel is summed in double when its terms are fp32.
-  using Wide = std::conditional_t<kIsBf16<T>, float, double>;
+  using Wide = WideOf<T>;
   Wide* const s_u = reinterpret_cast<Wide*>(s_t3);        // over s_t3 and s_t4
   float* const s_pairs = reinterpret_cast<float*>(s_t3);  // likewise
   __shared__ float s_beta[kChunk], s_g[kChunk], s_y_e[kChunk], s_q_norm[kChunk], s_k_norm[kChunk];
@@ -161,19 +161,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
   float dg_within = 0;  // of row tid: the sum over pairs i >= tid > j
   if constexpr (kPerHead) {
     __syncthreads();
-    if (tid < kChunk) {
-      float* row = s_pairs + tid * kLdF;
-      float before = 0;
-      for (int j = 0; j <= tid; ++j) {
-        const float own = row[j];
-        row[j] = before;
-        before += own;
-      }
-    }
-    __syncthreads();
-    if (tid < kChunk) {
-      for (int i = tid; i < kChunk; ++i) dg_within += s_pairs[i * kLdF + tid];
-    }
+    dg_within = SumOfPairsAround(s_pairs);
     __syncthreads();
   }
 
@@ -311,22 +299,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
         }
       }
       __syncthreads();
-      if (tid < kTile) {
-        Wide sum = 0;
-        for (int i = kChunk - 1; i >= 0; --i) {
-          sum += s_u[i * kLdF + tid];
-          s_u[i * kLdF + tid] = sum;
-        }
-      } else if (tid < 2 * kTile) {
-        const int d = tid - kTile;
-        float sum = 0;
-        for (int i = 0; i < kChunk; ++i) {
-          const float own = s_b[i * kLdF + d];
-          s_b[i * kLdF + d] = sum;
-          sum += own;
-        }
-      }
-      __syncthreads();
+      SumOverRows<T>(s_u, s_b);
       float* dg = a.dg + token_head * Kp + kb * kTile;
       for (int i = tid; i < chunk.rows * kTile; i += kTileThreads) {
         const int row = i / kTile, d = i % kTile;
