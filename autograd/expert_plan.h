@@ -16,6 +16,13 @@ struct ExpertPlan {
   static ExpertPlan Of(const Tensor& indices, int64_t num_experts);
 };
 
+// What the ops between tokens and rows take of a plan.
+struct PlanPosition {
+  Tensor position;  // [R] int32; R = T k
+
+  void MoveTo(Device device) { position = position.To(device); }
+};
+
 // loads[e] += rows of expert e, of a plan's offsets [E + 1]. loads: [E] int64.
 void AddExpertLoads(const Tensor& offsets, const Tensor& loads);
 

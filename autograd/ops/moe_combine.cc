@@ -1,6 +1,6 @@
 #include "autograd/ops/moe_combine.h"
 
-#include "kernels/ops/moe_combine.h"
+#include "kernels/ops/moe_rows.h"
 #include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
@@ -19,15 +19,15 @@ MoeCombine::Outputs<Tensor> MoeCombine::Forward(const Inputs<Tensor>& in, const 
   Dispatch(in.rows.device(), in.rows.dtype(), [&](auto device, auto io) {
     using Io = typename decltype(io)::type;
     using Acc = AccOf<Io>;
-    MoeCombineFwd(device, MoeCombineFwdParams<Io>{.num_tokens = T,
-                                                  .dim = D,
-                                                  .experts_per_token = k,
-                                                  .rows = in.rows.data<Io>(),
-                                                  .weights = in.weights.data<Acc>(),
-                                                  .shared = in.shared.data<Io>(),
-                                                  .position = params.position.data<int32_t>(),
-                                                  .y = out.y.data<Io>(),
-                                                  .stream = ComputeStream()});
+    MoeGather(device, MoeGatherParams<Io>{.num_tokens = T,
+                                          .dim = D,
+                                          .experts_per_token = k,
+                                          .rows = in.rows.data<Io>(),
+                                          .weights = in.weights.data<Acc>(),
+                                          .shared = in.shared.data<Io>(),
+                                          .position = params.position.data<int32_t>(),
+                                          .y = out.y.data<Io>(),
+                                          .stream = ComputeStream()});
   });
   if (saved != nullptr) {
     saved->params = params;
@@ -48,17 +48,17 @@ MoeCombine::Inputs<Tensor> MoeCombine::Backward(const Saved& saved, const Output
   Dispatch(dy.device(), dy.dtype(), [&](auto device, auto io) {
     using Io = typename decltype(io)::type;
     using Acc = AccOf<Io>;
-    MoeCombineBwd(
-        device, MoeCombineBwdParams<Io>{.num_tokens = dy.dim(0),
-                                        .dim = dy.dim(1),
-                                        .experts_per_token = weights.defined() ? weights.dim(1) : 1,
-                                        .rows = rows.data<Io>(),
-                                        .weights = weights.data<Acc>(),
-                                        .position = saved.params.position.data<int32_t>(),
-                                        .dy = dy.data<Io>(),
-                                        .d_rows = grad.rows.data<Io>(),
-                                        .d_weights = grad.weights.data<Acc>(),
-                                        .stream = ComputeStream()});
+    MoeScatter(device,
+               MoeScatterParams<Io>{.num_tokens = dy.dim(0),
+                                    .dim = dy.dim(1),
+                                    .experts_per_token = weights.defined() ? weights.dim(1) : 1,
+                                    .rows = rows.data<Io>(),
+                                    .weights = weights.data<Acc>(),
+                                    .position = saved.params.position.data<int32_t>(),
+                                    .x = dy.data<Io>(),
+                                    .to = grad.rows.data<Io>(),
+                                    .dots = grad.weights.data<Acc>(),
+                                    .stream = ComputeStream()});
   });
   return grad;
 }

@@ -7,7 +7,7 @@
 
 namespace wyvern {
 
-// Tokens' weighted sums over their experts' rows; equations in kernels/ops/moe_combine.h.
+// Tokens' weighted sums over their experts' rows; the gather of kernels/ops/moe_rows.h.
 struct MoeCombine {
   static constexpr const char* kName = "moe_combine";
   template <class T>
@@ -24,11 +24,7 @@ struct MoeCombine {
     FIELDS(y)
   };
   static constexpr Role kOutputRoles[] = {Role::kIo};
-  struct Params {
-    Tensor position;  // [R] int32 of an ExpertPlan; R = T k
-
-    void MoveTo(Device device) { position = position.To(device); }
-  };
+  using Params = PlanPosition;
   struct Saved {
     Params params;
     Tensor rows, weights;

@@ -1,6 +1,6 @@
 #include "autograd/ops/moe_permute.h"
 
-#include "kernels/ops/moe_permute.h"
+#include "kernels/ops/moe_rows.h"
 #include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
@@ -29,14 +29,14 @@ void MoePermute::Recompute(const Saved& saved, const Outputs<Tensor>& out) {
   const Tensor& x = saved.x;
   Dispatch(x.device(), x.dtype(), [&](auto device, auto io) {
     using Io = typename decltype(io)::type;
-    MoePermuteFwd(device, MoePermuteFwdParams<Io>{
-                              .num_tokens = x.dim(0),
-                              .dim = x.dim(1),
-                              .experts_per_token = PairsPerToken(x, saved.params.position),
-                              .x = x.data<Io>(),
-                              .position = saved.params.position.data<int32_t>(),
-                              .rows = out.rows.data<Io>(),
-                              .stream = ComputeStream()});
+    MoeScatter(device,
+               MoeScatterParams<Io>{.num_tokens = x.dim(0),
+                                    .dim = x.dim(1),
+                                    .experts_per_token = PairsPerToken(x, saved.params.position),
+                                    .position = saved.params.position.data<int32_t>(),
+                                    .x = x.data<Io>(),
+                                    .to = out.rows.data<Io>(),
+                                    .stream = ComputeStream()});
   });
 }
 
@@ -46,14 +46,14 @@ MoePermute::Inputs<Tensor> MoePermute::Backward(const Saved& saved, const Output
   Inputs<Tensor> grad{.x = Tensor::EmptyLike(x)};
   Dispatch(x.device(), x.dtype(), [&](auto device, auto io) {
     using Io = typename decltype(io)::type;
-    MoePermuteBwd(device, MoePermuteBwdParams<Io>{
-                              .num_tokens = x.dim(0),
-                              .dim = x.dim(1),
-                              .experts_per_token = PairsPerToken(x, saved.params.position),
-                              .d_rows = d_out.rows.data<Io>(),
-                              .position = saved.params.position.data<int32_t>(),
-                              .d_x = grad.x.data<Io>(),
-                              .stream = ComputeStream()});
+    MoeGather(device,
+              MoeGatherParams<Io>{.num_tokens = x.dim(0),
+                                  .dim = x.dim(1),
+                                  .experts_per_token = PairsPerToken(x, saved.params.position),
+                                  .rows = d_out.rows.data<Io>(),
+                                  .position = saved.params.position.data<int32_t>(),
+                                  .y = grad.x.data<Io>(),
+                                  .stream = ComputeStream()});
   });
   return grad;
 }

@@ -7,7 +7,7 @@
 
 namespace wyvern {
 
-// Tokens' rows in the order of a plan; equations in kernels/ops/moe_permute.h.
+// Tokens' rows in the order of a plan; the scatter of kernels/ops/moe_rows.h without weights.
 struct MoePermute {
   static constexpr const char* kName = "moe_permute";
   template <class T>
@@ -22,11 +22,7 @@ struct MoePermute {
     FIELDS(rows)
   };
   static constexpr Role kOutputRoles[] = {Role::kIo};
-  struct Params {
-    Tensor position;  // [R] int32 of an ExpertPlan; R = T k
-
-    void MoveTo(Device device) { position = position.To(device); }
-  };
+  using Params = PlanPosition;
   struct Saved {
     Params params;
     Tensor x;

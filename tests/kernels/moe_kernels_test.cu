@@ -13,7 +13,7 @@
 
 #include "kernels/ops/expert_plan.h"
 #include "kernels/ops/grouped_matmul.h"
-#include "kernels/ops/moe_combine.h"
+#include "kernels/ops/moe_rows.h"
 #include "kernels/runtime/allocator.h"
 
 namespace wyvern {
@@ -314,47 +314,47 @@ TEST_F(MoeKernels, CombineOfManySlots) {
     const Vector x = Normal(rows * dim), weights = Normal(rows), shared = Normal(tokens * dim),
                  dy = Normal(tokens * dim);
     Vector y(tokens * dim), d_rows(rows * dim), d_weights(rows);
-    MoeCombineFwd(CpuTag{}, MoeCombineFwdParams<double>{.num_tokens = tokens,
-                                                        .dim = dim,
-                                                        .experts_per_token = slots,
-                                                        .rows = x.data(),
-                                                        .weights = weights.data(),
-                                                        .shared = shared.data(),
-                                                        .position = position.data(),
-                                                        .y = y.data()});
-    MoeCombineBwd(CpuTag{}, MoeCombineBwdParams<double>{.num_tokens = tokens,
-                                                        .dim = dim,
-                                                        .experts_per_token = slots,
-                                                        .rows = x.data(),
-                                                        .weights = weights.data(),
-                                                        .position = position.data(),
-                                                        .dy = dy.data(),
-                                                        .d_rows = d_rows.data(),
-                                                        .d_weights = d_weights.data()});
+    MoeGather(CpuTag{}, MoeGatherParams<double>{.num_tokens = tokens,
+                                                .dim = dim,
+                                                .experts_per_token = slots,
+                                                .rows = x.data(),
+                                                .weights = weights.data(),
+                                                .shared = shared.data(),
+                                                .position = position.data(),
+                                                .y = y.data()});
+    MoeScatter(CpuTag{}, MoeScatterParams<double>{.num_tokens = tokens,
+                                                  .dim = dim,
+                                                  .experts_per_token = slots,
+                                                  .rows = x.data(),
+                                                  .weights = weights.data(),
+                                                  .position = position.data(),
+                                                  .x = dy.data(),
+                                                  .to = d_rows.data(),
+                                                  .dots = d_weights.data()});
     const Buffer g_position = Upload(position), g_x = UploadAs<Bf16>(x),
                  g_weights = UploadAs<float>(weights), g_shared = UploadAs<Bf16>(shared),
                  g_dy = UploadAs<Bf16>(dy);
     const Buffer g_y(Device::kCuda, y.size() * 2), g_d_rows(Device::kCuda, d_rows.size() * 2),
         g_d_weights(Device::kCuda, rows * 4);
-    MoeCombineFwd(CudaTag{}, MoeCombineFwdParams<Bf16>{.num_tokens = tokens,
-                                                       .dim = dim,
-                                                       .experts_per_token = slots,
-                                                       .rows = g_x.as<Bf16>(),
-                                                       .weights = g_weights.as<float>(),
-                                                       .shared = g_shared.as<Bf16>(),
-                                                       .position = g_position.as<int32_t>(),
-                                                       .y = g_y.as<Bf16>(),
-                                                       .stream = ComputeStream()});
-    MoeCombineBwd(CudaTag{}, MoeCombineBwdParams<Bf16>{.num_tokens = tokens,
-                                                       .dim = dim,
-                                                       .experts_per_token = slots,
-                                                       .rows = g_x.as<Bf16>(),
-                                                       .weights = g_weights.as<float>(),
-                                                       .position = g_position.as<int32_t>(),
-                                                       .dy = g_dy.as<Bf16>(),
-                                                       .d_rows = g_d_rows.as<Bf16>(),
-                                                       .d_weights = g_d_weights.as<float>(),
-                                                       .stream = ComputeStream()});
+    MoeGather(CudaTag{}, MoeGatherParams<Bf16>{.num_tokens = tokens,
+                                               .dim = dim,
+                                               .experts_per_token = slots,
+                                               .rows = g_x.as<Bf16>(),
+                                               .weights = g_weights.as<float>(),
+                                               .shared = g_shared.as<Bf16>(),
+                                               .position = g_position.as<int32_t>(),
+                                               .y = g_y.as<Bf16>(),
+                                               .stream = ComputeStream()});
+    MoeScatter(CudaTag{}, MoeScatterParams<Bf16>{.num_tokens = tokens,
+                                                 .dim = dim,
+                                                 .experts_per_token = slots,
+                                                 .rows = g_x.as<Bf16>(),
+                                                 .weights = g_weights.as<float>(),
+                                                 .position = g_position.as<int32_t>(),
+                                                 .x = g_dy.as<Bf16>(),
+                                                 .to = g_d_rows.as<Bf16>(),
+                                                 .dots = g_d_weights.as<float>(),
+                                                 .stream = ComputeStream()});
     EXPECT_LE(Error<Bf16>(g_y, y), 4e-3);
     EXPECT_LE(Error<Bf16>(g_d_rows, d_rows), 4e-3);
     EXPECT_LE(Error<float>(g_d_weights, d_weights), 2e-6);

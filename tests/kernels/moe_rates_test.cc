@@ -16,9 +16,8 @@
 #include "kernels/ops/expert_plan.h"
 #include "kernels/ops/grouped_matmul.h"
 #include "kernels/ops/matmul.h"
-#include "kernels/ops/moe_combine.h"
-#include "kernels/ops/moe_permute.h"
 #include "kernels/ops/moe_route.h"
+#include "kernels/ops/moe_rows.h"
 
 namespace wyvern {
 namespace {
@@ -173,45 +172,45 @@ void TimeMoves() {
   const double tokens = static_cast<double>(x.nbytes()), pairs = static_cast<double>(rows.nbytes());
   print("copy", copy * 1e-3, 1);
   print("permute", tokens + pairs, Time([&] {
-          MoePermuteFwd(CudaTag{}, MoePermuteFwdParams<Bf16>{.num_tokens = kTokens,
-                                                             .dim = kWidth,
-                                                             .experts_per_token = kSlots,
-                                                             .x = x.data<Bf16>(),
-                                                             .position = position,
-                                                             .rows = d_rows.data<Bf16>(),
-                                                             .stream = ComputeStream()});
+          MoeScatter(CudaTag{}, MoeScatterParams<Bf16>{.num_tokens = kTokens,
+                                                       .dim = kWidth,
+                                                       .experts_per_token = kSlots,
+                                                       .position = position,
+                                                       .x = x.data<Bf16>(),
+                                                       .to = d_rows.data<Bf16>(),
+                                                       .stream = ComputeStream()});
         }));
   print("permute backward", tokens + pairs, Time([&] {
-          MoePermuteBwd(CudaTag{}, MoePermuteBwdParams<Bf16>{.num_tokens = kTokens,
-                                                             .dim = kWidth,
-                                                             .experts_per_token = kSlots,
-                                                             .d_rows = rows.data<Bf16>(),
-                                                             .position = position,
-                                                             .d_x = y.data<Bf16>(),
-                                                             .stream = ComputeStream()});
+          MoeGather(CudaTag{}, MoeGatherParams<Bf16>{.num_tokens = kTokens,
+                                                     .dim = kWidth,
+                                                     .experts_per_token = kSlots,
+                                                     .rows = rows.data<Bf16>(),
+                                                     .position = position,
+                                                     .y = y.data<Bf16>(),
+                                                     .stream = ComputeStream()});
         }));
   print("combine", 2 * tokens + pairs, Time([&] {
-          MoeCombineFwd(CudaTag{}, MoeCombineFwdParams<Bf16>{.num_tokens = kTokens,
-                                                             .dim = kWidth,
-                                                             .experts_per_token = kSlots,
-                                                             .rows = rows.data<Bf16>(),
-                                                             .weights = weights.data<float>(),
-                                                             .shared = x.data<Bf16>(),
-                                                             .position = position,
-                                                             .y = y.data<Bf16>(),
-                                                             .stream = ComputeStream()});
+          MoeGather(CudaTag{}, MoeGatherParams<Bf16>{.num_tokens = kTokens,
+                                                     .dim = kWidth,
+                                                     .experts_per_token = kSlots,
+                                                     .rows = rows.data<Bf16>(),
+                                                     .weights = weights.data<float>(),
+                                                     .shared = x.data<Bf16>(),
+                                                     .position = position,
+                                                     .y = y.data<Bf16>(),
+                                                     .stream = ComputeStream()});
         }));
   print("combine backward", tokens + 2 * pairs, Time([&] {
-          MoeCombineBwd(CudaTag{}, MoeCombineBwdParams<Bf16>{.num_tokens = kTokens,
-                                                             .dim = kWidth,
-                                                             .experts_per_token = kSlots,
-                                                             .rows = rows.data<Bf16>(),
-                                                             .weights = weights.data<float>(),
-                                                             .position = position,
-                                                             .dy = x.data<Bf16>(),
-                                                             .d_rows = d_rows.data<Bf16>(),
-                                                             .d_weights = d_weights.data<float>(),
-                                                             .stream = ComputeStream()});
+          MoeScatter(CudaTag{}, MoeScatterParams<Bf16>{.num_tokens = kTokens,
+                                                       .dim = kWidth,
+                                                       .experts_per_token = kSlots,
+                                                       .rows = rows.data<Bf16>(),
+                                                       .weights = weights.data<float>(),
+                                                       .position = position,
+                                                       .x = x.data<Bf16>(),
+                                                       .to = d_rows.data<Bf16>(),
+                                                       .dots = d_weights.data<float>(),
+                                                       .stream = ComputeStream()});
         }));
   std::printf("%-24s %8.3f ms\n", "plan", Time([&] { plan.Make(); }));
 }

@@ -1,7 +1,6 @@
 // A warp to a token: it gathers its slots' rows, or scatters to them.
 #include "kernels/cuda/vector.cuh"
-#include "kernels/ops/moe_combine.h"
-#include "kernels/ops/moe_permute.h"
+#include "kernels/ops/moe_rows.h"
 
 namespace wyvern {
 namespace {
@@ -46,7 +45,7 @@ __device__ __forceinline__ void LoadRows(const Io* from, int64_t dim, int64_t i,
 }
 
 template <int N, typename Io>
-__global__ void __launch_bounds__(kThreads) GatherKernel(MoeCombineFwdParams<Io> p) {
+__global__ void __launch_bounds__(kThreads) GatherKernel(MoeGatherParams<Io> p) {
   const int64_t t = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarpSize;
   if (t >= p.num_tokens) return;
   const int slots = static_cast<int>(p.experts_per_token);
@@ -75,7 +74,7 @@ __global__ void __launch_bounds__(kThreads) GatherKernel(MoeCombineFwdParams<Io>
 }
 
 template <int N, bool kDots, typename Io>
-__global__ void __launch_bounds__(kThreads) ScatterKernel(MoeCombineBwdParams<Io> p) {
+__global__ void __launch_bounds__(kThreads) ScatterKernel(MoeScatterParams<Io> p) {
   const int64_t t = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarpSize;
   if (t >= p.num_tokens) return;
   const int slots = static_cast<int>(p.experts_per_token);
@@ -87,10 +86,10 @@ __global__ void __launch_bounds__(kThreads) ScatterKernel(MoeCombineBwdParams<Io
       const int64_t i = begin + lane * N;
       const bool inside = i < p.dim;
       Packed<Io, N> packed;
-      float dy[N] = {};
+      float x[N] = {};
       if (inside) {
-        packed = *reinterpret_cast<const Packed<Io, N>*>(p.dy + t * p.dim + i);
-        Unpack<Io>(packed, dy);
+        packed = *reinterpret_cast<const Packed<Io, N>*>(p.x + t * p.dim + i);
+        Unpack<Io>(packed, x);
       }
       Packed<Io, N> rows[kBatch];
       if constexpr (kDots) LoadRows(p.rows, p.dim, i, slot, first, slots, rows);
@@ -100,20 +99,20 @@ __global__ void __launch_bounds__(kThreads) ScatterKernel(MoeCombineBwdParams<Io
         const float weight = WeightOf(slot, min(first + u, slots - 1));
         if (!inside || first + u >= slots) continue;
         if constexpr (kDots) {
-          float x[N];
-          Unpack<Io>(rows[u], x);
+          float from[N];
+          Unpack<Io>(rows[u], from);
 #pragma unroll
-          for (int c = 0; c < N; ++c) dots[u] = fmaf(dy[c], x[c], dots[u]);
+          for (int c = 0; c < N; ++c) dots[u] = fmaf(x[c], from[c], dots[u]);
         }
-        if (p.d_rows == nullptr) continue;
-        Io* const to = p.d_rows + row * p.dim + i;
+        if (p.to == nullptr) continue;
+        Io* const to = p.to + row * p.dim + i;
         if (p.weights == nullptr) {
           *reinterpret_cast<Packed<Io, N>*>(to) = packed;
         } else {
-          float d_row[N];
+          float scaled[N];
 #pragma unroll
-          for (int c = 0; c < N; ++c) d_row[c] = weight * dy[c];
-          StoreFloats(to, d_row);
+          for (int c = 0; c < N; ++c) scaled[c] = weight * x[c];
+          StoreFloats(to, scaled);
         }
       }
     }
@@ -121,7 +120,7 @@ __global__ void __launch_bounds__(kThreads) ScatterKernel(MoeCombineBwdParams<Io
 #pragma unroll
       for (int u = 0; u < kBatch; ++u) {
         const float dot = WarpSum(dots[u]);
-        if (lane == 0 && first + u < slots) p.d_weights[t * slots + first + u] = dot;
+        if (lane == 0 && first + u < slots) p.dots[t * slots + first + u] = dot;
       }
     }
   }
@@ -143,7 +142,7 @@ void CheckSlots(int64_t slots) {
 }  // namespace
 
 template <typename Io>
-void MoeCombineFwd(CudaTag, const MoeCombineFwdParams<Io>& p) {
+void MoeGather(CudaTag, const MoeGatherParams<Io>& p) {
   CheckSlots(p.experts_per_token);
   if (p.num_tokens == 0 || p.dim == 0) return;
   VisitVec<Io>(p.dim, Aligned16(p.rows, p.shared, p.y), [&](auto n) {
@@ -153,12 +152,12 @@ void MoeCombineFwd(CudaTag, const MoeCombineFwdParams<Io>& p) {
 }
 
 template <typename Io>
-void MoeCombineBwd(CudaTag, const MoeCombineBwdParams<Io>& p) {
+void MoeScatter(CudaTag, const MoeScatterParams<Io>& p) {
   CheckSlots(p.experts_per_token);
   if (p.num_tokens == 0) return;
-  VisitVec<Io>(p.dim, Aligned16(p.rows, p.dy, p.d_rows), [&](auto n) {
+  VisitVec<Io>(p.dim, Aligned16(p.rows, p.x, p.to), [&](auto n) {
     constexpr int N = decltype(n)::value;
-    if (p.d_weights != nullptr) {
+    if (p.dots != nullptr) {
       ScatterKernel<N, true><<<Blocks(p.num_tokens), kThreads, 0, ToStream(p.stream)>>>(p);
     } else {
       ScatterKernel<N, false><<<Blocks(p.num_tokens), kThreads, 0, ToStream(p.stream)>>>(p);
@@ -167,36 +166,9 @@ void MoeCombineBwd(CudaTag, const MoeCombineBwdParams<Io>& p) {
   CUDA_CHECK_LAUNCH();
 }
 
-// To hand out rows is to scatter without weights; its gradient is to gather without weights.
-template <typename Io>
-void MoePermuteFwd(CudaTag tag, const MoePermuteFwdParams<Io>& p) {
-  MoeCombineBwd(tag, MoeCombineBwdParams<Io>{.num_tokens = p.num_tokens,
-                                             .dim = p.dim,
-                                             .experts_per_token = p.experts_per_token,
-                                             .position = p.position,
-                                             .dy = p.x,
-                                             .d_rows = p.rows,
-                                             .stream = p.stream});
-}
-
-template <typename Io>
-void MoePermuteBwd(CudaTag tag, const MoePermuteBwdParams<Io>& p) {
-  MoeCombineFwd(tag, MoeCombineFwdParams<Io>{.num_tokens = p.num_tokens,
-                                             .dim = p.dim,
-                                             .experts_per_token = p.experts_per_token,
-                                             .rows = p.d_rows,
-                                             .position = p.position,
-                                             .y = p.d_x,
-                                             .stream = p.stream});
-}
-
-template void MoeCombineFwd(CudaTag, const MoeCombineFwdParams<float>&);
-template void MoeCombineFwd(CudaTag, const MoeCombineFwdParams<Bf16>&);
-template void MoeCombineBwd(CudaTag, const MoeCombineBwdParams<float>&);
-template void MoeCombineBwd(CudaTag, const MoeCombineBwdParams<Bf16>&);
-template void MoePermuteFwd(CudaTag, const MoePermuteFwdParams<float>&);
-template void MoePermuteFwd(CudaTag, const MoePermuteFwdParams<Bf16>&);
-template void MoePermuteBwd(CudaTag, const MoePermuteBwdParams<float>&);
-template void MoePermuteBwd(CudaTag, const MoePermuteBwdParams<Bf16>&);
+template void MoeGather(CudaTag, const MoeGatherParams<float>&);
+template void MoeGather(CudaTag, const MoeGatherParams<Bf16>&);
+template void MoeScatter(CudaTag, const MoeScatterParams<float>&);
+template void MoeScatter(CudaTag, const MoeScatterParams<Bf16>&);
 
 }  // namespace wyvern

@@ -1,9 +1,9 @@
-#include "kernels/ops/moe_combine.h"
+#include "kernels/ops/moe_rows.h"
 
 namespace wyvern {
 
 template <typename Io>
-void MoeCombineFwd(CpuTag, const MoeCombineFwdParams<Io>& p) {
+void MoeGather(CpuTag, const MoeGatherParams<Io>& p) {
   const int64_t D = p.dim, k = p.experts_per_token;
 #pragma omp parallel for schedule(static) if (p.num_tokens * D > 16384)
   for (int64_t t = 0; t < p.num_tokens; ++t) {
@@ -18,28 +18,28 @@ void MoeCombineFwd(CpuTag, const MoeCombineFwdParams<Io>& p) {
 }
 
 template <typename Io>
-void MoeCombineBwd(CpuTag, const MoeCombineBwdParams<Io>& p) {
+void MoeScatter(CpuTag, const MoeScatterParams<Io>& p) {
   const int64_t D = p.dim, k = p.experts_per_token, R = p.num_tokens * k;
 #pragma omp parallel for schedule(static) if (R * D > 16384)
   for (int64_t pair = 0; pair < R; ++pair) {
     const int64_t r = p.position[pair];
-    const Io* dy = p.dy + pair / k * D;
-    if (p.d_rows != nullptr) {
+    const Io* x = p.x + pair / k * D;
+    if (p.to != nullptr) {
       const Io w = p.weights == nullptr ? 1 : p.weights[pair];
-      for (int64_t i = 0; i < D; ++i) p.d_rows[r * D + i] = w * dy[i];
+      for (int64_t i = 0; i < D; ++i) p.to[r * D + i] = w * x[i];
     }
-    if (p.d_weights != nullptr) {
+    if (p.dots != nullptr) {
       Io dot = 0;
 #pragma omp simd reduction(+ : dot)
-      for (int64_t i = 0; i < D; ++i) dot += dy[i] * p.rows[r * D + i];
-      p.d_weights[pair] = dot;
+      for (int64_t i = 0; i < D; ++i) dot += x[i] * p.rows[r * D + i];
+      p.dots[pair] = dot;
     }
   }
 }
 
-template void MoeCombineFwd(CpuTag, const MoeCombineFwdParams<float>&);
-template void MoeCombineFwd(CpuTag, const MoeCombineFwdParams<double>&);
-template void MoeCombineBwd(CpuTag, const MoeCombineBwdParams<float>&);
-template void MoeCombineBwd(CpuTag, const MoeCombineBwdParams<double>&);
+template void MoeGather(CpuTag, const MoeGatherParams<float>&);
+template void MoeGather(CpuTag, const MoeGatherParams<double>&);
+template void MoeScatter(CpuTag, const MoeScatterParams<float>&);
+template void MoeScatter(CpuTag, const MoeScatterParams<double>&);
 
 }  // namespace wyvern
