@@ -5,6 +5,7 @@
 
 #include "autograd/op_check.h"
 #include "kernels/ops/attention_config.h"
+#include "tests/support/within_limits.h"
 #ifdef WYVERN_CUDA
 #include "kernels/cuda/cudnn_attention.h"
 #endif
@@ -157,10 +158,7 @@ TEST(Attention, EveryShortLengthOnTheGpuEqualsTheCpu) {
     std::vector<CheckResult> results;
     CheckAgainstOracle(c, Device::kCuda, DType::kFloat32, &results);
     CheckAgainstOracle(c, Device::kCuda, DType::kBf16, &results);
-    for (const CheckResult& r : results) {
-      EXPECT_TRUE(r.passed()) << r.case_name << ", " << r.check << ": " << r.quantity
-                              << " is off by " << r.error << ", the limit is " << r.limit;
-    }
+    ExpectWithinLimits(results);
   }
 }
 

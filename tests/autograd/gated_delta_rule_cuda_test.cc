@@ -4,6 +4,8 @@
 
 #include "autograd/op_check.h"
 #include "autograd/ops/gated_delta_rule.h"
+#include "tests/autograd/decays.h"
+#include "tests/support/within_limits.h"
 
 namespace wyvern {
 namespace {
@@ -116,20 +118,10 @@ TEST_P(GatedDeltaRuleCuda, SmallShapesOnTensorCoresEqualTheOracle) {
     }
     CheckAgainstOracle(c, Device::kCuda, DType::kBf16, &results);
   }
-  for (const CheckResult& r : results) {
-    EXPECT_TRUE(r.passed()) << r.case_name << ", " << r.check << ": " << r.quantity << " is off by "
-                            << r.error << ", the limit is " << r.limit;
-  }
+  ExpectWithinLimits(results);
 }
 
-INSTANTIATE_TEST_SUITE_P(Decays, GatedDeltaRuleCuda,
-                         testing::Values(DeltaDecay::kNone, DeltaDecay::kPerHead,
-                                         DeltaDecay::kPerChannel),
-                         [](const auto& info) {
-                           return std::string(info.param == DeltaDecay::kNone      ? "None"
-                                              : info.param == DeltaDecay::kPerHead ? "PerHead"
-                                                                                   : "PerChannel");
-                         });
+INSTANTIATE_TEST_SUITE_P(Decays, GatedDeltaRuleCuda, EveryDecay(), DecayName);
 
 }  // namespace
 }  // namespace wyvern

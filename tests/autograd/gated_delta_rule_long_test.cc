@@ -4,6 +4,8 @@
 
 #include "autograd/op_check.h"
 #include "autograd/ops/gated_delta_rule.h"
+#include "tests/autograd/decays.h"
+#include "tests/support/within_limits.h"
 
 namespace wyvern {
 namespace {
@@ -45,13 +47,6 @@ Case MakeCase(const std::vector<int32_t>& lengths, DeltaDecay decay, const Sizes
   c.in.dt_bias =
       random.Normal(per_channel ? Shape{s.value_heads, s.key_dim} : Shape{s.value_heads}, -4);
   return c;
-}
-
-void ExpectWithinLimits(const std::vector<CheckResult>& results) {
-  for (const CheckResult& r : results) {
-    EXPECT_TRUE(r.passed()) << r.case_name << ", " << r.check << ": " << r.quantity << " is off by "
-                            << r.error << ", the limit is " << r.limit;
-  }
 }
 
 class GatedDeltaRuleLong : public testing::TestWithParam<DeltaDecay> {
@@ -115,14 +110,7 @@ TEST_P(GatedDeltaRuleLong, AHundredRunsGiveTheSameBits) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Decays, GatedDeltaRuleLong,
-                         testing::Values(DeltaDecay::kNone, DeltaDecay::kPerHead,
-                                         DeltaDecay::kPerChannel),
-                         [](const auto& info) {
-                           return std::string(info.param == DeltaDecay::kNone      ? "None"
-                                              : info.param == DeltaDecay::kPerHead ? "PerHead"
-                                                                                   : "PerChannel");
-                         });
+INSTANTIATE_TEST_SUITE_P(Decays, GatedDeltaRuleLong, EveryDecay(), DecayName);
 
 }  // namespace
 }  // namespace wyvern

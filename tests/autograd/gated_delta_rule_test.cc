@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "autograd/op_check.h"
+#include "tests/support/within_limits.h"
 
 namespace wyvern {
 namespace {
@@ -237,13 +238,6 @@ TEST(GatedDeltaRuleDeath, SaysWhichInputIsWrong) {
   c = MakeCase({5}, DeltaDecay::kPerHead);
   c.params.gate = DeltaGate::kSoftplus;
   EXPECT_DEATH(Op::Forward(c.in, c.params, nullptr), "a_log and dt_bias go with a softplus");
-}
-
-void ExpectWithinLimits(const std::vector<CheckResult>& results) {
-  for (const CheckResult& r : results) {
-    EXPECT_TRUE(r.passed()) << r.case_name << ", " << r.check << ": " << r.quantity << " is off by "
-                            << r.error << ", the limit is " << r.limit;
-  }
 }
 
 // Two documents of one length.

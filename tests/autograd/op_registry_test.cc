@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <set>
 
+#include "tests/support/within_limits.h"
+
 namespace wyvern {
 namespace {
 
@@ -23,13 +25,7 @@ class OpTest : public testing::TestWithParam<Place> {};
 TEST_P(OpTest, EachOutputAndGradientIsWithinItsLimit) {
   std::string why;
   if (GetParam().device == Device::kCuda && !CudaAvailable(&why)) GTEST_SKIP() << why;
-  const auto results = GetParam().row.check(GetParam().device);
-  EXPECT_FALSE(results.empty()) << "the op has no cases";
-  for (const CheckResult& r : results) {
-    EXPECT_TRUE(r.passed()) << "[" << r.op << "] case '" << r.case_name << "', " << r.check << ": "
-                            << r.quantity << " is off by " << r.error << ", the limit is "
-                            << r.limit;
-  }
+  ExpectWithinLimits(GetParam().row.check(GetParam().device));
 }
 
 std::vector<Place> AllPlaces() {

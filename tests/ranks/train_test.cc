@@ -1,17 +1,9 @@
 // Training on every mesh of the ranks against one process, which each rank also is for itself.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cmath>
-#include <deque>
-#include <map>
-#include <utility>
-
-#include "absl/strings/str_cat.h"
 #include "tests/ranks/batches.h"
-#include "tests/ranks/ranks.h"
+#include "tests/ranks/mesh_training.h"
 #include "tests/trainer/tiny_model.h"
-#include "trainer/train_step.h"
 
 namespace wyvern {
 namespace {
@@ -32,7 +24,6 @@ struct Case {
   double qk_clip = 0;
   int64_t steps = kSteps;
 
-  int64_t num_readers() const { return mesh.replicate * mesh.shard; }
   // At the larger one, the rounding of one process alone moves the deeper model's later losses by
   // more than the tolerance.
   double rate() const { return mesh.context > 1 ? 4e-4 : 1e-3; }
@@ -40,11 +31,7 @@ struct Case {
   bool operator==(const Case&) const = default;
 };
 
-std::string Describe(const Case& c) {
-  return absl::StrCat("replicate ", c.mesh.replicate, ", shard ", c.mesh.shard, ", context ",
-                      c.mesh.context, ", level ", c.level, c.tied ? ", tied" : "", ", ",
-                      c.recomputed, " blocks recomputed, ", c.micro_batches, " micro batches");
-}
+std::string Describe(const Case& c) { return DescribeMesh(c) + (c.tied ? ", tied" : ""); }
 
 std::vector<Case> Cases() {
   const int64_t n = TheWorld().size();
@@ -79,10 +66,10 @@ std::vector<Case> Cases() {
 }
 
 struct Outcome {
-  std::vector<double> losses, norms, logits;
-  int64_t clipped_heads = 0;                             // of all steps
-  std::map<std::string, std::vector<double>> gradients;  // of the first step, whole
-  std::map<std::string, std::vector<double>> masters;    // at the end, whole
+  Course course;
+  std::vector<double> logits;
+  int64_t clipped_heads = 0;  // of all steps
+  Parts gradients, masters;   // whole: of the first step, at the end
 };
 
 ModelConfig ConfigOf(const Case& c) {
@@ -112,14 +99,11 @@ ModelConfig ConfigOf(const Case& c) {
   return config;
 }
 
-std::vector<double> Doubles(const Tensor& t) { return t.To(DType::kFloat64).ToVector<double>(); }
-
 // What the ranks of the shard group have of every parameter, put together: `shard_of` gives the
 // shard of a flat buffer, its gradients say.
 template <typename ShardOf>
-std::map<std::string, std::vector<double>> Whole(Model* model, const Mesh* mesh,
-                                                 const ShardOf& shard_of) {
-  std::map<std::string, std::vector<double>> result;
+Parts Whole(Model* model, const Mesh* mesh, const ShardOf& shard_of) {
+  Parts result;
   for (const Parameter* p : model->parameters()) {
     const FlatParameters& flat = *p->flat;
     Tensor whole = shard_of(flat);
@@ -129,12 +113,12 @@ std::map<std::string, std::vector<double>> Whole(Model* model, const Mesh* mesh,
       mesh->shard().AllGather(shard.raw(), whole.raw(), flat.shard_size(), shard.dtype()).Wait();
     }
     const int64_t begin = flat.OffsetOf(*p);
-    result[p->name] = Doubles(whole.Rows(begin, begin + NumElements(p->shape)));
+    result[p->name] = {0, Doubles(whole.Rows(begin, begin + NumElements(p->shape)))};
   }
   return result;
 }
 
-std::map<std::string, std::vector<double>> WholeGradients(Model* model, const Mesh* mesh) {
+Parts WholeGradients(Model* model, const Mesh* mesh) {
   if (mesh == nullptr) {
     for (const Parameter* p : model->parameters())
       p->var.grad();  // zeros of what no op has written
@@ -142,90 +126,57 @@ std::map<std::string, std::vector<double>> WholeGradients(Model* model, const Me
   return Whole(model, mesh, [](const FlatParameters& flat) { return flat.gradient_shard(); });
 }
 
-// Trains on the batches of the run that belong to reader `index` of `readers`.
-Outcome Train(const Case& c, Model* model, DataParallel* parallel, int64_t readers, int64_t index) {
+Outcome Train(const Case& c, const Trainee& trainee) {
+  Model* const model = trainee.model;
   // An epsilon at which rounding does not choose the direction of an update whose gradient is
   // almost zero.
-  const OptimizerSection options{
-      .type = c.optimizer, .epsilon = 1e-4, .weight_decay = 0.1, .qk_clip = c.qk_clip};
-  Optimizer optimizer(model, options);
-  model->Initialize(5);
-  model->RecomputeBlocks(c.recomputed);
-  model->SetRecompute(c.recompute);
-  if (parallel != nullptr) parallel->ValuesChanged();
-  const int64_t all = c.num_readers() * c.micro_batches;
+  Optimizer optimizer(
+      model, {.type = c.optimizer, .epsilon = 1e-4, .weight_decay = 0.1, .qk_clip = c.qk_clip});
+  StartTraining(c, model);
+  if (trainee.parallel != nullptr) trainee.parallel->ValuesChanged();
+  const int64_t all = BatchesPerStep(c);
   Outcome outcome;
   for (int64_t step = 0; step < c.steps; ++step) {
-    std::vector<Batch> batches;
-    for (int64_t i = index; i < all; i += readers)
-      batches.push_back(MakeBatch(step % kEpoch * all + i));
     const StepResult result =
-        TrainStep(model, &optimizer, batches, c.rate(), 1.0, step + 1, parallel);
-    EXPECT_TRUE(result.updated);
+        TrainStep(model, &optimizer, trainee.Batches(step % kEpoch * all, all, MakeBatch), c.rate(),
+                  1.0, step + 1, trainee.parallel);
+    outcome.course.Add(result);
     if (c.qk_clip > 0) {
       outcome.logits.push_back(result.logits->max_logit);
       outcome.clipped_heads += result.logits->clipped_heads;
     }
-    outcome.losses.push_back(result.loss);
-    outcome.norms.push_back(result.grad_norm);
-    if (step == 0) {
-      outcome.gradients = WholeGradients(model, parallel == nullptr ? nullptr : &parallel->mesh());
-    }
+    if (step == 0) outcome.gradients = WholeGradients(model, trainee.mesh());
   }
-  outcome.masters = Whole(model, parallel == nullptr ? nullptr : &parallel->mesh(),
-                          [](const FlatParameters& flat) { return flat.master_shard(); });
+  outcome.masters =
+      Whole(model, trainee.mesh(), [](const FlatParameters& flat) { return flat.master_shard(); });
   return outcome;
 }
 
 // Trained once for all cases that differ by their mesh alone.
-const Outcome& TrainAlone(const Case& c) {
-  static std::deque<std::pair<Case, Outcome>> outcomes;
+const Outcome& Alone(const Case& c) {
   Case alone = c;
   alone.mesh = {1, 1, c.mesh.context > 1 ? 2 : 1};  // which the model and the rate ask for
   alone.level = 1;
-  alone.micro_batches = c.num_readers() * c.micro_batches;
-  for (const auto& [known, outcome] : outcomes) {
-    if (known == alone) return outcome;
-  }
-  const auto model = Model::Create(ConfigOf(alone), c.device, c.dtype);
-  outcomes.emplace_back(alone, Train(alone, model.get(), nullptr, 1, 0));
-  return outcomes.back().second;
+  alone.micro_batches = BatchesPerStep(c);
+  return TrainAlone(alone, ConfigOf(alone),
+                    [&](const Trainee& trainee) { return Train(alone, trainee); });
 }
 
-Outcome TrainOnMesh(const Case& c) {
-  auto mesh = Mesh::Create(&TheWorld(), c.mesh, c.device);
-  CHECK(mesh.ok(), std::string(mesh.status().message()));
-  const auto model =
-      Model::Create(ConfigOf(c), c.device, c.dtype, /*trainable=*/true, (*mesh)->Divide(c.level));
-  DataParallel parallel(model.get(), mesh->get());
-  return Train(c, model.get(), &parallel, (*mesh)->num_data_ranks(), (*mesh)->data_index());
+Outcome OnMesh(const Case& c) {
+  return TrainOnMesh(c, ConfigOf(c), [&](const Trainee& trainee) { return Train(c, trainee); });
 }
 
-double RelativeRms(const std::vector<double>& x, const std::vector<double>& expected) {
-  double difference = 0, norm = 0;
-  for (size_t i = 0; i < x.size(); ++i) {
-    const double d = x[i] - expected[i];
-    difference += d * d;
-    norm += expected[i] * expected[i];
-  }
-  return norm == 0 ? std::sqrt(difference) : std::sqrt(difference / norm);
-}
-
-// A gradient may also differ by twice what one process's does from `exact`, if that is given: two
-// that are rounded otherwise.
+// Gradients may differ by their rounding in `exact`, if that is given.
 void ExpectSame(const Case& c, double tolerance, double tolerance_at_end,
                 const Outcome* exact = nullptr) {
   SCOPED_TRACE(Describe(c));
-  const Outcome& expected = TrainAlone(c);
-  const Outcome got = TrainOnMesh(c);
-  for (int64_t step = 0; step < c.steps; ++step) {
-    EXPECT_NEAR(got.losses[step] / expected.losses[step], 1, tolerance) << "step " << step + 1;
-    // Rounding in the first steps moves the later norms more than the losses.
-    if (step > 0 && c.dtype != DType::kFloat64) continue;
-    EXPECT_NEAR(got.norms[step] / expected.norms[step], 1, tolerance_at_end) << "step " << step + 1;
-  }
+  const Outcome& expected = Alone(c);
+  const Outcome got = OnMesh(c);
+  // Rounding in the first steps moves the later norms more than the losses.
+  const int64_t num_norms = c.dtype == DType::kFloat64 ? c.steps : 1;
+  ExpectSameCourse(got.course, expected.course, num_norms, tolerance, tolerance_at_end);
   if (c.steps == kSteps) {
-    EXPECT_LT(expected.losses.back(), 0.95 * expected.losses.front());
+    EXPECT_LT(expected.course.losses.back(), 0.95 * expected.course.losses.front());
   }
   EXPECT_EQ(got.clipped_heads, expected.clipped_heads);
   EXPECT_EQ(expected.clipped_heads > 0, c.qk_clip > 0);
@@ -233,17 +184,12 @@ void ExpectSame(const Case& c, double tolerance, double tolerance_at_end,
   for (size_t step = 0; step < got.logits.size(); ++step) {
     EXPECT_NEAR(got.logits[step] / expected.logits[step], 1, tolerance_at_end);
   }
-  ASSERT_EQ(got.gradients.size(), expected.gradients.size());
   for (const auto& [name, gradient] : expected.gradients) {
-    ASSERT_EQ(got.gradients.at(name).size(), gradient.size()) << name;
-    const double rounding = exact == nullptr ? 0 : RelativeRms(gradient, exact->gradients.at(name));
-    EXPECT_LE(RelativeRms(got.gradients.at(name), gradient), std::max(tolerance, 2 * rounding))
-        << name;
+    ASSERT_EQ(got.gradients.at(name).values.size(), gradient.values.size()) << name;
   }
-  ASSERT_EQ(got.masters.size(), expected.masters.size());
-  for (const auto& [name, master] : expected.masters) {
-    EXPECT_LE(RelativeRms(got.masters.at(name), master), tolerance_at_end) << name;
-  }
+  ExpectSameParts(got.gradients, expected.gradients, tolerance,
+                  exact == nullptr ? nullptr : &exact->gradients);
+  ExpectSameParts(got.masters, expected.masters, tolerance_at_end);
 }
 
 // Of a step's rounding, 20 steps of training make more.
@@ -281,7 +227,7 @@ TEST(TrainRanks, EveryMeshTrainsAsOneGpu) {
   for (Case c : Cases()) {
     c.device = Device::kCuda;
     ExpectSame(c, 1e-4, 1e-2);
-    const Outcome& exact = TrainAlone(c);
+    const Outcome& exact = Alone(c);
     c.dtype = DType::kBf16;
     ExpectSame(c, 2e-2, 0.1, &exact);
   }
@@ -297,14 +243,14 @@ TEST(TrainRanks, ARepeatedRunHasTheSameBits) {
   }
   for (const Case& c : cases) {
     SCOPED_TRACE(Describe(c));
-    const Outcome first = TrainOnMesh(c), second = TrainOnMesh(c);
-    EXPECT_EQ(first.losses, second.losses);
-    EXPECT_EQ(first.norms, second.norms);
+    const Outcome first = OnMesh(c), second = OnMesh(c);
+    EXPECT_EQ(first.course.losses, second.course.losses);
+    EXPECT_EQ(first.course.norms, second.course.norms);
     EXPECT_EQ(first.masters, second.masters);
     // And all ranks see the same numbers.
     std::vector<double> all(static_cast<size_t>(kSteps * TheWorld().size()));
-    TheWorld().host().AllGather(first.losses.data(), all.data(), kSteps, DType::kFloat64);
-    for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i], first.losses[i % kSteps]);
+    TheWorld().host().AllGather(first.course.losses.data(), all.data(), kSteps, DType::kFloat64);
+    for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i], first.course.losses[i % kSteps]);
   }
 }
 
@@ -318,7 +264,7 @@ TEST(TrainRanks, RanksWithoutTokensTakePart) {
   batch.positions = {0, 1, 0};
   batch.num_targets = 2;
   Case c{.mesh = {1, 1, TheWorld().size()}, .dtype = DType::kFloat64};
-  std::map<std::string, std::vector<double>> expected;
+  Parts expected;
   for (const bool alone : {true, false}) {
     const auto model = Model::Create(ConfigOf(c), Device::kCpu, c.dtype);
     model->Initialize(3);
@@ -332,7 +278,7 @@ TEST(TrainRanks, RanksWithoutTokensTakePart) {
     const auto got = WholeGradients(model.get(), alone ? nullptr : mesh->get());
     if (alone) expected = got;
     for (const auto& [name, gradient] : expected) {
-      EXPECT_LE(RelativeRms(got.at(name), gradient), 1e-12) << name;
+      EXPECT_LE(RelativeError(got.at(name), gradient), 1e-12) << name;
     }
   }
 }
