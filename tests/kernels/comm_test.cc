@@ -16,26 +16,12 @@
 #include "kernels/comm/watchdog.h"
 #include "kernels/comm/world.h"
 #include "tests/support/collective_checks.h"
+#include "tests/support/on_ranks.h"
 
 namespace wyvern {
 namespace {
 
 int FreePort() { return Socket::Listen(0)->LocalPort(); }
-
-// Runs fn on `size` ranks.
-void OnRanks(int size, const std::function<void(World&)>& fn) {
-  const int port = FreePort();
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < size; ++rank) {
-    threads.emplace_back([&, rank] {
-      auto transport = MakeTcpTransport(rank, size, "127.0.0.1", port);
-      ASSERT_TRUE(transport.ok()) << transport.status();
-      World world(*std::move(transport));
-      fn(world);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-}
 
 TEST(Comm, OneProcessCopies) {
   const auto world = World::Single();
@@ -45,21 +31,21 @@ TEST(Comm, OneProcessCopies) {
 
 TEST(Comm, CollectivesOfSeveralRanks) {
   for (const int size : {2, 3}) {
-    OnRanks(size, [&](World& world) {
-      EXPECT_EQ(world.size(), size);
-      EXPECT_EQ(world.local_rank(), world.rank());
-      EXPECT_EQ(world.local_size(), size);
-      CheckCollectives(world.host());
+    OnRanks(size, [&](World* world) {
+      EXPECT_EQ(world->size(), size);
+      EXPECT_EQ(world->local_rank(), world->rank());
+      EXPECT_EQ(world->local_size(), size);
+      CheckCollectives(world->host());
     });
   }
 }
 
 TEST(Comm, GroupsWorkSideBySide) {
-  OnRanks(4, [](World& world) {
-    const int r = world.rank();
-    const auto row = world.MakeGroup(Device::kCpu, {r / 2 * 2, r / 2 * 2 + 1}, "row");
-    const auto column = world.MakeGroup(Device::kCpu, {r % 2, r % 2 + 2}, "column");
-    const auto alone = world.MakeGroup(Device::kCpu, {r}, "alone");
+  OnRanks(4, [](World* world) {
+    const int r = world->rank();
+    const auto row = world->MakeGroup(Device::kCpu, {r / 2 * 2, r / 2 * 2 + 1}, "row");
+    const auto column = world->MakeGroup(Device::kCpu, {r % 2, r % 2 + 2}, "column");
+    const auto alone = world->MakeGroup(Device::kCpu, {r}, "alone");
     ASSERT_TRUE(row.ok() && column.ok() && alone.ok());
     EXPECT_EQ((*row)->rank(), r % 2);
     EXPECT_EQ((*column)->rank(), r / 2);
@@ -75,14 +61,14 @@ TEST(Comm, GroupsWorkSideBySide) {
 }
 
 TEST(Comm, AFailureOfOneRankIsTheStatusOfAll) {
-  OnRanks(3, [](World& world) {
-    EXPECT_TRUE(Agree(world.host(), absl::OkStatus()).ok());
+  OnRanks(3, [](World* world) {
+    EXPECT_TRUE(Agree(world->host(), absl::OkStatus()).ok());
     const absl::Status status =
-        Agree(world.host(), world.rank() == 0
-                                ? absl::OkStatus()
-                                : absl::NotFoundError(absl::StrCat("no file ", world.rank())));
+        Agree(world->host(), world->rank() == 0
+                                 ? absl::OkStatus()
+                                 : absl::NotFoundError(absl::StrCat("no file ", world->rank())));
     EXPECT_EQ(status, absl::NotFoundError("rank 1: no file 1"));
-    EXPECT_EQ(GatherTexts(world.host(), std::string(static_cast<size_t>(world.rank()), 'x')),
+    EXPECT_EQ(GatherTexts(world->host(), std::string(static_cast<size_t>(world->rank()), 'x')),
               (std::vector<std::string>{"", "x", "xx"}));
   });
 }
@@ -106,10 +92,10 @@ void FailAsRankZero(const std::function<void(World&)>& peer) {
   SetCommTimeout(0.3);
   SetCommIdentity("rank 0 of 2 (here)");
   SetCommActivity("step 7");
-  OnRanks(2, [&](World& world) {
-    if (world.rank() == 1) return peer(world);
+  OnRanks(2, [&](World* world) {
+    if (world->rank() == 1) return peer(*world);
     int64_t one = 1;
-    world.host().AllReduce(&one, &one, 1, DType::kInt64);
+    world->host().AllReduce(&one, &one, 1, DType::kInt64);
   });
 }
 
@@ -158,10 +144,10 @@ TEST(CommDeathTest, ThePhaseOfAStepIsNamedAndTheObserverAdds) {
         SetCommActivity("step 7");
         SetCommPhase("update");
         SetCommTimeout(0.3);
-        OnRanks(2, [&](World& world) {
+        OnRanks(2, [&](World* world) {
           int64_t one = 1;
-          if (world.rank() == 1) std::this_thread::sleep_for(std::chrono::seconds(20));
-          world.host().AllReduce(&one, &one, 1, DType::kInt64);
+          if (world->rank() == 1) std::this_thread::sleep_for(std::chrono::seconds(20));
+          world->host().AllReduce(&one, &one, 1, DType::kInt64);
         });
       },
       testing::ExitedWithCode(1),
@@ -227,10 +213,10 @@ TEST(Comm, TimeSpentWaitingIsCounted) {
   double waited = 0;
   for (int i = 0; i < 20 && waited < 0.02; ++i) {
     const double before = CommWaitSeconds();
-    OnRanks(2, [](World& world) {
-      if (world.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    OnRanks(2, [](World* world) {
+      if (world->rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(50));
       int64_t one = 1;
-      world.host().AllReduce(&one, &one, 1, DType::kInt64);
+      world->host().AllReduce(&one, &one, 1, DType::kInt64);
     });
     waited = CommWaitSeconds() - before;
   }

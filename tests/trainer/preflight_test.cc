@@ -2,11 +2,9 @@
 // and in whole runs of which one rank is not like the other.
 #include "trainer/preflight.h"
 
-#include <thread>
-
 #include "absl/strings/str_replace.h"
-#include "kernels/comm/socket.h"
 #include "kernels/comm/versions.h"
+#include "tests/support/on_ranks.h"
 #include "tests/trainer/run_fixture.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/version.h"
@@ -65,21 +63,6 @@ TEST(Preflight, TheVersionOfTheDriverIsRead) {
   EXPECT_EQ(NvidiaDriverVersion(""), "");
   EXPECT_EQ(FactsOfProcess(Device::kCpu).at(0), (RankFact{"Wyvern", Version()}));
   EXPECT_EQ(Version().find("0."), 0u) << Version();
-}
-
-// Runs fn on ranks that are threads of this process.
-void OnRanks(int size, const std::function<void(World*)>& fn) {
-  const int port = Socket::Listen(0)->LocalPort();
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < size; ++rank) {
-    threads.emplace_back([&, rank] {
-      auto transport = MakeTcpTransport(rank, size, "127.0.0.1", port);
-      ASSERT_TRUE(transport.ok()) << transport.status();
-      World world(*std::move(transport));
-      fn(&world);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
 }
 
 RunConfig Config() {

@@ -1,18 +1,15 @@
-// A training state whose every element is known, and ranks that are threads of this process.
+// A training state whose every element is known.
 #ifndef WYVERN_TESTS_TRAINER_STATE_CHECKS_H_
 #define WYVERN_TESTS_TRAINER_STATE_CHECKS_H_
 
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/comm/socket.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/checkpoint/sharded_state.h"
 
@@ -77,25 +74,6 @@ struct RankState {
   std::unique_ptr<Model> model;
   std::unique_ptr<Optimizer> optimizer;
 };
-
-// Calls `work` on `count` threads, each a rank of its own.
-inline void OnRanks(int count, const std::function<void(World*)>& work) {
-  if (count == 1) {
-    work(World::Single().get());
-    return;
-  }
-  const int port = Socket::Listen(0)->LocalPort();
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < count; ++rank) {
-    threads.emplace_back([&, rank] {
-      auto transport = MakeTcpTransport(rank, count, "127.0.0.1", port);
-      ASSERT_TRUE(transport.ok()) << transport.status();
-      World world(*std::move(transport));
-      work(&world);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-}
 
 }  // namespace wyvern
 

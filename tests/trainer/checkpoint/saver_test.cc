@@ -2,6 +2,7 @@
 #include "trainer/checkpoint/saver.h"
 
 #include "absl/strings/match.h"
+#include "tests/support/on_ranks.h"
 #include "tests/trainer/checkpoint/fixture.h"
 #include "tests/trainer/state_checks.h"
 
