@@ -1,8 +1,8 @@
 // Between tokens and the rows of their experts, in the order of a plan (kernels/ops/expert_plan.h).
 //
 //   gather    y[t] = shared[t] + sum over j < k of w[t, j] rows[position[t k + j]]
-//   scatter   to[position[t k + j]] = w[t, j] x[t]      dots[t, j] = <x[t], rows[position[t k +
-//   j]]>
+//   scatter   to[position[t k + j]] = w[t, j] x[t]
+//             dots[t, j] = <x[t], rows[position[t k + j]]>
 //
 // T tokens of D elements, R = T k rows. The sum starts with shared[t], or 0, and goes on in the
 // order of j, in Acc, rounded once. Without weights w = 1. Both go by tokens, so that each token's
