@@ -15,6 +15,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -188,11 +189,11 @@ logging: {every: 10}
     }
     ASSERT_TRUE(ReadCheckpoint(a, tensors_a).ok());
     ASSERT_TRUE(ReadCheckpoint(b, tensors_b).ok());
+    const auto bytes = [](const Tensor& t) {
+      return std::string_view(static_cast<const char*>(t.raw()), static_cast<size_t>(t.nbytes()));
+    };
     for (size_t i = 0; i < tensors_a.size(); ++i) {
-      EXPECT_EQ(std::memcmp(tensors_a[i].tensor.raw(), tensors_b[i].tensor.raw(),
-                            tensors_a[i].tensor.nbytes()),
-                0)
-          << tensors_a[i].name;
+      EXPECT_TRUE(bytes(tensors_a[i].tensor) == bytes(tensors_b[i].tensor)) << tensors_a[i].name;
     }
   }
 
