@@ -3,8 +3,9 @@
 
     experiments/scaling_laws/prepare.py [--output runs/data/source.jsonl] [--bytes 400000000]
 
-Run from the repository root. C, C++, CUDA and Python files of 1 to 300 kB that are UTF-8, a document
-a line, in an order that does not depend on where they lie.
+Run from the repository root, whose own files are left out: what is gathered changes with the machine
+alone. C, C++, CUDA and Python files of 1 to 300 kB that are UTF-8, a document a line, in an order that
+does not depend on where they lie.
 """
 
 import argparse
@@ -21,16 +22,16 @@ LEAST, MOST = 1_000, 300_000
 def source_files(root):
     device = os.stat(root).st_dev
     for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if name != "runs" and same_device(
-            os.path.join(folder, name), device)]
+        folders[:] = [name for name in folders if wanted(os.path.join(folder, name), device)]
         for name in files:
             if name.endswith(SUFFIXES):
                 yield os.path.join(folder, name)
 
 
-def same_device(path, device):
+def wanted(path, device):
     try:
-        return not os.path.islink(path) and os.stat(path).st_dev == device
+        return not os.path.islink(path) and os.stat(path).st_dev == device and not os.path.samefile(
+            path, ".")
     except OSError:
         return False
 
