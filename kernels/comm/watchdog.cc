@@ -16,6 +16,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kPeriod = std::chrono::milliseconds(50);
+constexpr double kAnswerSeconds = 1;  // a driver that takes longer counts as stuck
 
 class Watchdog {
  public:
@@ -87,7 +88,7 @@ class Watchdog {
     const double seconds = SecondsOf(entry);
     if (seconds > CommTimeout()) {
       CommFailed(absl::StrCat(entry.operation.what, ": not done within ", CommTimeout(), " s",
-                              entry.asked && SecondsSince(*entry.asked) > 1
+                              entry.asked && SecondsSince(*entry.asked) > kAnswerSeconds
                                   ? ", and the GPU's driver does not answer"
                                   : "",
                               "; another rank hangs, is far behind, or is gone"),
