@@ -78,7 +78,7 @@ ConfigNode SplitOverlay(ConfigNode root, ConfigNode* overlay, std::vector<std::s
                                        "run.device outside of it"));
     }
   }
-  std::erase_if(root.map, [](const auto& member) { return member.first == kOverlay; });
+  std::erase_if(root.map, [](const auto& member) { return member.key == kOverlay; });
   return root;
 }
 

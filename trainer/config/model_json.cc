@@ -113,8 +113,9 @@ class Reader : public ConfigVisitor {
   void Choice(const std::string& key, const std::vector<std::string>& names, int* index) override {
     const Json* found = Find(key);
     if (found == nullptr) return;
-    const auto name = std::find(names.begin(), names.end(), *found);
-    if (name == names.end()) {
+    const std::string text = found->is_string() ? found->get<std::string>() : std::string();
+    const auto name = std::find(names.begin(), names.end(), text);
+    if (!found->is_string() || name == names.end()) {
       const std::vector<std::string> first(names.begin(), names.end() - 1);
       return Expected(key, absl::StrCat(absl::StrJoin(first, ", "), " or ", names.back()), *found);
     }

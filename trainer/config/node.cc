@@ -49,7 +49,7 @@ absl::StatusOr<ConfigNode> Convert(const YAML::Node& yaml, const std::string& or
         ASSIGN_OR_RETURN(ConfigNode child, Convert(member.second, origin, depth + 1));
         // A section begins on the line after its key; a message points at the key.
         child.where = Place(origin, member.first.Mark());
-        node.map.emplace_back(member.first.Scalar(), std::move(child));
+        node.map.push_back({member.first.Scalar(), std::move(child)});
       }
       break;
   }
@@ -129,11 +129,11 @@ void MergeConfig(const ConfigNode& over, ConfigNode* base) {
   }
   for (const auto& [key, child] : over.map) {
     if (child.kind == ConfigNode::Kind::kNull) {
-      std::erase_if(base->map, [&key = key](const auto& member) { return member.first == key; });
+      std::erase_if(base->map, [&key = key](const auto& member) { return member.key == key; });
     } else if (ConfigNode* found = FindMutable(base, key)) {
       MergeConfig(child, found);
     } else {
-      base->map.emplace_back(key, child);
+      base->map.push_back({key, child});
     }
   }
 }
@@ -182,7 +182,7 @@ absl::Status SetConfigNode(absl::string_view key, const ConfigNode& value, Confi
     if (last) {
       ConfigNode over;
       over.kind = ConfigNode::Kind::kMap;
-      over.map.emplace_back(path[i], value);
+      over.map.push_back({path[i], value});
       MergeConfig(over, at);
       continue;
     }
@@ -191,7 +191,8 @@ absl::Status SetConfigNode(absl::string_view key, const ConfigNode& value, Confi
       ConfigNode section;
       section.kind = ConfigNode::Kind::kMap;
       section.where = value.where;
-      next = &at->map.emplace_back(path[i], std::move(section)).second;
+      at->map.push_back({path[i], std::move(section)});
+      next = &at->map.back().value;
     }
     at = next;
   }

@@ -5,13 +5,14 @@
 
 #include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
 namespace wyvern {
+
+struct ConfigMember;
 
 struct ConfigNode {
   enum class Kind { kNull, kScalar, kList, kMap };
@@ -21,11 +22,16 @@ struct ConfigNode {
   std::string scalar;   // as written, without quotes
   bool quoted = false;  // a quoted scalar is a string, never a number
   std::vector<ConfigNode> list;
-  std::vector<std::pair<std::string, ConfigNode>> map;  // in order; repeated keys stay
+  std::vector<ConfigMember> map;  // in order; repeated keys stay
 
   const ConfigNode* Find(absl::string_view key) const;  // a map's member, or null
   // The value as a message shows it: 'four', a list, a section, nothing.
   std::string Describe() const;
+};
+
+struct ConfigMember {
+  std::string key;
+  ConfigNode value;
 };
 
 // The text of a YAML file. `origin` is its name in messages. The error names the line. An empty

@@ -204,7 +204,7 @@ class SweepReader {
         Fault(list.where, inner, ": the axis is empty");
       } else if (Expect(list, Kind::kList, inner, "a list of values")) {
         if (kind == "zip" && length != 0 && list.list.size() != length) {
-          Fault(list.where, inner, ": has ", list.list.size(), " values, ", values.map[0].first,
+          Fault(list.where, inner, ": has ", list.list.size(), " values, ", values.map[0].key,
                 " has ", length, "; zip takes one of each at a time");
         }
         if (length == 0) length = list.list.size();
@@ -231,7 +231,7 @@ class SweepReader {
       // The next point: the last key runs fastest; of a zip all keys advance together.
       more = false;
       for (size_t key = at.size(); key-- > 0 && !more;) {
-        const size_t size = kind == "zip" ? length : values.map[key].second.list.size();
+        const size_t size = kind == "zip" ? length : values.map[key].value.list.size();
         more = ++at[key] < size;
         if (kind == "zip") {
           std::fill(at.begin(), at.end(), at[key]);
