@@ -50,7 +50,7 @@ void ObserveEndOfWait(double seconds);
 void CommWarning(const std::string& what);
 
 // A request to stop came by SIGTERM. Safe in a signal handler. mpirun sends it when a rank is lost,
-// a second before it kills: a rank that is waiting then says for whom.
+// a quarter of a second or more before it kills: a rank that is waiting then says for whom.
 void NoteTermination();
 bool TerminationNoted();
 

@@ -118,7 +118,7 @@ TEST_F(LostRankTest, OverMpiAKilledRankIsNamed) {
   const ProcessResult result = Wait(
       StartWithFault(WYVERN_MPIRUN, 2, "rank=1,step=3,phase=forward and backward,do=kill", {}));
   EXPECT_NE(result.exit_code, 0);
-  // mpirun tells the others to end, and kills them a second later.
+  // mpirun tells the others to end, and kills them a second later, that of Open MPI 5 much sooner.
   ExpectMatch(result.err,
               "rank 0 of 2 \\(.*\\): step 3, forward and backward: all_reduce over '[a-z]+': still "
               "waiting for rank 1 after SIGTERM came");
