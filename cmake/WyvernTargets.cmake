@@ -1,9 +1,15 @@
 # wyvern_library(NAME DEPENDS...) builds the library of the current folder from every source below
 # it. The dependency list is the layering: an include that skips a layer fails to link.
+set(WYVERN_CXX_WARNINGS -Wall -Wextra)
+set(WYVERN_CUDA_WARNINGS "")
+if(WYVERN_WERROR)
+  list(APPEND WYVERN_CXX_WARNINGS -Werror)
+  list(APPEND WYVERN_CUDA_WARNINGS -Werror=all-warnings)
+endif()
 function(wyvern_warnings TARGET)
   target_compile_options(${TARGET} PRIVATE
-    $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wno-missing-field-initializers>
-    $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings --expt-relaxed-constexpr -lineinfo
+    $<$<COMPILE_LANGUAGE:CXX>:${WYVERN_CXX_WARNINGS} -Wno-missing-field-initializers>
+    $<$<COMPILE_LANGUAGE:CUDA>:${WYVERN_CUDA_WARNINGS} --expt-relaxed-constexpr -lineinfo
       -Xcompiler=-Wall -Xcompiler=-Wno-missing-field-initializers>)
 endfunction()
 
