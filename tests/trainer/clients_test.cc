@@ -1,11 +1,17 @@
-// tests/clients/: h5py and TensorBoard read what Wyvern writes.
+// tests/clients/: other people's libraries read what Wyvern writes.
 #include <cstdlib>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_join.h"
+#include "data/prepare.h"
+#include "data/tokenizer.h"
 #include "tests/support/on_ranks.h"
 #include "tests/trainer/checkpoint/fixture.h"
+#include "tests/trainer/hf_models.h"
 #include "tests/trainer/state_checks.h"
 #include "trainer/checkpoint/saver.h"
+#include "trainer/hf/hf_folder.h"
+#include "trainer/hf/parity.h"
 #include "trainer/report/tensorboard.h"
 
 namespace wyvern {
@@ -13,10 +19,11 @@ namespace {
 
 class ClientsTest : public CheckpointTest {
  protected:
-  // Whether the script's packages are there.
-  static bool Have(const std::string& package) {
-    return std::system(absl::StrCat(Python(), " -c 'import ", package, "' 2>/dev/null").c_str()) ==
-           0;
+  // Why a script that needs this package cannot run; empty if it can.
+  static std::string Lacks(const std::string& package) {
+    const std::string command = absl::StrCat(Python(), " -c 'import ", package, "' 2>/dev/null");
+    if (std::system(command.c_str()) == 0) return "";
+    return absl::StrCat(Python(), " has no ", package, ", which tests/clients/install brings");
   }
   // Runs a script of tests/clients; its output, or nullopt if it failed.
   std::optional<std::string> RunScript(const std::string& arguments) const {
@@ -37,13 +44,20 @@ class ClientsTest : public CheckpointTest {
   }
 
   static std::string Python() {
-    const char* chosen = std::getenv("WYVERN_PYTHON");
-    return chosen == nullptr ? "python3" : chosen;
+    if (const char* chosen = std::getenv("WYVERN_PYTHON"); chosen != nullptr) return chosen;
+    const std::string installed = "build/clients/bin/python";
+    return std::filesystem::exists(installed) ? installed : "python3";
   }
 };
 
+std::unique_ptr<Model> SomeModel(const std::string& name) {
+  auto model = Model::Create(HfTestModelNamed(name), Device::kCpu, DType::kFloat32, false);
+  model->Initialize(11);
+  return model;
+}
+
 TEST_F(ClientsTest, H5pyReadsACheckpoint) {
-  if (!Have("h5py")) GTEST_SKIP() << "python3 has no h5py";
+  if (const std::string why = Lacks("h5py"); !why.empty()) GTEST_SKIP() << why;
   std::vector<NamedTensor> tensors = SomeTensors();
   tensors.push_back({"sum", Tensor::FromVector<float>({1.5f, 2.25f, -0.5f}, {3})});
   tensors.push_back({"sum_bf16", Tensor::FromVector<float>({8, 0.125f}, {2}).To(DType::kBf16)});
@@ -56,7 +70,7 @@ TEST_F(ClientsTest, H5pyReadsACheckpoint) {
 }
 
 TEST_F(ClientsTest, H5pyReadsWhatSeveralRanksWrote) {
-  if (!Have("h5py")) GTEST_SKIP() << "python3 has no h5py";
+  if (const std::string why = Lacks("h5py"); !why.empty()) GTEST_SKIP() << why;
   const std::vector<int64_t> cuts = {0, 31, 62, 105};  // in the middle of rows
   OnRanks(3, [&](World* world) {
     const int64_t begin = cuts[static_cast<size_t>(world->rank())];
@@ -87,7 +101,7 @@ TEST_F(ClientsTest, H5pyReadsWhatSeveralRanksWrote) {
 }
 
 TEST_F(ClientsTest, H5pyReadsATokenStore) {
-  if (!Have("h5py")) GTEST_SKIP() << "python3 has no h5py";
+  if (const std::string why = Lacks("h5py"); !why.empty()) GTEST_SKIP() << why;
   const std::string store = WriteStore("s.h5", {{5, 6, 7, 257}, {}, {8, 257}});
   const auto text = RunScript(absl::StrCat("read_token_store.py ", store, " 0"));
   ASSERT_TRUE(text.has_value());
@@ -95,9 +109,71 @@ TEST_F(ClientsTest, H5pyReadsATokenStore) {
   EXPECT_TRUE(absl::StrContains(*text, "OK: 6 tokens, 3 documents of 1 files")) << *text;
 }
 
+TEST_F(ClientsTest, SafetensorsReadsAnExportedFolder) {
+  if (const std::string why = Lacks("safetensors"); !why.empty()) GTEST_SKIP() << why;
+  const auto model = SomeModel("gated_hybrid");
+  ASSERT_TRUE(SaveHfFolder(model.get(), Path("one"), {}).ok());
+  ASSERT_TRUE(SaveHfFolder(model.get(), Path("sharded"), {.max_shard_bytes = 60000}).ok());
+  const auto one = RunScript("read_safetensors.py " + Path("one"));
+  const auto sharded = RunScript("read_safetensors.py " + Path("sharded"));
+  ASSERT_TRUE(one.has_value());
+  ASSERT_TRUE(sharded.has_value());
+  EXPECT_EQ(*one, *sharded);
+  double sum = 0;
+  for (const float value : model->parameters()[0]->value.ToVector<float>()) {
+    sum += static_cast<double>(value);
+  }
+  const std::string start = "model.embeddings.weight 29x32 ";
+  const size_t found = one->find(start);
+  ASSERT_NE(found, std::string::npos) << *one;
+  EXPECT_NEAR(std::strtod(one->c_str() + found + start.size(), nullptr), sum, 1e-6);
+}
+
+TEST_F(ClientsTest, SentencePieceAndTokenizersGiveTheSameIds) {
+  for (const char* package : {"sentencepiece", "tokenizers"}) {
+    if (const std::string why = Lacks(package); !why.empty()) GTEST_SKIP() << why;
+  }
+  std::string corpus;
+  for (int i = 0; i < 300; ++i) {
+    absl::StrAppend(&corpus, "the rule ", i % 7, " erases, then writes ", i % 5, " states\n");
+  }
+  TokenizerTrainOptions options;
+  options.source.paths = {WriteText("corpus.txt", corpus)};
+  options.output = Path("bpe.model");
+  options.vocab_size = 330;
+  options.num_threads = 1;
+  ASSERT_TRUE(TrainTokenizer(options).ok());
+  const auto tokenizer = LoadTokenizer(options.output);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  // Runs of white space, digits, and characters that only bytes can spell.
+  const std::string text =
+      "the rule  writes\n\n 2048 states,\tthen \xc3\xa9t\xc3\xa9 \xe4\xb8\xad\xe2\x82\xac erases ";
+  const auto ids =
+      RunScript(absl::StrCat("read_tokenizer.py ", options.output, " ", WriteText("u.txt", text)));
+  ASSERT_TRUE(ids.has_value());
+  EXPECT_EQ(*ids, absl::StrCat("[", absl::StrJoin((*tokenizer)->Encode(text), ", "), "]\n"));
+}
+
+// Some seconds, most of them the imports.
+TEST_F(ClientsTest, TransformersTrainsAnExportedLlamaAlike) {
+  if (!Lacks("transformers, torch").empty()) {
+    GTEST_SKIP() << "transformers and PyTorch are not there; scripts/test --transformers brings "
+                    "them";
+  }
+  const auto model = SomeModel("llama");
+  ASSERT_TRUE(SaveHfFolder(model.get(), Path("llama"), {}).ok());
+  ASSERT_TRUE(RunScript("write_hf_reference.py --tokens 20 " + Path("llama")).has_value());
+  const auto report = RunParity(Path("llama"), Device::kCpu, DType::kFloat32, {});
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_GT(report->rows.size(), 30u);
+  for (const ParityRow& row : report->rows) {
+    EXPECT_TRUE(row.passed()) << row.quantity << ": " << row.error << ", at most " << row.limit;
+  }
+}
+
 // Two processes' files; the second one resumed at step 3.
 TEST_F(ClientsTest, TensorBoardReadsTheEvents) {
-  if (!Have("tensorboard")) GTEST_SKIP() << "python3 has no tensorboard";
+  if (const std::string why = Lacks("tensorboard"); !why.empty()) GTEST_SKIP() << why;
   const std::string folder = Path("tensorboard");
   std::string metrics;
   for (const int64_t first : {1, 3}) {

@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""scripts/setup, train and test in a copy of the tree in which nothing is built: the programs that they
+start are replaced by ones that write down how they were called."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# Configures like CMake: a failure leaves a cache behind, and no build.ninja.
+CMAKE = """#!/bin/bash
+echo "cmake $*" >>"$CALLS"
+case "$*" in
+  *--preset*)
+    line="$*"
+    line="${line#*--preset }"
+    build="build/${line%% *}"
+    mkdir -p "$build"
+    echo "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" >"$build/CMakeCache.txt"
+    if [ -n "$FAILURE" ]; then echo "$FAILURE"; exit 1; fi
+    touch "$build/build.ninja" ;;
+esac
+"""
+WYVERN = '#!/bin/bash\necho "wyvern $*" >>"$CALLS"\n'
+
+
+class ScriptsTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory(prefix="wyvern_scripts_")
+        self.addCleanup(temporary.cleanup)
+        self.root = pathlib.Path(temporary.name)
+        shutil.copytree(ROOT / "scripts", self.root / "scripts")
+        shutil.copy(ROOT / "CMakePresets.json", self.root)
+        (self.root / "configs").mkdir()
+        (self.root / "configs/quickstart.yaml").write_text("")
+        self.calls_file = self.root / "calls"
+        self.calls_file.write_text("")
+        self.program("bin/cmake", CMAKE)
+        self.program("bin/dpkg-query", "#!/bin/bash\necho install ok installed\n")
+        for tool in ("g++", "ninja", "ccache", "python3", "pip3", "mpirun", "clang++"):
+            self.program(f"bin/{tool}", "#!/bin/bash\n")
+        self.program("bin/nvidia-smi", "#!/bin/bash\nexit 1\n")
+        self.program("build/cpu/bin/wyvern", WYVERN)
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("WYVERN_")}
+        self.env.update(PATH=f"{self.root}/bin:/usr/bin:/bin", CALLS=str(self.calls_file), FAILURE="")
+
+    def program(self, path, text):
+        path = self.root / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def run_script(self, name, *arguments, **env):
+        return subprocess.run([self.root / "scripts" / name, *arguments], text=True, timeout=60,
+                              env=dict(self.env, **env), capture_output=True)
+
+    def calls(self):
+        """Since the last question."""
+        calls = self.calls_file.read_text().splitlines()
+        self.calls_file.write_text("")
+        return calls
+
+    def test_help_is_printed_and_nothing_is_built(self):
+        for script in ("setup", "train", "test", "launch", "try_releases"):
+            for option in ("--help", "-h"):
+                result = self.run_script(script, option)
+                self.assertEqual((result.returncode, result.stderr), (0, ""), script)
+                self.assertIn(f"  scripts/{script} ", result.stdout)
+                self.assertNotIn("set -euo", result.stdout)
+        self.assertEqual(self.run_script("train", "configs/quickstart.yaml", "--help").returncode, 0)
+        self.assertEqual(self.calls(), [])
+
+    def test_what_is_not_understood_is_said_before_the_build(self):
+        for arguments, message in (
+                (("train", "--devcie", "cpu"), "unknown option --devcie"),
+                (("train", "--set"), "--set needs key=value"),
+                (("train", "--set", "a"), "--set needs key=value, got 'a'"),
+                (("train", "--resume"), "--resume needs"),
+                (("train", "configs/absent.yaml"), "configs/absent.yaml: no such file"),
+                (("train", "configs/quickstart.yaml", "steps=3"), "unexpected argument 'steps=3'"),
+                (("train", "--set", "a=b", "configs/x.yaml"), "configs/x.yaml: no such file"),
+                (("test", "--filter", "x"), "unknown option --filter"),
+                (("test", "-R"), "-R needs a value"),
+                (("test", "cpu", "cuda"), "expected one preset, got 'cpu' and 'cuda'"),
+                (("test", "release"), "unknown preset release; there are: cpu cuda "),
+                (("setup", "--cuda"), "unknown option --cuda"),
+                (("setup", "base"), "unknown preset base"),
+                (("try_releases", "--jobs"), "unknown option --jobs")):
+            result = self.run_script(*arguments)
+            self.assertEqual(result.returncode, 2, arguments)
+            self.assertIn(message, result.stderr)
+            self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
+        self.assertEqual(self.calls(), [])
+
+    def test_a_training_gets_its_arguments(self):
+        config = self.root / "configs/quickstart.yaml"
+        result = self.run_script("train", "--set", "a=1", "b=-2", "--set", "c.d=x y", "--resume", "none")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(self.calls()[-1],
+                         f"wyvern train {config} --set a=1 b=-2 --set c.d=x y --resume none")
+        self.run_script("train", str(config))
+        self.assertEqual(self.calls()[-1], f"wyvern train {config}")
+
+    def test_a_configuration_that_failed_is_made_again(self):
+        result = self.run_script("setup", "cpu", FAILURE="no compiler")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("no compiler", result.stderr)
+        self.assertIn("could not configure build/cpu", result.stderr)
+        self.assertEqual(self.calls(), ["cmake --fresh --preset cpu"])
+        self.assertEqual(self.run_script("setup", "cpu").returncode, 0)
+        self.assertEqual(self.calls(), ["cmake --fresh --preset cpu", "cmake --build build/cpu"])
+        # And one that works is kept, until its arguments change or the tree moves.
+        self.run_script("setup", "cpu")
+        self.assertEqual(self.calls(), ["cmake --build build/cpu"])
+        self.run_script("setup", "cpu", WYVERN_CMAKE_ARGS="-DWYVERN_WERROR=ON -DX=1")
+        self.assertEqual(self.calls()[0], "cmake --fresh --preset cpu -DWYVERN_WERROR=ON -DX=1")
+        self.run_script("setup", "cpu", WYVERN_CMAKE_ARGS="-DWYVERN_WERROR=ON -DX=1")
+        self.assertEqual(self.calls(), ["cmake --build build/cpu"])
+        (self.root / "build/cpu/CMakeCache.txt").write_text("CMAKE_HOME_DIRECTORY:INTERNAL=/elsewhere\n")
+        self.run_script("setup", "cpu", WYVERN_CMAKE_ARGS="-DWYVERN_WERROR=ON -DX=1")
+        self.assertEqual(self.calls()[0], "cmake --fresh --preset cpu -DWYVERN_WERROR=ON -DX=1")
+
+    def test_what_was_installed_is_found_by_the_next_configuration(self):
+        self.run_script("setup", "cpu")
+        self.calls()
+        self.program("bin/dpkg-query", '#!/bin/bash\n[ "${*: -1}" != libopenmpi-dev ] && echo ok installed\n')
+        self.program("bin/id", "#!/bin/bash\necho 0\n")
+        self.program("bin/apt-get", '#!/bin/bash\necho "apt-get $*" >>"$CALLS"\n')
+        self.assertEqual(self.run_script("setup", "cpu").returncode, 0)
+        self.assertEqual(self.calls(), ["apt-get update -q",
+                                        "apt-get install -y --no-install-recommends libopenmpi-dev",
+                                        "cmake --preset cpu", "cmake --build build/cpu"])
+
+    def test_what_is_missing_is_named_where_it_cannot_be_installed(self):
+        self.program("bin/dpkg-query", '#!/bin/bash\n[ "${*: -1}" != libgmock-dev ] && echo ok installed\n')
+        self.program("bin/id", "#!/bin/bash\necho 1000\n")
+        self.program("bin/sudo", "#!/bin/bash\nexit 1\n")
+        result = self.run_script("setup", "cpu")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("sudo apt-get install -y --no-install-recommends libgmock-dev\n", result.stderr)
+        self.assertEqual(self.calls(), [])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
