@@ -31,7 +31,11 @@ def reasons(output):
 def skipped_tests(path):
     """Maps each reason to the names of the tests, once for each that was skipped."""
     tests = collections.defaultdict(list)
-    for case in xml.etree.ElementTree.parse(path).getroot().iter("testcase"):
+    try:
+        root = xml.etree.ElementTree.parse(path).getroot()
+    except (OSError, xml.etree.ElementTree.ParseError) as error:
+        raise SystemExit(f"{path}: not a JUnit file of CTest: {error}")
+    for case in root.iter("testcase"):
         found = reasons(case.findtext("system-out") or "")
         if not found and case.get("status") in ("notrun", "disabled"):
             element = case.find("skipped")

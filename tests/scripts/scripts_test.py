@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -25,6 +26,31 @@ case "$*" in
     touch "$build/build.ninja" ;;
 esac
 """
+# Its environments have a pip that fails with FAILURE.
+PYTHON = """#!/bin/bash
+case "$*" in
+  --version) echo "Python 3.0" ;;
+  "-m venv "*)
+    echo "venv $3" >>"$CALLS"
+    mkdir -p "$3/bin"
+    cat >"$3/bin/pip" <<'PIP'
+#!/bin/bash
+echo "pip $*" >>"$CALLS"
+if [ -n "$FAILURE" ]; then echo "$FAILURE"; exit 1; fi
+PIP
+    chmod +x "$3/bin/pip" ;;
+  *) exec {python} "$@" ;;
+esac
+"""
+# One test was skipped.
+CTEST = """#!/bin/bash
+echo "ctest $*" >>"$CALLS"
+cat >build/cpu/tests.xml <<'XML'
+<testsuite><testcase name="slurm" status="notrun"><system-out>skipped: no slurmctld
+</system-out></testcase></testsuite>
+XML
+exit "${CTEST_CODE:-0}"
+"""
 WYVERN = '#!/bin/bash\necho "wyvern $*" >>"$CALLS"\n'
 
 
@@ -35,13 +61,18 @@ class ScriptsTest(unittest.TestCase):
         self.root = pathlib.Path(temporary.name)
         shutil.copytree(ROOT / "scripts", self.root / "scripts")
         shutil.copy(ROOT / "CMakePresets.json", self.root)
+        shutil.copytree(ROOT / "tests/clients", self.root / "tests/clients")
+        for name in ("skipped.py", "skips.txt"):
+            shutil.copy(ROOT / "tests" / name, self.root / "tests")
         (self.root / "configs").mkdir()
         (self.root / "configs/quickstart.yaml").write_text("")
         self.calls_file = self.root / "calls"
         self.calls_file.write_text("")
         self.program("bin/cmake", CMAKE)
         self.program("bin/dpkg-query", "#!/bin/bash\necho install ok installed\n")
-        for tool in ("g++", "ninja", "ccache", "python3", "pip3", "mpirun", "clang++"):
+        self.program("bin/ctest", CTEST)
+        self.program("bin/python3", PYTHON.replace("{python}", sys.executable))
+        for tool in ("g++", "ninja", "ccache", "pip3", "mpirun", "clang++"):
             self.program(f"bin/{tool}", "#!/bin/bash\n")
         self.program("bin/nvidia-smi", "#!/bin/bash\nexit 1\n")
         self.program("build/cpu/bin/wyvern", WYVERN)
@@ -55,8 +86,9 @@ class ScriptsTest(unittest.TestCase):
         path.chmod(0o755)
 
     def run_script(self, name, *arguments, **env):
-        return subprocess.run([self.root / "scripts" / name, *arguments], text=True, timeout=60,
-                              env=dict(self.env, **env), capture_output=True)
+        path = self.root / (name if "/" in name else f"scripts/{name}")
+        return subprocess.run([path, *arguments], text=True, timeout=60, env=dict(self.env, **env),
+                              capture_output=True)
 
     def calls(self):
         """Since the last question."""
@@ -143,6 +175,47 @@ class ScriptsTest(unittest.TestCase):
         self.assertEqual(result.returncode, 1)
         self.assertIn("sudo apt-get install -y --no-install-recommends libgmock-dev\n", result.stderr)
         self.assertEqual(self.calls(), [])
+
+    def test_the_clients_are_brought_once(self):
+        install = "tests/clients/install"
+        requirements = f"-r{install.replace('install', 'requirements.txt')}"
+        pip = f"pip install -q --only-binary :all: --retries 2 --disable-pip-version-check {requirements}"
+        result = self.run_script(install, FAILURE="WARNING: Retrying\nERROR: nothing found")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("could not be brought: PyPI cannot be reached (build/clients.log", result.stderr)
+        self.assertEqual(self.calls(), ["venv build/clients", pip])
+        self.assertEqual(self.run_script(install).returncode, 0)
+        self.assertEqual(self.calls(), [pip])
+        result = self.run_script(install)
+        self.assertEqual((result.returncode, result.stdout, self.calls()), (0, "", []))
+        # More is added, and what was asked for once is not asked for again.
+        self.run_script(install, "--transformers")
+        self.assertEqual(self.calls(), [f"{pip} {requirements.replace('.txt', '-transformers.txt')}"])
+        self.run_script(install)
+        self.assertEqual(self.calls(), [])
+        with open(self.root / "tests/clients/requirements.txt", "a") as file:
+            file.write("another==1\n")
+        result = self.run_script(install, FAILURE="ERROR: no such version")
+        self.assertIn("could not be brought: ERROR: no such version", result.stderr)
+        self.run_script(install)
+        self.assertEqual(self.calls(), [pip, pip])
+
+    def test_skips_end_the_tests_and_are_failures_where_asked_for(self):
+        result = self.run_script("test", "cpu", "-R", "slurm", "--", "--schedule-random")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("Skipped: 1 tests\n    1  no slurmctld\n       slurm\n", result.stdout)
+        self.assertRegex(self.calls()[-1], "^ctest .* -R slurm --schedule-random$")
+        result = self.run_script("test", "--strict", "cpu")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("does not name: no slurmctld", result.stderr)
+        self.assertEqual(self.run_script("test", "cpu", CTEST_CODE="8").returncode, 8)
+        # Without a network the tests run all the same.
+        shutil.rmtree(self.root / "build/clients")
+        self.calls()
+        result = self.run_script("test", "cpu", FAILURE="Retrying")
+        self.assertEqual(result.returncode, 0)
+        self.assertIn("PyPI cannot be reached", result.stderr)
+        self.assertRegex(self.calls()[-1], "^ctest ")
 
 
 if __name__ == "__main__":
