@@ -97,7 +97,7 @@ class ScriptsTest(unittest.TestCase):
         return calls
 
     def test_help_is_printed_and_nothing_is_built(self):
-        for script in ("setup", "train", "test", "launch", "try_releases"):
+        for script in ("setup", "train", "test", "launch", "try_releases", "format", "sanitize"):
             for option in ("--help", "-h"):
                 result = self.run_script(script, option)
                 self.assertEqual((result.returncode, result.stderr), (0, ""), script)
@@ -121,6 +121,8 @@ class ScriptsTest(unittest.TestCase):
                 (("test", "release"), "unknown preset release; there are: cpu cuda "),
                 (("setup", "--cuda"), "unknown option --cuda"),
                 (("setup", "base"), "unknown preset base"),
+                (("format", "--chekc"), "unknown argument --chekc"),
+                (("sanitize", "--tool"), "unknown option --tool"),
                 (("try_releases", "--jobs"), "unknown option --jobs")):
             result = self.run_script(*arguments)
             self.assertEqual(result.returncode, 2, arguments)
