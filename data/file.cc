@@ -16,13 +16,17 @@
 
 #include "absl/strings/str_cat.h"
 #include "data/file_descriptor.h"
+#include "data/output.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
 namespace {
 
+// For another writer of a small file.
+constexpr double kWaitSeconds = 30;
+
 absl::Status WriteAll(const std::string& path, absl::string_view content) {
-  FileDescriptor fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  FileDescriptor fd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (fd.get() < 0) return ErrnoStatus(errno, "cannot create", path);
   while (!content.empty()) {
     const ssize_t written = write(fd.get(), content.data(), content.size());
@@ -75,22 +79,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 }
 
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view content) {
-  const std::string temporary = TemporaryPath(path);
-  absl::Status status = WriteAll(temporary, content);
-  if (status.ok()) status = CommitFile(temporary, path);
-  if (!status.ok()) unlink(temporary.c_str());
-  return status;
-}
-
-std::string TemporaryPath(const std::string& path) { return absl::StrCat(path, ".tmp-", getpid()); }
-
-absl::Status CommitFile(const std::string& temporary, const std::string& path) {
-  RETURN_IF_ERROR(SyncPath(temporary));
-  if (std::rename(temporary.c_str(), path.c_str()) != 0) {
-    return ErrnoStatus(errno, "cannot rename the finished file to", path);
-  }
-  const std::string folder = std::filesystem::path(path).parent_path().string();
-  return SyncPath(folder.empty() ? "." : folder);
+  ASSIGN_OR_RETURN(Output output, Output::Claim(path, kWaitSeconds));
+  RETURN_IF_ERROR(WriteAll(output.temporary(), content));
+  return output.Commit();
 }
 
 absl::Status SyncPath(const std::string& path) {

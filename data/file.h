@@ -20,15 +20,10 @@ absl::Status ErrnoStatus(int error, absl::string_view action, absl::string_view 
 // The file's bytes. Errors: missing, unreadable, a folder.
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
-// Replaces `path` by `content`: written under a temporary name in the same folder, synced, renamed,
-// folder synced. On an error the old file stays as it was and no temporary file remains.
+// Replaces `path` by `content`: written under a temporary name in the same folder (data/output.h),
+// synced, renamed, folder synced. On an error the old file stays as it was and no temporary file
+// remains. Writers of one file come one after the other; the last one's content stays.
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view content);
-
-// The temporary name beside `path` under which a writer works before CommitFile.
-std::string TemporaryPath(const std::string& path);
-
-// Syncs the closed file `temporary`, renames it to `path` and syncs the folder.
-absl::Status CommitFile(const std::string& temporary, const std::string& path);
 
 // fsync of a file or a folder.
 absl::Status SyncPath(const std::string& path);

@@ -8,8 +8,11 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "data/hdf5_internal.h"
+#include "data/lock_file.h"
 #include "kernels/runtime/check.h"
 #include "kernels/runtime/status.h"
 
@@ -64,12 +67,42 @@ constexpr std::array<Hdf5Type, 7> kTypes = {
     Hdf5Type::kUint8, Hdf5Type::kUint16,  Hdf5Type::kUint32, Hdf5Type::kInt32,
     Hdf5Type::kInt64, Hdf5Type::kFloat32, Hdf5Type::kFloat64};
 
-// Closing a file closes all that is open in it. Locks are taken where the file system has them.
-hid_t MakeFileAccess() {
+// Closing a file closes all that is open in it.
+hid_t MakeFileAccess(bool locks) {
   const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
   H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
-  H5Pset_file_locking(access, /*use_file_locking=*/1, /*ignore_when_disabled=*/1);
+  H5Pset_file_locking(access, locks, /*ignore_when_disabled=*/1);
   return access;
+}
+
+// Whether the last call failed since the file system has no locks: by itself the library forgives
+// only one of the errors that say so.
+bool LocksAreMissing() {
+  bool missing = false;
+  H5Ewalk2(
+      H5E_DEFAULT, H5E_WALK_DOWNWARD,
+      [](unsigned, const H5E_error2_t* error, void* missing) -> herr_t {
+        // "unable to lock file, errno = 37, error message = '...'".
+        const absl::string_view text = error->desc == nullptr ? "" : error->desc;
+        int number = 0;
+        std::vector<absl::string_view> parts = absl::StrSplit(text, absl::MaxSplits(" = ", 1));
+        if (absl::StrContains(text, "lock file") && parts.size() == 2 &&
+            absl::SimpleAtoi(parts[1].substr(0, parts[1].find(',')), &number) &&
+            MeansNoLocks(number)) {
+          *static_cast<bool*>(missing) = true;
+        }
+        return 0;
+      },
+      &missing);
+  return missing;
+}
+
+// open(access), with locks where the file system has them. `locked` and `unlocked` outlive the
+// reading of the error: closing them would clear it.
+template <typename Open>
+hid_t OpenLocked(const Open& open, const Handle& locked, const Handle& unlocked) {
+  const hid_t id = open(locked.get());
+  return id < 0 && LocksAreMissing() ? open(unlocked.get()) : id;
 }
 
 // Equal content gives equal files: nothing in them tells when they were written.
@@ -130,10 +163,13 @@ std::string Hdf5Version() {
 
 absl::StatusOr<Hdf5File> Hdf5File::Create(const std::string& path) {
   LibraryLock lock;
-  Handle access(MakeFileAccess(), H5Pclose);
-  H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110);
-  Handle creation(WithoutTimes(H5P_FILE_CREATE), H5Pclose);
-  Hdf5File file(path, H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()));
+  const Handle creation(WithoutTimes(H5P_FILE_CREATE), H5Pclose);
+  const Handle locked(MakeFileAccess(true), H5Pclose), unlocked(MakeFileAccess(false), H5Pclose);
+  const auto create = [&](hid_t access) {
+    H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110);
+    return H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access);
+  };
+  Hdf5File file(path, OpenLocked(create, locked, unlocked));
   if (file.id_ < 0) return file.Fail("cannot create the file");
   file.writable_ = true;
   return file;
@@ -141,12 +177,13 @@ absl::StatusOr<Hdf5File> Hdf5File::Create(const std::string& path) {
 
 absl::StatusOr<Hdf5File> Hdf5File::OpenReadOnly(const std::string& path) {
   LibraryLock lock;
-  Handle access(MakeFileAccess(), H5Pclose);
   if (H5Fis_hdf5(path.c_str()) == 0) {
     return absl::DataLossError(
         absl::StrCat(path, ": not an HDF5 file, or its first bytes are damaged"));
   }
-  Hdf5File file(path, H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()));
+  const Handle locked(MakeFileAccess(true), H5Pclose), unlocked(MakeFileAccess(false), H5Pclose);
+  const auto open = [&](hid_t access) { return H5Fopen(path.c_str(), H5F_ACC_RDONLY, access); };
+  Hdf5File file(path, OpenLocked(open, locked, unlocked));
   if (file.id_ < 0) {
     absl::Status status = file.Fail("cannot open the file");
     if (absl::StrContains(status.message(), "No such file")) {

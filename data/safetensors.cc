@@ -231,7 +231,8 @@ absl::Status SafetensorsReader::ReadRange(const std::string& name, uint64_t begi
 
 absl::StatusOr<SafetensorsWriter> SafetensorsWriter::Create(
     const std::string& path, const std::vector<SafetensorsSpec>& specs) {
-  SafetensorsWriter writer;
+  ASSIGN_OR_RETURN(Output output, Output::Claim(path));
+  SafetensorsWriter writer(std::move(output));
   nlohmann::ordered_json header;
   header[kMetadata] = {{"format", "pt"}};
   uint64_t end = 0;
@@ -258,29 +259,13 @@ absl::StatusOr<SafetensorsWriter> SafetensorsWriter::Create(
   for (size_t i = 0; i < kLengthBytes; ++i) start[i] = static_cast<char>(text.size() >> (8 * i));
   start += text;
 
-  writer.path_ = path;
-  const std::string temporary = TemporaryPath(path);
+  const std::string& temporary = writer.output_.temporary();
   writer.fd_ =
-      FileDescriptor(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+      FileDescriptor(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (writer.fd_.get() < 0) return ErrnoStatus(errno, "cannot create", temporary);
-  writer.temporary_ = temporary;
   writer.data_start_ = start.size();
   RETURN_IF_ERROR(WriteAt(writer.fd_, temporary, 0, start.data(), start.size()));
   return writer;
-}
-
-// By swapping, so that exactly one of the two removes the temporary file.
-SafetensorsWriter& SafetensorsWriter::operator=(SafetensorsWriter&& other) noexcept {
-  std::swap(path_, other.path_);
-  std::swap(temporary_, other.temporary_);
-  std::swap(fd_, other.fd_);
-  std::swap(data_start_, other.data_start_);
-  std::swap(missing_, other.missing_);
-  return *this;
-}
-
-SafetensorsWriter::~SafetensorsWriter() {
-  if (!temporary_.empty()) unlink(temporary_.c_str());
 }
 
 absl::Status SafetensorsWriter::Write(const std::string& name, const void* bytes,
@@ -288,14 +273,14 @@ absl::Status SafetensorsWriter::Write(const std::string& name, const void* bytes
   const auto found = missing_.find(name);
   if (found == missing_.end()) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path_, ": tensor '", name, "' was not declared or is already written"));
+        absl::StrCat(path(), ": tensor '", name, "' was not declared or is already written"));
   }
   const auto [begin, end] = found->second;
   if (end - begin != num_bytes) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path_, ": tensor '", name, "' has ", end - begin, " bytes, not ", num_bytes));
+        absl::StrCat(path(), ": tensor '", name, "' has ", end - begin, " bytes, not ", num_bytes));
   }
-  RETURN_IF_ERROR(WriteAt(fd_, temporary_, data_start_ + begin, bytes, num_bytes));
+  RETURN_IF_ERROR(WriteAt(fd_, output_.temporary(), data_start_ + begin, bytes, num_bytes));
   missing_.erase(found);
   return absl::OkStatus();
 }
@@ -303,12 +288,10 @@ absl::Status SafetensorsWriter::Write(const std::string& name, const void* bytes
 absl::Status SafetensorsWriter::Finish() {
   if (!missing_.empty()) {
     return absl::FailedPreconditionError(
-        absl::StrCat(path_, ": tensor '", missing_.begin()->first, "' was never written"));
+        absl::StrCat(path(), ": tensor '", missing_.begin()->first, "' was never written"));
   }
-  if (fd_.Close() != 0) return ErrnoStatus(errno, "cannot write", temporary_);
-  RETURN_IF_ERROR(CommitFile(temporary_, path_));
-  temporary_.clear();
-  return absl::OkStatus();
+  if (fd_.Close() != 0) return ErrnoStatus(errno, "cannot write", output_.temporary());
+  return output_.Commit();
 }
 
 }  // namespace wyvern

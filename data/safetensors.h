@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "data/file_descriptor.h"
+#include "data/output.h"
 
 namespace wyvern {
 
@@ -68,10 +69,6 @@ class SafetensorsWriter {
   // twice, a file that cannot be created.
   static absl::StatusOr<SafetensorsWriter> Create(const std::string& path,
                                                   const std::vector<SafetensorsSpec>& specs);
-  SafetensorsWriter(SafetensorsWriter&& other) noexcept { *this = std::move(other); }
-  SafetensorsWriter& operator=(SafetensorsWriter&& other) noexcept;
-  ~SafetensorsWriter();
-
   // In any order, each once. Errors: a name that was not declared or is already written, a size
   // that does not match, a full disk.
   absl::Status Write(const std::string& name, const void* bytes, size_t num_bytes);
@@ -79,9 +76,10 @@ class SafetensorsWriter {
   absl::Status Finish();
 
  private:
-  SafetensorsWriter() = default;
+  explicit SafetensorsWriter(Output output) : output_(std::move(output)) {}
+  const std::string& path() const { return output_.path(); }
 
-  std::string path_, temporary_;
+  Output output_;  // outlives the file, which lies under its temporary name
   FileDescriptor fd_;
   uint64_t data_start_ = 0;
   std::map<std::string, std::pair<uint64_t, uint64_t>> missing_;  // name -> begin, end

@@ -1,12 +1,10 @@
-#include <unistd.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "data/checked_column.h"
-#include "data/file.h"
 #include "data/hdf5_file.h"
+#include "data/output.h"
 #include "data/token_store.h"
 #include "data/token_store_format.h"
 #include "kernels/runtime/check.h"
@@ -19,14 +17,8 @@ using namespace token_store_format;
 
 class Writer final : public TokenStoreWriter {
  public:
-  Writer(std::string path, Hdf5File file, int64_t vocab_size)
-      : path_(std::move(path)), file_(std::move(file)), vocab_size_(vocab_size) {}
-
-  ~Writer() override {
-    if (finished_) return;
-    file_.Close().IgnoreError();
-    unlink(file_.path().c_str());
-  }
+  Writer(Output output, Hdf5File file, int64_t vocab_size)
+      : output_(std::move(output)), file_(std::move(file)), vocab_size_(vocab_size) {}
 
   absl::Status Begin(const Tokenizer& tokenizer) {
     RETURN_IF_ERROR(file_.SetAttribute("/", "format", std::string(kFormat)));
@@ -47,8 +39,9 @@ class Writer final : public TokenStoreWriter {
   absl::Status Append(absl::Span<const int32_t> tokens) override {
     for (const int32_t token : tokens) {
       if (token < 0 || token >= vocab_size_) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            path_, ": the token id ", token, " is outside the vocabulary of ", vocab_size_));
+        return absl::InvalidArgumentError(absl::StrCat(output_.path(), ": the token id ", token,
+                                                       " is outside the vocabulary of ",
+                                                       vocab_size_));
       }
     }
     num_tokens_ += static_cast<int64_t>(tokens.size());
@@ -82,11 +75,7 @@ class Writer final : public TokenStoreWriter {
     return file_.Close();
   }
 
-  absl::Status Commit() override {
-    RETURN_IF_ERROR(CommitFile(file_.path(), path_));
-    finished_ = true;
-    return absl::OkStatus();
-  }
+  absl::Status Commit() override { return output_.Commit(); }
 
   int64_t num_tokens() const override { return num_tokens_; }
   int64_t num_documents() const override { return num_documents_; }
@@ -107,15 +96,14 @@ class Writer final : public TokenStoreWriter {
     return column->Finish();
   }
 
-  const std::string path_;
-  Hdf5File file_;  // under a temporary name
+  Output output_;  // outlives the file, which lies under its temporary name
+  Hdf5File file_;
   const int64_t vocab_size_;
   Column tokens_, offsets_, sources_;
   std::vector<uint16_t> narrow_;
   std::vector<uint32_t> wide_;
   int64_t num_tokens_ = 0, num_documents_ = 0, ended_tokens_ = 0;
   int32_t max_source_ = -1;
-  bool finished_ = false;
 };
 
 }  // namespace
@@ -127,8 +115,10 @@ absl::Status TokenStoreWriter::Finish(const std::vector<std::string>& source_fil
 
 absl::StatusOr<std::unique_ptr<TokenStoreWriter>> TokenStoreWriter::Create(
     const std::string& path, const Tokenizer& tokenizer) {
-  ASSIGN_OR_RETURN(Hdf5File file, Hdf5File::Create(TemporaryPath(path)));
-  auto writer = std::make_unique<Writer>(path, std::move(file), tokenizer.vocab_size());
+  ASSIGN_OR_RETURN(Output output, Output::Claim(path));
+  ASSIGN_OR_RETURN(Hdf5File file, Hdf5File::Create(output.temporary()));
+  auto writer =
+      std::make_unique<Writer>(std::move(output), std::move(file), tokenizer.vocab_size());
   RETURN_IF_ERROR(writer->Begin(tokenizer));
   return writer;
 }

@@ -1,9 +1,9 @@
-#include <cstdio>
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/file.h"
+#include "data/output.h"
 #include "kernels/runtime/status.h"
 #include "trainer/hf/hf_folder.h"
 #include "trainer/hf/tensor_names.h"
@@ -123,15 +123,11 @@ absl::Status SaveHfFolder(const ModelConfig& model, const HfSource& source, cons
     return absl::AlreadyExistsError(
         absl::StrCat(dir, ": exists and is not an empty folder; choose another or remove it"));
   }
-  const std::string temporary = TemporaryPath(target.string());
-  fs::remove_all(temporary, error);
-  absl::Status status = MakeFolders(temporary);
-  if (status.ok()) status = WriteFolder(model, source, temporary, config, options);
-  if (status.ok() && std::rename(temporary.c_str(), target.c_str()) != 0) {
-    status = ErrnoStatus(errno, "rename to", target.string());
-  }
-  if (!status.ok()) fs::remove_all(temporary, error);
-  return status;
+  if (target.has_parent_path()) RETURN_IF_ERROR(MakeFolders(target.parent_path().string()));
+  ASSIGN_OR_RETURN(Output output, Output::Claim(target.string()));
+  RETURN_IF_ERROR(MakeFolders(output.temporary()));
+  RETURN_IF_ERROR(WriteFolder(model, source, output.temporary(), config, options));
+  return output.Commit();
 }
 
 absl::Status SaveHfFolder(Model* model, const std::string& dir, const HfExportOptions& options) {
