@@ -62,7 +62,9 @@ GatedRmsNorm::Inputs<Tensor> GatedRmsNorm::BackwardAndRecompute(const Saved& sav
                                                                 const Outputs<Tensor>& out) {
   const Inputs<Tensor>& in = saved.in;
   Inputs<Tensor> grad{.x = Tensor::EmptyLike(in.x)};
-  const auto [d_weight, add] = want.weight.WriteOrAdd(in.weight);
+  const auto target = want.weight.WriteOrAdd(in.weight);
+  const Tensor& d_weight = target.first;
+  const bool add = target.second;
   if (!want.weight.into.defined()) grad.weight = d_weight;
   if (in.gate.defined()) {
     grad.gate = want.gate.place.defined() ? want.gate.place : Tensor::EmptyLike(in.gate);

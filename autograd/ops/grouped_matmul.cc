@@ -32,7 +32,8 @@ GroupedMatMul::Outputs<Tensor> GroupedMatMul::Forward(const Inputs<Tensor>& in,
 }
 
 void GroupedMatMul::Recompute(const Saved& saved, const Outputs<Tensor>& out) {
-  const auto& [x, weight] = saved.in;
+  const Tensor& x = saved.in.x;
+  const Tensor& weight = saved.in.weight;
   Dispatch(x.device(), x.dtype(), [&](auto device, auto io) {
     using Io = typename decltype(io)::type;
     GroupedMatmulFwd(device,
@@ -48,7 +49,8 @@ void GroupedMatMul::Recompute(const Saved& saved, const Outputs<Tensor>& out) {
 GroupedMatMul::Inputs<Tensor> GroupedMatMul::Backward(const Saved& saved,
                                                       const Outputs<Tensor>& d_out,
                                                       const Inputs<GradRequest>& want) {
-  const auto& [x, weight] = saved.in;
+  const Tensor& x = saved.in.x;
+  const Tensor& weight = saved.in.weight;
   const GroupedMatmulShape shape = ShapeOf(x, weight, saved.params.offsets);
   const int32_t* offsets = saved.params.offsets.data<int32_t>();
   Inputs<Tensor> grad;

@@ -50,7 +50,9 @@ void MatMul::Recompute(const Saved& saved, const Outputs<Tensor>& out) {
 
 MatMul::Inputs<Tensor> MatMul::Backward(const Saved& saved, const Outputs<Tensor>& d_out,
                                         const Inputs<GradRequest>& want) {
-  const auto& [x, weight, bias] = saved.in;
+  const Tensor& x = saved.in.x;
+  const Tensor& weight = saved.in.weight;
+  const Tensor& bias = saved.in.bias;
   const int64_t K = x.dim(-1), N = weight.dim(0), T = NumRows(x);
   Inputs<Tensor> grad;
   Dispatch(x.device(), x.dtype(), [&](auto device, auto io) {

@@ -71,7 +71,9 @@ RmsNorm::Inputs<Tensor> RmsNorm::BackwardAndRecompute(const Saved& saved,
     return grad;
   }
   grad.x = Tensor::EmptyLike(saved.s);
-  const auto [d_weight, add] = want.weight.WriteOrAdd(saved.weight);
+  const auto target = want.weight.WriteOrAdd(saved.weight);
+  const Tensor& d_weight = target.first;
+  const bool add = target.second;
   if (!want.weight.into.defined()) grad.weight = d_weight;
   const int64_t D = saved.s.dim(-1);
   Dispatch(saved.s.device(), saved.s.dtype(), [&](auto device, auto io) {

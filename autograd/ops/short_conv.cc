@@ -83,7 +83,9 @@ Op::Inputs<Tensor> Op::Backward(const Saved& saved, const Outputs<Tensor>& d_out
                                 const Inputs<GradRequest>& want) {
   const Inputs<Tensor>& in = saved.in;
   Inputs<Tensor> grad{.x = want.x.place.defined() ? want.x.place : Tensor::EmptyLike(in.x)};
-  const auto [d_weight, add] = want.weight.WriteOrAdd(in.weight);
+  const auto target = want.weight.WriteOrAdd(in.weight);
+  const Tensor& d_weight = target.first;
+  const bool add = target.second;
   if (!want.weight.into.defined()) grad.weight = d_weight;
   if (in.initial_state.defined() && want.initial_state.wanted) {
     grad.initial_state = Tensor::EmptyLike(in.initial_state);

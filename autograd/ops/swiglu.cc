@@ -27,7 +27,8 @@ SwiGlu::Outputs<Tensor> SwiGlu::Forward(const Inputs<Tensor>& in, const Params&,
 }
 
 void SwiGlu::Recompute(const Saved& saved, const Outputs<Tensor>& out) {
-  const auto& [gate, up] = saved.in;
+  const Tensor& gate = saved.in.gate;
+  const Tensor& up = saved.in.up;
   if (gate.numel() == 0) return;
   const int64_t rows = NumRows(gate, up);
   Dispatch(gate.device(), gate.dtype(), [&](auto device, auto io) {
@@ -52,7 +53,8 @@ SwiGlu::Inputs<Tensor> SwiGlu::BackwardAndRecompute(const Saved& saved,
                                                     const Outputs<Tensor>& d_out,
                                                     const Inputs<GradRequest>& want,
                                                     const Outputs<Tensor>& out) {
-  const auto& [gate, up] = saved.in;
+  const Tensor& gate = saved.in.gate;
+  const Tensor& up = saved.in.up;
   const auto place = [](const Tensor& x, const GradRequest& request) {
     return request.place.defined() ? request.place : Tensor::EmptyLike(x);
   };
