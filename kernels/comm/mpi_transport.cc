@@ -6,6 +6,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -49,6 +52,35 @@ void LookForTermination(const std::string& what, int peer, Deadline* due) {
   CommWarning(absl::StrCat(what, ": still waiting for rank ", peer,
                            " after SIGTERM came; that rank, or another, has probably ended"));
 }
+
+// Ends the process if MPI_Init takes longer than the time-out. (The watchdog's threads take a GPU,
+// and it is not known yet which one is this rank's.)
+class StartTimer {
+ public:
+  StartTimer() : thread_([this] { Wait(); }) {}
+  ~StartTimer() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      done_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+ private:
+  void Wait() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const std::chrono::duration<double> timeout(CommTimeout());
+    if (changed_.wait_for(lock, timeout, [this] { return done_; })) return;
+    CommFailed(
+        absl::StrCat("MPI_Init: not all ranks of mpirun were there within ", CommTimeout(), " s"));
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool done_ = false;
+  std::thread thread_;
+};
 
 void AbortAll() { MPI_Abort(MPI_COMM_WORLD, 1); }
 
@@ -110,8 +142,11 @@ class MpiTransport : public Transport {
 
 absl::StatusOr<std::unique_ptr<Transport>> MakeMpiTransport() {
   int provided = 0;
-  if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
-    return absl::UnavailableError("MPI_Init_thread failed");
+  {
+    const StartTimer timer;
+    if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
+      return absl::UnavailableError("MPI_Init_thread failed");
+    }
   }
   if (provided < MPI_THREAD_FUNNELED) {
     return absl::UnavailableError("this MPI supports no threads beside the main one");

@@ -41,10 +41,9 @@ absl::StatusOr<std::unique_ptr<Transport>> MakeMpiTransport();
 // "Open MPI v4.1.4"; empty if MPI did not start this process, or is not in this build.
 std::string MpiVersion();
 
-// Rank 0 listens on address:port, where the others find it; all ranks then connect to each other.
-// Error: rank 0 is not there, or not all ranks, within the time-out.
-absl::StatusOr<std::unique_ptr<Transport>> MakeTcpTransport(int rank, int size,
-                                                            const std::string& address, int port);
+// All ranks of a run meet at rank 0's address and connect to each other (rendezvous.h).
+struct TcpMeeting;
+absl::StatusOr<std::unique_ptr<Transport>> MakeTcpTransport(const TcpMeeting& meeting);
 
 }  // namespace wyvern
 

@@ -2,12 +2,20 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "kernels/comm/comm_failure.h"
+#include "kernels/comm/handshake.h"
 #include "kernels/comm/host_communicator.h"
+#include "kernels/comm/rendezvous.h"
+#include "kernels/comm/socket.h"
 #ifdef WYVERN_CUDA
 #include "kernels/comm/nccl_communicator.h"
 #endif
@@ -47,6 +55,51 @@ absl::StatusOr<int> IntVariable(const EnvironmentLookup& variable, const std::st
   return value;
 }
 
+// A short one could be found by trying.
+constexpr size_t kMinTokenBytes = 16;
+
+absl::Status ReadMeeting(const EnvironmentLookup& variable, RankEnvironment* e) {
+  e->token = variable("WYVERN_RUN_TOKEN");
+  if (!e->token.empty() && e->token.size() < kMinTokenBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("WYVERN_RUN_TOKEN: expected ", kMinTokenBytes,
+                                                   " bytes or more, got ", e->token.size(),
+                                                   "; `openssl rand -hex 32` makes a good one"));
+  }
+  const std::string timeout = variable("WYVERN_RENDEZVOUS_TIMEOUT");
+  if (timeout.empty()) return absl::OkStatus();
+  double seconds = 0;
+  if (!absl::SimpleAtod(timeout, &seconds) || !(seconds > 0 && seconds <= 1e9)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "WYVERN_RENDEZVOUS_TIMEOUT: expected more than 0 seconds, got '", timeout, "'"));
+  }
+  e->rendezvous_timeout = seconds;
+  return absl::OkStatus();
+}
+
+// What no resolver can ever know is noticed before anyone waits for it.
+absl::Status CheckMasterAddress(const EnvironmentLookup& variable, const RankEnvironment& e) {
+  const std::string& text = e.master_address;
+  const auto address = SocketAddress::FromText(text, e.master_port);
+  const bool numbers = text.find_first_not_of("0123456789.") == std::string::npos;
+  const bool name = std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_';
+  });
+  if (!address.has_value() && (numbers || !name)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("MASTER_ADDR: expected a host name or an IP address, got '", text,
+                     "'; the port goes into MASTER_PORT"));
+  }
+  const bool loopback =
+      address.has_value() ? address->IsLoopback() : absl::EqualsIgnoreCase(text, "localhost");
+  if (!loopback || variable("LOCAL_WORLD_SIZE").empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const int local_size, IntVariable(variable, "LOCAL_WORLD_SIZE", 1, e.size));
+  if (local_size == e.size) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("MASTER_ADDR is ", text, ", which every host takes for itself, but of ", e.size,
+                   " ranks only ", local_size,
+                   " are on this one (LOCAL_WORLD_SIZE); set it to the address of rank 0's host"));
+}
+
 }  // namespace
 
 absl::StatusOr<RankEnvironment> ReadRankEnvironment(const EnvironmentLookup& variable) {
@@ -56,7 +109,9 @@ absl::StatusOr<RankEnvironment> ReadRankEnvironment(const EnvironmentLookup& var
   const std::string ompi = variable("OMPI_COMM_WORLD_SIZE"), pmi = variable("PMI_SIZE");
   const std::string mpi_size = ompi.empty() ? pmi : ompi;
   if (!mpi_size.empty() || !variable("PMIX_RANK").empty()) {
-    if (mpi_size != "1") e.start = RankEnvironment::Start::kMpi;
+    if (mpi_size == "1") return e;
+    e.start = RankEnvironment::Start::kMpi;
+    RETURN_IF_ERROR(ReadMeeting(variable, &e));
     return e;
   }
   if (variable("WORLD_SIZE").empty()) return e;
@@ -73,22 +128,34 @@ absl::StatusOr<RankEnvironment> ReadRankEnvironment(const EnvironmentLookup& var
         "WORLD_SIZE is ", e.size, ", but MASTER_ADDR is not set; it names the host of rank 0"));
   }
   ASSIGN_OR_RETURN(e.master_port, IntVariable(variable, "MASTER_PORT", 1, 65535));
+  RETURN_IF_ERROR(CheckMasterAddress(variable, e));
+  RETURN_IF_ERROR(ReadMeeting(variable, &e));
   return e;
 }
 
-absl::StatusOr<std::unique_ptr<World>> World::Connect() {
+absl::StatusOr<std::unique_ptr<World>> World::Connect(const RunName& run) {
   ASSIGN_OR_RETURN(const RankEnvironment e, ReadRankEnvironment(Lookup));
   if (e.start == RankEnvironment::Start::kSingle) return Single();
+  const double timeout = CommTimeout();
+  SetCommTimeout(e.rendezvous_timeout.value_or(timeout));
   std::unique_ptr<Transport> transport;
   if (e.start == RankEnvironment::Start::kMpi) {
     ASSIGN_OR_RETURN(transport, MakeMpiTransport());
   } else {
     SetCommIdentity(absl::StrCat("rank ", e.rank, " of ", e.size, " (", HostName(), ")"));
-    ASSIGN_OR_RETURN(transport, MakeTcpTransport(e.rank, e.size, e.master_address, e.master_port));
+    ASSIGN_OR_RETURN(transport, MakeTcpTransport({.rank = e.rank,
+                                                  .size = e.size,
+                                                  .address = e.master_address,
+                                                  .port = e.master_port,
+                                                  .token = e.token,
+                                                  .run = run.run,
+                                                  .folder = run.folder}));
   }
   auto world = std::make_unique<World>(std::move(transport), e.local_rank);
+  if (e.start == RankEnvironment::Start::kMpi) RETURN_IF_ERROR(ProveToken(world->host(), e.token));
   SetCommIdentity(
       absl::StrCat("rank ", world->rank(), " of ", world->size(), " (", HostName(), ")"));
+  SetCommTimeout(timeout);
   return world;
 }
 
@@ -181,6 +248,28 @@ std::vector<std::string> GatherTexts(Communicator& group, const std::string& tex
         all.substr(static_cast<size_t>(SumOfCounts(lengths, r)), static_cast<size_t>(lengths[r])));
   }
   return texts;
+}
+
+absl::Status ProveToken(Communicator& group, const std::string& token) {
+  const std::vector<std::string> has = GatherTexts(group, token.empty() ? "" : "1");
+  const std::string challenge = absl::StrJoin(GatherTexts(group, RandomBytes(32)), "");
+  const auto proof = [&](int rank) {
+    return token.empty() ? "" : HmacSha256(token, absl::StrCat("rank ", rank, " ", challenge));
+  };
+  const std::vector<std::string> proofs = GatherTexts(group, proof(group.rank()));
+  for (int r = 0; r < group.size(); ++r) {
+    const bool without = has[static_cast<size_t>(r)].empty();
+    if (without == token.empty()) continue;
+    return absl::PermissionDeniedError(absl::StrCat(
+        "rank ", without ? r : group.rank(), " has no WYVERN_RUN_TOKEN, and rank ",
+        without ? group.rank() : r, " has one; mpirun -x WYVERN_RUN_TOKEN gives it to all"));
+  }
+  for (int r = 0; r < group.size(); ++r) {
+    if (SameBytes(proofs[static_cast<size_t>(r)], proof(r))) continue;
+    return absl::PermissionDeniedError(
+        absl::StrCat("rank ", r, " has another WYVERN_RUN_TOKEN than rank ", group.rank()));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Agree(Communicator& group, const absl::Status& status) {

@@ -27,11 +27,20 @@ struct RankEnvironment {
   std::optional<int> local_rank;  // LOCAL_RANK: among the ranks of this host
   std::string master_address;     // kTcp: where rank 0 is
   int master_port = 0;
+  // WYVERN_RUN_TOKEN: what ranks prove to each other that they know (rendezvous.h).
+  std::string token;
+  // WYVERN_RENDEZVOUS_TIMEOUT: seconds to wait for all ranks to come; none: CommTimeout().
+  std::optional<double> rendezvous_timeout;
+};
+
+// Which run a process belongs to; ranks of another are not let in (rendezvous.h).
+struct RunName {
+  std::string run, folder;
 };
 
 // `variable` gives the value of an environment variable, empty if there is none. mpirun's own
-// variables go before the others. Errors: variables that are missing, are no numbers, or
-// contradict each other.
+// variables go before the others. Errors: variables that are missing, are no numbers, contradict
+// each other, or can never work.
 using EnvironmentLookup = std::function<std::string(const std::string& name)>;
 absl::StatusOr<RankEnvironment> ReadRankEnvironment(const EnvironmentLookup& variable);
 
@@ -40,8 +49,9 @@ class World {
  public:
   // From the environment; returns when all ranks are there. On several ranks this also sets
   // whose messages are whose (comm_failure.h). At most once in a process. Errors: those of
-  // ReadRankEnvironment, no MPI in this build, ranks that do not come within the time-out.
-  static absl::StatusOr<std::unique_ptr<World>> Connect();
+  // ReadRankEnvironment, no MPI in this build, ranks that do not come within the time-out, that
+  // belong to another run or have another token.
+  static absl::StatusOr<std::unique_ptr<World>> Connect(const RunName& run = {});
   // This process alone, whatever the environment says.
   static std::unique_ptr<World> Single();
   // Rank 0 of `size`, `local_size` to a host, whose other ranks are not there: for programs on the
@@ -80,6 +90,11 @@ class World {
 
 // Gathers one text of each rank, in the order of the ranks. `group` works on host memory.
 std::vector<std::string> GatherTexts(Communicator& group, const std::string& text);
+
+// Whether all ranks have the same token (WYVERN_RUN_TOKEN), which none of them tells: for ranks
+// that something else than the rendezvous has brought together. Error, on all ranks: one that has
+// another token or none.
+absl::Status ProveToken(Communicator& group, const std::string& token);
 
 // One status for all: the same on every rank, OK if it is so everywhere, otherwise the first
 // failing rank's, whose number goes before its message where there are several ranks.

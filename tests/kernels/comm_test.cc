@@ -11,7 +11,6 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/comm/comm_failure.h"
 #include "kernels/comm/host_communicator.h"
-#include "kernels/comm/socket.h"
 #include "kernels/comm/wait_clock.h"
 #include "kernels/comm/watchdog.h"
 #include "kernels/comm/world.h"
@@ -20,8 +19,6 @@
 
 namespace wyvern {
 namespace {
-
-int FreePort() { return Socket::Listen(0)->LocalPort(); }
 
 TEST(Comm, OneProcessCopies) {
   const auto world = World::Single();
@@ -73,18 +70,22 @@ TEST(Comm, AFailureOfOneRankIsTheStatusOfAll) {
   });
 }
 
-TEST(Comm, RanksOfAnotherRunAreRefused) {
-  const int port = FreePort();
-  std::thread first([&] {
-    const auto transport = MakeTcpTransport(0, 2, "127.0.0.1", port);
-    EXPECT_NE(std::string(transport.status().message()).find("believes that there are 3 ranks"),
-              std::string::npos)
-        << transport.status();
-  });
-  const auto transport = MakeTcpTransport(1, 3, "127.0.0.1", port);
-  EXPECT_NE(std::string(transport.status().message()).find("did not say where"), std::string::npos)
-      << transport.status();
-  first.join();
+TEST(Comm, RanksThatMetOtherwiseProveTheirToken) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"", "", ""}, ""},
+      {{"a", "a", "a"}, ""},
+      {{"a", "", "a"}, "rank 1 has no WYVERN_RUN_TOKEN, and rank "},
+      {{"", "a", "a"}, "rank 0 has no WYVERN_RUN_TOKEN, and rank "},
+      {{"a", "a", "b"}, "has another WYVERN_RUN_TOKEN than rank"},
+  };
+  for (const auto& [tokens, message] : cases) {
+    OnRanks(3, [&, tokens = tokens, message = message](World* world) {
+      const absl::Status status =
+          ProveToken(world->host(), tokens[static_cast<size_t>(world->rank())]);
+      EXPECT_EQ(status.ok(), message.empty()) << status;
+      EXPECT_NE(std::string(status.message()).find(message), std::string::npos) << status;
+    });
+  }
 }
 
 // In a child process; `peer` is what rank 1 does instead of the broadcast.
@@ -266,6 +267,50 @@ TEST(RankEnvironment, NamesWhatIsMissingOrWrong) {
                 .find("RANK: expected a number from 0 to 1, got '2'"),
             std::string::npos);
   EXPECT_NE(message({{"WORLD_SIZE", "two"}}).find("WORLD_SIZE: expected a number"),
+            std::string::npos);
+}
+
+// Of a rank that a platform starts, with one more variable.
+absl::StatusOr<RankEnvironment> ReadTcp(const std::string& name, const std::string& value) {
+  std::map<std::string, std::string> variables = {
+      {"WORLD_SIZE", "4"}, {"RANK", "3"}, {"MASTER_ADDR", "node0"}, {"MASTER_PORT", "29500"}};
+  if (name == "LOCAL_WORLD_SIZE") variables["MASTER_ADDR"] = "localhost";
+  variables[name] = value;
+  return Read(variables);
+}
+
+TEST(RankEnvironment, HowRanksMeet) {
+  EXPECT_EQ(ReadTcp("WYVERN_RUN_TOKEN", "0123456789abcdef")->token, "0123456789abcdef");
+  EXPECT_EQ(ReadTcp("WYVERN_RENDEZVOUS_TIMEOUT", "2.5")->rendezvous_timeout, 2.5);
+  EXPECT_EQ(ReadTcp("RANK", "1")->rendezvous_timeout, std::nullopt);
+  const auto mpi = Read({{"OMPI_COMM_WORLD_SIZE", "4"}, {"WYVERN_RENDEZVOUS_TIMEOUT", "9"}});
+  EXPECT_EQ(mpi->rendezvous_timeout, 9);
+  const auto message = [](const std::string& name, const std::string& value) {
+    return std::string(ReadTcp(name, value).status().message());
+  };
+  EXPECT_EQ(message("WYVERN_RUN_TOKEN", "secret").find("WYVERN_RUN_TOKEN: expected 16 bytes"), 0u);
+  EXPECT_EQ(message("WYVERN_RUN_TOKEN", "secretsecret").find("secretsecret"), std::string::npos);
+  for (const char* seconds : {"soon", "0", "-1", "nan", "1e99"}) {
+    EXPECT_NE(message("WYVERN_RENDEZVOUS_TIMEOUT", seconds).find("more than 0 seconds"),
+              std::string::npos)
+        << seconds;
+  }
+}
+
+TEST(RankEnvironment, AnAddressThatCanNeverWorkIsAnError) {
+  for (const char* good : {"node0", "node-0.rack_1", "10.0.0.1", "::1", "[::1]", "fe80::1%lo"}) {
+    EXPECT_TRUE(ReadTcp("MASTER_ADDR", good).ok()) << good;
+  }
+  for (const char* bad : {"node0:29500", "tcp://node0", "10.0.0.256", "node 0", "::g"}) {
+    const absl::Status status = ReadTcp("MASTER_ADDR", bad).status();
+    EXPECT_NE(std::string(status.message()).find("MASTER_ADDR: expected a host name"),
+              std::string::npos)
+        << bad << ": " << status;
+  }
+  // Every host is its own localhost.
+  EXPECT_TRUE(ReadTcp("LOCAL_WORLD_SIZE", "4").ok());
+  EXPECT_NE(std::string(ReadTcp("LOCAL_WORLD_SIZE", "2").status().message())
+                .find("MASTER_ADDR is localhost, which every host takes for itself"),
             std::string::npos);
 }
 

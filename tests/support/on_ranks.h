@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/comm/rendezvous.h"
 #include "kernels/comm/socket.h"
 #include "kernels/comm/world.h"
 
@@ -23,7 +24,8 @@ inline void OnRanks(int count, const std::function<void(World*)>& work) {
   std::vector<std::thread> threads;
   for (int rank = 0; rank < count; ++rank) {
     threads.emplace_back([&, rank] {
-      auto transport = MakeTcpTransport(rank, count, "127.0.0.1", port);
+      auto transport =
+          MakeTcpTransport({.rank = rank, .size = count, .address = "127.0.0.1", .port = port});
       ASSERT_TRUE(transport.ok()) << transport.status();
       World world(*std::move(transport));
       work(&world);

@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "kernels/comm/rendezvous.h"
 #include "kernels/comm/socket.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/train_step.h"
@@ -56,7 +57,8 @@ Sent OneStep(const MeshShape& shape, int level, int64_t micro_batches) {
   std::vector<std::thread> threads;
   for (int rank = 0; rank < kRanks; ++rank) {
     threads.emplace_back([&, rank] {
-      auto transport = MakeTcpTransport(rank, kRanks, "127.0.0.1", port);
+      auto transport =
+          MakeTcpTransport({.rank = rank, .size = kRanks, .address = "127.0.0.1", .port = port});
       ASSERT_TRUE(transport.ok()) << transport.status();
       World world(std::make_unique<CountingTransport>(*std::move(transport), &bytes[rank]));
       auto mesh = Mesh::Create(&world, shape, Device::kCpu);

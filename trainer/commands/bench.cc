@@ -14,6 +14,7 @@
 #include "trainer/bench/device_rates.h"
 #include "trainer/bench/step_bench.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/on_ranks.h"
 #include "trainer/commands/place.h"
 #include "trainer/config/load.h"
 #include "trainer/config/nearest.h"
@@ -84,7 +85,7 @@ void AddOps(CLI::App* bench, int* exit_code) {
 absl::Status BenchSteps(const std::string& path, const std::vector<std::string>& sets,
                         const StepBenchOptions& options, bool json) {
   ASSIGN_OR_RETURN(const RunConfig config, LoadRunConfig(path, sets));
-  ASSIGN_OR_RETURN(const std::unique_ptr<World> world, World::Connect());
+  ASSIGN_OR_RETURN(const std::unique_ptr<World> world, ConnectRanks(config));
   ASSIGN_OR_RETURN(const StepBench bench, BenchStep(config, options, world.get()));
   if (world->rank() != 0) return absl::OkStatus();
   if (json) {

@@ -1,13 +1,29 @@
 #include "trainer/commands/on_ranks.h"
 
 #include <cstdio>
+#include <filesystem>
+#include <string>
+#include <system_error>
 
+#include "absl/strings/str_cat.h"
+#include "kernels/comm/comm_failure.h"
 #include "trainer/commands/command.h"
 
 namespace wyvern {
 
-int OnAllRanks(const std::function<absl::Status(World*)>& command) {
-  const absl::StatusOr<std::unique_ptr<World>> world = World::Connect();
+absl::StatusOr<std::unique_ptr<World>> ConnectRanks(const absl::StatusOr<RunConfig>& config) {
+  if (!config.ok()) return World::Connect();
+  SetCommTimeout(config->parallel.timeout);
+  std::error_code error;
+  const std::string dir = config->RunDir();
+  return World::Connect(
+      {.run = absl::StrCat("'", config->run.name, "' in ", dir),
+       .folder = std::filesystem::absolute(dir, error).lexically_normal().string()});
+}
+
+int OnAllRanks(const absl::StatusOr<RunConfig>& config,
+               const std::function<absl::Status(World*)>& command) {
+  const absl::StatusOr<std::unique_ptr<World>> world = ConnectRanks(config);
   if (!world.ok()) return ExitCode(world.status());
   const bool main = (*world)->rank() == 0;
   if (!main && std::freopen("/dev/null", "w", stdout) == nullptr) return 1;

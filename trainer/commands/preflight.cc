@@ -41,8 +41,7 @@ absl::Status CheckData(const RunConfig& config, World* world, Preflight* preflig
   return preflight->CheckData(*data);
 }
 
-absl::Status Run(const std::string& path, const std::vector<std::string>& sets, World* world) {
-  const absl::StatusOr<RunConfig> config = LoadRunConfig(path, sets);
+absl::Status Run(const absl::StatusOr<RunConfig>& config, World* world) {
   RETURN_IF_ERROR(Agree(world->host(), config.status()));
   Preflight preflight(*config, world);
   RETURN_IF_ERROR(preflight.CheckRanks());
@@ -66,7 +65,8 @@ void AddPreflightCommand(CLI::App& app, int* exit_code) {
   command->add_option("CONFIG", options->path, "YAML file")->required();
   command->add_option("--set", options->sets, "key=value: overrides a key of the file");
   command->callback([=] {
-    *exit_code = OnAllRanks([&](World* world) { return Run(options->path, options->sets, world); });
+    const absl::StatusOr<RunConfig> config = LoadRunConfig(options->path, options->sets);
+    *exit_code = OnAllRanks(config, [&](World* world) { return Run(config, world); });
   });
 }
 

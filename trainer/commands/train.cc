@@ -79,9 +79,8 @@ absl::Status Finish(TrainingRun* run, World* world) {
   return Agree(world->host(), world->rank() == 0 ? Report(run, *sample) : absl::OkStatus());
 }
 
-absl::Status TrainOnRanks(const std::string& path, const std::vector<std::string>& sets,
-                          const std::string& resume, World* world) {
-  const absl::StatusOr<RunConfig> loaded = LoadRunConfig(path, sets);
+absl::Status TrainOnRanks(const absl::StatusOr<RunConfig>& loaded, const std::string& resume,
+                          World* world) {
   RETURN_IF_ERROR(Agree(world->host(), loaded.status()));
   const RunConfig& config = *loaded;
   // Before anything that the ranks do together rests on it.
@@ -124,7 +123,8 @@ absl::Status TrainOnRanks(const std::string& path, const std::vector<std::string
 
 int Train(const std::string& path, const std::vector<std::string>& sets,
           const std::string& resume) {
-  return OnAllRanks([&](World* world) { return TrainOnRanks(path, sets, resume, world); });
+  const absl::StatusOr<RunConfig> config = LoadRunConfig(path, sets);
+  return OnAllRanks(config, [&](World* world) { return TrainOnRanks(config, resume, world); });
 }
 
 }  // namespace
