@@ -6,6 +6,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -38,7 +39,7 @@ class LaunchTest(unittest.TestCase):
         pathlib.Path(self.config).write_text("run: {name: x}\n")
         # No GPU, whatever this machine has.
         (self.folder / "system").mkdir()
-        drop = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "OMP_", "OPENBLAS_", "CUDA_", "SLURM", "NCCL_")
+        drop = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "OMP_", "OPENBLAS_", "CUDA_", "SLURM", "NCCL_", "WYVERN_")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(drop)}
         self.env.update(WYVERN=str(program), WYVERN_SYSTEM=str(self.folder / "system"))
 
@@ -59,6 +60,37 @@ class LaunchTest(unittest.TestCase):
         result = self.launch("-n", "2", self.config, "--set", "a=b c", OMP_NUM_THREADS="1")
         self.check(result, 0, f"rank 0 gpu - card - threads 1: train {self.config} --set a=b c",
                    f"rank 1 gpu - card - threads 1: train {self.config} --set a=b c")
+
+    @unittest.skipUnless(shutil.which("mpirun"), "mpirun is not installed")
+    def test_all_ranks_get_one_secret_which_no_list_of_processes_shows(self):
+        # In the place of ssh: keeps the words that another host's list of processes would show.
+        ssh = self.folder / "ssh"
+        ssh.write_text('#!/bin/bash\necho "$*" >>FOLDER/ssh_words\nwhile [[ "$1" == -* ]]; do shift; done\n'
+                       'shift\nexec bash -c "$*"\n'.replace("FOLDER", str(self.folder)))
+        ssh.chmod(0o755)
+        program = self.folder / "program"
+        program.write_text("#!/bin/bash\n"
+                           'echo "token $WYVERN_RUN_TOKEN terminal $WYVERN_TERMINAL"\n'
+                           "for list in /proc/[0-9]*/cmdline; do\n"
+                           '  grep -aq "$WYVERN_RUN_TOKEN" "$list" 2>/dev/null && echo "seen: $list"\n'
+                           "done\nexit 0\n")
+        agent = dict(OMPI_MCA_plm_rsh_agent=str(ssh), PRTE_MCA_plm_ssh_agent=str(ssh))
+        tokens = set()
+        for given in ({}, {"WYVERN_RUN_TOKEN": "0123456789abcdef0123"}):
+            result = self.launch("-n", "2", "--hosts", "localhost:1,otherhost:1", self.config, **agent,
+                                 **given)
+            self.check(result, 0)
+            found = re.findall(r"token (\w+) terminal 0$", result.stdout, re.M)
+            self.assertEqual(len(found), 2, result.stdout)
+            self.assertEqual(len(set(found)), 1, result.stdout)
+            tokens.update(found)
+            self.assertNotIn("seen:", result.stdout)
+        self.assertIn("0123456789abcdef0123", tokens)
+        self.assertEqual(sorted(map(len, tokens)), [20, 64])
+        words = (self.folder / "ssh_words").read_text()
+        self.assertIn("otherhost", words)
+        for token in tokens:
+            self.assertNotIn(token, words)
 
     def test_the_preflight_is_started_like_a_training(self):
         self.check(self.launch("-n", "1", "--preflight", self.config, "--set", "a=b"), 0,
@@ -123,6 +155,24 @@ class LaunchTest(unittest.TestCase):
                    "#SBATCH --gpus-per-node=8\n", "#SBATCH --time=1:00:00\n", "restarts=3\n",
                    "#SBATCH --constraint=h100\n", "#SBATCH --requeue\n")
         self.assertEqual(subprocess.run(["bash", "-n"], input=result.stdout, text=True).returncode, 0)
+
+    def test_names_in_the_sbatch_script(self):
+        def script(*arguments):
+            return self.launch("--slurm", "--dry-run", *arguments)
+        config = self.folder / "my run.yaml"
+        config.write_text("run: {name: x}\n")
+        self.check(script(str(config)), 0, '#SBATCH --job-name="my run"\n',
+                   '#SBATCH --output="runs/slurm_my run_%j.txt"\n', f"{self.folder}/my\\ run.yaml)")
+        self.check(script("--name", '50% "x" #1', "--account", "a b", self.config), 0,
+                   '#SBATCH --job-name="50% \\"x\\" #1"\n', '#SBATCH --account="a b"\n',
+                   '#SBATCH --output="runs/slurm_50%% \\"x\\" #1_%j.txt"\n')
+        self.check(script("--output", "logs/%j of $x.txt", self.config), 0,
+                   '#SBATCH --output="logs/%j of $x.txt"\n')
+        for option in ("--name", "--output", "--account", "--time", "--sbatch"):
+            self.check(script(option, "a\nb", self.config), 2, option)
+        self.check(script("--name", "a\\b", self.config), 2, "no backslash in a file name")
+        # What is secret is made when the job starts.
+        self.assertNotRegex(script(self.config).stdout, "WYVERN_RUN_TOKEN=\"?[0-9a-f]{8}")
 
     def make_host(self):
         """Two sockets, each with two GPUs and two cards behind switches."""

@@ -77,11 +77,11 @@ class Cluster:
                                f"--key-file={key}", f"--pid-file={self.folder}/munged.pid",
                                f"--log-file={self.folder}/munged.log",
                                f"--seed-file={self.folder}/munge.seed"])
-        self._wait(lambda: os.path.exists(self.munge), 10, "munged did not start")
+        self.wait_until(lambda: os.path.exists(self.munge), 10, "munged did not start")
         self._spawn("slurmctld", ["slurmctld", "-D", "-i"])
         for name in self.names:
             self.start_node(name)
-        self._wait(lambda: self.run("sinfo", "-h", "-o", "%T").stdout.split() == ["idle"], 30,
+        self.wait_until(lambda: self.run("sinfo", "-h", "-o", "%T").stdout.split() == ["idle"], 30,
                    "the nodes are not idle")
 
     def start_node(self, name):
@@ -103,7 +103,7 @@ class Cluster:
 
     def wait_job(self, job, states, seconds):
         """Until the job is in one of the states; its fields."""
-        self._wait(lambda: self.job_state(job).get("JobState") in states, seconds,
+        self.wait_until(lambda: self.job_state(job).get("JobState") in states, seconds,
                    lambda: f"job {job} is not in {states} but {self.job_state(job)}")
         return self.job_state(job)
 
@@ -128,7 +128,7 @@ class Cluster:
         out = (self.folder / f"{name}.out.log").open("a")
         self.processes[name] = subprocess.Popen(command, env=self.env, stdout=out, stderr=out)
 
-    def _wait(self, condition, seconds, message):
+    def wait_until(self, condition, seconds, message):
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:

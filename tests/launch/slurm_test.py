@@ -116,12 +116,17 @@ def restarts(cluster, folder, wyvern):
     (folder / "fails.yaml").write_text("run: {name: fails}\n")
     program = folder / "fails_once"
     program.write_text("#!/bin/bash\necho rank $RANK of $WORLD_SIZE at $MASTER_ADDR $*\n"
+                       "echo token $WYVERN_RUN_TOKEN\n"
                        f"mkdir {folder}/failed.$RANK 2>/dev/null && exit 3\nexit 0\n")
     program.chmod(0o755)
     job = launch(cluster, folder, program, "--nodes", "2", "-n", "1", "--gpus", "0", "--restarts",
-                 "2", "--output", "fails.txt", "fails.yaml", "--set", "a=b c")
+                 "2", "--name", "a 'run' #1, 100%", "fails.yaml", "--set", "a=b c")
     state = cluster.wait_job(job, ["COMPLETED", "FAILED"], 60)
-    log = (folder / "fails.txt").read_text()
+    log = (folder / f"runs/slurm_a 'run' #1, 100%_{job}.txt").read_text()
+    tokens = set(re.findall(r"token (\S+)", log))
+    check(len(tokens) == 1 and len(tokens.pop()) == 64, f"not one token: {log}")
+    script = cluster.run("scontrol", "write", "batch_script", str(job), "-").stdout
+    check("dev/urandom" in script and not re.search(r"[0-9a-f]{64}", script), script)
     check(state["JobState"] == "COMPLETED" and state["Restarts"] == "0", f"{state}\n{log}")
     for text in ["rank 0 of 2 at 127.0.0.1 train fails.yaml --set a=b c", "rank 1 of 2",
                  "exit code 3", "start 1 of 2 more"]:
@@ -153,6 +158,37 @@ def array(cluster, folder, wyvern):
     print("sweep: an array of 4 tasks, 2 finished, 2 failed as they should")
 
 
+def task_stops_alone(cluster, folder, wyvern):
+    """The signal before the end of one task's time: it alone saves, is queued again and goes on."""
+    write_config(folder, "array base", 5, MORE)
+    (folder / "array.yaml").write_text(
+        "name: array\ndir: 'my array #1, 100%'\nbase: array base.yaml\n"
+        "axes: [{points: {short: {}, long: {train.steps: STEPS}, last: {train.steps: STEPS}}}]\n"
+        "slurm: {cpus: 1}\n".replace("STEPS", str(STEPS)))
+    result = subprocess.run([wyvern, "sweep", "array.yaml", "--slurm"], cwd=folder, text=True,
+                            env=cluster.env, capture_output=True)
+    check(result.returncode == 0, result.stdout + result.stderr)
+    job = int(re.search(r"Submitted batch job (\d+)", result.stdout)[1])
+    runs = {name: folder / "my array #1, 100%" / name for name in ("short", "long", "last")}
+    wait_for_step(runs["last"], 20)
+    wait_for_step(runs["long"], 20)
+    cluster.wait_until(lambda: (runs["short"] / "report.html").exists(), 60, "short does not end")
+    # The last task has the number of the whole array.
+    cluster.run("scancel", "--batch", "--signal=USR1", f"{job}_2")
+    cluster.wait_until(lambda: not cluster.run("squeue", "-h", "-j", str(job)).stdout.strip(), 120,
+                       lambda: cluster.run("squeue").stdout)
+    logs = {name: (run / "log.txt").read_text() for name, run in runs.items()}
+    for name, starts in (("short", 1), ("long", 1), ("last", 2)):
+        check(logs[name].count(f"{name} on cpu") == starts, f"{name}: {logs[name]}")
+        check((runs[name] / "report.html").exists(), f"{name}: {logs[name]}")
+    check("stopped by SIGTERM" in logs["last"], logs["last"])
+    check("stopped by" not in logs["long"], logs["long"])
+    check(len(losses(runs["last"])) == STEPS + 1, "steps are missing")
+    outputs = {path.name for path in (folder / "my array #1, 100%").glob("slurm_*.txt")}
+    check(outputs == {f"slurm_{job}_{task}.txt" for task in range(3)}, str(outputs))
+    print("sweep: one task of an array stopped and went on alone")
+
+
 def main():
     wyvern = os.path.abspath(sys.argv[1])
     missing = slurm.missing_programs()
@@ -174,6 +210,7 @@ def main():
             restarts(cluster, folder, wyvern)
             cancelled(cluster, folder)
             array(cluster, folder, wyvern)
+            task_stops_alone(cluster, folder, wyvern)
             node_dies(cluster, folder, wyvern)
             time_is_up(cluster, folder, wyvern)
         except Exception:

@@ -1,7 +1,5 @@
 #include "trainer/commands/sweep.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -12,6 +10,7 @@
 
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
+#include "trainer/report/console.h"
 #include "trainer/sweep/local_runner.h"
 #include "trainer/sweep/plan.h"
 #include "trainer/sweep/run_state.h"
@@ -35,7 +34,7 @@ void Print(const std::string& text) {
 
 // On a terminal the table is rewritten until no run is in progress any more.
 absl::Status ShowStatus(const SweepPlan& plan) {
-  const bool live = isatty(STDOUT_FILENO) == 1;
+  const bool live = StdoutIsTerminal();
   for (size_t rows = 0;;) {
     const std::vector<RunState> states = ReadRunStates(plan.runs);
     std::string text = rows > 0 ? "\033[" + std::to_string(rows) + "A\033[J" : "";

@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
 
 namespace wyvern {
 namespace {
@@ -21,6 +23,11 @@ size_t TerminalWidth() {
 
 }  // namespace
 
+bool StdoutIsTerminal() {
+  const char* said = std::getenv("WYVERN_TERMINAL");
+  return isatty(STDOUT_FILENO) == 1 && (said == nullptr || absl::string_view(said) != "0");
+}
+
 std::string DurationText(double seconds) {
   const int64_t s = std::llround(seconds);
   if (s >= 3600) return absl::StrFormat("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60);
@@ -28,7 +35,7 @@ std::string DurationText(double seconds) {
 }
 
 Console::Console(int64_t total_steps, int64_t plain_every)
-    : total_steps_(total_steps), plain_every_(plain_every), live_(isatty(STDOUT_FILENO) == 1) {}
+    : total_steps_(total_steps), plain_every_(plain_every), live_(StdoutIsTerminal()) {}
 
 Console::~Console() {
   if (line_open_) std::printf("\n");

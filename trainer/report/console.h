@@ -26,6 +26,10 @@ class Console {
   bool line_open_ = false;
 };
 
+// Whether someone looks at stdout. mpirun gives a rank a terminal even where its own output goes to
+// a file; scripts/launch then sets WYVERN_TERMINAL=0.
+bool StdoutIsTerminal();
+
 // "1:02:03", "2:05".
 std::string DurationText(double seconds);
 

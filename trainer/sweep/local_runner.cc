@@ -14,8 +14,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <set>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
@@ -41,6 +43,14 @@ std::string Environment(const char* name) {
   return value == nullptr ? "" : value;
 }
 
+// Of a process that is one of several ranks: a sweep may be started as one, its runs are not.
+bool IsOfRanks(const std::string& name) {
+  static const std::set<std::string> kNames = {"RANK",        "WORLD_SIZE",  "LOCAL_RANK",
+                                               "MASTER_ADDR", "MASTER_PORT", "LOCAL_WORLD_SIZE"};
+  return kNames.count(name) > 0 || absl::StartsWith(name, "OMPI_COMM_WORLD_") ||
+         absl::StartsWith(name, "PMI_") || absl::StartsWith(name, "PMIX_");
+}
+
 // The environment of a job's process.
 std::vector<std::string> JobEnvironment(const SweepRun& run, int64_t slot, int64_t jobs) {
   std::map<std::string, std::string> added;
@@ -57,8 +67,8 @@ std::vector<std::string> JobEnvironment(const SweepRun& run, int64_t slot, int64
   }
   std::vector<std::string> all;
   for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string text = *entry;
-    if (added.count(text.substr(0, text.find('='))) == 0) all.push_back(text);
+    const std::string text = *entry, name = text.substr(0, text.find('='));
+    if (added.count(name) == 0 && !IsOfRanks(name)) all.push_back(text);
   }
   for (const auto& [name, value] : added) all.push_back(absl::StrCat(name, "=", value));
   return all;
@@ -77,7 +87,7 @@ class LocalSweep {
       : plan_(plan),
         states_(ReadRunStates(plan.runs)),
         slots_(static_cast<size_t>(jobs)),
-        live_(isatty(STDOUT_FILENO) == 1) {}
+        live_(StdoutIsTerminal()) {}
 
   absl::Status Run() {
     const StopSignal signal;

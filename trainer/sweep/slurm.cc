@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "data/file.h"
@@ -26,6 +27,26 @@ absl::StatusOr<std::string> OutputOf(const std::string& command) {
   absl::StripAsciiWhitespace(&output);
   if (status != 0) return absl::UnavailableError(output);
   return output;
+}
+
+// `text` as one word of an #SBATCH line. sbatch reads these lines itself, by other rules than a
+// shell.
+std::string SbatchQuote(const std::string& text) {
+  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_isalnum(c) || absl::StrContains("/._-=:,%+@", c);
+  });
+  if (plain) return text;
+  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
+}
+
+// Errors: what no quoting brings through sbatch.
+absl::Status CheckSbatchWord(const std::string& what, const std::string& text) {
+  if (std::none_of(text.begin(), text.end(), [](char c) { return absl::ascii_iscntrl(c); })) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--slurm: ", what,
+                   ": an sbatch script cannot hold a line break or another control character"));
 }
 
 }  // namespace
@@ -57,45 +78,69 @@ absl::StatusOr<std::string> SlurmScript(const SweepPlan& plan, const std::vector
   if (count == 0) {
     return absl::FailedPreconditionError(absl::StrCat(plan.file.dir, ": no run is left to start"));
   }
+  RETURN_IF_ERROR(CheckSbatchWord("name", plan.file.name));
+  RETURN_IF_ERROR(CheckSbatchWord("dir", plan.file.dir));
+  RETURN_IF_ERROR(CheckSbatchWord("the folder", folder));
+  for (const std::string& text : {slurm.memory, slurm.partition, slurm.account, slurm.time}) {
+    RETURN_IF_ERROR(CheckSbatchWord("slurm", text));
+  }
+  for (const std::string& text : slurm.options) {
+    RETURN_IF_ERROR(CheckSbatchWord("slurm.options", text));
+  }
+  if (absl::StrContains(plan.file.dir, '\\')) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--slurm: dir: '", plan.file.dir,
+        "': in a file name with a backslash sbatch replaces no %A, so that all tasks would write "
+        "one file; choose another folder"));
+  }
   std::string script = "#!/usr/bin/env bash\n";
-  const auto option = [&script](const auto&... parts) {
-    absl::StrAppend(&script, "#SBATCH ", parts..., "\n");
+  const auto option = [&script](absl::string_view name, const auto&... parts) {
+    absl::StrAppend(&script, "#SBATCH ", name, SbatchQuote(absl::StrCat(parts...)), "\n");
   };
   option("--job-name=", plan.file.name);
   option("--array=0-", count - 1,
          slurm.at_once > 0 ? absl::StrCat("%", slurm.at_once) : std::string());
-  option("--output=", plan.file.dir, "/slurm_%A_%a.txt");
+  option("--output=", absl::StrReplaceAll(plan.file.dir, {{"%", "%%"}}), "/slurm_%A_%a.txt");
   option("--chdir=", folder);
-  option("--nodes=1");
-  option("--ntasks=1");
+  option("--nodes=", 1);
+  option("--ntasks=", 1);
   option("--cpus-per-task=", slurm.cpus);
   if (cuda && slurm.gpus > 0) option("--gpus-per-node=", slurm.gpus);
   if (!slurm.memory.empty()) option("--mem=", slurm.memory);
   if (!slurm.partition.empty()) option("--partition=", slurm.partition);
   if (!slurm.account.empty()) option("--account=", slurm.account);
   if (!slurm.time.empty()) option("--time=", slurm.time);
-  for (const std::string& text : slurm.options) option(text);
+  // As the user would write them there.
+  for (const std::string& text : slurm.options) absl::StrAppend(&script, "#SBATCH ", text, "\n");
   // The signal comes before the time is up: the run saves, and the task is queued again. (Not
   // SIGTERM, which also comes with scancel.)
-  option("--signal=B:USR1@120");
-  option("--requeue");
-  option("--open-mode=append");
+  option("--signal=", "B:USR1@120");
+  absl::StrAppend(&script, "#SBATCH --requeue\n#SBATCH --open-mode=append\n");
   absl::StrAppend(&script, "set -u\nruns=(\n", runs, ")\nrun=\"${runs[$SLURM_ARRAY_TASK_ID]}\"\n");
+  // One task of an array has the array's own number as its SLURM_JOB_ID, which stands for all.
+  absl::StrAppend(&script, R"(task="${SLURM_ARRAY_JOB_ID:-}_$SLURM_ARRAY_TASK_ID"
+stopping=0
+trap 'stopping=1; scancel --signal=TERM "$task"' USR1
+# A run is one process, whatever this job was submitted from.
+unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT
+)");
   for (const std::string& line : slurm.setup) absl::StrAppend(&script, line, "\n");
   absl::StrAppend(&script, R"(export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"
 rm -f "$run/exit_code"
-stopping=0
-trap 'stopping=1; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
-srun --output="$run/log.txt" --open-mode=append )",
+code=0
+if [ $stopping = 0 ]; then
+  # What srun itself says goes into the task's output. %% is its word for %.
+  srun --mpi=none --output="${run//%/%%}/log.txt" --open-mode=append )",
                   ShellQuote(binary), R"( train "$run/config.yaml" &
-wait $!
-code=$?
-while kill -0 $! 2>/dev/null; do
   wait $!
   code=$?
-done
+  while kill -0 $! 2>/dev/null; do
+    wait $!
+    code=$?
+  done
+fi
 if [ $stopping = 1 ]; then
-  scontrol requeue "$SLURM_JOB_ID"
+  scontrol requeue "$task"
 elif [ $code -ne 0 ]; then
   echo $code >"$run/exit_code.new" && mv "$run/exit_code.new" "$run/exit_code"
 fi

@@ -130,6 +130,9 @@ TEST_F(RunSweepTest, TheSlurmScriptHoldsTheRunsThatAreLeft) {
        "#SBATCH --requeue\n", Path("sweep/seed_1") + "\n  " + Path("sweep/seed_3") + "\n)",
        "module load x\n", " '/opt/my wyvern' train \"$run/config.yaml\" &"});
   EXPECT_EQ(script->find("seed_2"), std::string::npos);
+  // A task asks for itself alone, not for SLURM_JOB_ID, which may stand for the whole array.
+  ExpectParts(*script, {"scancel --signal=TERM \"$task\"", "scontrol requeue \"$task\""});
+  EXPECT_EQ(script->find("SLURM_JOB_ID"), std::string::npos);
   EXPECT_EQ(script->find("gpus"), std::string::npos);  // the runs are on the CPU
   WriteText("script.sh", *script);
   EXPECT_EQ(std::system(absl::StrCat("bash -n ", Path("script.sh")).c_str()), 0);
@@ -149,6 +152,30 @@ TEST_F(RunSweepTest, TheSlurmScriptHoldsTheRunsThatAreLeft) {
   automatic.device_given = false;
   ExpectParts(std::string(SlurmScript(automatic, states, "x", "/").status().message()),
               {"run.device: auto"});
+}
+
+TEST_F(RunSweepTest, TheSlurmScriptQuotesNamesAndRefusesWhatSbatchCannotTake) {
+  SweepPlan plan = Plan(kSeeds);
+  const std::vector<RunState> states(3);
+  plan.file.name = "my \"run\" #1";
+  plan.file.dir = Path("50% of it");
+  plan.file.slurm.account = "a b";
+  const auto script = SlurmScript(plan, states, "/opt/my wyvern", "/my data");
+  ASSERT_TRUE(script.ok()) << script.status();
+  ExpectParts(*script, {"#SBATCH --job-name=\"my \\\"run\\\" #1\"\n",
+                        "#SBATCH --output=\"" + Path("50%% of it") + "/slurm_%A_%a.txt\"\n",
+                        "#SBATCH --chdir=\"/my data\"\n", "#SBATCH --account=\"a b\"\n"});
+  SweepPlan bad = plan;
+  bad.file.name = "two\nlines";
+  ExpectParts(std::string(SlurmScript(bad, states, "x", "/").status().message()),
+              {"--slurm: name: an sbatch script cannot hold a line break"});
+  bad = plan;
+  bad.file.slurm.options = {"--comment=x\nrm -r /"};
+  ExpectParts(std::string(SlurmScript(bad, states, "x", "/").status().message()),
+              {"slurm.options"});
+  bad = plan;
+  bad.file.dir = "a\\b";
+  ExpectParts(std::string(SlurmScript(bad, states, "x", "/").status().message()), {"backslash"});
 }
 
 TEST(VisibleDeviceOfSlot, DividesTheGpus) {
