@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "kernels/ops/elementwise.h"
+#include "kernels/runtime/checked_math.h"
 
 namespace wyvern {
 
@@ -11,17 +12,15 @@ std::string ToString(const Shape& shape) {
 }
 
 int64_t NumElements(const Shape& shape) {
-  int64_t n = 1;
-  for (const int64_t size : shape) {
-    CHECK(size >= 0, "shape ", ToString(shape));
-    n *= size;
-  }
-  return n;
+  const std::optional<int64_t> n = CheckedProduct(shape);
+  CHECK(n.has_value(), "shape ", ToString(shape));
+  return *n;
 }
 
 Tensor Tensor::Empty(Shape shape, DType dtype, Device device) {
   Tensor t;
   t.numel_ = NumElements(shape);
+  CHECK(CheckedProduct({t.numel_, SizeOf(dtype)}).has_value(), "shape ", ToString(shape));
   t.shape_ = std::move(shape);
   t.dtype_ = dtype;
   t.device_ = device;

@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "data/file_descriptor.h"
 #include "data/output.h"
+#include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -61,6 +62,7 @@ absl::Status ErrnoStatus(int error, absl::string_view action, absl::string_view 
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  const Operation reading(absl::StrCat("reading ", path));
   FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd.get() < 0) return ErrnoStatus(errno, "cannot open", path);
   std::string content;

@@ -1,10 +1,13 @@
 #include "data/hdf5_file.h"
 
 #include <hdf5.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cstring>
+#include <fstream>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -14,6 +17,7 @@
 #include "data/hdf5_internal.h"
 #include "data/lock_file.h"
 #include "kernels/runtime/check.h"
+#include "kernels/runtime/checked_math.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -112,6 +116,16 @@ hid_t WithoutTimes(hid_t property_class) {
   return properties;
 }
 
+// Whether a file begins as those of the 1.10 format do: the signature and superblock 2 or 3. The
+// structure of older files carries no checksums.
+bool HasKnownSuperblock(const std::string& path) {
+  constexpr char kSignature[] = "\x89HDF\r\n\x1a\n";
+  std::array<char, 9> start{};
+  std::ifstream file(path, std::ios::binary);
+  return file.read(start.data(), start.size()) && std::memcmp(start.data(), kSignature, 8) == 0 &&
+         (start[8] == 2 || start[8] == 3);
+}
+
 // The innermost message of the library's error stack, which names the cause.
 std::string LibraryReason() {
   std::string reason;
@@ -177,9 +191,10 @@ absl::StatusOr<Hdf5File> Hdf5File::Create(const std::string& path) {
 
 absl::StatusOr<Hdf5File> Hdf5File::OpenReadOnly(const std::string& path) {
   LibraryLock lock;
-  if (H5Fis_hdf5(path.c_str()) == 0) {
-    return absl::DataLossError(
-        absl::StrCat(path, ": not an HDF5 file, or its first bytes are damaged"));
+  struct stat info = {};
+  if (stat(path.c_str(), &info) == 0 && (!S_ISREG(info.st_mode) || !HasKnownSuperblock(path))) {
+    return absl::DataLossError(absl::StrCat(
+        path, ": not an HDF5 file of the 1.10 format, or its first bytes are damaged"));
   }
   const Handle locked(MakeFileAccess(true), H5Pclose), unlocked(MakeFileAccess(false), H5Pclose);
   const auto open = [&](hid_t access) { return H5Fopen(path.c_str(), H5F_ACC_RDONLY, access); };
@@ -191,6 +206,7 @@ absl::StatusOr<Hdf5File> Hdf5File::OpenReadOnly(const std::string& path) {
     }
     return status;
   }
+  file.num_bytes_ = static_cast<int64_t>(info.st_size);
   return file;
 }
 
@@ -198,6 +214,7 @@ Hdf5File::Hdf5File(Hdf5File&& other) noexcept
     : path_(std::move(other.path_)),
       id_(std::exchange(other.id_, -1)),
       writable_(other.writable_),
+      num_bytes_(other.num_bytes_),
       write_error_(std::move(other.write_error_)),
       datasets_(std::move(other.datasets_)) {
   other.datasets_.clear();
@@ -209,6 +226,7 @@ Hdf5File& Hdf5File::operator=(Hdf5File&& other) noexcept {
     path_ = std::move(other.path_);
     id_ = std::exchange(other.id_, -1);
     writable_ = other.writable_;
+    num_bytes_ = other.num_bytes_;
     write_error_ = std::move(other.write_error_);
     datasets_ = std::exchange(other.datasets_, {});
   }
@@ -294,10 +312,56 @@ absl::Status Hdf5File::CreateGrowing(const std::string& name, Hdf5Type type, int
 absl::StatusOr<int64_t> Hdf5File::OpenDataset(const std::string& name) const {
   const auto found = datasets_.find(name);
   if (found != datasets_.end()) return found->second;
+  if (!writable_) RETURN_IF_ERROR(CheckLinks(name));
   const hid_t id = H5Dopen2(id_, name.c_str(), H5P_DEFAULT);
   if (id < 0) return Fail(absl::StrCat("cannot open the dataset ", name));
+  const absl::Status storage = writable_ ? absl::OkStatus() : CheckStorage(name, id);
+  if (!storage.ok()) {
+    H5Dclose(id);
+    return storage;
+  }
   datasets_[name] = id;
   return id;
+}
+
+absl::Status Hdf5File::CheckLinks(const std::string& name) const {
+  for (size_t end = 0; end < name.size();) {
+    end = std::min(name.find('/', end + 1), name.size());
+    const std::string prefix = name.substr(0, end);
+    H5L_info_t link;
+    if (prefix == "/" || H5Lget_info(id_, prefix.c_str(), &link, H5P_DEFAULT) < 0) continue;
+    if (link.type != H5L_TYPE_HARD && link.type != H5L_TYPE_SOFT) {
+      return absl::DataLossError(
+          absl::StrCat(path_, ": ", prefix, " is a link out of the file, which is never followed"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Hdf5File::CheckStorage(const std::string& name, int64_t id) const {
+  const auto refused = [&](absl::string_view why) {
+    return absl::DataLossError(absl::StrCat(path_, ": the dataset ", name, " ", why));
+  };
+  Handle layout(H5Dget_create_plist(id), H5Pclose);
+  Handle space(H5Dget_space(id), H5Sclose);
+  Handle type(H5Dget_type(id), H5Tclose);
+  if (!layout.ok() || !space.ok() || !type.ok()) {
+    return Fail(absl::StrCat("cannot describe the dataset ", name));
+  }
+  if (H5Pget_external_count(layout.get()) != 0 || H5Pget_layout(layout.get()) == H5D_VIRTUAL) {
+    return refused("keeps its values in other files, which are never read");
+  }
+  if (H5Pget_nfilters(layout.get()) != 0) {
+    return refused("is compressed or filtered, as none of Wyvern's are");
+  }
+  const int64_t count = H5Sget_simple_extent_npoints(space.get());
+  const std::optional<int64_t> bytes =
+      CheckedProduct({count, static_cast<int64_t>(H5Tget_size(type.get()))});
+  if (!bytes.has_value() || *bytes > num_bytes_) {
+    return refused(absl::StrCat("claims ", count, " values, more than the file's ", num_bytes_,
+                                " bytes can hold"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Hdf5Dataset> Hdf5File::Describe(const std::string& name) const {

@@ -4,6 +4,10 @@
 // The C library is not thread-safe, so one process-wide mutex is held inside every member: any
 // thread may use any Hdf5File.
 //
+// A file that is read leads nowhere else and asks for no more memory than it has bytes: external
+// and user-defined links, external and virtual storage, filters (no file of Wyvern has them), and
+// datasets larger than the file are errors.
+//
 // Files are written in the 1.10 format, whose metadata carries checksums, and without
 // variable-length data, whose heap does not: a bit flip in the structure is an error of the
 // library. Values are little-endian on disk.
@@ -118,6 +122,8 @@ class Hdf5File {
   Hdf5File(std::string path, int64_t id) : path_(std::move(path)), id_(id) {}
   absl::Status Fail(const std::string& what) const;
   absl::StatusOr<int64_t> OpenDataset(const std::string& name) const;
+  absl::Status CheckLinks(const std::string& name) const;
+  absl::Status CheckStorage(const std::string& name, int64_t id) const;
   absl::Status Create(const std::string& name, Hdf5Type type, absl::Span<const int64_t> shape,
                       int64_t chunk);
   absl::Status Transfer(const std::string& name, Hdf5Type type, int64_t first, int64_t num_rows,
@@ -130,6 +136,7 @@ class Hdf5File {
   std::string path_;
   int64_t id_ = -1;
   bool writable_ = false;
+  int64_t num_bytes_ = 0;                            // of a file that is read
   mutable absl::Status write_error_;                 // the first; nothing is written after it
   mutable std::map<std::string, int64_t> datasets_;  // open handles: an open per read costs more
 };

@@ -20,6 +20,9 @@ class LibraryLock {
     static auto* mutex = [] {
       // At exit the library would flush what a failed write left behind, and crash.
       H5dont_atexit();
+      // A file must not bring in code (filters), nor lead to another file.
+      H5PLset_loading_state(0);
+      H5Lunregister(H5L_TYPE_EXTERNAL);
       return new std::recursive_mutex;
     }();
     return *mutex;

@@ -30,6 +30,13 @@ size_t FindTooDeep(absl::string_view text) {
   return absl::string_view::npos;
 }
 
+// What the library says, without the name and number that it gives its exceptions.
+std::string Reason(const nlohmann::json::exception& error) {
+  const std::string text = error.what();
+  const size_t bracket = text.find("] ");
+  return bracket == std::string::npos ? text : text.substr(bracket + 2);
+}
+
 }  // namespace
 
 absl::StatusOr<nlohmann::json> ParseJson(absl::string_view text, absl::string_view origin) {
@@ -43,10 +50,10 @@ absl::StatusOr<nlohmann::json> ParseJson(absl::string_view text, absl::string_vi
     return nlohmann::json::parse(text.begin(), text.end());
   } catch (const nlohmann::json::parse_error& error) {
     return absl::InvalidArgumentError(
-        absl::StrCat(origin, ": byte ", error.byte, ": this is not JSON (", error.what(), ")"));
+        absl::StrCat(origin, ": byte ", error.byte, ": this is not JSON (", Reason(error), ")"));
   } catch (const nlohmann::json::exception& error) {  // a number that no double holds
     return absl::InvalidArgumentError(
-        absl::StrCat(origin, ": this JSON cannot be read (", error.what(), ")"));
+        absl::StrCat(origin, ": this JSON cannot be read (", Reason(error), ")"));
   }
 }
 

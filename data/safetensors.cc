@@ -14,6 +14,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "data/file.h"
+#include "data/json.h"
+#include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -74,10 +76,12 @@ bool DataBytes(const std::vector<int64_t>& shape, int64_t element_size, uint64_t
   return true;
 }
 
-// nlohmann keeps the last of two equal keys; a file that has them is damaged.
+// nlohmann keeps the last of two equal keys; a file that has them is damaged. Discarded if it is no
+// JSON or nested too deeply.
 Json ParseHeader(const std::string& text, std::string* repeated_name) {
   std::set<std::string> names;
   const auto callback = [&](int depth, Json::parse_event_t event, Json& parsed) {
+    if (depth > kMaxJsonDepth) return false;
     if (event == Json::parse_event_t::key && depth == 1 &&
         !names.insert(parsed.get_ref<const std::string&>()).second) {
       *repeated_name = parsed.get_ref<const std::string&>();
@@ -154,9 +158,10 @@ int64_t SafetensorsDTypeSize(const std::string& dtype) {
 }
 
 absl::StatusOr<SafetensorsReader> SafetensorsReader::Open(const std::string& path) {
+  const Operation reading(absl::StrCat("reading the header of ", path));
   SafetensorsReader reader;
   reader.path_ = path;
-  reader.fd_ = FileDescriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  reader.fd_ = FileDescriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (reader.fd_.get() < 0) return ErrnoStatus(errno, "cannot open", path);
   struct stat info;
   if (fstat(reader.fd_.get(), &info) != 0) return ErrnoStatus(errno, "cannot read", path);

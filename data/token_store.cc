@@ -10,6 +10,7 @@
 #include "data/hdf5_file.h"
 #include "data/token_store_format.h"
 #include "kernels/runtime/check.h"
+#include "kernels/runtime/operation.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
 
@@ -17,6 +18,8 @@ namespace wyvern {
 namespace {
 
 using namespace token_store_format;
+
+constexpr int64_t kMaxBlockTokens = int64_t{1} << 40;  // and documents; sums of them stay countable
 
 class Store final : public TokenStore {
  public:
@@ -134,7 +137,8 @@ class Store final : public TokenStore {
     ASSIGN_OR_RETURN(const int64_t eos_id, file_.GetInt("/", "eos_id"));
     if (eos_id >= 0) info_.eos_id = static_cast<int32_t>(eos_id);
     if (info_.vocab_size <= 0 || info_.vocab_size > INT32_MAX || info_.block_tokens <= 0 ||
-        eos_id >= info_.vocab_size) {
+        info_.block_tokens > kMaxBlockTokens || info_.num_documents < 0 ||
+        info_.num_documents > kMaxBlockTokens || eos_id >= info_.vocab_size) {
       return Damaged("the header's numbers make no sense");
     }
     return absl::OkStatus();
@@ -175,6 +179,7 @@ class Store final : public TokenStore {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<TokenStore>> TokenStore::Open(const std::string& path) {
+  const Operation opening(absl::StrCat("opening the token store ", path));
   ASSIGN_OR_RETURN(Hdf5File file, Hdf5File::OpenReadOnly(path));
   auto store = std::make_shared<Store>(std::move(file));
   RETURN_IF_ERROR(store->Load());

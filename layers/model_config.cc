@@ -1,5 +1,6 @@
 #include "layers/model_config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -14,6 +15,13 @@ namespace {
 constexpr int64_t kMaxHeadDim = 256;  // that the attention and delta kernels serve
 constexpr int64_t kMaxConvWidth = 8;  // of the short convolution
 constexpr int64_t kMaxExperts = 1024, kMaxExpertsPerToken = 32;  // of the router
+// Far beyond any model; below them no count of elements, bytes or operations overflows.
+constexpr int64_t kMaxLayers = 4096;
+constexpr int64_t kMaxWidth = int64_t{1} << 18;  // of the stream, of low-rank projections
+constexpr int64_t kMaxInner = int64_t{1} << 22;  // of MLPs and experts
+constexpr int64_t kMaxHeads = int64_t{1} << 14;
+constexpr int64_t kMaxWindow = int64_t{1} << 40;
+constexpr int64_t kMaxParameters = int64_t{1} << 50;  // of embeddings, MLPs and experts
 
 // Gathers faults under a key prefix.
 class Faults {
@@ -25,13 +33,15 @@ class Faults {
   void Add(const char* key, const Parts&... parts) {
     all_->push_back(absl::StrCat(prefix_, key, ": ", parts...));
   }
-  void Positive(const char* key, int64_t value) {
+  void Positive(const char* key, int64_t value, int64_t most) {
     if (value < 1) Add(key, "expected a positive number, got ", value);
+    AtMost(key, value, most);
   }
-  void NotNegative(const char* key, int64_t value, const char* zero_means) {
+  void NotNegative(const char* key, int64_t value, const char* zero_means, int64_t most) {
     if (value < 0) {
       Add(key, "expected a positive number or 0 (", zero_means, "), got ", value);
     }
+    AtMost(key, value, most);
   }
   void PositiveReal(const char* key, double value) {
     if (!(value > 0) || !std::isfinite(value)) {
@@ -45,13 +55,17 @@ class Faults {
   }
 
  private:
+  void AtMost(const char* key, int64_t value, int64_t most) {
+    if (value > most) Add(key, "expected at most ", most, ", got ", value);
+  }
+
   std::string prefix_;
   std::vector<std::string>* all_;
 };
 
 void ValidateDelta(const DeltaMixerConfig& c, Faults faults) {
-  faults.Positive("num_heads", c.num_heads);
-  faults.NotNegative("num_value_heads", c.num_value_heads, "as many as num_heads");
+  faults.Positive("num_heads", c.num_heads, kMaxHeads);
+  faults.NotNegative("num_value_heads", c.num_value_heads, "as many as num_heads", kMaxHeads);
   if (c.num_heads > 0 && c.num_value_heads > 0 && c.num_value_heads % c.num_heads != 0) {
     faults.Add("num_value_heads", "expected a multiple of num_heads ", c.num_heads, ", got ",
                c.num_value_heads);
@@ -73,11 +87,11 @@ void ValidateDelta(const DeltaMixerConfig& c, Faults faults) {
       faults.Add("gate_lower_bound", "expected a number in [-5, 0), got ", bound);
     }
   }
-  faults.NotNegative("decay_rank", c.decay_rank, "value_dim");
+  faults.NotNegative("decay_rank", c.decay_rank, "value_dim", kMaxWidth);
   if (c.decay_rank > 0 && c.decay != DeltaDecay::kPerChannel) {
     faults.Add("decay_rank", c.decay_rank, " has no effect without a decay per channel (kda)");
   }
-  faults.NotNegative("output_gate_rank", c.output_gate_rank, "one matrix");
+  faults.NotNegative("output_gate_rank", c.output_gate_rank, "one matrix", kMaxWidth);
   if (c.output_gate_rank > 0 && c.output_gate == OutputGate::kNone) {
     faults.Add("output_gate_rank", c.output_gate_rank,
                " has no effect with output_gate: none; remove one");
@@ -89,14 +103,17 @@ void ValidateDelta(const DeltaMixerConfig& c, Faults faults) {
 
 void ValidateAttention(const AttentionMixerConfig& c, int64_t hidden_size, Faults faults) {
   const AttentionMixerConfig defaults;
-  faults.Positive("num_heads", c.num_heads);
-  faults.NotNegative("num_kv_heads", c.num_kv_heads, "as many as num_heads");
+  faults.Positive("num_heads", c.num_heads, kMaxHeads);
+  faults.NotNegative("num_kv_heads", c.num_kv_heads, "as many as num_heads", kMaxHeads);
   if (c.num_heads > 0 && c.num_kv_heads > 0 && c.num_heads % c.num_kv_heads != 0) {
     faults.Add("num_kv_heads", "expected a divisor of num_heads ", c.num_heads, ", got ",
                c.num_kv_heads);
   }
   int64_t head_dim = c.head_dim;
-  faults.NotNegative("head_dim", c.head_dim, "hidden_size / num_heads");
+  if (c.head_dim < 0) {
+    faults.Add("head_dim", "expected a positive number or 0 (hidden_size / num_heads), got ",
+               c.head_dim);
+  }
   if (c.head_dim == 0 && c.num_heads > 0 && hidden_size > 0) {
     if (hidden_size % c.num_heads != 0) {
       faults.Add("num_heads", "expected a divisor of hidden_size ", hidden_size,
@@ -110,7 +127,7 @@ void ValidateAttention(const AttentionMixerConfig& c, int64_t hidden_size, Fault
       faults.Add("head_dim", "RoPE needs an even number, got ", head_dim);
     }
   }
-  faults.NotNegative("window", c.window, "all tokens");
+  faults.NotNegative("window", c.window, "all tokens", kMaxWindow);
   faults.PositiveReal("rope_theta", c.rope_theta);
   if (!c.rope && c.rope_theta != defaults.rope_theta) {
     faults.Add("rope_theta", c.rope_theta, " has no effect with rope: false; remove one");
@@ -125,18 +142,19 @@ void ValidateAttention(const AttentionMixerConfig& c, int64_t hidden_size, Fault
 }
 
 void ValidateMla(const MlaMixerConfig& c, Faults faults) {
-  faults.Positive("num_heads", c.num_heads);
-  faults.NotNegative("q_lora_rank", c.q_lora_rank, "one matrix");
+  faults.Positive("num_heads", c.num_heads, kMaxHeads);
+  faults.NotNegative("q_lora_rank", c.q_lora_rank, "one matrix", kMaxWidth);
   if (c.kv_lora_rank < 1 || c.kv_lora_rank > kMaxLatentRank) {
     faults.Add("kv_lora_rank", "expected 1 to ", kMaxLatentRank,
                " (what the decoding kernel serves), got ", c.kv_lora_rank);
   }
-  faults.Positive("qk_nope_dim", c.qk_nope_dim);
+  faults.Positive("qk_nope_dim", c.qk_nope_dim, kMaxHeadDim);
   if (c.qk_rope_dim < 1 || c.qk_rope_dim > kMaxLatentSharedDim) {
     faults.Add("qk_rope_dim", "expected 1 to ", kMaxLatentSharedDim,
                " (what the decoding kernel serves), got ", c.qk_rope_dim);
   }
-  if (c.qk_nope_dim > 0 && c.qk_rope_dim > 0 && c.QueryDim() > kMaxHeadDim) {
+  if (c.qk_nope_dim > 0 && c.qk_nope_dim <= kMaxHeadDim && c.qk_rope_dim > 0 &&
+      c.qk_rope_dim <= kMaxLatentSharedDim && c.QueryDim() > kMaxHeadDim) {
     faults.Add("qk_nope_dim", "expected at most ", kMaxHeadDim,
                " together with qk_rope_dim (what the kernels serve), got ", c.QueryDim());
   }
@@ -159,22 +177,23 @@ void ValidateMoe(const MoeConfig& c, int64_t num_layers, Faults faults) {
     faults.Add("num_experts", "expected 1 to ", kMaxExperts, " (what the kernels serve), got ",
                c.num_experts);
   }
-  faults.Positive("intermediate_size", c.intermediate_size);
-  if (c.shared_experts < 0) {
-    faults.Add("shared_experts", "expected at least 0, got ", c.shared_experts);
+  faults.Positive("intermediate_size", c.intermediate_size, kMaxInner);
+  if (c.shared_experts < 0 || c.shared_experts > kMaxExperts) {
+    faults.Add("shared_experts", "expected 0 to ", kMaxExperts, ", got ", c.shared_experts);
   }
   if (c.first_dense < 0 || (num_layers > 0 && c.first_dense >= num_layers)) {
     faults.Add("first_dense", "expected 0 to num_layers - 1 = ", num_layers - 1, ", got ",
                c.first_dense);
   }
-  faults.Positive("every", c.every);
-  if (c.every > 0 && num_layers > 0 && c.first_dense >= 0 && c.first_dense < num_layers &&
+  faults.Positive("every", c.every, kMaxLayers);
+  if (c.every > 0 && c.every <= kMaxLayers && num_layers > 0 && c.first_dense >= 0 &&
+      c.first_dense < num_layers &&
       (c.first_dense + c.every - 1) / c.every * c.every >= num_layers) {
     faults.Add("every", "no multiple of ", c.every, " is among the layers ", c.first_dense, " to ",
                num_layers - 1, " (numbered from 0), so no layer has experts");
   }
   faults.PositiveReal("scale", c.scale);
-  faults.Positive("groups", c.groups);
+  faults.Positive("groups", c.groups, kMaxExperts);
   if (c.experts_per_token < 1 || c.experts_per_token > kMaxExpertsPerToken) {
     faults.Add("experts_per_token", "expected 1 to ", kMaxExpertsPerToken,
                " (what the kernels serve), got ", c.experts_per_token);
@@ -250,6 +269,24 @@ void ValidateLayout(const ModelConfig& c, Faults faults) {
   }
 }
 
+// That the widest parts together stay countable. The mixers' bounds keep theirs small enough.
+void ValidateSize(const ModelConfig& c, Faults faults) {
+  const auto layers = static_cast<double>(c.num_layers);
+  const auto hidden = static_cast<double>(c.hidden_size);
+  double inner = layers * static_cast<double>(c.IntermediateSize());
+  if (c.moe.has_value()) {
+    inner += layers * static_cast<double>((c.moe->num_experts + c.moe->shared_experts) *
+                                          c.moe->intermediate_size);
+  }
+  const double parameters = hidden * (2 * static_cast<double>(c.vocab_size) + 3 * inner);
+  if (parameters > static_cast<double>(kMaxParameters)) {
+    faults.Add("hidden_size", c.hidden_size, " makes a model of ", parameters,
+               " parameters with vocab_size, num_layers, and the MLPs' and experts' widths; at "
+               "most ",
+               kMaxParameters, " are served");
+  }
+}
+
 }  // namespace
 
 int64_t ModelConfig::IntermediateSize() const {
@@ -275,13 +312,13 @@ const MixerConfig& ModelConfig::MixerOfLayer(int64_t i) const {
 std::vector<std::string> ModelConfig::Validate() const {
   std::vector<std::string> all;
   Faults faults("model.", &all);
-  faults.Positive("vocab_size", vocab_size);
+  if (vocab_size < 1) faults.Add("vocab_size", "expected a positive number, got ", vocab_size);
   if (vocab_size > std::numeric_limits<int32_t>::max()) {
     faults.Add("vocab_size", "token ids have 31 bits, got ", vocab_size);
   }
-  faults.Positive("hidden_size", hidden_size);
-  faults.Positive("num_layers", num_layers);
-  faults.NotNegative("intermediate_size", intermediate_size, "from hidden_size");
+  faults.Positive("hidden_size", hidden_size, kMaxWidth);
+  faults.Positive("num_layers", num_layers, kMaxLayers);
+  faults.NotNegative("intermediate_size", intermediate_size, "from hidden_size", kMaxInner);
   faults.PositiveReal("norm_eps", norm_eps);
   faults.PositiveReal("initializer_range", initializer_range);
   if (padding_id < -1 || padding_id >= vocab_size) {
@@ -297,8 +334,11 @@ std::vector<std::string> ModelConfig::Validate() const {
       ValidateAttention(std::get<AttentionMixerConfig>(mixer), hidden_size, inner);
     }
   }
-  ValidateLayout(*this, faults);
-  if (moe.has_value()) ValidateMoe(*moe, num_layers, Faults("model.moe.", &all));
+  if (num_layers <= kMaxLayers) ValidateLayout(*this, faults);
+  if (moe.has_value()) {
+    ValidateMoe(*moe, std::min(num_layers, kMaxLayers), Faults("model.moe.", &all));
+  }
+  if (all.empty()) ValidateSize(*this, faults);
   return all;
 }
 

@@ -3,8 +3,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <new>
+#include <string>
 
 #include "CLI/CLI.hpp"
+#include "kernels/runtime/operation.h"
 #include "trainer/commands/all.h"
 
 namespace {
@@ -16,6 +19,21 @@ void WaitPassively(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   setenv("OMP_WAIT_POLICY", "passive", /*overwrite=*/0);
   execv("/proc/self/exe", argv);  // on failure, work goes on, only slower
+}
+
+// "wyvern checkpoint info"
+std::string CommandName(const CLI::App& app) {
+  const auto chosen = app.get_subcommands();
+  return chosen.empty() ? app.get_name() : app.get_name() + " " + CommandName(*chosen.front());
+}
+
+// What a command ends with when something was thrown, by a library or for want of memory.
+int Ended(const CLI::App& app, const std::string& what) {
+  const std::string operation = wyvern::Operation::Failed();
+  std::fflush(stdout);
+  std::fprintf(stderr, "%s: %s%s%s\n", CommandName(app).c_str(), what.c_str(),
+               operation.empty() ? "" : " while ", operation.c_str());
+  return 1;
 }
 
 }  // namespace
@@ -31,9 +49,10 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
+  } catch (const std::bad_alloc&) {
+    return Ended(app, "out of memory");
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "wyvern: %s\n", error.what());
-    return 1;
+    return Ended(app, error.what());
   }
   return exit_code;
 }

@@ -4,7 +4,9 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "data/json_members.h"
 #include "kernels/runtime/status.h"
+#include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/checkpoint/sharded_state.h"
 #include "trainer/config/load.h"
@@ -78,8 +80,9 @@ absl::Status TrainingRun::Resume(const std::string& resume) {
 
 absl::Status TrainingRun::Restore(const std::string& path) {
   ASSIGN_OR_RETURN(const CheckpointInfo checkpoint, OpenCheckpoint(path));
-  const nlohmann::json& meta = checkpoint.meta;
-  if (!meta.contains("training")) {
+  const JsonMembers meta(checkpoint.meta, absl::StrCat(checkpoint.path, "/", kManifestName),
+                         "meta");
+  if (!meta.Has("training")) {
     return absl::FailedPreconditionError(absl::StrCat(
         checkpoint.path, ": holds a model but no training run, so there is nothing to resume"));
   }
@@ -87,26 +90,35 @@ absl::Status TrainingRun::Restore(const std::string& path) {
   RETURN_IF_ERROR(CheckModel(checkpoint, state));
   RETURN_IF_ERROR(ReadState(checkpoint, *optimizer_));
   RETURN_IF_ERROR(ReadCheckpoint(checkpoint.path, BufferTensors(model_.get())));
-  const nlohmann::json& training = meta["training"];
-  counters_.step = training.value("step", checkpoint.step);
-  const std::string difference =
-      FirstDifference(DataManifest(), meta.value("data", nlohmann::json()), "data");
+  ASSIGN_OR_RETURN(const nlohmann::json* values, meta.Object("training"));
+  ASSIGN_OR_RETURN(const nlohmann::json* data, meta.Object("data"));
+  const JsonMembers training = meta.At("training");
+  ASSIGN_OR_RETURN(counters_.step, training.Count("step", checkpoint.step));
+  const std::string difference = FirstDifference(DataManifest(), *data, "data");
   if (!difference.empty()) {
     return absl::FailedPreconditionError(absl::StrCat(
         checkpoint.path, ": the run read other data, so its place in them means nothing here: ",
         difference, "; resume with the same data, or start a new run in another run.dir"));
   }
-  counters_.updates = training.value("updates", checkpoint.step);
-  counters_.stage_updates = training.value("stage_updates", counters_.updates);
-  counters_.skipped_in_a_row = training.value("skipped_in_a_row", int64_t{0});
-  counters_.first_val_loss = OptionalDouble(training, "first_val_loss");
-  counters_.last_val_loss = OptionalDouble(training, "last_val_loss");
+  ASSIGN_OR_RETURN(counters_.updates, training.Count("updates", checkpoint.step));
+  ASSIGN_OR_RETURN(counters_.stage_updates, training.Count("stage_updates", counters_.updates));
+  ASSIGN_OR_RETURN(counters_.skipped_in_a_row, training.Count("skipped_in_a_row", 0));
+  if (counters_.step != checkpoint.step) {
+    return training.Expected("step", absl::StrCat("the checkpoint's ", checkpoint.step));
+  }
+  if (std::max({counters_.updates, counters_.stage_updates, counters_.skipped_in_a_row}) >
+      counters_.step) {
+    return training.Expected("updates", absl::StrCat("counts of at most ", counters_.step));
+  }
+  counters_.first_val_loss = OptionalDouble(*values, "first_val_loss");
+  counters_.last_val_loss = OptionalDouble(*values, "last_val_loss");
   if (std::filesystem::path(checkpoint.path).lexically_normal().parent_path().parent_path() ==
       std::filesystem::path(run_dir_).lexically_normal()) {
     saved_step_ = counters_.step;
   }
   std::printf("resuming from %s\n", checkpoint.path.c_str());
-  const auto before = ParseRunConfig(meta.value("config", ""), "the checkpoint's configuration");
+  ASSIGN_OR_RETURN(const std::string config, meta.String("config"));
+  const auto before = ParseRunConfig(config, "the checkpoint's configuration");
   if (before.ok()) {
     for (const std::string& change : Differences(*before, config_)) {
       std::printf("  changed since then: %s\n", change.c_str());

@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "kernels/runtime/check.h"
 #include "kernels/runtime/failure_observer.h"
+#include "kernels/runtime/operation.h"
 #ifdef WYVERN_CUDA
 #include "kernels/runtime/cuda_check.h"
 #endif
@@ -35,10 +36,12 @@ std::string& Advice() {
 
 [[noreturn]] void OutOfMemory(Device device, size_t num_bytes) {
   constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+  const std::string operation = Operation::Current();
   const std::string message = absl::StrFormat(
-      "out of %s memory: asked for %.3f GiB more while %.3f GiB are in use.%s%s",
-      device == Device::kCpu ? "host" : "device", num_bytes / kGiB,
-      GetMemoryStats(device).current_bytes / kGiB, Advice().empty() ? "" : " ", Advice());
+      "out of %s memory%s%s: asked for %.3f GiB more while %.3f GiB are in use.%s%s",
+      device == Device::kCpu ? "host" : "device", operation.empty() ? "" : " while ", operation,
+      num_bytes / kGiB, GetMemoryStats(device).current_bytes / kGiB, Advice().empty() ? "" : " ",
+      Advice());
   std::fprintf(stderr, "%s\n", message.c_str());
   std::fflush(stderr);
   ObserveFailure(message);

@@ -1,6 +1,7 @@
 #include "data/safetensors.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstring>
 #include <filesystem>
@@ -150,6 +151,10 @@ TEST_F(SafetensorsTest, RefusesHeadersThatDoNotHoldTogether) {
        "'a' stands twice"},
       {"{\"__metadata__\":{\"format\":1}}", "not a string"},
       {"{\"__metadata__\":[]}", "not a JSON object"},
+      {"{\"a\":" + std::string(100'000, '['), "not a JSON object"},
+      {"{\"a\":" + std::string(100, '[') + std::string(100, ']') + "}", "needs a dtype"},
+      {tensor("\"dtype\":\"F32\",\"shape\":[18446744073709551615],\"data_offsets\":[0,16]"),
+       "needs a dtype"},
   };
   for (const auto& fault : faults) {
     Put(fault.header, data);
@@ -161,6 +166,8 @@ TEST_F(SafetensorsTest, RefusesHeadersThatDoNotHoldTogether) {
   std::filesystem::remove(path_);
   EXPECT_TRUE(absl::IsNotFound(SafetensorsReader::Open(path_).status()));
   EXPECT_FALSE(SafetensorsReader::Open(folder_).ok());
+  ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
+  EXPECT_NE(OpenError().find("not a file"), std::string::npos) << OpenError();
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // What users get wrong, and what machines do: one message on stderr, exit code 1 (2 for wrong
 // usage), nothing half-written.
+#include "absl/strings/str_format.h"
 #include "kernels/runtime/device.h"
 #include "tests/trainer/run_fixture.h"
 
@@ -30,9 +31,66 @@ TEST_F(BadInputTest, ConfigurationFaultsAreReportedTogether) {
   ExpectFailure(Wyvern({"train", Path("nothing.yaml")}), {"nothing.yaml", "No such file"});
 }
 
+TEST_F(BadInputTest, WhatDoesNotFitIntoMemoryIsNamed) {
+  const std::string huge = WriteText("huge.yaml", "");
+  std::filesystem::resize_file(huge, uint64_t{1} << 40);
+  ExpectFailure(Wait(StartCommand(
+                    {"/bin/sh", "-c",
+                     absl::StrCat("ulimit -v 1000000; exec ", Binary(), " config show ", huge)})),
+                {absl::StrCat("wyvern config show: out of memory while reading ", huge, "\n")});
+}
+
+// With a right checksum, so that only the values are wrong.
+TEST_F(BadInputTest, ManifestsThatSpeakOfSomethingElse) {
+  ASSERT_EQ(Train({"train.steps=1", "schedule.warmup_steps=0"}).exit_code, 0);
+  const std::string folder = Path("run/checkpoints/step_00000001");
+  const std::string path = folder + "/manifest.json", good = Read(path);
+  const std::vector<std::string> train =
+      TrainArgs(Path("config.yaml"), {"train.steps=2", "schedule.warmup_steps=0"});
+  const std::vector<std::string> generate = {"generate", folder,         "--prompt",
+                                             "a",        "--max-tokens", "1"};
+  const struct {
+    const char *from, *to;
+    const std::vector<std::string>& args;
+    const char* part;
+  } faults[] = {
+      {"\"training\":{", "\"training\":7,\"x\":{", train,
+       "manifest.json: damaged: meta.training: expected an object, got 7"},
+      {"\"updates\":1", "\"updates\":\"1\"", train,
+       "damaged: meta.training.updates: expected an integer from 0, got \"1\""},
+      {"\"updates\":1", "\"updates\":2", train, "damaged: meta.training.updates: expected counts"},
+      {"\"config\":\"", "\"config\":[],\"y\":\"", train,
+       "damaged: meta.config: expected a string, got []"},
+      {"\"num_layers\":3", "\"num_layers\":\"three\"", generate,
+       "the manifest is damaged: model.num_layers: expected an integer, found \"three\""},
+      {"\"num_layers\":3", "\"num_layers\":18446744073709551615", generate,
+       "model.num_layers: expected an integer, found 18446744073709551615"},
+      {"\"num_layers\":3", "\"num_layers\":4096", generate, "a model of 4096 layers, but "},
+      {"\"vocab_size\":258", "\"vocab_size\":2000000000", generate,
+       "tensor 'model/embedding.weight': expected [2000000000, 32], found [258, 32]"},
+  };
+  for (const auto& fault : faults) {
+    std::string rest = good.substr(good.find('\n') + 1);
+    const size_t at = rest.find(fault.from);
+    ASSERT_NE(at, std::string::npos) << fault.from;
+    rest.replace(at, std::string(fault.from).size(), fault.to);
+    WriteText("run/checkpoints/step_00000001/manifest.json",
+              absl::StrFormat("{\"manifest_crc32\": \"%08x\",\n%s", Crc32(rest.data(), rest.size()),
+                              rest));
+    const ProcessResult result = Wyvern(fault.args);
+    EXPECT_EQ(result.exit_code, 1) << fault.to;
+    EXPECT_NE(result.err.find(fault.part), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find(folder), std::string::npos) << result.err;
+  }
+}
+
 TEST_F(BadInputTest, UsageErrorsExitWithTwo) {
   EXPECT_EQ(Wyvern({"train"}).exit_code, 2);
   EXPECT_EQ(Wyvern({"trian"}).exit_code, 2);
+  const std::string huge = "4611686018427387904";
+  EXPECT_EQ(Wyvern({"eval", "x", "--data", "y", "--batch", huge, "--batches", "4"}).exit_code, 2);
+  EXPECT_EQ(Wyvern({"eval", "x", "--data", "y", "--seq-len", huge}).exit_code, 2);
+  EXPECT_EQ(Wyvern({"export", "x", "y", "--max-shard-gb", "1e300"}).exit_code, 2);
   EXPECT_EQ(Wyvern({"selftest", "--device", "tpu"}).exit_code, 2);
   EXPECT_EQ(Wyvern({"--help"}).exit_code, 0);
 }

@@ -179,7 +179,7 @@ TEST_F(HfFolderDamage, TruncatedFilesAreErrors) {
     ExpectError("model.safetensors");
   }
   ASSERT_TRUE(WriteFileAtomically(dir_ + "/config.json", "{\"model_type\": ").ok());
-  ExpectError("config.json: is not valid JSON");
+  ExpectError("config.json: byte 17: this is not JSON");
 }
 
 TEST_F(HfFolderDamage, AFlippedBitOfTheHeaderIsAnErrorOrHarmless) {
@@ -210,13 +210,52 @@ TEST_F(HfFolderDamage, DamagedIndexesAreErrors) {
   ExpectError("found neither");
   const std::string index = dir_ + "/model.safetensors.index.json";
   for (const auto& [content, what] : std::vector<std::pair<std::string, std::string>>{
-           {"{", "not valid JSON"},
+           {"{", "this is not JSON"},
+           {R"({"weight_map": {"a": ".."}})", "a does not name a file"},
+           {R"({"weight_map": {"a": ""}})", "a does not name a file"},
+           {R"({"weight_map": {"a": ["x"]}})", "a does not name a file"},
+           {R"({"weight_map": )" + std::string(100'000, '['), "nested too deeply"},
            {"{}", "no weight_map"},
            {R"({"weight_map": {"a": "../model.safetensors"}})", "a does not name a file"},
            {R"({"weight_map": {"a": "part.safetensors"}})", "part.safetensors"}}) {
     ASSERT_TRUE(WriteFileAtomically(index, content).ok());
     ExpectError(what);
   }
+}
+
+// Of a few bytes, a configuration can name a model that no memory holds.
+TEST_F(HfFolderDamage, ConfigurationsAreComparedBeforeMemoryIsTaken) {
+  const std::string path = dir_ + "/config.json";
+  const nlohmann::json config = nlohmann::json::parse(*ReadFile(path));
+  const auto change = [&](const char* key, const nlohmann::json& value) {
+    nlohmann::json changed = config;
+    changed[key] = value;
+    ASSERT_TRUE(WriteFileAtomically(path, changed.dump()).ok());
+  };
+  change("num_hidden_layers", 10'000'000);
+  ExpectError("model.num_layers: expected at most 4096, got 10000000");
+  change("num_hidden_layers", 4096);
+  ExpectError("config.json speaks of 4096 layers, but the weights have");
+  change("hidden_size", 131'072);
+  ExpectError("config.json makes it");
+  change("num_heads", int64_t{1} << 62);
+  ExpectError("num_heads: expected at most 16384");
+  change("num_heads", std::numeric_limits<uint64_t>::max());
+  ExpectError("num_heads: expected an integer, got 18446744073709551615");
+  change("intermediate_size", int64_t{1} << 62);
+  ExpectError("intermediate_size: expected at most");
+  ASSERT_TRUE(WriteFileAtomically(path, "{\"x\": " + std::string(100'000, '[')).ok());
+  ExpectError("config.json: byte 72: the JSON is nested too deeply");
+}
+
+// As a hub's cache lays it out: the names in the folder are links into another one.
+TEST_F(HfFolderDamage, LinksToFilesElsewhereAreFollowed) {
+  std::filesystem::create_directory(folder_ / "blobs");
+  for (const char* name : {"model.safetensors", "config.json"}) {
+    std::filesystem::rename(dir_ + "/" + name, folder_ / absl::StrCat("blobs/", name));
+    std::filesystem::create_symlink(absl::StrCat("../blobs/", name), dir_ + "/" + name);
+  }
+  EXPECT_TRUE(Load().ok()) << Load();
 }
 
 TEST_F(HfFolderDamage, ExportReplacesNothing) {

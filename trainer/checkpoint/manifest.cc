@@ -1,12 +1,20 @@
 #include "trainer/checkpoint/manifest.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/file.h"
+#include "data/json.h"
+#include "data/json_members.h"
+#include "data/plain_name.h"
+#include "kernels/runtime/checked_math.h"
+#include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -15,16 +23,14 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr char kFormatName[] = "wyvern-checkpoint";
+// Of one tensor. Every pair is compared.
+constexpr size_t kMaxManifestSlices = 16384;
+constexpr int64_t kMaxStep = int64_t{1} << 53;  // of any configuration
 constexpr DType kDTypes[] = {DType::kFloat64, DType::kFloat32, DType::kBf16,
                              DType::kInt32,   DType::kInt64,   DType::kUint8};
 
 std::string FirstLine(uint32_t crc) {
   return absl::StrFormat("{\"manifest_crc32\": \"%08x\",\n", crc);
-}
-
-// On one line. Bytes that are not UTF-8 become U+FFFD.
-std::string Dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 Json SliceToJson(const ManifestSlice& slice) {
@@ -44,38 +50,6 @@ Json TensorToJson(const ManifestTensor& entry) {
   return json;
 }
 
-// Readers of single members: false if the member is missing or of another kind.
-bool Get(const Json& json, const char* key, std::string* value) {
-  if (!json.is_object() || !json.contains(key) || !json[key].is_string()) return false;
-  *value = json[key].get<std::string>();
-  return true;
-}
-
-bool Get(const Json& json, const char* key, int64_t* value) {
-  if (!json.is_object() || !json.contains(key) || !json[key].is_number_integer()) return false;
-  *value = json[key].get<int64_t>();
-  return *value >= 0;
-}
-
-bool Get(const Json& json, const char* key, Shape* value) {
-  if (!json.is_object() || !json.contains(key) || !json[key].is_array()) return false;
-  for (const Json& size : json[key]) {
-    if (!size.is_number_integer() || size.get<int64_t>() < 0) return false;
-    value->push_back(size.get<int64_t>());
-  }
-  return true;
-}
-
-bool GetCrc(const Json& json, uint32_t* value) {
-  std::string text;
-  if (!Get(json, "crc32", &text) || text.size() != 8 ||
-      text.find_first_not_of("0123456789abcdef") != std::string::npos) {
-    return false;
-  }
-  *value = static_cast<uint32_t>(std::stoul(text, nullptr, 16));
-  return true;
-}
-
 bool Overlap(const ManifestSlice& a, const ManifestSlice& b) {
   for (size_t i = 0; i < a.start.size(); ++i) {
     if (a.start[i] >= b.start[i] + b.size[i] || b.start[i] >= a.start[i] + a.size[i]) return false;
@@ -83,68 +57,108 @@ bool Overlap(const ManifestSlice& a, const ManifestSlice& b) {
   return true;
 }
 
-// Whether the slices lie in the tensor, do not overlap, and cover it.
-bool Tile(const ManifestTensor& entry) {
+// What is wrong with the slices: they lie in the tensor, do not overlap, and cover it.
+absl::Status CheckTiling(const ManifestTensor& entry, const JsonMembers& json) {
   const Shape& shape = entry.tensor.shape;
   int64_t covered = 0;
-  for (const ManifestSlice& slice : entry.slices) {
-    if (slice.start.size() != shape.size() || slice.size.size() != shape.size()) return false;
-    for (size_t i = 0; i < shape.size(); ++i) {
-      if (slice.start[i] > shape[i] || slice.size[i] > shape[i] - slice.start[i]) return false;
-    }
-    covered += NumElements(slice.size);
-  }
+  for (const ManifestSlice& slice : entry.slices) covered += NumElements(slice.size);
   for (size_t i = 0; i < entry.slices.size(); ++i) {
     for (size_t j = 0; j < i; ++j) {
-      if (Overlap(entry.slices[i], entry.slices[j])) return false;
+      if (Overlap(entry.slices[i], entry.slices[j])) {
+        return json.Expected("slices", absl::StrCat("blocks apart (", j, " and ", i, " overlap)"));
+      }
     }
   }
-  return covered == NumElements(shape);
+  if (covered == NumElements(shape)) return absl::OkStatus();
+  return json.Expected("slices", absl::StrCat("blocks that cover the tensor (", covered, " of ",
+                                              NumElements(shape), " elements)"));
+}
+
+absl::StatusOr<ManifestSlice> ParseSlice(const JsonMembers& json, const Shape& shape,
+                                         const std::set<std::string>& shards) {
+  ManifestSlice slice;
+  ASSIGN_OR_RETURN(slice.shard, json.String("shard"));
+  ASSIGN_OR_RETURN(slice.dataset, json.String("dataset"));
+  ASSIGN_OR_RETURN(slice.start, json.Counts("start"));
+  ASSIGN_OR_RETURN(slice.size, json.Counts("size"));
+  ASSIGN_OR_RETURN(const std::string crc, json.String("crc32"));
+  if (shards.count(slice.shard) == 0) return json.Expected("shard", "a file of the list of shards");
+  if (crc.size() != 8 || crc.find_first_not_of("0123456789abcdef") != std::string::npos) {
+    return json.Expected("crc32", "eight hexadecimal digits");
+  }
+  slice.crc32 = static_cast<uint32_t>(std::stoul(crc, nullptr, 16));
+  bool inside = slice.start.size() == shape.size() && slice.size.size() == shape.size();
+  for (size_t i = 0; inside && i < shape.size(); ++i) {
+    inside = slice.size[i] > 0 && slice.start[i] <= shape[i] &&
+             slice.size[i] <= shape[i] - slice.start[i];
+  }
+  if (!inside) {
+    return json.Expected("size", absl::StrCat("a block with elements inside of ", ToString(shape)));
+  }
+  return slice;
 }
 
 // Slices may be of any place in the tensor.
-bool ParseTensor(const Json& json, const std::set<std::string>& shards, ManifestTensor* entry) {
-  std::string dtype;
-  if (!Get(json, "name", &entry->tensor.name) || !Get(json, "shape", &entry->tensor.shape) ||
-      !Get(json, "dtype", &dtype) || !json.contains("slices") || !json["slices"].is_array()) {
-    return false;
+absl::StatusOr<ManifestTensor> ParseTensor(const JsonMembers& json,
+                                           const std::set<std::string>& shards) {
+  ManifestTensor entry;
+  ASSIGN_OR_RETURN(entry.tensor.name, json.String("name"));
+  ASSIGN_OR_RETURN(entry.tensor.shape, json.Counts("shape"));
+  ASSIGN_OR_RETURN(const std::string dtype, json.String("dtype"));
+  const auto found = std::find_if(std::begin(kDTypes), std::end(kDTypes),
+                                  [&](DType candidate) { return dtype == Name(candidate); });
+  if (found == std::end(kDTypes)) return json.Expected("dtype", "a type of tensors");
+  entry.tensor.dtype = *found;
+  const std::optional<int64_t> elements = CheckedProduct(entry.tensor.shape);
+  if (!elements.has_value() || !CheckedProduct({*elements, SizeOf(*found)}).has_value()) {
+    return json.Expected("shape", "a size that can be counted");
   }
-  bool known = false;
-  for (const DType candidate : kDTypes) {
-    if (dtype == Name(candidate)) {
-      entry->tensor.dtype = candidate;
-      known = true;
-    }
+  ASSIGN_OR_RETURN(const Json* slices, json.List("slices"));
+  if (slices->size() > kMaxManifestSlices) {
+    return json.Expected("slices", absl::StrCat("at most ", kMaxManifestSlices));
   }
-  if (!known) return false;
-  // The product below must not overflow.
-  double elements = 1;
-  for (const int64_t size : entry->tensor.shape) elements *= static_cast<double>(size);
-  if (elements > 1e15) return false;
-  for (const Json& item : json["slices"]) {
-    ManifestSlice slice;
-    if (!Get(item, "shard", &slice.shard) || !Get(item, "dataset", &slice.dataset) ||
-        !Get(item, "start", &slice.start) || !Get(item, "size", &slice.size) ||
-        !GetCrc(item, &slice.crc32) || shards.count(slice.shard) == 0) {
-      return false;
-    }
-    entry->slices.push_back(std::move(slice));
+  for (size_t i = 0; i < slices->size(); ++i) {
+    ASSIGN_OR_RETURN(ManifestSlice slice,
+                     ParseSlice(json.At("slices", i), entry.tensor.shape, shards));
+    entry.slices.push_back(std::move(slice));
   }
-  return true;
+  return entry;
 }
 
-bool ParseShards(const Json& json, Manifest* manifest, std::set<std::string>* files) {
-  if (!json.is_object() || !json.contains("shards") || !json["shards"].is_array()) return false;
-  for (const Json& item : json["shards"]) {
+absl::Status ParseShards(const JsonMembers& json, Manifest* manifest,
+                         std::set<std::string>* files) {
+  ASSIGN_OR_RETURN(const Json* shards, json.List("shards"));
+  for (size_t i = 0; i < shards->size(); ++i) {
+    const JsonMembers item = json.At("shards", i);
     ManifestShard shard;
-    if (!Get(item, "file", &shard.file) || !Get(item, "bytes", &shard.num_bytes) ||
-        shard.file.empty() || shard.file.find('/') != std::string::npos ||
-        !files->insert(shard.file).second) {
-      return false;
-    }
+    ASSIGN_OR_RETURN(shard.file, item.String("file"));
+    ASSIGN_OR_RETURN(shard.num_bytes, item.Count("bytes"));
+    // A path could lead anywhere.
+    if (!IsPlainName(shard.file)) return item.Expected("file", "the name of a file in the folder");
+    if (!files->insert(shard.file).second) return item.Expected("file", "a name of its own");
     manifest->shards.push_back(std::move(shard));
   }
-  return true;
+  return absl::OkStatus();
+}
+
+// Slices larger than their file would take memory that nothing fills.
+absl::Status CheckBytes(const Manifest& manifest, const JsonMembers& json) {
+  std::map<std::string, int64_t> left;
+  for (const ManifestShard& shard : manifest.shards) left[shard.file] = shard.num_bytes;
+  for (size_t i = 0; i < manifest.tensors.size(); ++i) {
+    const ManifestTensor& entry = manifest.tensors[i];
+    for (size_t j = 0; j < entry.slices.size(); ++j) {
+      int64_t& bytes = left[entry.slices[j].shard];
+      bytes -= std::min(bytes + 1, NumElements(entry.slices[j].size) * SizeOf(entry.tensor.dtype));
+      if (bytes < 0) {
+        return json.At("tensors", i)
+            .At("slices", j)
+            .Expected("size",
+                      absl::StrCat("what fits into ", entry.slices[j].shard, " beside the others"));
+      }
+    }
+  }
+  return absl::OkStatus();
 }
 
 // The members "shards" and "tensors", without the braces around them.
@@ -152,13 +166,13 @@ std::string Contents(const Manifest& manifest) {
   std::string text = "\"shards\": [";
   const char* separator = "\n";
   for (const ManifestShard& shard : manifest.shards) {
-    absl::StrAppend(&text, separator, Dump({{"file", shard.file}, {"bytes", shard.num_bytes}}));
+    absl::StrAppend(&text, separator, JsonText({{"file", shard.file}, {"bytes", shard.num_bytes}}));
     separator = ",\n";
   }
   absl::StrAppend(&text, "\n],\n\"tensors\": [");
   separator = "\n";
   for (const ManifestTensor& tensor : manifest.tensors) {
-    absl::StrAppend(&text, separator, Dump(TensorToJson(tensor)));
+    absl::StrAppend(&text, separator, JsonText(TensorToJson(tensor)));
     separator = ",\n";
   }
   absl::StrAppend(&text, "\n]");
@@ -170,7 +184,7 @@ std::string Contents(const Manifest& manifest) {
 std::string ManifestToText(const Manifest& manifest) {
   const std::string rest = absl::StrCat(
       "\"format\": \"", kFormatName, "\",\n\"format_version\": ", kCheckpointFormatVersion,
-      ",\n\"step\": ", manifest.step, ",\n\"meta\": ", Dump(manifest.meta), ",\n",
+      ",\n\"step\": ", manifest.step, ",\n\"meta\": ", JsonText(manifest.meta), ",\n",
       Contents(manifest), "}\n");
   return absl::StrCat(FirstLine(Crc32(rest.data(), rest.size())), rest);
 }
@@ -185,38 +199,35 @@ absl::StatusOr<Manifest> ManifestFromText(const std::string& text, const std::st
   if (text.substr(0, head) != FirstLine(Crc32(text.data() + head, text.size() - head))) {
     return damaged("the checksum in its first line is not that of the text");
   }
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  std::string format;
-  int64_t version = 0;
-  if (!Get(json, "format", &format) || format != kFormatName ||
-      !Get(json, "format_version", &version)) {
+  ASSIGN_OR_RETURN(const Json json, ParseJson(text, path));
+  const JsonMembers members(json, path);
+  const absl::StatusOr<std::string> format = members.String("format");
+  if (!format.ok() || *format != kFormatName) {
     return damaged("it does not say that it is a checkpoint's manifest");
   }
+  ASSIGN_OR_RETURN(const int64_t version, members.Count("format_version"));
   if (version != kCheckpointFormatVersion) {
     return absl::FailedPreconditionError(
         absl::StrCat(path, ": expected format version ", kCheckpointFormatVersion, ", found ",
                      version, "; read it with the version of wyvern that wrote it"));
   }
   Manifest manifest;
-  if (!Get(json, "step", &manifest.step) || !json.contains("meta") || !json.contains("tensors") ||
-      !json["tensors"].is_array()) {
-    return damaged("a member is missing");
-  }
-  manifest.meta = json["meta"];
+  ASSIGN_OR_RETURN(manifest.step, members.Count("step"));
+  if (manifest.step > kMaxStep) return members.Expected("step", "the number of a step");
+  ASSIGN_OR_RETURN(const Json* meta, members.Any("meta"));
+  ASSIGN_OR_RETURN(const Json* tensors, members.List("tensors"));
+  manifest.meta = *meta;
   std::set<std::string> files;
-  if (!ParseShards(json, &manifest, &files)) return damaged("its list of shards cannot be read");
+  RETURN_IF_ERROR(ParseShards(members, &manifest, &files));
   std::set<std::string> names;
-  for (const Json& item : json["tensors"]) {
-    ManifestTensor entry;
-    if (!ParseTensor(item, files, &entry) || !Tile(entry) ||
-        !names.insert(entry.tensor.name).second) {
-      return damaged(absl::StrCat(
-          "its entry of tensor ",
-          item.is_object() && item.contains("name") ? Dump(item["name"]) : std::string("?"),
-          " does not describe one"));
-    }
+  for (size_t i = 0; i < tensors->size(); ++i) {
+    const JsonMembers item = members.At("tensors", i);
+    ASSIGN_OR_RETURN(ManifestTensor entry, ParseTensor(item, files));
+    RETURN_IF_ERROR(CheckTiling(entry, item));
+    if (!names.insert(entry.tensor.name).second) return item.Expected("name", "a name of its own");
     manifest.tensors.push_back(std::move(entry));
   }
+  RETURN_IF_ERROR(CheckBytes(manifest, members));
   return manifest;
 }
 
@@ -225,14 +236,17 @@ std::string ManifestPartToText(const Manifest& part) {
 }
 
 absl::StatusOr<Manifest> ManifestPartFromText(const std::string& text) {
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const std::string origin = "a rank's part of the manifest";
+  ASSIGN_OR_RETURN(const Json json, ParseJson(text, origin));
+  const JsonMembers members(json, origin);
   Manifest part;
   std::set<std::string> files;
-  bool good = ParseShards(json, &part, &files) && json.contains("tensors");
-  for (size_t i = 0; good && i < json["tensors"].size(); ++i) {
-    good = ParseTensor(json["tensors"][i], files, &part.tensors.emplace_back());
+  RETURN_IF_ERROR(ParseShards(members, &part, &files));
+  ASSIGN_OR_RETURN(const Json* tensors, members.List("tensors"));
+  for (size_t i = 0; i < tensors->size(); ++i) {
+    ASSIGN_OR_RETURN(ManifestTensor entry, ParseTensor(members.At("tensors", i), files));
+    part.tensors.push_back(std::move(entry));
   }
-  if (!good) return absl::DataLossError("a rank's part of the manifest cannot be read");
   return part;
 }
 
@@ -276,6 +290,7 @@ absl::Status CheckShards(const std::string& folder, const Manifest& manifest) {
 }
 
 absl::StatusOr<Manifest> ReadManifest(const std::string& folder) {
+  const Operation reading(absl::StrCat("reading the manifest of the checkpoint ", folder));
   const std::string path = absl::StrCat(folder, "/", kManifestName);
   std::error_code error;
   if (!std::filesystem::is_directory(folder, error)) {

@@ -1,8 +1,10 @@
 #include "trainer/checkpoint/model.h"
 
 #include <algorithm>
+#include <map>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 #include "trainer/config/model_json.h"
 
@@ -52,8 +54,10 @@ absl::StatusOr<ModelConfig> CheckpointModelConfig(const CheckpointInfo& checkpoi
   }
   absl::StatusOr<ModelConfig> config = ModelConfigFromJson(checkpoint.meta["model"]);
   if (!config.ok()) {
+    const bool damaged = absl::IsDataLoss(config.status());
     return absl::Status(config.status().code(),
                         absl::StrCat("checkpoint ", checkpoint.path, ": ",
+                                     damaged ? "the manifest is damaged: " : "",
                                      absl::string_view(config.status().message())));
   }
   return config;
@@ -106,10 +110,38 @@ absl::Status CheckModel(const CheckpointInfo& checkpoint, const TrainingState& s
   return absl::OkStatus();
 }
 
+// That the checkpoint holds the tensors of a model, before memory for the model is taken.
+absl::Status CheckTensors(const CheckpointInfo& checkpoint, const ModelConfig& config) {
+  std::map<std::string, const Shape*> shapes;
+  for (const CheckpointTensor& tensor : checkpoint.tensors) shapes[tensor.name] = &tensor.shape;
+  if (config.num_layers > static_cast<int64_t>(shapes.size())) {
+    return absl::DataLossError(absl::StrCat("checkpoint ", checkpoint.path, ": the manifest is ",
+                                            "damaged: a model of ", config.num_layers,
+                                            " layers, but ", shapes.size(), " tensors in all"));
+  }
+  const auto check = [&](const std::string& name, const Shape& expected) -> absl::Status {
+    const auto found = shapes.find(absl::StrCat("model/", name));
+    if (found == shapes.end()) {
+      return absl::NotFoundError(
+          absl::StrCat("checkpoint ", checkpoint.path, ": it holds no tensor 'model/", name, "'"));
+    }
+    if (*found->second == expected) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        absl::StrCat("checkpoint ", checkpoint.path, ": tensor 'model/", name, "': expected ",
+                     ToString(expected), ", found ", ToString(*found->second)));
+  };
+  const std::unique_ptr<Model> declared = Model::Declare(config);
+  for (const Parameter* p : declared->parameters()) RETURN_IF_ERROR(check(p->name, p->shape));
+  for (const ModelBuffer* b : declared->buffers()) RETURN_IF_ERROR(check(b->name, b->shape));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, Device device,
                                                  DType compute, bool trainable) {
+  const Operation loading(absl::StrCat("loading the model of ", path));
   ASSIGN_OR_RETURN(const CheckpointInfo checkpoint, OpenCheckpoint(path));
   ASSIGN_OR_RETURN(const ModelConfig config, CheckpointModelConfig(checkpoint));
+  RETURN_IF_ERROR(CheckTensors(checkpoint, config));
   std::unique_ptr<Model> model = Model::Create(config, device, compute, trainable);
   std::vector<NamedTensor> tensors = ModelTensors(model.get());
   for (NamedTensor& buffer : BufferTensors(model.get())) tensors.push_back(std::move(buffer));

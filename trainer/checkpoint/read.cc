@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "data/file.h"
 #include "data/hdf5_file.h"
+#include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/manifest.h"
 
@@ -256,6 +257,7 @@ absl::StatusOr<CheckpointInfo> OpenCheckpoint(const std::string& path) {
 
 absl::Status ReadCheckpoint(const std::string& path, const std::vector<NamedTensor>& into,
                             const CheckpointReadOptions& options) {
+  const Operation reading(absl::StrCat("reading the checkpoint ", path));
   ASSIGN_OR_RETURN(const std::unique_ptr<Opened> opened, Open(path));
   std::vector<const ManifestTensor*> entries;
   for (const NamedTensor& want : into) {
@@ -302,6 +304,7 @@ absl::Status ReadCheckpointParts(const std::string& path, const std::vector<Tens
 }
 
 absl::Status VerifyCheckpoint(const std::string& path) {
+  const Operation verifying(absl::StrCat("verifying the checkpoint ", path));
   ASSIGN_OR_RETURN(const auto resolved, Resolve(path));
   ShardReader reader(resolved.first);
   for (const ManifestTensor& entry : resolved.second.tensors) {

@@ -7,8 +7,10 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "data/json_members.h"
 #include "data/sampler.h"
 #include "kernels/runtime/status.h"
+#include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/place.h"
@@ -67,9 +69,10 @@ absl::Status CheckData(const Options& options, const Model& model, const TokenSt
 absl::Status ResolveWindows(Options* options) {
   ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpoint(options->checkpoint));
   DataSection data;
-  if (info.meta.is_object() && info.meta.contains("config") && info.meta["config"].is_string()) {
-    ASSIGN_OR_RETURN(const RunConfig config,
-                     ParseRunConfig(info.meta["config"].get<std::string>(), info.path));
+  const JsonMembers meta(info.meta, absl::StrCat(info.path, "/", kManifestName), "meta");
+  if (meta.Has("config")) {
+    ASSIGN_OR_RETURN(const std::string text, meta.String("config"));
+    ASSIGN_OR_RETURN(const RunConfig config, ParseRunConfig(text, info.path));
     data = config.data;
   }
   if (options->seq_len == 0) options->seq_len = data.seq_len;
@@ -124,13 +127,14 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
                    "Checkpoint folder, or a run folder, of which the newest is taken")
       ->required();
   command->add_option("--data", options->data, "Token store, such as data/text/val.h5")->required();
+  const int64_t most = (int64_t{1} << 31) - 1;  // products of two stay countable
   command->add_option("--batches", options->batches, "Stop after so many batches (0: the store)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(int64_t{0}, most));
   command->add_option("--batch", options->batch, "Windows per batch (8)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t{1}, most));
   command
       ->add_option("--seq-len", options->seq_len, "Tokens per window (as in training, else 2048)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t{1}, most));
   command
       ->add_option(
           "--document-boundary", options->boundary,

@@ -84,7 +84,7 @@ void AddExportCommand(CLI::App& app, int* exit_code) {
       ->check(CLI::IsMember(
           {"auto", "delta_net", "gated_deltanet", "kda", "transformer", "llama", "kimi_linear"}));
   command->add_option("--max-shard-gb", options->max_shard_gb, "Largest file in 10^9 bytes (5)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1e-9, 1e9));
   command
       ->add_option("--max-positions", options->max_positions,
                    "max_position_embeddings of config.json (2048, or as imported)")

@@ -19,9 +19,10 @@ namespace {
 bool DataArePrepared(const RunConfig& config) {
   const bool trained = config.tokenizer.type == TokenizerType::kBpe ||
                        config.tokenizer.type == TokenizerType::kUnigram;
-  bool prepared = !trained || std::filesystem::exists(config.tokenizer.path);
+  std::error_code ignored;
+  bool prepared = !trained || std::filesystem::exists(config.tokenizer.path, ignored);
   for (const DataSource& source : config.data.sources) {
-    prepared = prepared && std::filesystem::exists(source.dir + "/train.h5");
+    prepared = prepared && std::filesystem::exists(source.dir + "/train.h5", ignored);
   }
   return prepared;
 }

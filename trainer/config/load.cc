@@ -1,12 +1,15 @@
 #include "trainer/config/load.h"
 
 #include <algorithm>
+#include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "data/file.h"
 #include "kernels/runtime/device.h"
+#include "kernels/runtime/operation.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
 #include "trainer/config/fields.h"
@@ -18,6 +21,8 @@ namespace wyvern {
 namespace {
 
 constexpr char kOverlay[] = "cuda";
+constexpr char kHasNoEffect[] = "has no effect";
+constexpr size_t kMaxShownFaults = 100;
 
 // Whether a fault of Validate may only follow from what the reader already complained about: the
 // same key, a part of it or a section around it, or a key that the message compares with.
@@ -33,7 +38,32 @@ bool Follows(const std::vector<ConfigFault>& faults, const std::string& key,
   });
 }
 
+// The keys of a tree that have no effect.
+std::set<std::string> IdleKeys(const ConfigNode& tree) {
+  RunConfig config;
+  std::vector<ConfigFault> faults;
+  StrictReader reader(tree, "", &faults);
+  VisitRunConfig(reader, &config);
+  std::set<std::string> keys;
+  for (const ConfigFault& fault : faults) {
+    if (fault.idle) keys.insert(fault.key);
+  }
+  for (const std::string& fault : config.Validate()) {
+    if (absl::StrContains(fault, kHasNoEffect)) keys.insert(fault.substr(0, fault.find(": ")));
+  }
+  return keys;
+}
+
 }  // namespace
+
+void DropIdleKeys(const ConfigNode& below, ConfigNode* tree) {
+  const std::set<std::string> idle = IdleKeys(*tree);
+  if (idle.empty()) return;
+  const std::set<std::string> idle_below = IdleKeys(below);
+  for (const std::string& key : idle) {
+    if (idle_below.count(key) == 0) EraseSame(below, key, tree);
+  }
+}
 
 RunConfig ReadRunConfigTree(const ConfigNode& tree, DeviceChoice device,
                             std::vector<std::string>* messages) {
@@ -82,48 +112,79 @@ ConfigNode SplitOverlay(ConfigNode root, ConfigNode* overlay, std::vector<std::s
   return root;
 }
 
+absl::Status FaultsError(const std::vector<std::string>& messages, absl::string_view where) {
+  std::set<absl::string_view> seen;
+  std::vector<absl::string_view> lines;
+  for (const std::string& message : messages) {
+    if (seen.insert(message).second) lines.push_back(message);
+  }
+  const size_t count = lines.size();
+  const std::string more = absl::StrCat("and ", count - std::min(count, kMaxShownFaults), " more");
+  if (count > kMaxShownFaults) {
+    lines.resize(kMaxShownFaults);
+    lines.push_back(more);
+  }
+  return absl::InvalidArgumentError(absl::StrCat(count, count == 1 ? " error" : " errors", " in ",
+                                                 where, "\n  ", absl::StrJoin(lines, "\n  ")));
+}
+
 absl::StatusOr<RunConfig> ParseRunConfig(const std::string& yaml, const std::string& origin,
                                          const std::vector<std::string>& sets) {
+  const Operation reading(absl::StrCat("reading the configuration ", origin));
   ASSIGN_OR_RETURN(ConfigNode root, ParseConfigText(yaml, origin));
   if (root.kind != ConfigNode::Kind::kMap) {
     return absl::InvalidArgumentError(absl::StrCat(
         root.where, ": expected sections such as model: and train:, got ", root.Describe()));
   }
-  std::vector<std::string> messages;
+  std::vector<std::string> messages = RepeatedKeys(root);
   ConfigNode overlay;
   const ConfigNode base = SplitOverlay(std::move(root), &overlay, &messages);
-  const auto read = [&](bool with_overlay, DeviceChoice device) {
+  const auto read = [&](bool with_overlay, const std::vector<std::string>& with_sets,
+                        std::vector<std::string>* found) {
     ConfigNode tree = base;
-    if (with_overlay) MergeConfig(overlay, &tree);
-    std::vector<std::string> found;
-    for (const std::string& set : sets) {
-      const absl::Status status = SetConfigValue(set, &tree);
-      if (!status.ok()) found.push_back(std::string(status.message()));
+    if (with_overlay) {
+      MergeConfig(overlay, &tree);
+      DropIdleKeys(base, &tree);
     }
-    RunConfig config = ReadRunConfigTree(tree, device, &found);
-    for (std::string& message : found) {
-      if (std::find(messages.begin(), messages.end(), message) == messages.end()) {
-        messages.push_back(std::move(message));
+    if (!with_sets.empty()) {
+      const ConfigNode file = tree;
+      for (const std::string& set : with_sets) {
+        const absl::Status status = SetConfigValue(set, &tree);
+        if (!status.ok()) found->push_back(std::string(status.message()));
       }
+      DropIdleKeys(file, &tree);
     }
-    return config;
+    const bool has_overlay = overlay.kind == ConfigNode::Kind::kMap;
+    return ReadRunConfigTree(tree,
+                             with_overlay  ? DeviceChoice::kCuda
+                             : has_overlay ? DeviceChoice::kCpu
+                                           : DeviceChoice::kAuto,
+                             found);
   };
-  RunConfig config;
+  std::vector<std::string> found;
+  RunConfig config = read(false, sets, &found);
   if (overlay.kind == ConfigNode::Kind::kMap) {
-    // Both forms are checked, on every machine.
-    const RunConfig on_cpu = read(false, DeviceChoice::kCpu);
-    const RunConfig on_cuda = read(true, DeviceChoice::kCuda);
-    const bool use_cuda = on_cpu.run.device == DeviceChoice::kCuda ||
+    std::vector<std::string> found_on_cuda;
+    RunConfig on_cuda = read(true, sets, &found_on_cuda);
+    const bool use_cuda = config.run.device == DeviceChoice::kCuda ||
                           (on_cuda.run.device == DeviceChoice::kCuda && CudaAvailable());
-    config = use_cuda ? on_cuda : on_cpu;
-  } else {
-    config = read(false, DeviceChoice::kAuto);
+    if (use_cuda) {
+      std::swap(config, on_cuda);
+      std::swap(found, found_on_cuda);
+    }
+    // Of the form that does not run, what the file alone is to blame for.
+    std::vector<std::string> alone = found_on_cuda;
+    if (!sets.empty()) {
+      alone.clear();
+      read(!use_cuda, {}, &alone);
+    }
+    const std::set<std::string> of_file(alone.begin(), alone.end());
+    for (const std::string& message : found_on_cuda) {
+      if (of_file.count(message) > 0) found.push_back(message);
+    }
   }
-  if (!messages.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(messages.size(), messages.size() == 1 ? " error" : " errors",
-                     " in the configuration\n  ", absl::StrJoin(messages, "\n  ")));
-  }
+  messages.insert(messages.end(), found.begin(), found.end());
+  if (!messages.empty()) return FaultsError(messages, "the configuration");
   return config;
 }
 

@@ -15,6 +15,8 @@ namespace wyvern {
 // run.dir is set, and the optional top-level section `cuda`, whose keys override the others when
 // the device is CUDA, is merged in. `sets` holds "a.b=c" overrides, which win over both. The error
 // lists every unknown, repeated or ill-typed key with file and line, and every fault of Validate().
+// The file is judged in both forms, on every machine; overrides in the one that runs. A key that
+// loses its effect through what is laid over it (final through schedule.type=constant) is no fault.
 absl::StatusOr<RunConfig> LoadRunConfig(const std::string& path,
                                         const std::vector<std::string>& sets = {});
 
@@ -22,9 +24,17 @@ absl::StatusOr<RunConfig> LoadRunConfig(const std::string& path,
 absl::StatusOr<RunConfig> ParseRunConfig(const std::string& yaml, const std::string& origin,
                                          const std::vector<std::string>& sets = {});
 
+// One error of all messages, each once, in their order: "3 errors in the sweep", and then a line
+// for each of the first hundred.
+absl::Status FaultsError(const std::vector<std::string>& messages, absl::string_view where);
+
 // A tree without the section `cuda`, which goes to `overlay` (null kind: there is none). Appends
 // messages.
 ConfigNode SplitOverlay(ConfigNode root, ConfigNode* overlay, std::vector<std::string>* messages);
+
+// Takes from `tree` the keys of `below`, on which it was laid, that have an effect there and none
+// in the tree.
+void DropIdleKeys(const ConfigNode& below, ConfigNode* tree);
 
 // Reads and validates a tree without overlay, run.device: auto meaning `device` (or, if that is
 // auto, what the machine has). Appends "where: key: message" for every fault.

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "data/json_members.h"
 #include "kernels/runtime/status.h"
 #include "trainer/config/fields.h"
 
@@ -84,7 +85,11 @@ class Reader : public ConfigVisitor {
   }
 
   void Value(const std::string& key, int64_t* value) override {
-    Get(key, "an integer", &Json::is_number_integer, value);
+    const Json* found = Find(key);
+    if (found == nullptr) return;
+    const std::optional<int64_t> integer = JsonInteger(*found);
+    if (!integer.has_value()) return Expected(key, "an integer", *found);
+    *value = *integer;
   }
   void Value(const std::string& key, uint64_t* value) override {
     Get(key, "an integer of at least 0", &Json::is_number_unsigned, value);
@@ -105,10 +110,22 @@ class Reader : public ConfigVisitor {
     if (!found->is_null()) Get(key, "a number or null", &Json::is_number, &value->emplace());
   }
   void Value(const std::string& key, std::vector<std::string>* value) override {
-    GetList(key, "a list of names", &Json::is_string, value);
+    const Json* found = Find(key);
+    if (found == nullptr) return;
+    const auto fits = [](const Json& entry) { return entry.is_string(); };
+    if (!found->is_array() || !std::all_of(found->begin(), found->end(), fits)) {
+      return Expected(key, "a list of names", *found);
+    }
+    *value = found->get<std::vector<std::string>>();
   }
   void Value(const std::string& key, std::vector<int64_t>* value) override {
-    GetList(key, "a list of integers", &Json::is_number_integer, value);
+    const Json* found = Find(key);
+    if (found == nullptr) return;
+    const auto fits = [](const Json& entry) { return JsonInteger(entry).has_value(); };
+    if (!found->is_array() || !std::all_of(found->begin(), found->end(), fits)) {
+      return Expected(key, "a list of integers", *found);
+    }
+    *value = found->get<std::vector<int64_t>>();
   }
   void Choice(const std::string& key, const std::vector<std::string>& names, int* index) override {
     const Json* found = Find(key);
@@ -156,8 +173,8 @@ class Reader : public ConfigVisitor {
     return nullptr;
   }
   void Expected(const std::string& key, const std::string& what, const Json& found) {
-    status_ = absl::InvalidArgumentError(
-        absl::StrCat(path_, ".", key, ": expected ", what, ", found ", found.dump()));
+    status_ = absl::DataLossError(
+        absl::StrCat(path_, ".", key, ": expected ", what, ", found ", DescribeJson(found)));
   }
   using Is = bool (Json::*)() const noexcept;
   template <typename T>
@@ -166,16 +183,6 @@ class Reader : public ConfigVisitor {
     if (found == nullptr) return;
     if (!(found->*is)()) return Expected(key, what, *found);
     *value = found->get<T>();
-  }
-  template <typename T>
-  void GetList(const std::string& key, const char* what, Is is, std::vector<T>* values) {
-    const Json* found = Find(key);
-    if (found == nullptr) return;
-    const auto fits = [is](const Json& entry) { return (entry.*is)(); };
-    if (!found->is_array() || !std::all_of(found->begin(), found->end(), fits)) {
-      return Expected(key, what, *found);
-    }
-    *values = found->get<std::vector<T>>();
   }
 
   const Json& json_;
@@ -213,16 +220,16 @@ std::string FirstDifference(const Json& expected, const Json& found, const std::
     for (const std::string& key : keys) {
       const std::string inner = absl::StrCat(path, ".", key);
       if (!found.contains(key)) {
-        return absl::StrCat(inner, ": expected ", expected[key].dump(), ", found nothing");
+        return absl::StrCat(inner, ": expected ", DescribeJson(expected[key]), ", found nothing");
       }
       if (!expected.contains(key)) {
-        return absl::StrCat(inner, ": expected nothing, found ", found[key].dump());
+        return absl::StrCat(inner, ": expected nothing, found ", DescribeJson(found[key]));
       }
       std::string difference = FirstDifference(expected[key], found[key], inner);
       if (!difference.empty()) return difference;
     }
   }
-  return absl::StrCat(path, ": expected ", expected.dump(), ", found ", found.dump());
+  return absl::StrCat(path, ": expected ", DescribeJson(expected), ", found ", DescribeJson(found));
 }
 
 }  // namespace wyvern

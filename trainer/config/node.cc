@@ -1,10 +1,17 @@
 #include "trainer/config/node.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <set>
+#include <sstream>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "kernels/runtime/checked_math.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -12,9 +19,103 @@ namespace {
 
 // Deeper than any configuration; a bound, because an anchor may stand inside itself.
 constexpr int kMaxDepth = 64;
+// Of all scalars, each alias counting again.
+constexpr int64_t kMaxScalarBytes = int64_t{64} << 20;
+constexpr size_t kMaxShownBytes = 200;
 
 std::string Place(const std::string& origin, const YAML::Mark& mark) {
   return mark.is_null() ? origin : absl::StrCat(origin, ":", mark.line + 1);
+}
+
+// Counts what a text would make, before anything is made: a few lines of aliases to aliases can
+// stand for more than any memory holds.
+class Counter : public YAML::EventHandler {
+ public:
+  explicit Counter(const std::string& origin) : origin_(origin) {}
+  absl::Status status() const { return status_; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (++num_documents_ == 2) {
+      Fail(mark, "a second document begins here; a file holds one (remove the '---')");
+    }
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    OnScalar(mark, "", anchor, "");
+  }
+  void OnScalar(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                const std::string& value) override {
+    const Size size{1, static_cast<int64_t>(value.size())};
+    if (anchor != 0) anchors_[anchor] = size;
+    Add(mark, size);
+  }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    const auto found = anchors_.find(anchor);
+    if (found == anchors_.end()) return Fail(mark, "an alias stands inside what it stands for");
+    Add(mark, found->second);
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    Begin(mark, anchor);
+  }
+  void OnSequenceEnd() override { End(); }
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    Begin(mark, anchor);
+  }
+  void OnMapEnd() override { End(); }
+
+ private:
+  struct Size {
+    int64_t values = 0, bytes = 0;
+  };
+  struct Open {
+    YAML::anchor_t anchor;
+    Size before;
+  };
+
+  void Begin(const YAML::Mark& mark, YAML::anchor_t anchor) {
+    open_.push_back({anchor, total_});
+    Add(mark, {1, 0});
+  }
+  void End() {
+    const Open ended = open_.back();
+    open_.pop_back();
+    if (ended.anchor == 0) return;
+    anchors_[ended.anchor] = {total_.values - ended.before.values,
+                              total_.bytes - ended.before.bytes};
+  }
+  void Add(const YAML::Mark& mark, const Size& size) {
+    total_.values = SaturatedSum(total_.values, size.values);
+    total_.bytes = SaturatedSum(total_.bytes, size.bytes);
+    if (total_.values > kMaxConfigValues) {
+      Fail(mark, absl::StrCat("more than ", kMaxConfigValues,
+                              " values, counting each alias as all that it stands for"));
+    } else if (total_.bytes > kMaxScalarBytes) {
+      Fail(mark, absl::StrCat("more than ", kMaxScalarBytes >> 20,
+                              " MiB of text, counting each alias as all that it stands for"));
+    }
+  }
+  void Fail(const YAML::Mark& mark, absl::string_view what) {
+    if (!status_.ok()) return;
+    status_ = absl::InvalidArgumentError(absl::StrCat(Place(origin_, mark), ": ", what));
+  }
+
+  const std::string& origin_;
+  absl::Status status_;
+  int num_documents_ = 0;
+  Size total_;
+  std::vector<Open> open_;
+  std::map<YAML::anchor_t, Size> anchors_;
+};
+
+absl::Status CheckSize(const std::string& yaml, const std::string& origin) {
+  std::istringstream stream(yaml);
+  YAML::Parser parser(stream);
+  Counter counter(origin);
+  while (counter.status().ok() && parser.HandleNextDocument(counter)) {
+  }
+  return counter.status();
 }
 
 absl::StatusOr<ConfigNode> Convert(const YAML::Node& yaml, const std::string& origin, int depth) {
@@ -69,6 +170,47 @@ void SetWhere(const std::string& where, ConfigNode* node) {
   for (auto& [name, child] : node->map) SetWhere(where, &child);
 }
 
+void AppendRepeated(const std::string& key, const ConfigNode& node, std::vector<std::string>* out) {
+  for (size_t i = 0; i < node.list.size(); ++i) {
+    AppendRepeated(absl::StrCat(key, "[", i, "]"), node.list[i], out);
+  }
+  std::set<absl::string_view> seen;
+  for (const auto& [name, child] : node.map) {
+    const std::string inner = key.empty() ? name : absl::StrCat(key, ".", name);
+    if (!seen.insert(name).second) {
+      out->push_back(absl::StrCat(child.where, ": ", inner, ": given twice; keep one"));
+    }
+    AppendRepeated(inner, child, out);
+  }
+}
+
+ConfigNode* FindMutablePath(ConfigNode* root, absl::string_view key) {
+  ConfigNode* at = root;
+  for (absl::string_view part : absl::StrSplit(key, '.')) {
+    uint64_t index = 0;
+    if (at->kind == ConfigNode::Kind::kList) {
+      if (!absl::SimpleAtoi(part, &index) || index >= at->list.size()) return nullptr;
+      at = &at->list[index];
+    } else if (at = FindMutable(at, part); at == nullptr) {
+      return nullptr;
+    }
+  }
+  return at;
+}
+
+// Whether nothing of `tree` is left.
+bool EraseSame(const ConfigNode& below, ConfigNode* tree) {
+  if (tree->kind == ConfigNode::Kind::kMap && below.kind == ConfigNode::Kind::kMap) {
+    std::erase_if(tree->map, [&below](ConfigMember& member) {
+      const ConfigNode* same = below.Find(member.key);
+      return same != nullptr && EraseSame(*same, &member.value);
+    });
+    if (!tree->map.empty()) tree->where = tree->map.front().value.where;
+    return tree->map.empty();
+  }
+  return tree->where == below.where;
+}
+
 void Flatten(const std::string& key, const ConfigNode& node,
              std::map<std::string, std::string>* out) {
   switch (node.kind) {
@@ -102,7 +244,8 @@ std::string ConfigNode::Describe() const {
     case Kind::kNull:
       return "nothing";
     case Kind::kScalar:
-      return absl::StrCat("'", scalar, "'");
+      return absl::StrCat("'", scalar.substr(0, kMaxShownBytes),
+                          scalar.size() > kMaxShownBytes ? "..." : "", "'");
     case Kind::kList:
       return "a list";
     case Kind::kMap:
@@ -113,6 +256,7 @@ std::string ConfigNode::Describe() const {
 
 absl::StatusOr<ConfigNode> ParseConfigText(const std::string& yaml, const std::string& origin) {
   try {
+    RETURN_IF_ERROR(CheckSize(yaml, origin));
     ASSIGN_OR_RETURN(ConfigNode root, Convert(YAML::Load(yaml), origin, 0));
     if (root.kind == ConfigNode::Kind::kNull) root.kind = ConfigNode::Kind::kMap;
     return root;
@@ -120,6 +264,12 @@ absl::StatusOr<ConfigNode> ParseConfigText(const std::string& yaml, const std::s
     return absl::InvalidArgumentError(
         absl::StrCat(Place(origin, error.mark), ": not valid YAML: ", error.msg));
   }
+}
+
+std::vector<std::string> RepeatedKeys(const ConfigNode& root) {
+  std::vector<std::string> messages;
+  AppendRepeated("", root, &messages);
+  return messages;
 }
 
 void MergeConfig(const ConfigNode& over, ConfigNode* base) {
@@ -152,6 +302,8 @@ absl::Status SetConfigValue(const std::string& assignment, ConfigNode* root) {
     value->kind = ConfigNode::Kind::kNull;  // "key=": an empty text is nothing, not a section
   }
   SetWhere(where, &*value);
+  const std::vector<std::string> repeated = RepeatedKeys(*value);
+  if (!repeated.empty()) return absl::InvalidArgumentError(repeated.front());
   return SetConfigNode(assignment.substr(0, equals), *value, root);
 }
 
@@ -200,17 +352,20 @@ absl::Status SetConfigNode(absl::string_view key, const ConfigNode& value, Confi
 }
 
 const ConfigNode* FindPath(const ConfigNode& root, absl::string_view key) {
-  const ConfigNode* at = &root;
-  for (absl::string_view part : absl::StrSplit(key, '.')) {
-    uint64_t index = 0;
-    if (at->kind == ConfigNode::Kind::kList) {
-      if (!absl::SimpleAtoi(part, &index) || index >= at->list.size()) return nullptr;
-      at = &at->list[index];
-    } else if (at = at->Find(part); at == nullptr) {
-      return nullptr;
-    }
-  }
-  return at;
+  return FindMutablePath(const_cast<ConfigNode*>(&root), key);
+}
+
+void EraseSame(const ConfigNode& below, absl::string_view key, ConfigNode* tree) {
+  const std::string path = absl::StrReplaceAll(key, {{"[", "."}, {"]", ""}});
+  const size_t dot = path.rfind('.');
+  const std::string name = path.substr(dot == std::string::npos ? 0 : dot + 1);
+  ConfigNode* section =
+      dot == std::string::npos ? tree : FindMutablePath(tree, path.substr(0, dot));
+  const ConfigNode* old = FindPath(below, path);
+  if (old == nullptr || section == nullptr) return;
+  std::erase_if(section->map, [&](ConfigMember& member) {
+    return member.key == name && EraseSame(*old, &member.value);
+  });
 }
 
 std::string WhereIs(const ConfigNode& root, absl::string_view key) {

@@ -3,6 +3,7 @@
 #ifndef WYVERN_TRAINER_CONFIG_NODE_H_
 #define WYVERN_TRAINER_CONFIG_NODE_H_
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -25,7 +26,8 @@ struct ConfigNode {
   std::vector<ConfigMember> map;  // in order; repeated keys stay
 
   const ConfigNode* Find(absl::string_view key) const;  // a map's member, or null
-  // The value as a message shows it: 'four', a list, a section, nothing.
+  // The value as a message shows it: 'four' (its beginning, if it is long), a list, a section,
+  // nothing.
   std::string Describe() const;
 };
 
@@ -36,7 +38,15 @@ struct ConfigMember {
 
 // The text of a YAML file. `origin` is its name in messages. The error names the line. An empty
 // text is an empty map.
+// A text of several documents is an error, and so is one of more than kMaxConfigValues values, each
+// alias counting as all that it stands for.
 absl::StatusOr<ConfigNode> ParseConfigText(const std::string& yaml, const std::string& origin);
+
+inline constexpr int64_t kMaxConfigValues = 250'000;
+
+// "where: key: given twice; keep one" for every repeated key of the tree. Laying trees over each
+// other keeps the last of them, so this is asked before.
+std::vector<std::string> RepeatedKeys(const ConfigNode& root);
 
 // Lays `over` on `base`: maps merge key by key, all else is replaced, and a null removes the key,
 // which gives it its default back.
@@ -53,6 +63,10 @@ const ConfigNode* FindPath(const ConfigNode& root, absl::string_view key);
 // Where the key stands ("model.mixers.delta.window"), or the nearest enclosing part that the file
 // has.
 std::string WhereIs(const ConfigNode& root, absl::string_view key);
+
+// Takes from `tree`, below a key as messages write it ("data.sources[0].dir"), what stands in
+// `below` too, written at the same place. A section of which nothing is left goes with it.
+void EraseSame(const ConfigNode& below, absl::string_view key, ConfigNode* tree);
 
 // Every scalar and null with its dotted key; list entries as "key[0]".
 std::map<std::string, std::string> FlattenConfig(const ConfigNode& root);

@@ -6,16 +6,31 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/runtime/checked_math.h"
 #include "trainer/config/stages.h"
 
 namespace wyvern {
 namespace {
+
+// Far beyond any run; below them no product of a valid configuration's numbers overflows.
+constexpr int64_t kMaxMicroBatchTokens = (int64_t{1} << 31) - 1;
+constexpr int64_t kMaxBatchTokens = int64_t{1} << 40;
+constexpr int64_t kMaxTokens = int64_t{1} << 53;  // and steps
+constexpr int64_t kMaxRanks = int64_t{1} << 20;
+constexpr int64_t kMaxCount = (int64_t{1} << 31) - 1;  // of what is counted in memory
+constexpr double kMaxSeconds = 1e9;
 
 // Gathers "key: message".
 struct Faults {
   template <typename... Parts>
   void Unless(bool condition, const std::string& key, const Parts&... parts) {
     if (!condition) list.push_back(absl::StrCat(key, ": ", parts...));
+  }
+
+  // A number from `least` to `most`.
+  void Range(const std::string& key, int64_t value, int64_t least, int64_t most) {
+    Unless(value >= least, key, "expected at least ", least, ", got ", value);
+    Unless(value <= most, key, "expected at most ", most, ", got ", value);
   }
 
   std::vector<std::string> list;
@@ -38,7 +53,7 @@ void ValidateData(const RunConfig& config, Faults* f) {
   const DataSection& c = config.data;
   const TokenizerSection& t = config.tokenizer;
   f->Unless(!c.sources.empty(), "data.sources", "expected one source at least, as in [{dir: ...}]");
-  f->Unless(c.seq_len >= 1, "data.seq_len", "expected at least 1, got ", c.seq_len);
+  f->Range("data.seq_len", c.seq_len, 1, kMaxMicroBatchTokens);
   std::set<std::string> dirs;
   int64_t num_weights = 0, num_text = 0;
   bool held_out = false;
@@ -52,7 +67,8 @@ void ValidateData(const RunConfig& config, Faults* f) {
               "expected a share from 0 to below 1, got ", s.val_fraction);
     f->Unless(s.val_documents >= 0, key + ".val_documents", "expected at least 0, got ",
               s.val_documents);
-    f->Unless(s.weight >= 0, key + ".weight", "expected at least 0, got ", s.weight);
+    f->Unless(s.weight >= 0 && s.weight <= 1e9, key + ".weight", "expected 0 to 1e9, got ",
+              s.weight);
     num_weights += s.weight > 0 ? 1 : 0;
     num_text += s.text.empty() ? 0 : 1;
     held_out |= s.text.empty() || s.val_documents > 0 || s.val_fraction > 0;
@@ -83,6 +99,9 @@ void ValidateData(const RunConfig& config, Faults* f) {
 void ValidateLength(int64_t steps, int64_t tokens, const std::string& key, Faults* f) {
   f->Unless(steps >= 0, key + ".steps", "expected at least 1, got ", steps);
   f->Unless(tokens >= 0, key + ".tokens", "expected at least 1, got ", tokens);
+  f->Unless(steps <= kMaxTokens, key + ".steps", "expected at most ", kMaxTokens, ", got ", steps);
+  f->Unless(tokens <= kMaxTokens, key + ".tokens", "expected at most ", kMaxTokens, ", got ",
+            tokens);
   f->Unless((steps > 0) != (tokens > 0), key + ".steps", "expected exactly one of ", key,
             ".steps and ", key, ".tokens, got ", steps > 0 ? "both" : "neither");
 }
@@ -90,10 +109,19 @@ void ValidateLength(int64_t steps, int64_t tokens, const std::string& key, Fault
 // `lengths`: the key of the sequences' length.
 void ValidateBatch(const Stage& stage, const std::string& key, const std::string& lengths,
                    Faults* f) {
-  const int64_t micro_tokens = stage.micro_batch * stage.seq_len;
+  const int64_t micro_tokens = SaturatedProduct(stage.micro_batch, stage.seq_len);
+  if (micro_tokens > kMaxMicroBatchTokens) {
+    return f->Unless(false, key + ".micro_batch", stage.micro_batch, " x ", lengths, " ",
+                     stage.seq_len, " are more than ", kMaxMicroBatchTokens, " tokens");
+  }
   f->Unless(stage.batch_tokens >= 1 && micro_tokens > 0 && stage.batch_tokens % micro_tokens == 0,
             key + ".batch_tokens", "expected a multiple of ", key, ".micro_batch x ", lengths,
             " = ", micro_tokens, ", got ", stage.batch_tokens);
+  f->Unless(stage.batch_tokens <= kMaxBatchTokens, key + ".batch_tokens", "expected at most ",
+            kMaxBatchTokens, ", got ", stage.batch_tokens);
+  f->Unless(stage.num_steps > kMaxTokens || stage.end_token() <= kMaxTokens, key + ".steps",
+            stage.num_steps, " steps of ", stage.batch_tokens, " tokens are more than ", kMaxTokens,
+            " tokens");
 }
 
 void ValidateTrain(const RunConfig& config, Faults* f) {
@@ -134,6 +162,7 @@ void ValidateParallel(const RunConfig& config, Faults* f) {
   const ParallelSection& c = config.parallel;
   const auto size = [&](const std::string& key, int64_t value) {
     f->Unless(value >= 1 || value == -1, key, "expected at least 1, or -1 (the rest), got ", value);
+    f->Unless(value <= kMaxRanks, key, "expected at most ", kMaxRanks, ", got ", value);
   };
   size("parallel.replicate", c.replicate);
   size("parallel.shard", c.shard);
@@ -142,14 +171,15 @@ void ValidateParallel(const RunConfig& config, Faults* f) {
   f->Unless(open <= 1, c.shard == -1 ? "parallel.shard" : "parallel.context",
             "-1 stands for what the others leave of the ranks, and ", open,
             " of replicate, shard and context are -1");
-  f->Unless(c.expert >= 1, "parallel.expert", "expected at least 1, got ", c.expert);
+  f->Range("parallel.expert", c.expert, 1, kMaxRanks);
   if (config.model.moe.has_value() && c.expert > 1) {
     f->Unless(config.model.moe->num_experts % c.expert == 0, "parallel.expert",
               "expected a divisor of model.moe.num_experts ", config.model.moe->num_experts,
               ", got ", c.expert);
   }
   f->Unless(c.zero >= 1 && c.zero <= 3, "parallel.zero", "expected 1, 2 or 3, got ", c.zero);
-  f->Unless(c.timeout > 0, "parallel.timeout", "expected more than 0 seconds, got ", c.timeout);
+  f->Unless(c.timeout > 0 && c.timeout <= kMaxSeconds, "parallel.timeout",
+            "expected more than 0 seconds, at most ", kMaxSeconds, ", got ", c.timeout);
 }
 
 // `key`: of the stage's schedule; `length`: what messages call the stage.
@@ -164,7 +194,7 @@ void ValidateSchedule(const Stage& stage, const std::string& key, const std::str
   for (const auto& [name, value] :
        {std::pair(".warmup_steps", c.warmup_steps), std::pair(".warmup_tokens", c.warmup_tokens),
         std::pair(".decay_steps", c.decay_steps), std::pair(".decay_tokens", c.decay_tokens)}) {
-    f->Unless(value >= 0, key + name, "expected at least 0, got ", value);
+    f->Range(key + name, value, 0, kMaxTokens);
   }
   f->Unless(c.warmup_steps == 0 || c.warmup_tokens == 0, key + ".warmup_steps",
             "expected at most one of warmup_steps and warmup_tokens, got both");
@@ -173,7 +203,7 @@ void ValidateSchedule(const Stage& stage, const std::string& key, const std::str
             "type: wsd needs exactly one of decay_steps and decay_tokens, got ",
             c.decay_steps > 0 ? "both" : "neither");
   if (stage.num_steps > 0) {
-    const int64_t used = stage.WarmupSteps() + stage.DecaySteps();
+    const int64_t used = SaturatedSum(stage.WarmupSteps(), stage.DecaySteps());
     f->Unless(
         used <= stage.num_steps, key + ".warmup_steps", "the warm-up of ", stage.WarmupSteps(),
         " steps", wsd ? absl::StrCat(" and the decay of ", stage.DecaySteps()) : "",
@@ -211,8 +241,7 @@ void ValidateStages(const RunConfig& config, Faults* f) {
 void ValidateRest(const RunConfig& config, Faults* f) {
   f->Unless(config.validation.every >= 0, "validation.every", "expected at least 0, got ",
             config.validation.every);
-  f->Unless(config.validation.batches >= 1, "validation.batches", "expected at least 1, got ",
-            config.validation.batches);
+  f->Range("validation.batches", config.validation.batches, 1, kMaxCount);
   f->Unless(config.checkpoint.every >= 0, "checkpoint.every", "expected at least 0, got ",
             config.checkpoint.every);
   f->Unless(config.checkpoint.keep >= 1, "checkpoint.keep", "expected at least 1, got ",
@@ -220,7 +249,7 @@ void ValidateRest(const RunConfig& config, Faults* f) {
   f->Unless(config.logging.every >= 1, "logging.every", "expected at least 1, got ",
             config.logging.every);
   const GenerateSection& g = config.generate;
-  f->Unless(g.tokens >= 1, "generate.tokens", "expected at least 1, got ", g.tokens);
+  f->Range("generate.tokens", g.tokens, 1, kMaxCount);
   f->Unless(g.temperature >= 0, "generate.temperature", "expected at least 0 (0: greedy), got ",
             g.temperature);
   f->Unless(g.top_k >= 0, "generate.top_k", "expected at least 0 (0: all), got ", g.top_k);

@@ -3,7 +3,7 @@
 namespace wyvern {
 namespace {
 
-int64_t CeilDivide(int64_t a, int64_t b) { return b > 0 ? (a + b - 1) / b : 0; }
+int64_t CeilDivide(int64_t a, int64_t b) { return b > 0 ? a / b + (a % b > 0) : 0; }
 
 int64_t StepsOr(int64_t steps, int64_t tokens, int64_t batch_tokens) {
   return steps > 0 ? steps : CeilDivide(tokens, batch_tokens);

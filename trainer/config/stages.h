@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/runtime/checked_math.h"
 #include "trainer/config/run_config.h"
 
 namespace wyvern {
@@ -21,8 +22,11 @@ struct Stage {
   double balance_rate = 0;
   ScheduleSection schedule;
 
-  int64_t end_step() const { return first_step + num_steps; }
-  int64_t end_token() const { return first_token + num_steps * batch_tokens; }
+  // Both stay at the largest number where a configuration that is not valid asks for more.
+  int64_t end_step() const { return SaturatedSum(first_step, num_steps); }
+  int64_t end_token() const {
+    return SaturatedSum(first_token, SaturatedProduct(num_steps, batch_tokens));
+  }
   int64_t WarmupSteps() const;
   int64_t DecaySteps() const;
   // Of all ranks together.

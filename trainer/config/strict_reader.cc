@@ -37,6 +37,7 @@ const ConfigNode* StrictReader::Take(const std::string& key) {
   const ConfigNode* node = node_.Find(key);
   if (node != nullptr && !no_effect_.empty()) {
     Fault(*node, key, absl::StrCat("has no effect with ", no_effect_, "; remove it"));
+    faults_->back().idle = true;
     return nullptr;
   }
   return node;

@@ -13,6 +13,7 @@ struct ConfigFault {
   std::string where;    // "configs/a.yaml:4"
   std::string key;      // "model.hidden_size"
   std::string message;  // "expected an integer, got 'four'"
+  bool idle = false;    // the key is right, but has no effect beside another
 };
 
 // Fills structs from one section of a file. What is wrong is gathered, never thrown: ill-typed

@@ -46,6 +46,11 @@ class HfWeights {
   std::map<std::string, size_t> file_of_;
 };
 
+// A model without memory, to compare the folder with. Error: the configuration has more layers than
+// the folder has tensors, so that even its description could take any amount of memory.
+absl::StatusOr<std::unique_ptr<Model>> DeclareModel(const ModelConfig& config,
+                                                    const HfWeights& weights);
+
 // One floating tensor of a file, as HfWeights::Read.
 absl::StatusOr<Tensor> ReadFloatTensor(const SafetensorsReader& file, const std::string& name);
 

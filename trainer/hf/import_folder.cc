@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/hf/hf_folder.h"
@@ -25,6 +26,7 @@ StreamedTensor Streamed(const HfModelWeights& weights, const std::string& name, 
 
 absl::StatusOr<HfImport> ImportHfFolder(const std::string& dir, const std::string& checkpoint,
                                         const HfImportOptions& options) {
+  const Operation importing(absl::StrCat("importing ", dir));
   std::error_code ignored;
   if (std::filesystem::exists(checkpoint, ignored)) {
     return absl::AlreadyExistsError(
@@ -37,7 +39,7 @@ absl::StatusOr<HfImport> ImportHfFolder(const std::string& dir, const std::strin
                      config.model.vocab_size));
   }
   ASSIGN_OR_RETURN(const HfWeights weights, HfWeights::Open(dir));
-  const std::unique_ptr<Model> model = Model::Declare(config.model);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, DeclareModel(config.model, weights));
   ASSIGN_OR_RETURN(const HfModelWeights matched,
                    HfModelWeights::Match(weights, config.family, model.get()));
   std::vector<StreamedTensor> tensors;

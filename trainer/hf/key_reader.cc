@@ -1,16 +1,9 @@
 #include "trainer/hf/key_reader.h"
 
 #include "absl/strings/str_cat.h"
+#include "data/json_members.h"
 
 namespace wyvern {
-namespace {
-
-// JSON as it stands in the file; invalid UTF-8 in a string is replaced, not thrown.
-std::string Show(const nlohmann::json& value) {
-  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-}  // namespace
 
 KeyReader::KeyReader(const nlohmann::json& object, std::string prefix,
                      std::vector<std::string>* faults)
@@ -27,11 +20,12 @@ bool KeyReader::Has(const char* key) { return Find(key) != nullptr; }
 void KeyReader::Int(const char* key, int64_t* value) {
   const nlohmann::json* found = Find(key);
   if (found == nullptr) return;
-  if (!found->is_number_integer()) {
-    Fault(key, absl::StrCat("expected an integer, got ", Show(*found)));
+  const std::optional<int64_t> integer = JsonInteger(*found);
+  if (!integer.has_value()) {
+    Fault(key, absl::StrCat("expected an integer, got ", DescribeJson(*found)));
     return;
   }
-  *value = found->get<int64_t>();
+  *value = *integer;
 }
 
 void KeyReader::Int(const char* key, std::optional<int64_t>* value) {
@@ -45,7 +39,7 @@ void KeyReader::Real(const char* key, double* value) {
   const nlohmann::json* found = Find(key);
   if (found == nullptr) return;
   if (!found->is_number()) {
-    Fault(key, absl::StrCat("expected a number, got ", Show(*found)));
+    Fault(key, absl::StrCat("expected a number, got ", DescribeJson(*found)));
     return;
   }
   *value = found->get<double>();
@@ -62,7 +56,7 @@ void KeyReader::Bool(const char* key, bool* value) {
   const nlohmann::json* found = Find(key);
   if (found == nullptr) return;
   if (!found->is_boolean()) {
-    Fault(key, absl::StrCat("expected true or false, got ", Show(*found)));
+    Fault(key, absl::StrCat("expected true or false, got ", DescribeJson(*found)));
     return;
   }
   *value = found->get<bool>();
@@ -72,7 +66,7 @@ void KeyReader::String(const char* key, std::string* value) {
   const nlohmann::json* found = Find(key);
   if (found == nullptr) return;
   if (!found->is_string()) {
-    Fault(key, absl::StrCat("expected a string, got ", Show(*found)));
+    Fault(key, absl::StrCat("expected a string, got ", DescribeJson(*found)));
     return;
   }
   *value = found->get<std::string>();
@@ -91,7 +85,7 @@ void KeyReader::Ignore(std::initializer_list<const char*> keys) {
 void KeyReader::Only(const char* key, const nlohmann::json& only, const char* reason) {
   const nlohmann::json* found = Find(key);
   if (found == nullptr || *found == only) return;
-  Fault(key, absl::StrCat(Show(*found), " is not supported: ", reason));
+  Fault(key, absl::StrCat(DescribeJson(*found), " is not supported: ", reason));
 }
 
 void KeyReader::Fault(const char* key, const std::string& what) {

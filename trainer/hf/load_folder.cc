@@ -4,20 +4,15 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "data/file.h"
+#include "data/json.h"
+#include "data/plain_name.h"
+#include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 #include "trainer/hf/hf_folder.h"
 #include "trainer/hf/tensor_names.h"
 
 namespace wyvern {
 namespace {
-
-absl::StatusOr<nlohmann::json> ReadJson(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return absl::DataLossError(absl::StrCat(path, ": is not valid JSON"));
-  return json;
-}
 
 float HalfToFloat(uint16_t half) {
   const int exponent = (half >> 10) & 31, mantissa = half & 1023;
@@ -74,8 +69,9 @@ std::string PackedMlpName(const HfWeights& weights, const std::string& wanted) {
 }  // namespace
 
 absl::StatusOr<HfConfig> ReadHfConfigFile(const std::string& dir) {
+  const Operation reading(absl::StrCat("reading ", dir, "/config.json"));
   const std::string path = absl::StrCat(dir, "/config.json");
-  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJson(path));
+  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
   absl::StatusOr<HfConfig> config = ReadHfConfig(json);
   if (!config.ok()) {
     return absl::Status(config.status().code(), absl::StrCat(dir, ": ", config.status().message()));
@@ -99,7 +95,7 @@ absl::StatusOr<HfWeights> HfWeights::Open(const std::string& dir) {
     return absl::NotFoundError(absl::StrCat(
         dir, ": expected model.safetensors or model.safetensors.index.json, found neither"));
   }
-  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJson(index));
+  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(index));
   const auto map = json.is_object() ? json.find("weight_map") : json.end();
   if (map == json.end() || !map->is_object()) {
     return absl::DataLossError(absl::StrCat(index, ": has no weight_map"));
@@ -107,7 +103,7 @@ absl::StatusOr<HfWeights> HfWeights::Open(const std::string& dir) {
   std::map<std::string, size_t> opened;
   for (const auto& [name, file] : map->items()) {
     // Only names of files beside the index: a path could lead anywhere.
-    if (!file.is_string() || file.get<std::string>().find('/') != std::string::npos) {
+    if (!file.is_string() || !IsPlainName(file.get_ref<const std::string&>())) {
       return absl::DataLossError(
           absl::StrCat(index, ": weight_map: ", name, " does not name a file of the folder"));
     }
@@ -159,6 +155,17 @@ absl::StatusOr<Tensor> ReadFloatTensor(const SafetensorsReader& file, const std:
   ASSIGN_OR_RETURN(const SafetensorsEntry entry, file.Find(name));
   ASSIGN_OR_RETURN(const Tensor all, ReadFloats(file, name, 0, NumElements(entry.shape)));
   return all.Reshape(entry.shape);
+}
+
+absl::StatusOr<std::unique_ptr<Model>> DeclareModel(const ModelConfig& config,
+                                                    const HfWeights& weights) {
+  const auto num_tensors = static_cast<int64_t>(weights.names().size());
+  if (config.num_layers > num_tensors) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(weights.dir(), ": config.json speaks of ", config.num_layers,
+                     " layers, but the weights have ", num_tensors, " tensors in all"));
+  }
+  return Model::Declare(config);
 }
 
 absl::StatusOr<HfModelWeights> HfModelWeights::Match(const HfWeights& weights, HfFamily family,
@@ -261,9 +268,12 @@ absl::Status LoadHfWeights(const std::string& dir, HfFamily family, Model* model
 
 absl::StatusOr<HfModel> LoadHfFolder(const std::string& dir, Device device, DType compute,
                                      bool trainable) {
+  const Operation loading(absl::StrCat("loading the folder ", dir));
   ASSIGN_OR_RETURN(const HfConfig config, ReadHfConfigFile(dir));
-  // A damaged file is found before memory for a whole model is taken.
-  RETURN_IF_ERROR(HfWeights::Open(dir).status());
+  // A damaged file, or one of another model, is found before memory for the model is taken.
+  ASSIGN_OR_RETURN(const HfWeights weights, HfWeights::Open(dir));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Model> declared, DeclareModel(config.model, weights));
+  RETURN_IF_ERROR(HfModelWeights::Match(weights, config.family, declared.get()).status());
   HfModel result{.family = config.family,
                  .model = Model::Create(config.model, device, compute, trainable),
                  .warnings = config.warnings,

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "data/json_members.h"
 
 namespace wyvern {
 namespace {
@@ -47,12 +48,12 @@ void ReadAttentionSpec(const nlohmann::json& spec, const std::string& prefix, Mo
     r.Fault("layers", "expected a list of layer numbers");
   } else {
     for (const nlohmann::json& layer : listed) {
-      if (!layer.is_number_integer() || layer.get<int64_t>() < 0 ||
-          layer.get<int64_t>() >= m->num_layers) {
+      const int64_t number = JsonInteger(layer).value_or(-1);
+      if (number < 0 || number >= m->num_layers) {
         r.Fault("layers",
-                absl::StrCat(layer.dump(), " is not a layer from 0 to ", m->num_layers - 1));
+                absl::StrCat(DescribeJson(layer), " is not a layer from 0 to ", m->num_layers - 1));
       } else {
-        layers.push_back(layer.get<int64_t>() + 1);
+        layers.push_back(number + 1);
       }
     }
   }
@@ -95,8 +96,12 @@ double ReadRopeTheta(KeyReader* r, std::vector<std::string>* faults,
 void ReadHybrid(const nlohmann::json& attn, ModelConfig* m, std::vector<std::string>* faults,
                 std::vector<std::string>* unread) {
   if (attn.is_null()) return;
+  if (m->num_layers < 1) return;  // a fault of the model's own
   if (!attn.is_array()) {
     ReadAttentionSpec(attn, "attn.", m, faults, unread);
+  } else if (static_cast<int64_t>(attn.size()) > m->num_layers) {
+    faults->push_back(
+        absl::StrCat("attn: ", attn.size(), " entries for ", m->num_layers, " layers"));
   } else {
     for (size_t i = 0; i < attn.size(); ++i) {
       ReadAttentionSpec(attn[i], absl::StrCat("attn[", i, "]."), m, faults, unread);

@@ -38,6 +38,8 @@ std::optional<HfFamily> FamilyOfModelType(absl::string_view model_type) {
 
 namespace {
 
+constexpr size_t kMaxShownFaults = 20;
+
 // What every configuration may carry without any bearing on a decoder's mathematics: provenance,
 // generation defaults, classification heads, storage.
 void IgnoreCommonKeys(KeyReader* r) {
@@ -289,6 +291,11 @@ absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config) {
   }
   if (faults.empty()) faults = m.Validate();
   if (!faults.empty()) {
+    const size_t num_faults = faults.size();
+    if (num_faults > kMaxShownFaults) {
+      faults.resize(kMaxShownFaults);
+      faults.push_back(absl::StrCat("and ", num_faults - kMaxShownFaults, " faults more"));
+    }
     return absl::InvalidArgumentError(
         absl::StrCat("config.json: ", absl::StrJoin(faults, "\nconfig.json: ")));
   }

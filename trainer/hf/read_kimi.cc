@@ -3,6 +3,8 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "data/json_members.h"
+#include "kernels/runtime/checked_math.h"
 #include "trainer/hf/kimi_config.h"
 
 namespace wyvern {
@@ -47,11 +49,11 @@ std::set<int64_t> Layers(KeyReader* r, const char* key, int64_t num_layers) {
   if (!list.is_null() && !list.is_array()) r->Fault(key, "expected a list of layer numbers");
   if (!list.is_array()) return layers;
   for (const json& layer : list) {
-    if (!layer.is_number_integer() || layer.get<int64_t>() < 1 ||
-        layer.get<int64_t>() > num_layers) {
-      r->Fault(key, absl::StrCat(layer.dump(), " is not a layer from 1 to ", num_layers));
+    const int64_t number = JsonInteger(layer).value_or(0);
+    if (number < 1 || number > num_layers) {
+      r->Fault(key, absl::StrCat(DescribeJson(layer), " is not a layer from 1 to ", num_layers));
     } else {
-      layers.insert(layer.get<int64_t>());
+      layers.insert(number);
     }
   }
   return layers;
@@ -108,7 +110,8 @@ void ReadMixers(KeyReader* r, ModelConfig* m, std::vector<std::string>* faults,
   Size(r, "qk_nope_head_dim", &mla.qk_nope_dim);
   Size(r, "qk_rope_head_dim", &mla.qk_rope_dim);
   Size(r, "v_head_dim", &mla.value_dim);
-  r->Only("qk_head_dim", mla.QueryDim(), "it contradicts qk_nope_head_dim + qk_rope_head_dim");
+  r->Only("qk_head_dim", SaturatedSum(mla.qk_nope_dim, mla.qk_rope_dim),
+          "it contradicts qk_nope_head_dim + qk_rope_head_dim");
   r->Only("mla_use_nope", true, "latent attention does not rotate");
 
   if (static_cast<int64_t>(full_layers.size()) < m->num_layers) {
@@ -127,17 +130,18 @@ void ReadMixers(KeyReader* r, ModelConfig* m, std::vector<std::string>* faults,
 // first_dense and every of a list; false if no numbers give it.
 bool FindRule(const std::vector<bool>& sparse, MoeConfig* moe) {
   const auto num_layers = static_cast<int64_t>(sparse.size());
+  const int64_t first_sparse = std::find(sparse.begin(), sparse.end(), true) - sparse.begin();
   for (int64_t every = 1; every <= num_layers; ++every) {
-    for (int64_t first = 0; first <= num_layers; ++first) {
-      bool fits = true;
-      for (int64_t i = 0; i < num_layers; ++i) {
-        fits = fits && sparse[i] == (i >= first && i % every == 0);
-      }
-      if (!fits) continue;
-      moe->first_dense = first;
-      moe->every = every;
-      return true;
+    // The first layer behind the last multiple that is still dense.
+    const int64_t first = first_sparse == 0 ? 0 : (first_sparse - 1) / every * every + 1;
+    bool fits = true;
+    for (int64_t i = 0; i < num_layers && fits; ++i) {
+      fits = sparse[i] == (i >= first && i % every == 0);
     }
+    if (!fits) continue;
+    moe->first_dense = first;
+    moe->every = every;
+    return true;
   }
   return false;
 }
@@ -208,7 +212,7 @@ void ReadKimi(KeyReader* r, ModelConfig* m, std::vector<std::string>* faults,
   // Vestigial head_dim and positions; nothing rotates.
   r->Ignore({"head_dim", "rope_theta", "rope_scaling", "rope_parameters", "model_max_length",
              "pretraining_tp"});
-  if (m->num_layers < 1 || m->num_layers > 100'000) return;  // a fault of the model's own
+  if (m->num_layers < 1 || m->num_layers > 4096) return;  // a fault of the model's own
   ReadMixers(r, m, faults, unread);
   ReadExperts(r, m);
 }

@@ -29,6 +29,8 @@ using Node = Expression::Node;
 using NodePtr = std::shared_ptr<const Node>;
 
 constexpr int kMaxDepth = 100;
+// Evaluation goes one call deeper with each term of a sum, and each part keeps its text.
+constexpr size_t kMaxLength = 4096;
 
 struct Function {
   size_t min_arguments, max_arguments;
@@ -272,6 +274,11 @@ SweepValue ValueOfText(const std::string& text) {
 absl::StatusOr<Expression> Expression::Parse(const std::string& text) {
   Expression expression;
   expression.text_ = std::string(absl::StripAsciiWhitespace(text));
+  if (expression.text_.size() > kMaxLength) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("an expression of ", expression.text_.size(), " characters; at most ",
+                     kMaxLength, " are read: give parts of it names as variables of the sweep"));
+  }
   Parser parser(expression.text_);
   ASSIGN_OR_RETURN(expression.root_, parser.Whole());
   expression.names_ = std::move(parser.names);

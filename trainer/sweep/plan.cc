@@ -7,6 +7,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "kernels/runtime/checked_math.h"
+#include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 #include "layers/model.h"
 #include "trainer/config/fields.h"
@@ -19,7 +21,7 @@
 namespace wyvern {
 namespace {
 
-constexpr size_t kMaxRuns = 10000;
+constexpr int64_t kMaxValues = 4'000'000;  // of all runs' configurations together
 
 // Messages in the order in which they were first seen, with the runs that they are about.
 class RunFaults {
@@ -131,7 +133,6 @@ std::vector<std::vector<const SweepPoint*>> Combinations(const std::vector<Sweep
       }
     }
     all = std::move(longer);
-    if (all.size() > kMaxRuns) break;
   }
   return all;
 }
@@ -258,24 +259,32 @@ void ReadRun(Draft* draft, size_t index, RunFaults* faults) {
 }  // namespace
 
 absl::StatusOr<SweepPlan> LoadSweep(const std::string& path) {
+  const Operation reading(absl::StrCat("reading the sweep ", path));
   SweepPlan plan;
   std::vector<std::string> messages;
   ASSIGN_OR_RETURN(plan.file, ReadSweepFile(path, &messages));
-  const auto faults_so_far = [&] {
-    return absl::InvalidArgumentError(
-        absl::StrCat(messages.size(), messages.size() == 1 ? " error" : " errors",
-                     " in the sweep\n  ", absl::StrJoin(messages, "\n  ")));
-  };
+  const auto faults_so_far = [&] { return FaultsError(messages, "the sweep"); };
   const SweepFile& file = plan.file;
   if (file.base.map.empty()) return faults_so_far();
   ConfigNode overlay;
   (void)SplitOverlay(file.base, &overlay, &messages);
   CheckNames(file, &messages);
-  const auto combinations = Combinations(file.axes);
-  if (combinations.size() > kMaxRuns) {
-    messages.push_back(absl::StrCat(path, ": axes: more than ", kMaxRuns, " runs"));
+  int64_t num_runs = 1;
+  for (const SweepAxis& axis : file.axes) {
+    num_runs = SaturatedProduct(num_runs, static_cast<int64_t>(axis.points.size()));
+  }
+  if (num_runs > kMaxSweepRuns) {
+    messages.push_back(absl::StrCat(path, ": axes: more than ", kMaxSweepRuns, " runs"));
     return faults_so_far();
   }
+  const auto num_values = static_cast<int64_t>(FlattenConfig(file.base).size());
+  if (SaturatedProduct(num_runs, num_values) > kMaxValues) {
+    messages.push_back(absl::StrCat(path, ": axes: ", num_runs, " runs of a base of ", num_values,
+                                    " values are more than ", kMaxValues,
+                                    " values; split the sweep"));
+    return faults_so_far();
+  }
+  const auto combinations = Combinations(file.axes);
   RunFaults faults;
   std::vector<Draft> drafts;
   for (size_t i = 0; i < combinations.size(); ++i) {

@@ -18,6 +18,8 @@
 namespace wyvern {
 namespace {
 
+constexpr size_t kMaxChain = 1000;  // of values of which each follows from the next
+
 const std::vector<std::string>& ModelFigures() {
   static const auto* const kNames = new std::vector<std::string>{"parameters", "flops_per_token"};
   return *kNames;
@@ -63,7 +65,12 @@ RunResolver::RunResolver(const SweepFile& file, const std::vector<const SweepPoi
     if (assignment->key == "run.device") device = assignment->value.scalar;
   }
   uses_cuda_ = device == "cuda" || (device == "auto" && CudaAvailable());
-  if (uses_cuda_ && overlay.kind == ConfigNode::Kind::kMap) MergeConfig(overlay, &tree_);
+  if (uses_cuda_ && overlay.kind == ConfigNode::Kind::kMap) {
+    const ConfigNode below = tree_;
+    MergeConfig(overlay, &tree_);
+    DropIdleKeys(below, &tree_);
+  }
+  base_ = tree_;
 
   for (const SweepAssignment* assignment : all) {
     if (assignment->expression.has_value()) {
@@ -89,6 +96,7 @@ ConfigNode RunResolver::Resolve(std::vector<std::string>* faults) {
   faults_ = faults;
   for (auto& [key, pending] : pending_) (void)Settle(&pending);
   faults_ = nullptr;
+  DropIdleKeys(base_, &tree_);
   return tree_;
 }
 
@@ -118,8 +126,23 @@ absl::Status RunResolver::Settle(Pending* pending) {
     }
     return FollowsFromAnother();
   }
+  if (busy_.size() == kMaxChain) {
+    if (faults_ != nullptr) {
+      faults_->push_back(absl::StrCat(assignment.value.where, ": ", assignment.key,
+                                      ": a chain of more than ", kMaxChain,
+                                      " values that follow from one another"));
+    }
+    pending->state = Pending::kFailed;
+    return FollowsFromAnother();
+  }
   pending->state = Pending::kBusy;
   busy_.push_back(assignment.key);
+  // What it follows from comes first: a long chain is then no deep recursion through expressions.
+  for (const std::string& name : assignment.expression->names()) {
+    if (const auto found = pending_.find(name); found != pending_.end()) {
+      (void)Settle(&found->second);
+    }
+  }
   const ExpressionScope scope{.name = [this](const std::string& name) { return Lookup(name); },
                               .entry = [this](const std::string& table,
                                               const SweepValue& key) { return Entry(table, key); }};

@@ -47,7 +47,7 @@ class RunResolver {
   void Give(const SweepAssignment& assignment, ConfigNode value);
 
   const SweepFile& file_;
-  ConfigNode tree_;
+  ConfigNode tree_, base_;  // base_: before the sweep gave its values
   std::map<std::string, SweepValue> values_;
   std::map<std::string, Pending> pending_;
   std::vector<std::string> busy_;  // keys that are being evaluated, outermost first

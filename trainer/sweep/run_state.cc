@@ -15,6 +15,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "data/file.h"
+#include "data/json.h"
+#include "data/json_members.h"
 
 namespace wyvern {
 namespace {
@@ -90,12 +92,15 @@ RunState ReadRunState(const SweepRun& run, const std::set<uint64_t>& locked) {
   std::vector<double> speeds;
   for (const absl::string_view line :
        absl::StrSplit(Tail(run.Dir() + "/metrics.jsonl"), '\n', absl::SkipEmpty())) {
-    const auto row = nlohmann::json::parse(line.begin(), line.end(), nullptr, false);
-    if (!row.is_object() || !row.contains("step") || !row["step"].is_number_integer()) continue;
-    state.step = row["step"].get<int64_t>();
-    if (const auto loss = Number(row, "loss")) state.loss = loss;
-    if (const auto loss = Number(row, "val_loss")) state.val_loss = loss;
-    if (const auto speed = Number(row, "tokens_per_s")) speeds.push_back(*speed);
+    // The first line may be cut in two, the last one be half written.
+    const absl::StatusOr<nlohmann::json> row = ParseJson(line, "metrics.jsonl");
+    if (!row.ok()) continue;
+    const absl::StatusOr<int64_t> step = JsonMembers(*row, "metrics.jsonl").Count("step");
+    if (!step.ok()) continue;
+    state.step = *step;
+    if (const auto loss = Number(*row, "loss")) state.loss = loss;
+    if (const auto loss = Number(*row, "val_loss")) state.val_loss = loss;
+    if (const auto speed = Number(*row, "tokens_per_s")) speeds.push_back(*speed);
   }
   if (!speeds.empty()) {
     const auto begin = speeds.end() - static_cast<ptrdiff_t>(std::min(speeds.size(), kSpeedSteps));

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "data/file.h"
+#include "kernels/runtime/checked_math.h"
 #include "kernels/runtime/status.h"
 #include "trainer/config/nearest.h"
 #include "trainer/config/strict_reader.h"
@@ -15,6 +16,8 @@ namespace wyvern {
 namespace {
 
 using Kind = ConfigNode::Kind;
+
+constexpr size_t kMaxAssignments = 1000;  // of one point
 
 // Reads the parts of a sweep and gathers what is wrong with them.
 class SweepReader {
@@ -25,6 +28,8 @@ class SweepReader {
   void Fault(const std::string& where, const Parts&... parts) {
     faults_->push_back(absl::StrCat(where, ": ", parts...));
   }
+
+  void Append(const std::string& message) { faults_->push_back(message); }
 
   bool Expect(const ConfigNode& node, Kind kind, const std::string& what, const char* expected) {
     if (node.kind == kind) return true;
@@ -45,6 +50,9 @@ class SweepReader {
       if (key != own) continue;
       return Fault(value.where, what, ".", key,
                    ": the sweep names its runs; set `name`, `dir` or `run_name` of the sweep");
+    }
+    if (out->size() == kMaxAssignments) {
+      return Fault(value.where, what, ".", key, ": more than ", kMaxAssignments, " keys");
     }
     SweepAssignment assignment{.key = key, .value = value};
     for (const SweepAssignment& other : *out) {
@@ -214,6 +222,14 @@ class SweepReader {
       Fault(values.where, what, ": expected one key, got ", values.map.size(),
             "; zip takes several together, grid combines them");
     }
+    int64_t num_points = kind == "zip" ? static_cast<int64_t>(length) : 1;
+    for (const auto& [key, list] : values.map) {
+      if (kind == "zip") break;
+      num_points = SaturatedProduct(num_points, static_cast<int64_t>(list.list.size()));
+    }
+    if (num_points > kMaxSweepRuns) {
+      return Fault(values.where, what, ": more than ", kMaxSweepRuns, " runs");
+    }
     const auto point_of = [&](size_t key, size_t i, SweepPoint* point) {
       const auto& [name, list] = values.map[key];
       if (list.kind != Kind::kList || i >= list.list.size()) return;
@@ -278,6 +294,7 @@ void ReadBase(const ConfigNode* node, const std::string& where, SweepReader* rea
     if (!tree.ok()) {
       reader->Fault(file->where, "base: ", tree.status().message());
     } else if (reader->Expect(*tree, Kind::kMap, file->scalar, "sections such as model:")) {
+      for (const std::string& message : RepeatedKeys(*tree)) reader->Append(message);
       MergeConfig(*tree, base);
     }
   }
@@ -315,6 +332,7 @@ absl::StatusOr<FitSource> ReadFitSource(const std::string& path) {
   reader.Value("dir", &source.dir);
   sweep.Fit(&reader, &source.fit);
   sweep.Report(found);
+  for (const std::string& message : RepeatedKeys(root)) sweep.Append(message);
   if (!faults.empty()) return absl::InvalidArgumentError(absl::StrJoin(faults, "\n"));
   if (source.dir.empty()) source.dir = "runs/" + source.name;
   return source;

@@ -2,6 +2,7 @@
 #ifndef WYVERN_TRAINER_SWEEP_SWEEP_FILE_H_
 #define WYVERN_TRAINER_SWEEP_SWEEP_FILE_H_
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
@@ -14,6 +15,9 @@
 #include "trainer/sweep/expression.h"
 
 namespace wyvern {
+
+// Of one sweep, and so the points of one axis.
+inline constexpr int64_t kMaxSweepRuns = 10000;
 
 // A key and what it is given.
 struct SweepAssignment {
