@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -17,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "data/file_descriptor.h"
 #include "data/output.h"
+#include "kernels/runtime/catch.h"
 #include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 
@@ -25,21 +25,6 @@ namespace {
 
 // For another writer of a small file.
 constexpr double kWaitSeconds = 30;
-
-absl::Status WriteAll(const std::string& path, absl::string_view content) {
-  FileDescriptor fd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-  if (fd.get() < 0) return ErrnoStatus(errno, "cannot create", path);
-  while (!content.empty()) {
-    const ssize_t written = write(fd.get(), content.data(), content.size());
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      return ErrnoStatus(errno, "cannot write", path);
-    }
-    content.remove_prefix(written);
-  }
-  if (fd.Close() != 0) return ErrnoStatus(errno, "cannot write", path);
-  return absl::OkStatus();
-}
 
 }  // namespace
 
@@ -82,14 +67,15 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view content) {
   ASSIGN_OR_RETURN(Output output, Output::Claim(path, kWaitSeconds));
-  RETURN_IF_ERROR(WriteAll(output.temporary(), content));
-  return output.Commit();
+  return output.CommitFile(content);
 }
 
 absl::Status SyncPath(const std::string& path) {
   FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd.get() < 0) return ErrnoStatus(errno, "cannot open", path);
-  if (fsync(fd.get()) != 0) return ErrnoStatus(errno, "cannot sync", path);
+  while (fsync(fd.get()) != 0) {
+    if (errno != EINTR) return ErrnoStatus(errno, "cannot sync", path);
+  }
   return absl::OkStatus();
 }
 
@@ -123,12 +109,19 @@ uint32_t Crc32OnThreads(const void* data, size_t num_bytes) {
   };
   uint32_t crcs[kThreads];
   std::vector<std::thread> threads;
+  threads.reserve(count);
   for (size_t i = 1; i < count; ++i) {
-    threads.emplace_back([&, i] { crcs[i] = Crc32(bytes + begin(i), size(i)); });
+    const auto work = [&, i] { crcs[i] = Crc32(bytes + begin(i), size(i)); };
+    threads.emplace_back();
+    const absl::Status started = CatchAll([&] {
+      threads.back() = std::thread(work);
+      return absl::OkStatus();
+    });
+    if (!started.ok()) work();  // the system has no more threads
   }
   uLong crc = Crc32(bytes, size(0));
   for (size_t i = 1; i < count; ++i) {
-    threads[i - 1].join();
+    if (threads[i - 1].joinable()) threads[i - 1].join();
     crc = crc32_combine(crc, crcs[i], static_cast<z_off_t>(size(i)));
   }
   return static_cast<uint32_t>(crc);

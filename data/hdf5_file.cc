@@ -16,6 +16,7 @@
 #include "absl/strings/str_split.h"
 #include "data/hdf5_internal.h"
 #include "data/lock_file.h"
+#include "kernels/runtime/catch.h"
 #include "kernels/runtime/check.h"
 #include "kernels/runtime/checked_math.h"
 #include "kernels/runtime/status.h"
@@ -233,7 +234,10 @@ Hdf5File& Hdf5File::operator=(Hdf5File&& other) noexcept {
   return *this;
 }
 
-Hdf5File::~Hdf5File() { Close().IgnoreError(); }
+// Without memory for the error's text, it stays open.
+Hdf5File::~Hdf5File() {
+  CatchAll([this] { return Close(); }).IgnoreError();
+}
 
 absl::Status Hdf5File::Close() {
   if (id_ < 0) return absl::OkStatus();

@@ -19,6 +19,7 @@
 #include "data/file.h"
 #include "data/lock_holder.h"
 #include "data/unique_name.h"
+#include "kernels/runtime/catch.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -29,8 +30,8 @@ constexpr size_t kMaxText = 4000;  // of the holder's line; a link's target has 
 constexpr int kKernelEnotsupp = 524;  // NFS lets it through; errno.h does not know it
 
 // 0, or what flock failed with.
-int Lock(int fd) {
-  while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+int Lock(int fd, int kind = LOCK_EX) {
+  while (flock(fd, kind | LOCK_NB) != 0) {
     if (errno != EINTR) return errno;
   }
   return 0;
@@ -138,8 +139,7 @@ absl::StatusOr<bool> LockFile::Try(std::string* holder) {
     if (error != 0) return ErrnoStatus(error, "cannot lock", path_);
     // Its last holder removed it between our open and our lock: then it locks nothing.
     if (!IsFileAt(fd.get(), path_)) continue;
-    const std::string text = ReadText(fd.get());
-    if (!text.empty() && !LockHolder::Parse(text).has_value()) {
+    if (!LockHolder::MayBeText(ReadText(fd.get()))) {
       return absl::FailedPreconditionError(absl::StrCat(
           path_, ": this name is a lock's, but the file is none; move it to another name"));
     }
@@ -205,6 +205,27 @@ bool LockFile::IsHeld() const {
   return fd_.get() >= 0 ? IsFileAt(fd_.get(), path_) : ReadLink(OwnerPath(path_)) == self_text_;
 }
 
+absl::Status LockFile::Remove() {
+  const std::string path = fd_.get() >= 0 ? path_ : OwnerPath(path_);
+  if (!IsHeld()) {
+    return absl::AbortedError(absl::StrCat(
+        path, ": this lock was removed while it was held, so another process may hold it too"));
+  }
+  if (unlink(path.c_str()) != 0) return ErrnoStatus(errno, "cannot remove the lock", path);
+  path_.clear();
+  return absl::OkStatus();
+}
+
+FileDescriptor LockFile::Guard(const std::string& path) {
+  FileDescriptor fd(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  return fd.get() >= 0 && Lock(fd.get(), LOCK_SH) == 0 ? std::move(fd) : FileDescriptor();
+}
+
+bool LockFile::IsGuarded(const std::string& path) {
+  const FileDescriptor fd(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  return fd.get() >= 0 && Lock(fd.get()) == EWOULDBLOCK;
+}
+
 LockFile& LockFile::operator=(LockFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(fd_, other.fd_);
@@ -213,8 +234,7 @@ LockFile& LockFile::operator=(LockFile&& other) noexcept {
 }
 
 LockFile::~LockFile() {
-  if (!IsHeld()) return;
-  unlink((fd_.get() >= 0 ? path_ : OwnerPath(path_)).c_str());  // while it is held
+  if (!path_.empty()) CatchAll([this] { return Remove(); }).IgnoreError();
 }
 
 }  // namespace wyvern

@@ -34,6 +34,14 @@ class LockFile {
   // system without locks.
   static bool HasLiveOwnerLink(const std::string& path);
 
+  // Removes the file; the lock itself is held until this is destroyed, but locks nobody out any
+  // more.
+  absl::Status Remove();
+  // Locks `path`, a file or a folder, for as long as the result lives, so that IsGuarded(path) is
+  // true. None where the file system does not lock it.
+  static FileDescriptor Guard(const std::string& path);
+  static bool IsGuarded(const std::string& path);
+
   // False if someone has removed the file, so that another process may hold it too.
   bool IsHeld() const;
 

@@ -108,6 +108,11 @@ std::optional<LockHolder> LockHolder::Parse(absl::string_view text) {
   return holder;
 }
 
+bool LockHolder::MayBeText(absl::string_view text) {
+  const size_t size = std::min(text.size(), kMark.size());
+  return text.substr(0, size) == kMark.substr(0, size);
+}
+
 std::string LockHolder::ToString() const {
   return absl::StrCat(command.empty() ? "" : absl::StrCat("`", command, "`, "), "process ", pid,
                       " on ", host, ", since ", since);

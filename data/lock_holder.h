@@ -24,6 +24,9 @@ struct LockHolder {
   // What Text wrote; nullopt for anything else.
   static std::optional<LockHolder> Parse(absl::string_view text);
   std::string Text() const;
+  // Whether `text` is empty or begins as a Text does: whoever wrote it may have been killed
+  // meanwhile.
+  static bool MayBeText(absl::string_view text);
   // "`wyvern train a.yaml`, process 4711 on node7, since 2026-01-31T12:00:00Z".
   std::string ToString() const;
 

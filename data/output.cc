@@ -1,5 +1,6 @@
 #include "data/output.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,7 +15,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "data/file.h"
+#include "data/file_descriptor.h"
+#include "data/replace_folder.h"
 #include "data/unique_name.h"
+#include "kernels/runtime/catch.h"
 #include "kernels/runtime/check.h"
 #include "kernels/runtime/status.h"
 
@@ -46,6 +50,21 @@ bool IsLeftover(absl::string_view file, absl::string_view name) {
          !IsOldWriterAlive(file);
 }
 
+absl::Status WriteNew(const std::string& path, absl::string_view content) {
+  FileDescriptor fd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (fd.get() < 0) return ErrnoStatus(errno, "cannot create", path);
+  while (!content.empty()) {
+    const ssize_t written = write(fd.get(), content.data(), content.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return ErrnoStatus(errno, "cannot write", path);
+    }
+    content.remove_prefix(written);
+  }
+  if (fd.Close() != 0) return ErrnoStatus(errno, "cannot write", path);
+  return absl::OkStatus();
+}
+
 fs::path FolderOf(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
@@ -57,7 +76,9 @@ void RemoveLeftovers(const fs::path& folder, const std::string& name) {
        entry.increment(error)) {
     if (IsLeftover(entry->path().filename().string(), name)) found.push_back(entry->path());
   }
-  for (const fs::path& path : found) fs::remove_all(path, error);
+  for (const fs::path& path : found) {
+    if (!LockFile::IsGuarded(path.string())) fs::remove_all(path, error);
+  }
 }
 
 }  // namespace
@@ -94,22 +115,38 @@ absl::StatusOr<Output> Output::Claim(const std::string& path, double wait_second
   return output;
 }
 
-absl::Status Output::Commit() {
+absl::Status Output::CommitBy(absl::Status (*rename)(const std::string& temporary,
+                                                     const std::string& path)) {
   CHECK(!temporary_.empty(), path_, " is committed already");
-  if (!lock_->IsHeld()) {
-    return absl::AbortedError(
-        absl::StrCat(path_,
-                     ": its lock was removed while it was being written, so another process may be "
-                     "writing it too; nothing was replaced"));
-  }
   RETURN_IF_ERROR(SyncPath(temporary_));
-  if (std::rename(temporary_.c_str(), path_.c_str()) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("cannot give ", temporary_, " its name"), path_);
-  }
+  // The lock goes before the name comes: killed in between, this leaves what the next writer
+  // removes, and never a lock beside a finished output, which may have no next writer. Meanwhile
+  // the guard keeps the next one from taking the temporary file for a dead one's.
+  const FileDescriptor guard = LockFile::Guard(temporary_);
+  if (guard.get() >= 0) RETURN_IF_ERROR(lock_->Remove());
+  RETURN_IF_ERROR(rename(temporary_, path_));
   temporary_.clear();
-  const absl::Status synced = SyncPath(FolderOf(path_).string());
-  lock_.reset();
-  return synced;
+  return guard.get() >= 0 ? absl::OkStatus() : lock_->Remove();
+}
+
+absl::Status Output::Commit() {
+  return CommitBy([](const std::string& temporary, const std::string& path) {
+    if (std::rename(temporary.c_str(), path.c_str()) != 0) {
+      return ErrnoStatus(errno, absl::StrCat("cannot give ", temporary, " its name"), path);
+    }
+    return SyncPath(FolderOf(path).string());
+  });
+}
+
+absl::Status Output::CommitReplacing() {
+  return CommitBy([](const std::string& temporary, const std::string& path) {
+    return ReplaceFolder(temporary, path, absl::StrCat(path, kSuffix, UniqueName()));
+  });
+}
+
+absl::Status Output::CommitFile(absl::string_view content) {
+  RETURN_IF_ERROR(WriteNew(temporary_, content));
+  return Commit();
 }
 
 Output& Output::operator=(Output&& other) noexcept {
@@ -120,8 +157,12 @@ Output& Output::operator=(Output&& other) noexcept {
 }
 
 Output::~Output() {
-  std::error_code error;
-  if (!temporary_.empty()) fs::remove_all(temporary_, error);
+  if (temporary_.empty()) return;
+  CatchAll([this] {
+    std::error_code error;
+    fs::remove_all(temporary_, error);
+    return absl::OkStatus();
+  }).IgnoreError();
 }
 
 }  // namespace wyvern

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "data/lock_file.h"
 
 namespace wyvern {
@@ -37,9 +38,15 @@ class Output {
   // folder of that name, synced, and gives up the claim. (What a folder holds is the caller's to
   // sync.)
   absl::Status Commit();
+  // The same in the place of whatever has the name, a folder with its content too.
+  absl::Status CommitReplacing();
+  // The same for a file of this content, which it writes.
+  absl::Status CommitFile(absl::string_view content);
 
  private:
   Output() = default;
+  absl::Status CommitBy(absl::Status (*rename)(const std::string& temporary,
+                                               const std::string& path));
 
   std::string path_, temporary_;  // no slash at the end; temporary_ is empty once committed
   std::optional<LockFile> lock_;

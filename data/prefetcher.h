@@ -9,6 +9,7 @@
 #include <mutex>
 #include <thread>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "data/batch.h"
 
@@ -28,12 +29,14 @@ class Prefetcher {
 
  private:
   void Run(int64_t first, int64_t step);
+  absl::Status MakeAll(int64_t first, int64_t step);
 
   const MakeBatch make_;
   const size_t depth_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<absl::StatusOr<Batch>> ready_;
+  std::deque<Batch> ready_;
+  absl::Status failure_;  // that ended the thread
   bool stop_ = false;
   std::thread thread_;
 };

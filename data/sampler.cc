@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "data/window.h"
 #include "kernels/runtime/check.h"
 #include "kernels/runtime/random.h"
@@ -113,6 +114,27 @@ std::string Sampler::Manifest() const {
                     weights_[i], "\n");
   }
   return manifest;
+}
+
+std::string ManifestDifference(absl::string_view now, absl::string_view then) {
+  const std::vector<absl::string_view> ours = absl::StrSplit(now, '\n', absl::SkipEmpty());
+  const std::vector<absl::string_view> theirs = absl::StrSplit(then, '\n', absl::SkipEmpty());
+  if (ours.size() != theirs.size()) {
+    return absl::StrCat(ours.size(), " sources now, ", theirs.size(), " then");
+  }
+  for (size_t i = 0; i < ours.size(); ++i) {
+    // "PATH FINGERPRINT weight WEIGHT"; the path may hold spaces.
+    const auto content = [](absl::string_view line) {
+      const size_t weight = line.rfind(" weight ");
+      if (weight == absl::string_view::npos || weight == 0) return line;
+      const size_t space = line.rfind(' ', weight - 1);
+      return space == absl::string_view::npos ? line : line.substr(space + 1);
+    };
+    if (content(ours[i]) != content(theirs[i])) {
+      return absl::StrCat("source ", i, " is ", ours[i], ", was ", theirs[i]);
+    }
+  }
+  return "";
 }
 
 SequentialSampler::SequentialSampler(std::shared_ptr<TokenStore> store, int64_t seq_len,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "data/batch.h"
 #include "data/mixture.h"
 #include "data/token_store.h"
@@ -53,7 +54,8 @@ class Sampler {
   int64_t num_windows(int store) const {
     return (stores_[store]->num_tokens() - 1) / options_.seq_len;
   }
-  // One line per store (path, fingerprint, weight): a run that resumes compares it.
+  // One line per store (path, fingerprint, weight), which a run that resumes compares by
+  // ManifestDifference.
   std::string Manifest() const;
 
   struct Window {
@@ -93,6 +95,10 @@ class SequentialSampler {
 // Permutes [0, size): a Feistel network on Philox over the next power of four, walked until the
 // result falls inside. 0 <= index < size.
 uint64_t PermuteIndex(uint64_t seed, uint64_t stream, uint64_t size, uint64_t index);
+
+// How the stores of two manifests differ: in number, order, content or weight, not in where they
+// lie. Empty: in nothing, so that a run's place in the one means the same in the other.
+std::string ManifestDifference(absl::string_view now, absl::string_view then);
 
 }  // namespace wyvern
 

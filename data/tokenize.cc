@@ -8,6 +8,8 @@
 #include <thread>
 #include <utility>
 
+#include "kernels/runtime/catch.h"
+
 namespace wyvern {
 namespace {
 
@@ -17,6 +19,7 @@ constexpr int64_t kJobBytes = int64_t{1} << 18;
 struct Job {
   std::vector<TextPiece> pieces;
   std::vector<TokenizedPiece> results;
+  absl::Status status;  // of encoding
   int64_t file_bytes_read = 0;
   bool done = false;
 };
@@ -25,16 +28,21 @@ class Pipeline {
  public:
   Pipeline(TextSource* source, const Tokenizer& tokenizer, int num_threads)
       : source_(source), tokenizer_(tokenizer), max_jobs_(4 * static_cast<size_t>(num_threads)) {
-    threads_.emplace_back([this] { ReadAll(); });
-    for (int i = 0; i < num_threads; ++i) threads_.emplace_back([this] { EncodeAll(); });
+    const absl::Status started = CatchAll([&] {
+      threads_.reserve(1 + static_cast<size_t>(num_threads));
+      threads_.emplace_back([this] { ReadAll(); });
+      for (int i = 0; i < num_threads; ++i) threads_.emplace_back([this] { EncodeAll(); });
+      return absl::OkStatus();
+    });
+    // Where the system has no more threads, fewer will do: a reader and one that encodes.
+    if (threads_.size() < 2) {
+      Stop();
+      Fail(started);
+    }
   }
 
   ~Pipeline() {
-    {
-      std::lock_guard lock(mutex_);
-      stop_ = true;
-    }
-    changed_.notify_all();
+    Stop();
     for (std::thread& thread : threads_) thread.join();
   }
 
@@ -55,7 +63,28 @@ class Pipeline {
   }
 
  private:
+  // Nothing is read or encoded any more.
+  void Stop() {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+    jobs_.clear();
+    changed_.notify_all();
+  }
+
+  // Ends the reading. What was read before is still encoded.
+  void Fail(const absl::Status& status) {
+    std::lock_guard lock(mutex_);
+    read_all_ = true;
+    read_status_ = status;
+    changed_.notify_all();
+  }
+
   void ReadAll() {
+    const absl::Status status = CatchAll([this] { return Read(); });
+    if (!status.ok()) Fail(status);
+  }
+
+  absl::Status Read() {
     absl::Status status;
     bool more = true;
     while (more) {
@@ -73,7 +102,7 @@ class Pipeline {
       job->file_bytes_read = source_->file_bytes_read();
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [this] { return stop_ || jobs_.size() < max_jobs_; });
-      if (stop_) return;
+      if (stop_) return absl::OkStatus();
       if (!job->pieces.empty()) {
         jobs_.push_back(job);
         waiting_.push_back(job);
@@ -84,6 +113,17 @@ class Pipeline {
       }
       changed_.notify_all();
     }
+    return status;
+  }
+
+  absl::Status Encode(Job* job) const {
+    for (const TextPiece& piece : job->pieces) {
+      job->results.push_back({tokenizer_.Encode(piece.text),
+                              static_cast<int64_t>(piece.text.size()), piece.source,
+                              piece.ends_document});
+    }
+    job->pieces = {};
+    return absl::OkStatus();
   }
 
   void EncodeAll() {
@@ -96,12 +136,7 @@ class Pipeline {
         job = std::move(waiting_.front());
         waiting_.pop_front();
       }
-      for (const TextPiece& piece : job->pieces) {
-        job->results.push_back({tokenizer_.Encode(piece.text),
-                                static_cast<int64_t>(piece.text.size()), piece.source,
-                                piece.ends_document});
-      }
-      job->pieces = {};
+      job->status = CatchAll([&] { return Encode(job.get()); });
       {
         std::lock_guard lock(mutex_);
         job->done = true;
@@ -128,6 +163,7 @@ absl::Status Tokenize(TextSource* source, const Tokenizer& tokenizer, int num_th
                       const std::function<absl::Status(const TokenizedPiece&, int64_t)>& consume) {
   Pipeline pipeline(source, tokenizer, ThreadCount(num_threads));
   while (const std::shared_ptr<Job> job = pipeline.Next()) {
+    if (!job->status.ok()) return job->status;
     for (const TokenizedPiece& piece : job->results) {
       const absl::Status status = consume(piece, job->file_bytes_read);
       if (!status.ok()) return status;

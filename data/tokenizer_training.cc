@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/file.h"
+#include "data/output.h"
 #include "data/prepare.h"
 #include "data/sentencepiece_api.h"
 #include "data/sentencepiece_tokenizer.h"
@@ -117,6 +118,7 @@ absl::StatusOr<TokenizerTrainResult> TrainTokenizer(const TokenizerTrainOptions&
   // Before the work that would be lost without it.
   const std::string folder = std::filesystem::path(options.output).parent_path().string();
   if (!folder.empty()) RETURN_IF_ERROR(MakeFolders(folder));
+  ASSIGN_OR_RETURN(Output output, Output::Claim(options.output));
   const auto start = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(const std::unique_ptr<TextSource> source, TextSource::Open(options.source));
   TokenizerTrainResult result;
@@ -145,7 +147,7 @@ absl::StatusOr<TokenizerTrainResult> TrainTokenizer(const TokenizerTrainOptions&
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
                    MakeSentencePieceTokenizer(model, options.output));
-  RETURN_IF_ERROR(WriteFileAtomically(options.output, model));
+  RETURN_IF_ERROR(output.CommitFile(model));
   result.path = options.output;
   result.hash = tokenizer->hash();
   result.vocab_size = tokenizer->vocab_size();

@@ -9,6 +9,7 @@
 #include "CLI/CLI.hpp"
 #include "kernels/runtime/operation.h"
 #include "trainer/commands/all.h"
+#include "trainer/standard_output.h"
 
 namespace {
 
@@ -36,11 +37,9 @@ int Ended(const CLI::App& app, const std::string& what) {
   return 1;
 }
 
-}  // namespace
-
-// Exit codes: 0 done, 1 the work failed (one message on stderr says why), 2 wrong usage.
-int main(int argc, char** argv) {
-  WaitPassively(argv);
+// Exit codes: 0 done, 1 the work failed (one message on stderr says why), 2 wrong usage, 128 + N
+// stopped by signal N (trainer/stop_signal.h).
+int Run(int argc, char** argv) {
   CLI::App app("Wyvern trains language models whose token mixers are delta rules.", "wyvern");
   app.require_subcommand(1);
   int exit_code = 0;
@@ -55,4 +54,12 @@ int main(int argc, char** argv) {
     return Ended(app, error.what());
   }
   return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  WaitPassively(argv);
+  wyvern::IgnoreWriteSignals();
+  return wyvern::CloseOutput(Run(argc, argv));
 }

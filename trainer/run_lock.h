@@ -1,26 +1,16 @@
 #ifndef WYVERN_TRAINER_RUN_LOCK_H_
 #define WYVERN_TRAINER_RUN_LOCK_H_
 
-#include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "data/lock_file.h"
 
 namespace wyvern {
 
-// Keeps a second process from writing into a run folder. The lock ends with the process, however
-// that ends.
-class RunLock {
- public:
-  static absl::StatusOr<std::unique_ptr<RunLock>> Take(const std::string& run_dir);
-  ~RunLock();
-  RunLock(const RunLock&) = delete;
-  RunLock& operator=(const RunLock&) = delete;
-
- private:
-  explicit RunLock(int fd) : fd_(fd) {}
-  int fd_;
-};
+// Keeps a second process from writing into a run folder, as data/lock_file.h says: RUN/lock.
+// Aborted, if there is another one, with its name.
+absl::StatusOr<LockFile> TakeRunLock(const std::string& run_dir);
 
 }  // namespace wyvern
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
+#include <cstdio>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +13,7 @@
 #include "kernels/comm/comm_failure.h"
 #include "kernels/runtime/allocator.h"
 #include "kernels/runtime/status.h"
+#include "trainer/checkpoint/folder.h"
 #include "trainer/config/load.h"
 #include "trainer/eval.h"
 #include "trainer/optimizer/schedule.h"
@@ -20,6 +21,7 @@
 #include "trainer/plan/model_cost.h"
 #include "trainer/run_mesh.h"
 #include "trainer/run_model.h"
+#include "trainer/standard_output.h"
 #include "trainer/stop_signal.h"
 
 namespace wyvern {
@@ -57,7 +59,9 @@ absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Open(const RunConfig& 
 
 absl::Status TrainingRun::TakeFolder() {
   RETURN_IF_ERROR(MakeFolders(run_dir_));
-  ASSIGN_OR_RETURN(lock_, RunLock::Take(run_dir_));
+  ASSIGN_OR_RETURN(lock_, TakeRunLock(run_dir_));
+  // A run that has only been killed while it rotated may have nothing more to save.
+  RemoveLeftovers(CheckpointFolder(run_dir_, 0), /*all_steps=*/true);
   return absl::OkStatus();
 }
 
@@ -100,7 +104,10 @@ absl::Status TrainingRun::Prepare(Preflight* preflight) {
 
 absl::Status TrainingRun::OpenLogs() {
   RETURN_IF_ERROR(WriteFileAtomically(run_dir_ + "/config.yaml", ToYaml(config_)));
-  ASSIGN_OR_RETURN(metrics_, MetricsLog::Open(run_dir_, first_step_ > 0 ? first_step_ : -1));
+  std::string warning;
+  ASSIGN_OR_RETURN(metrics_,
+                   MetricsLog::Open(run_dir_, first_step_ > 0 ? first_step_ : -1, &warning));
+  if (!warning.empty()) std::fprintf(stderr, "warning: %s\n", warning.c_str());
   ASSIGN_OR_RETURN(events_, TensorBoardWriter::Create(run_dir_ + "/tensorboard", first_step_ + 1));
   console_ = std::make_unique<Console>(total_steps_, config_.logging.every);
   return absl::OkStatus();
@@ -232,14 +239,28 @@ absl::Status TrainingRun::Run() {
 }
 
 absl::Status TrainingRun::Steps() {
-  if (finished()) return absl::OkStatus();
+  if (finished() && saved_step_ == counters_.step) return absl::OkStatus();
   const StopSignal signal;
   RETURN_IF_ERROR(Start());
-  saver_->Reserve(Contents().parts);
+  // Resumed into another folder, which is to hold the run then.
+  if (finished()) return Save(/*last=*/true);
+  // Where it fails, so does each checkpoint, and says so.
+  saver_->Reserve(Contents().parts).IgnoreError();
   if (world_->size() > 1) waits_.emplace(world_);
-  while (!finished() && !stopped_) RETURN_IF_ERROR(RunStage());
+  while (!finished() && stop_signal_ == 0) RETURN_IF_ERROR(RunStage());
   console_.reset();
   return absl::OkStatus();
+}
+
+void TrainingRun::CheckOutput() {
+  if (!IsFirst() || output_lost_) return;
+  const absl::Status status = FlushOutput();
+  if (status.ok()) return;
+  output_lost_ = true;
+  const std::string text = absl::StrCat(status.message(), "; training goes on, ", run_dir_,
+                                        "/metrics.jsonl shows how far it is");
+  std::fprintf(stderr, "wyvern: %s\n", text.c_str());
+  LogOfRank(text);
 }
 
 void TrainingRun::EnterStage(const Stage& stage) {
@@ -262,7 +283,7 @@ absl::Status TrainingRun::RunStage() {
   Prefetcher prefetcher([=](int64_t consumed) { return sampler->Sample(consumed, windows); },
                         stage.WindowAt(counters_.step) + index * windows, ranks * windows,
                         static_cast<int>(std::clamp<int64_t>(2 * micro_batches, 4, 64)));
-  while (counters_.step < stage.end_step() && !stopped_) {
+  while (counters_.step < stage.end_step() && stop_signal_ == 0) {
     BeginStep(counters_.step + 1);
     BeginPhase("data");
     std::vector<Batch> batches;
@@ -281,18 +302,18 @@ absl::Status TrainingRun::RunStage() {
                                        absl::StrCat(status.message(),
                                                     "; saving failed too: ", saved.message()));
     }
-    const int signal_number = ReceivedSignal();
-    stopped_ = signal_number != 0;
+    stop_signal_ = ReceivedSignal();
     const bool due = config_.checkpoint.every > 0 && counters_.step % config_.checkpoint.every == 0;
-    const bool last = finished() || stopped_;
+    const bool last = finished() || stop_signal_ != 0;
     PollSaver();
     if (due || last) RETURN_IF_ERROR(Save(last));
-    if (stopped_ && !finished() && IsFirst()) {
-      console_->Line(absl::StrFormat(
-          "stopped by %s after step %d of %d, saved; the same command "
-          "goes on from here",
-          signal_number == SIGINT ? "SIGINT" : "SIGTERM", counters_.step, total_steps_));
+    if (stop_signal_ != 0 && !finished() && IsFirst()) {
+      console_->Line(
+          absl::StrFormat("stopped by %s after step %d of %d, saved; the same command "
+                          "goes on from here",
+                          SignalName(stop_signal_), counters_.step, total_steps_));
     }
+    CheckOutput();
   }
   return absl::OkStatus();
 }

@@ -61,6 +61,8 @@ class TrainingRun {
   absl::Status Run();
 
   bool finished() const { return counters_.step >= total_steps_; }
+  // The signal, of any rank, that stopped Run before the end; 0: none.
+  int stop_signal() const { return stop_signal_; }
   const RunCounters& counters() const { return counters_; }
   int64_t first_step() const { return first_step_; }  // where this process began
   Model* model() { return model_.get(); }
@@ -83,6 +85,8 @@ class TrainingRun {
   absl::Status Start();
   absl::Status OpenLogs();
   int ReceivedSignal() const;  // by any rank
+  // Says so once when standard output does not take any more, and goes on.
+  void CheckOutput();
   void AddExpertMetrics(const StepResult& result, const Stage& stage, StepMetrics* metrics) const;
   // To the end of the stage of the next step, or until a signal.
   absl::Status RunStage();
@@ -109,7 +113,7 @@ class TrainingRun {
   const int64_t total_steps_;
   const std::string run_dir_;
   std::unique_ptr<RankLog> rank_log_;  // null on one rank
-  std::unique_ptr<RunLock> lock_;
+  std::optional<LockFile> lock_;
   RunData data_;
   std::vector<Batch> validation_;
   std::unique_ptr<Mesh> mesh_;  // this and parallel_: null on one rank
@@ -123,7 +127,8 @@ class TrainingRun {
   std::optional<WaitMeter> waits_;  // while several ranks train
   RunCounters counters_;
   int64_t first_step_ = 0, saved_step_ = -1;
-  bool stopped_ = false;         // by a signal
+  int stop_signal_ = 0;
+  bool output_lost_ = false;     // what the console prints does not arrive any more
   double peak_flops_ = 0;        // of the GPU; 0: unknown
   double seconds_per_step_ = 0;  // smoothed
   // Of checkpoints, for the next line of the metrics.

@@ -4,8 +4,10 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "data/json_members.h"
 #include "kernels/runtime/status.h"
+#include "trainer/checkpoint/folder.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/checkpoint/sharded_state.h"
@@ -21,6 +23,24 @@ std::optional<double> OptionalDouble(const nlohmann::json& json, const char* key
   const auto found = json.find(key);
   if (found == json.end() || !found->is_number()) return std::nullopt;
   return found->get<double>();
+}
+
+// Empty if the steps that follow read the same batches. Stores may have moved meanwhile.
+std::string DataDifference(nlohmann::json now, nlohmann::json then) {
+  const auto take_stores = [](nlohmann::json* manifest) -> std::optional<std::string> {
+    if (!manifest->is_object()) return std::nullopt;
+    const auto found = manifest->find("stores");
+    if (found == manifest->end() || !found->is_string()) return std::nullopt;
+    std::string stores = found->get<std::string>();
+    manifest->erase(found);
+    return stores;
+  };
+  const auto stores_now = take_stores(&now), stores_then = take_stores(&then);
+  if (stores_now.has_value() && stores_then.has_value()) {
+    std::string difference = ManifestDifference(*stores_now, *stores_then);
+    if (!difference.empty()) return absl::StrCat("data: ", difference);
+  }
+  return FirstDifference(now, then, "data");
 }
 
 }  // namespace
@@ -42,13 +62,26 @@ nlohmann::json TrainingRun::DataManifest() const {
 }
 
 absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& resume) const {
-  if (resume != "auto" && resume != "none") return resume;
-  ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> own, ListCheckpoints(run_dir_));
-  if (own.empty()) return std::string();
-  if (resume == "auto") return own.back().path;
-  return absl::FailedPreconditionError(
-      absl::StrCat("--resume none: ", run_dir_, " already holds a run, saved up to step ",
-                   own.back().step, "; set another run.dir, or remove the folder"));
+  const bool own_run = resume == "auto" || resume == "none";
+  if (own_run) {
+    std::vector<std::string> damaged;
+    ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> own, ListCheckpoints(run_dir_, &damaged));
+    if (own.empty() && damaged.empty()) return std::string();
+    if (own.empty()) {
+      return absl::DataLossError(absl::StrCat(
+          run_dir_,
+          " holds a run, but no checkpoint of it is complete: ", absl::StrJoin(damaged, "; "),
+          "; restore one, remove the run folder to begin anew, or set another run.dir"));
+    }
+    if (resume == "none") {
+      return absl::FailedPreconditionError(
+          absl::StrCat("--resume none: ", run_dir_, " already holds a run, saved up to step ",
+                       own.back().step, "; set another run.dir, or remove the folder"));
+    }
+  }
+  ASSIGN_OR_RETURN(const CheckpointInfo chosen, OpenCheckpoint(own_run ? run_dir_ : resume));
+  for (const std::string& line : chosen.passed_over) std::printf("%s\n", line.c_str());
+  return chosen.path;
 }
 
 absl::Status TrainingRun::CheckIsNewest(const std::string& resume) const {
@@ -94,7 +127,7 @@ absl::Status TrainingRun::Restore(const std::string& path) {
   ASSIGN_OR_RETURN(const nlohmann::json* data, meta.Object("data"));
   const JsonMembers training = meta.At("training");
   ASSIGN_OR_RETURN(counters_.step, training.Count("step", checkpoint.step));
-  const std::string difference = FirstDifference(DataManifest(), *data, "data");
+  const std::string difference = DataDifference(DataManifest(), *data);
   if (!difference.empty()) {
     return absl::FailedPreconditionError(absl::StrCat(
         checkpoint.path, ": the run read other data, so its place in them means nothing here: ",
@@ -112,8 +145,9 @@ absl::Status TrainingRun::Restore(const std::string& path) {
   }
   counters_.first_val_loss = OptionalDouble(*values, "first_val_loss");
   counters_.last_val_loss = OptionalDouble(*values, "last_val_loss");
-  if (std::filesystem::path(checkpoint.path).lexically_normal().parent_path().parent_path() ==
-      std::filesystem::path(run_dir_).lexically_normal()) {
+  std::error_code error;
+  if (std::filesystem::equivalent(checkpoint.path, CheckpointFolder(run_dir_, counters_.step),
+                                  error)) {
     saved_step_ = counters_.step;
   }
   std::printf("resuming from %s\n", checkpoint.path.c_str());

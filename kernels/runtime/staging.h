@@ -13,7 +13,7 @@ namespace wyvern {
 // Locking takes some 0.3 s a GiB: a thread does it while the device computes.
 class StagingBuffer {
  public:
-  // Running out of memory ends the process, as in Buffer. `num_bytes` may be 0.
+  // `num_bytes` may be 0. Without the memory it is not ok(), and holds none.
   StagingBuffer(Device device, size_t num_bytes);
   ~StagingBuffer();
   StagingBuffer(const StagingBuffer&) = delete;
@@ -21,6 +21,7 @@ class StagingBuffer {
 
   // Bytes offset .. offset + num_bytes - 1 become those at `from`. Waits for the thread first.
   void CopyFrom(const void* from, Device device, size_t offset, size_t num_bytes);
+  bool ok() const { return data_ != nullptr || num_bytes_ == 0; }
   const char* data() const { return data_; }
   size_t num_bytes() const { return num_bytes_; }
 

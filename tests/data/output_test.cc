@@ -188,5 +188,15 @@ TEST(LockHolder, TellsTheLivingFromTheDead) {
   EXPECT_EQ(holder.life(), LockHolder::Life::kUnknown);
 }
 
+// Its writer was killed within the write.
+TEST_F(DataTest, ATornLockIsFree) {
+  const std::string text = LockHolder::Self().Text();
+  for (const size_t size : {size_t{0}, size_t{3}, size_t{11}, text.size() / 2}) {
+    std::ofstream(Path(".a.lock")) << text.substr(0, size);
+    EXPECT_TRUE(Output::Claim(Path("a")).ok()) << size;
+    EXPECT_TRUE(FilesLeft().empty());
+  }
+}
+
 }  // namespace
 }  // namespace wyvern

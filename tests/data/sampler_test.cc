@@ -206,5 +206,26 @@ TEST_F(SamplerTest, PrefetcherHandsOnAnErrorAfterTheBatchesBeforeIt) {
   }
 }
 
+TEST_F(SamplerTest, AnExceptionWhilePrefetchingIsAnError) {
+  Prefetcher prefetcher([](int64_t) -> absl::StatusOr<Batch> { throw std::bad_alloc(); }, 0, 1);
+  const absl::Status status = prefetcher.Next().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(status.message(), "out of memory");
+}
+
+TEST(ManifestDifference, IsOfContentAndNotOfPlace) {
+  const std::string here = "/a b/train.h5 00ff weight 0.5\n/c/train.h5 11ee weight 0.5\n";
+  const std::string moved = "train.h5 00ff weight 0.5\n../d/train.h5 11ee weight 0.5\n";
+  EXPECT_EQ(ManifestDifference(here, here), "");
+  EXPECT_EQ(ManifestDifference(here, moved), "");
+  for (const std::string& other :
+       {std::string("/a b/train.h5 00fe weight 0.5\n/c/train.h5 11ee weight 0.5\n"),   // content
+        std::string("/a b/train.h5 00ff weight 0.25\n/c/train.h5 11ee weight 0.5\n"),  // weight
+        std::string("/c/train.h5 11ee weight 0.5\n/a b/train.h5 00ff weight 0.5\n"),   // order
+        std::string("/a b/train.h5 00ff weight 0.5\n"), std::string()}) {
+    EXPECT_NE(ManifestDifference(here, other), "") << other;
+  }
+}
+
 }  // namespace
 }  // namespace wyvern

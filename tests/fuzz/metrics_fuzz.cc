@@ -8,6 +8,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(wyvern::View(data, size));
   wyvern::RenderReport(text, {"run", {{"key", "value"}}, "yaml", "sample"}).status().IgnoreError();
   scratch.Write("metrics.jsonl", text);
-  wyvern::MetricsLog::Open(scratch.folder(), /*last_step=*/4).status().IgnoreError();
+  std::string warning;
+  wyvern::MetricsLog::Open(scratch.folder(), /*last_step=*/4, &warning).status().IgnoreError();
   return 0;
 }

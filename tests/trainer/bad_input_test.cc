@@ -152,6 +152,8 @@ TEST_F(BadInputTest, ARunFolderInUse) {
   EXPECT_EQ(second.exit_code, 1);
   EXPECT_NE(second.err.find("another process is training in this run folder"), std::string::npos)
       << second.err;
+  EXPECT_NE(second.err.find(absl::StrCat("process ", first.pid, " on ")), std::string::npos)
+      << second.err;
 }
 
 }  // namespace

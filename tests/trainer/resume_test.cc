@@ -1,5 +1,8 @@
 // Exact resumption, by the program itself: whatever interrupts a run, the steps that follow have
 // the digits of the uninterrupted one and the final tensors its bytes.
+#include <csignal>
+#include <tuple>
+
 #include "tests/trainer/run_fixture.h"
 
 namespace wyvern {
@@ -68,22 +71,118 @@ TEST_F(ResumeTest, AShorterRunGoesOnWhenGivenMoreSteps) {
   ExpectEqualCheckpoints(Checkpoint(Path("run"), 40), Checkpoint(Path("reference"), 40));
 }
 
-TEST_F(ResumeTest, ASignalFinishesTheStepSavesAndExitsWithZero) {
+TEST_F(ResumeTest, ASignalFinishesTheStepSavesAndIsTheExitCode) {
   TrainReference();
-  for (const int signal : {SIGTERM, SIGUSR1}) {  // mpirun passes the second one on
+  // mpirun passes the last one on, and takes any other code for a failure.
+  const std::vector<std::tuple<int, std::string, int>> signals = {{SIGTERM, "SIGTERM", 143},
+                                                                  {SIGINT, "SIGINT", 130},
+                                                                  {SIGHUP, "SIGHUP", 129},
+                                                                  {SIGUSR1, "SIGUSR1", 0}};
+  for (const auto& [signal, name, code] : signals) {
     const std::string run = Path(absl::StrCat("run", signal));
     const std::vector<std::string> sets = {"checkpoint.every=0", "run.dir=" + run};
     const Process process = Start(TrainArgs(Path("config.yaml"), sets));
     WaitUntil(process, [&] { return Read(run + "/metrics.jsonl").size() > 800; });
     kill(process.pid, signal);
     const ProcessResult stopped = Wait(process);
-    EXPECT_EQ(stopped.exit_code, 0) << stopped.err;
-    EXPECT_NE(stopped.out.find("stopped by SIGTERM after step"), std::string::npos) << stopped.out;
+    EXPECT_EQ(stopped.exit_code, code) << stopped.err;
+    EXPECT_NE(stopped.out.find("stopped by " + name + " after step"), std::string::npos)
+        << stopped.out;
     const auto so_far = Metrics(run);
     ASSERT_LT(so_far.size(), expected_.size());
     EXPECT_TRUE(std::filesystem::exists(Checkpoint(run, so_far.rbegin()->first)));
     ASSERT_EQ(Train(sets).exit_code, 0);
     ExpectEqualsReference(run);
+  }
+}
+
+// As under nohup.
+TEST_F(ResumeTest, AnIgnoredHangUpStaysIgnored) {
+  const auto handler = std::signal(SIGHUP, SIG_IGN);
+  const Process process = Start(TrainArgs(Path("config.yaml"), {}));
+  std::signal(SIGHUP, handler);
+  WaitUntil(process, [&] { return Read(Path("run/metrics.jsonl")).size() > 800; });
+  kill(process.pid, SIGHUP);
+  EXPECT_EQ(Wait(process).exit_code, 0);
+  EXPECT_EQ(Metrics(Path("run")).size(), 41u);
+}
+
+TEST_F(ResumeTest, TheSameDataMayLieElsewhere) {
+  TrainReference();
+  ASSERT_EQ(Train({"train.steps=20"}).exit_code, 0);
+  std::filesystem::rename(Path("store_a"), Path("moved a"));
+  const std::string sources =
+      absl::StrCat("data.sources=[{dir: \"", Path("moved a"), "\", text: [", Path("a.txt"),
+                   "], document_separator: \"\\n\\n\", weight: 2}, {dir: ", Path("./store_b/"),
+                   ", text: [", Path("b.txt"), "], document_separator: \"\\n\\n\", weight: 3}]");
+  const ProcessResult resumed = Train({sources});
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+  ExpectEqualCheckpoints(Checkpoint(Path("run"), 40), Checkpoint(Path("reference"), 40));
+  // Other data at the same place is another matter, and so is another order.
+  std::filesystem::remove_all(Path("store_b"));
+  WriteText("b.txt", SomeText(9, 40));
+  const ProcessResult refused = Train({sources, "train.steps=50"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("the run read other data"), std::string::npos) << refused.err;
+}
+
+TEST_F(ResumeTest, ADamagedCheckpointIsNamedWhenItIsPassedOver) {
+  ASSERT_EQ(Train({"train.steps=20"}).exit_code, 0);
+  const std::string newest = Checkpoint(Path("run"), 20);
+  const std::string shard = newest + "/rank-00000-00000.h5";
+  std::filesystem::resize_file(shard, std::filesystem::file_size(shard) - 1);
+  const std::string named = "passed over " + newest + ": the shard rank-00000-00000.h5";
+  for (const ProcessResult& result :
+       {Wyvern({"generate", Path("run"), "--prompt", "a", "--max-tokens", "1"}),
+        Wyvern({"eval", Path("run"), "--data", Path("store_a/val.h5")}),
+        Wyvern({"checkpoint", "verify", Path("run")})}) {
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_NE(result.err.find(named), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find("reading " + Checkpoint(Path("run"), 10)), std::string::npos)
+        << result.err;
+  }
+  const ProcessResult resumed = Train({"train.steps=20"});
+  EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
+  EXPECT_NE(resumed.out.find(named), std::string::npos) << resumed.out;
+  EXPECT_NE(resumed.out.find("resuming from " + Checkpoint(Path("run"), 10)), std::string::npos);
+
+  // With no other one, beginning anew would cost the run.
+  for (const int step : {10, 20}) {
+    std::filesystem::remove(Checkpoint(Path("run"), step) + "/manifest.json");
+  }
+  const std::string metrics = Read(Path("run/metrics.jsonl"));
+  const ProcessResult refused = Train({"train.steps=20"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("no checkpoint of it is complete"), std::string::npos) << refused.err;
+  EXPECT_EQ(Read(Path("run/metrics.jsonl")), metrics);
+}
+
+TEST_F(ResumeTest, ADamagedLineOfTheMetricsCostsThatLineAlone) {
+  ASSERT_EQ(Train({"train.steps=10"}).exit_code, 0);
+  std::string text = Read(Path("run/metrics.jsonl"));
+  const size_t third = text.find("{\"step\":3,");
+  ASSERT_NE(third, std::string::npos);
+  text[third] = 'x';
+  WriteText("run/metrics.jsonl", text);
+  const ProcessResult resumed = Train({"train.steps=20"});
+  EXPECT_EQ(resumed.exit_code, 0);
+  EXPECT_NE(resumed.err.find("metrics.jsonl: line 4 cannot be read and is left out"),
+            std::string::npos)
+      << resumed.err;
+  EXPECT_EQ(Metrics(Path("run")).size(), 20u);  // steps 0 to 20 but for the third
+  EXPECT_EQ(Read(Path("run/metrics.jsonl.damaged")), text);
+}
+
+TEST_F(ResumeTest, AFinishedRunGoesIntoAnotherFolder) {
+  ASSERT_EQ(Train({"train.steps=10"}).exit_code, 0);
+  auto args = TrainArgs(Path("config.yaml"), {"train.steps=10", "run.dir=" + Path("copy")});
+  args.insert(args.end(), {"--resume", Path("run")});
+  for (int i = 0; i < 2; ++i) {
+    const ProcessResult result = Wyvern(args);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_NE(result.out.find("this run is finished: all 10 steps are done"), std::string::npos);
+    ExpectEqualCheckpoints(Checkpoint(Path("copy"), 10), Checkpoint(Path("run"), 10));
+    args = TrainArgs(Path("config.yaml"), {"train.steps=10", "run.dir=" + Path("copy")});
   }
 }
 

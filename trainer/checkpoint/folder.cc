@@ -1,20 +1,20 @@
 #include "trainer/checkpoint/folder.h"
 
-#include <fcntl.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <chrono>
-#include <cstdio>
 #include <filesystem>
 #include <set>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "data/file.h"
+#include "data/replace_folder.h"
+#include "data/unique_name.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/read.h"
 
@@ -29,23 +29,20 @@ constexpr char kDoomedPrefix[] = ".doomed-";
 // The name of a folder that is not yet, or no longer, a checkpoint. A rank that outlived a killed
 // run may still write into that run's folder, so the name is another one each time.
 fs::path Hidden(const char* prefix, const fs::path& folder) {
-  const int64_t now = std::chrono::system_clock::now().time_since_epoch().count();
-  return folder.parent_path() / absl::StrCat(prefix, folder.filename().string(), "-",
-                                             static_cast<int64_t>(getpid()), "-", now);
+  return folder.parent_path() / absl::StrCat(prefix, folder.filename().string(), "-", UniqueName());
 }
 
-// Removes the folders that a killed writer left whose names start with `name`.
-void RemoveLeftovers(const fs::path& parent, const std::string& name) {
-  std::error_code error;
-  std::vector<fs::path> stale;
-  for (const auto& entry : fs::directory_iterator(parent, error)) {
-    const std::string found = entry.path().filename().string();
-    if (absl::StartsWith(found, absl::StrCat(kTemporaryPrefix, name)) ||
-        absl::StartsWith(found, absl::StrCat(kDoomedPrefix, name))) {
-      stale.push_back(entry.path());
-    }
+// Of the checkpoint of that name, or of any of a run.
+bool IsLeftover(absl::string_view file, absl::string_view name, bool all_steps) {
+  if (!absl::ConsumePrefix(&file, kTemporaryPrefix) && !absl::ConsumePrefix(&file, kDoomedPrefix)) {
+    return false;
   }
-  for (const fs::path& path : stale) fs::remove_all(path, error);
+  const size_t end = file.find('-', all_steps ? 0 : name.size());
+  if (end == absl::string_view::npos) return false;
+  const absl::string_view of = file.substr(0, end), unique = file.substr(end + 1);
+  return (of == name || (all_steps && StepOfFolderName(of).has_value())) &&
+         std::all_of(unique.begin(), unique.end(),
+                     [](char c) { return absl::ascii_isxdigit(c) || c == '-'; });
 }
 
 // A reader never sees a half-deleted checkpoint: the folder first loses its name. One that cannot
@@ -57,29 +54,24 @@ void Delete(const fs::path& folder) {
   if (!error) fs::remove_all(doomed, error);
 }
 
-// In one step also where `path` exists already: then the old folder gets the temporary name and is
-// deleted.
-absl::Status Rename(const fs::path& temporary, const fs::path& path) {
-  std::error_code error;
-  if (!fs::exists(path, error)) {
-    fs::rename(temporary, path, error);
-    if (error) {
-      return ErrnoStatus(error.value(), "cannot rename the finished checkpoint to", path.string());
-    }
-  } else if (renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) {
-    fs::remove_all(temporary, error);
-  } else {
-    // A file system without the exchange (NFS): the old folder goes first.
-    Delete(path);
-    fs::rename(temporary, path, error);
-    if (error) {
-      return ErrnoStatus(error.value(), "cannot rename the finished checkpoint to", path.string());
-    }
-  }
-  return SyncPath(path.parent_path().string());
+}  // namespace
+
+std::string CheckpointFolder(const std::string& run_dir, int64_t step) {
+  return (fs::path(run_dir) / "checkpoints" / absl::StrFormat("step_%08d", step)).string();
 }
 
-absl::Status CheckSpace(const std::string& folder, double needed) {
+std::optional<int64_t> StepOfFolderName(absl::string_view name) {
+  int64_t step = 0;
+  absl::string_view digits = name;
+  if (!absl::ConsumePrefix(&digits, "step_") || !absl::SimpleAtoi(digits, &step) || step < 0 ||
+      name != absl::StrFormat("step_%08d", step)) {
+    return std::nullopt;
+  }
+  return step;
+}
+
+absl::Status CheckSpace(const std::string& folder, int64_t num_bytes) {
+  const auto needed = static_cast<double>(num_bytes);
   struct statvfs disk;
   // A file system that does not say how large it is gets no verdict.
   if (statvfs(folder.c_str(), &disk) != 0 || disk.f_blocks == 0) return absl::OkStatus();
@@ -91,10 +83,17 @@ absl::Status CheckSpace(const std::string& folder, double needed) {
                       needed / (1 << 20), folder, available / (1 << 20)));
 }
 
-}  // namespace
-
-std::string CheckpointFolder(const std::string& run_dir, int64_t step) {
-  return (fs::path(run_dir) / "checkpoints" / absl::StrFormat("step_%08d", step)).string();
+void RemoveLeftovers(const std::string& target, bool all_steps) {
+  const fs::path path = target;
+  std::error_code error;
+  std::vector<fs::path> stale;
+  for (fs::directory_iterator entry(path.parent_path(), error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (IsLeftover(entry->path().filename().string(), path.filename().string(), all_steps)) {
+      stale.push_back(entry->path());
+    }
+  }
+  for (const fs::path& folder : stale) fs::remove_all(folder, error);
 }
 
 absl::Status CheckTensorNames(const std::vector<CheckpointTensor>& tensors) {
@@ -127,28 +126,31 @@ int64_t NumBytes(const CheckpointTensor& tensor) {
   return NumElements(tensor.shape) * SizeOf(tensor.dtype);
 }
 
-absl::StatusOr<std::string> MakeTemporaryFolder(const std::string& target, int64_t num_bytes,
-                                                bool all_steps) {
-  const fs::path parent = fs::path(target).parent_path();
-  RETURN_IF_ERROR(MakeFolders(parent.string()));
-  const std::string name = fs::path(target).filename().string();
-  RemoveLeftovers(parent, all_steps ? "step_" : absl::StrCat(name, "-"));
-  RETURN_IF_ERROR(CheckSpace(parent.string(), static_cast<double>(num_bytes)));
+absl::StatusOr<std::string> MakeTemporaryFolder(const std::string& target, int64_t num_bytes) {
+  const std::string parent = fs::path(target).parent_path().string();
+  RETURN_IF_ERROR(MakeFolders(parent));
+  RemoveLeftovers(target, /*all_steps=*/true);
+  RETURN_IF_ERROR(CheckSpace(parent, num_bytes));
   const std::string temporary = Hidden(kTemporaryPrefix, target).string();
   const absl::Status made = MakeFolders(temporary);
   if (!made.ok()) return NotWritten(target, made);
   return temporary;
 }
 
+absl::Status WriteManifest(const std::string& temporary, const Manifest& manifest) {
+  const std::string text = ManifestToText(manifest);
+  const std::string path = absl::StrCat(temporary, "/", kManifestName);
+  // What readers will ask of it: whole tensors, shards in full size.
+  RETURN_IF_ERROR(ManifestFromText(text, path).status());
+  RETURN_IF_ERROR(CheckShards(temporary, manifest));
+  RETURN_IF_ERROR(WriteFileAtomically(path, text));
+  return SyncPath(temporary);
+}
+
 absl::Status PublishCheckpoint(const std::string& temporary, const std::string& target,
                                const Manifest& manifest) {
-  const std::string text = ManifestToText(manifest);
-  // What readers will ask of it: whole tensors, shards in full size.
-  RETURN_IF_ERROR(ManifestFromText(text, absl::StrCat(temporary, "/", kManifestName)).status());
-  RETURN_IF_ERROR(CheckShards(temporary, manifest));
-  RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(temporary, "/", kManifestName), text));
-  RETURN_IF_ERROR(SyncPath(temporary));
-  return Rename(temporary, target);
+  RETURN_IF_ERROR(WriteManifest(temporary, manifest));
+  return ReplaceFolder(temporary, target, Hidden(kDoomedPrefix, target).string());
 }
 
 absl::Status RotateCheckpoints(const std::string& run_dir, int64_t step, int keep_last) {

@@ -7,12 +7,13 @@
 #include <memory>
 #include <set>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "data/file.h"
 #include "data/hdf5_file.h"
 #include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
+#include "trainer/checkpoint/folder.h"
 #include "trainer/checkpoint/manifest.h"
 
 namespace wyvern {
@@ -21,8 +22,11 @@ namespace {
 namespace fs = std::filesystem;
 
 CheckpointInfo ToInfo(const std::string& path, Manifest manifest) {
-  CheckpointInfo info{
-      .path = path, .step = manifest.step, .meta = std::move(manifest.meta), .tensors = {}};
+  CheckpointInfo info{.path = path,
+                      .step = manifest.step,
+                      .meta = std::move(manifest.meta),
+                      .tensors = {},
+                      .passed_over = {}};
   for (ManifestTensor& entry : manifest.tensors) info.tensors.push_back(std::move(entry.tensor));
   for (const ManifestShard& shard : manifest.shards) info.num_bytes += shard.num_bytes;
   return info;
@@ -32,28 +36,51 @@ bool IsFloat(DType dtype) {
   return dtype == DType::kFloat64 || dtype == DType::kFloat32 || dtype == DType::kBf16;
 }
 
-// Complete checkpoints by step; `incomplete` gets what was passed over.
-absl::StatusOr<std::vector<CheckpointInfo>> List(const std::string& run_dir,
-                                                 std::vector<std::string>* incomplete) {
-  std::vector<CheckpointInfo> result;
+// A checkpoint of a run that is not complete.
+struct Damaged {
+  int64_t step;
+  std::string line;  // "passed over FOLDER: why"
+};
+
+struct RunCheckpoints {
+  std::vector<CheckpointInfo> complete;  // by step
+  std::vector<Damaged> damaged;          // by step
+};
+
+// Without the folder's name, which the reasons begin with in one way or another.
+std::string PassedOver(const std::string& folder, absl::string_view reason) {
+  absl::ConsumePrefix(&reason, "checkpoint ");
+  if (absl::ConsumePrefix(&reason, folder)) {
+    if (!absl::ConsumePrefix(&reason, ": ")) absl::ConsumePrefix(&reason, "/");
+  }
+  return absl::StrCat("passed over ", folder, ": ", reason);
+}
+
+absl::StatusOr<RunCheckpoints> List(const std::string& run_dir) {
+  RunCheckpoints result;
   const fs::path folder = fs::path(run_dir) / "checkpoints";
   std::error_code error;
   if (!fs::exists(folder, error)) return result;
-  fs::directory_iterator entries(folder, error);
-  if (error) return ErrnoStatus(error.value(), "cannot list", folder.string());
-  for (const auto& entry : entries) {
-    if (!absl::StartsWith(entry.path().filename().string(), "step_")) continue;
-    absl::StatusOr<Manifest> manifest = ReadManifest(entry.path().string());
-    if (manifest.ok()) {
-      result.push_back(ToInfo(entry.path().string(), *std::move(manifest)));
+  fs::directory_iterator entry(folder, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    const std::string path = entry->path().string();
+    const auto step = StepOfFolderName(entry->path().filename().string());
+    std::error_code ignored;
+    if (!step.has_value() || !fs::is_directory(entry->symlink_status(ignored))) continue;
+    absl::StatusOr<Manifest> manifest = ReadManifest(path);
+    if (!manifest.ok()) {
+      result.damaged.push_back({*step, PassedOver(path, manifest.status().message())});
+    } else if (manifest->step != *step) {
+      result.damaged.push_back(
+          {*step, PassedOver(path, absl::StrCat("what it holds is of step ", manifest->step))});
     } else {
-      incomplete->push_back(std::string(manifest.status().message()));
+      result.complete.push_back(ToInfo(path, *std::move(manifest)));
     }
   }
-  std::sort(result.begin(), result.end(), [](const CheckpointInfo& a, const CheckpointInfo& b) {
-    return a.step != b.step ? a.step < b.step : a.path < b.path;
-  });
-  std::sort(incomplete->begin(), incomplete->end());
+  if (error) return ErrnoStatus(error.value(), "cannot list", folder.string());
+  const auto by_step = [](const auto& a, const auto& b) { return a.step < b.step; };
+  std::sort(result.complete.begin(), result.complete.end(), by_step);
+  std::sort(result.damaged.begin(), result.damaged.end(), by_step);
   return result;
 }
 
@@ -183,14 +210,16 @@ class ShardReader {
   std::map<std::string, Hdf5File> files_;
 };
 
-// The folder that `path` stands for, with its manifest.
-absl::StatusOr<std::pair<std::string, Manifest>> Resolve(const std::string& path) {
+// The folder that `path` stands for, with its manifest; `passed_over` as in CheckpointInfo.
+absl::StatusOr<std::pair<std::string, Manifest>> Resolve(
+    const std::string& path, std::vector<std::string>* passed_over = nullptr) {
   std::error_code error;
   std::string folder = path;
   if (!fs::exists(fs::path(path) / kManifestName, error) &&
       fs::exists(fs::path(path) / "checkpoints", error)) {
-    ASSIGN_OR_RETURN(const CheckpointInfo newest, FindNewestCheckpoint(path));
+    ASSIGN_OR_RETURN(CheckpointInfo newest, FindNewestCheckpoint(path));
     folder = newest.path;
+    if (passed_over != nullptr) *passed_over = std::move(newest.passed_over);
   }
   ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(folder));
   return std::make_pair(std::move(folder), std::move(manifest));
@@ -233,26 +262,39 @@ absl::StatusOr<const ManifestTensor*> Find(const Opened& opened, const Checkpoin
 
 }  // namespace
 
-absl::StatusOr<std::vector<CheckpointInfo>> ListCheckpoints(const std::string& run_dir) {
-  std::vector<std::string> incomplete;
-  return List(run_dir, &incomplete);
+absl::StatusOr<std::vector<CheckpointInfo>> ListCheckpoints(const std::string& run_dir,
+                                                            std::vector<std::string>* damaged) {
+  ASSIGN_OR_RETURN(RunCheckpoints all, List(run_dir));
+  if (damaged != nullptr) {
+    damaged->clear();
+    for (Damaged& one : all.damaged) damaged->push_back(std::move(one.line));
+  }
+  return std::move(all.complete);
 }
 
 absl::StatusOr<CheckpointInfo> FindNewestCheckpoint(const std::string& run_dir) {
-  std::vector<std::string> incomplete;
-  ASSIGN_OR_RETURN(std::vector<CheckpointInfo> all, List(run_dir, &incomplete));
-  if (!all.empty()) return std::move(all.back());
+  ASSIGN_OR_RETURN(RunCheckpoints all, List(run_dir));
+  if (!all.complete.empty()) {
+    CheckpointInfo newest = std::move(all.complete.back());
+    for (Damaged& one : all.damaged) {
+      if (one.step > newest.step) newest.passed_over.push_back(std::move(one.line));
+    }
+    return newest;
+  }
   std::string message = absl::StrCat(run_dir, ": there is no complete checkpoint");
-  if (!incomplete.empty()) {
-    absl::StrAppend(&message, "; incomplete or damaged: ", incomplete.size(),
-                    ", of which the last: ", incomplete.back());
+  if (!all.damaged.empty()) {
+    absl::StrAppend(&message, "; incomplete or damaged: ", all.damaged.size(),
+                    ", of which the last: ", all.damaged.back().line);
   }
   return absl::NotFoundError(message);
 }
 
 absl::StatusOr<CheckpointInfo> OpenCheckpoint(const std::string& path) {
-  ASSIGN_OR_RETURN(auto resolved, Resolve(path));
-  return ToInfo(resolved.first, std::move(resolved.second));
+  std::vector<std::string> passed_over;
+  ASSIGN_OR_RETURN(auto resolved, Resolve(path, &passed_over));
+  CheckpointInfo info = ToInfo(resolved.first, std::move(resolved.second));
+  info.passed_over = std::move(passed_over);
+  return info;
 }
 
 absl::Status ReadCheckpoint(const std::string& path, const std::vector<NamedTensor>& into,

@@ -20,10 +20,15 @@ struct CheckpointInfo {
   nlohmann::json meta;  // as given to WriteCheckpoint
   std::vector<CheckpointTensor> tensors;
   int64_t num_bytes = 0;  // of all shards
+  // Where this is the newest complete one of a run: a line for each later one, with what is wrong.
+  std::vector<std::string> passed_over;
 };
 
-// Complete checkpoints of a run, by step. None, or no such folder, is an empty list.
-absl::StatusOr<std::vector<CheckpointInfo>> ListCheckpoints(const std::string& run_dir);
+// Complete checkpoints of a run, by step. None, or no such folder, is an empty list. Only folders
+// that have exactly the name of a checkpoint of the run, and hold that step, are the run's;
+// `damaged` gets a line "passed over FOLDER: why" for each of them that is not complete, by step.
+absl::StatusOr<std::vector<CheckpointInfo>> ListCheckpoints(
+    const std::string& run_dir, std::vector<std::string>* damaged = nullptr);
 
 // NotFound if there is none; the message counts the incomplete ones that were passed over.
 absl::StatusOr<CheckpointInfo> FindNewestCheckpoint(const std::string& run_dir);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/file.h"
+#include "kernels/runtime/catch.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/folder.h"
 #include "trainer/checkpoint/shards.h"
@@ -41,16 +42,21 @@ CheckpointSaver::~CheckpointSaver() {
   if (thread_.joinable()) thread_.join();
 }
 
-void CheckpointSaver::Reserve(const std::vector<TensorPart>& parts) {
+absl::Status CheckpointSaver::Reserve(const std::vector<TensorPart>& parts) {
   size_t bytes = 0;
   for (const TensorPart& part : parts) bytes += StagedBytes(part);
-  if (staging_ != nullptr && bytes <= staging_->num_bytes()) return;
+  if (staging_ != nullptr && bytes <= staging_->num_bytes()) return absl::OkStatus();
   staging_.reset();  // never two of them
   staging_ = std::make_unique<StagingBuffer>(device_, bytes);
+  if (staging_->ok()) return absl::OkStatus();
+  staging_.reset();
+  return absl::ResourceExhaustedError(
+      absl::StrFormat("out of host memory: asked for %.3f GiB to copy a checkpoint into",
+                      static_cast<double>(bytes) / (1 << 30)));
 }
 
-void CheckpointSaver::Stage(const std::vector<TensorPart>& parts) {
-  Reserve(parts);
+absl::Status CheckpointSaver::Stage(const std::vector<TensorPart>& parts) {
+  RETURN_IF_ERROR(Reserve(parts));
   staged_.clear();
   size_t offset = 0;
   for (const TensorPart& part : parts) {
@@ -61,6 +67,7 @@ void CheckpointSaver::Stage(const std::vector<TensorPart>& parts) {
     staged_.push_back({part.tensor, part.begin, part.begin + values.numel(), offset});
     offset += StagedBytes(part);
   }
+  return absl::OkStatus();
 }
 
 absl::Status CheckpointSaver::Start(CheckpointContents contents) {
@@ -75,12 +82,17 @@ absl::Status CheckpointSaver::Start(CheckpointContents contents) {
   }
   const auto prepare = [&]() -> absl::StatusOr<std::string> {
     RETURN_IF_ERROR(CheckTensorNames(tensors));
-    return MakeTemporaryFolder(target, num_bytes, /*all_steps=*/true);
+    return MakeTemporaryFolder(target, num_bytes);
   };
   const absl::StatusOr<std::string> temporary = world_->rank() == 0 ? prepare() : std::string();
   RETURN_IF_ERROR(Agree(world_->host(), temporary.status()));
   temporary_ = GatherTexts(world_->host(), *temporary).front();
-  Stage(contents.parts);
+  const absl::Status staged =
+      Agree(world_->host(), CatchAll([&] { return Stage(contents.parts); }));
+  if (!staged.ok()) {
+    RemoveTemporary();
+    return NotWritten(target, staged);
+  }
   for (TensorPart& part : contents.parts) part.values = Tensor();
   contents_ = std::move(contents);
   result_ = {.step = contents_.step, .stall_ms = 1e3 * (Seconds() - began_)};
@@ -94,13 +106,17 @@ void CheckpointSaver::RunThread(std::function<absl::Status()> work) {
     const std::lock_guard<std::mutex> lock(mutex_);
     busy_ = true;
   }
-  thread_ = std::thread([this, work = std::move(work)] {
-    absl::Status status = work();
+  const auto end = [this](absl::Status status) {
     const std::lock_guard<std::mutex> lock(mutex_);
     thread_status_ = std::move(status);
     busy_ = false;
     changed_.notify_all();
+  };
+  const absl::Status started = CatchAll([&] {
+    thread_ = std::thread([end, work = std::move(work)] { end(CatchAll(work)); });
+    return absl::OkStatus();
   });
+  if (!started.ok()) end(started);
 }
 
 absl::Status CheckpointSaver::WriteShards() {
@@ -172,13 +188,17 @@ std::optional<SavedCheckpoint> CheckpointSaver::Wait() {
   return std::nullopt;
 }
 
+void CheckpointSaver::RemoveTemporary() {
+  std::error_code error;
+  if (world_->rank() == 0) std::filesystem::remove_all(temporary_, error);
+}
+
 SavedCheckpoint CheckpointSaver::Finish(const absl::Status& status) {
   phase_ = Phase::kNone;
   result_.seconds = Seconds() - began_;
   if (!status.ok()) {
     result_.status = NotWritten(CheckpointFolder(run_dir_, contents_.step), status);
-    std::error_code error;
-    if (world_->rank() == 0) std::filesystem::remove_all(temporary_, error);
+    RemoveTemporary();
   }
   contents_ = CheckpointContents();
   return std::move(result_);

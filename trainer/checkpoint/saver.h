@@ -63,12 +63,13 @@ class CheckpointSaver {
   // Waits for this rank's thread. What is in flight then stays a temporary folder.
   ~CheckpointSaver();
 
-  // Begins to make the host memory for these parts, which Start waits for.
-  void Reserve(const std::vector<TensorPart>& parts);
+  // Begins to make the host memory for these parts, which Start waits for. ResourceExhausted where
+  // there is not as much.
+  absl::Status Reserve(const std::vector<TensorPart>& parts);
 
   // Begins a checkpoint; none may be in flight. The parts may change as soon as it returns. Errors,
-  // the same on all ranks: the disk has too little space, the folder cannot be made. Then nothing
-  // is in flight.
+  // the same on all ranks: the disk has too little space, the folder cannot be made, there is no
+  // memory to copy into. Then nothing is in flight.
   absl::Status Start(CheckpointContents contents);
 
   bool in_flight() const { return phase_ != Phase::kNone; }
@@ -87,10 +88,12 @@ class CheckpointSaver {
     size_t offset;
   };
 
-  void Stage(const std::vector<TensorPart>& parts);
+  absl::Status Stage(const std::vector<TensorPart>& parts);
   absl::Status WriteShards();
   absl::Status Publish(const std::vector<std::string>& texts);
+  // An exception of the work, or of starting it, is its error.
   void RunThread(std::function<absl::Status()> work);
+  void RemoveTemporary();
   SavedCheckpoint Finish(const absl::Status& status);
 
   const std::string run_dir_;

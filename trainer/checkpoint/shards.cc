@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -42,6 +43,15 @@ void AddBlocks(const Shape& shape, Shape prefix, int64_t begin, int64_t end,
     blocks->push_back(std::move(block));
   }
   AddBlocks(shape, std::move(prefix), whole_end, end, blocks);
+}
+
+// The HDF5 library does not survive everywhere that it gets no memory. What one file takes, in
+// blocks of which the allocator keeps the space, is asked for before: this throws, and harms
+// nothing.
+void AskForMemory() {
+  constexpr size_t kBlocks = 64, kBytes = size_t{64} << 10;
+  std::vector<std::unique_ptr<char[]>> blocks;
+  for (size_t i = 0; i < kBlocks; ++i) blocks.push_back(std::make_unique<char[]>(kBytes));
 }
 
 }  // namespace
@@ -93,6 +103,7 @@ absl::Status ShardWriter::AddSlice(const CheckpointTensor& tensor, const Shape& 
   const int64_t num_bytes = NumElements(size) * SizeOf(tensor.dtype);
   if (!file_.empty() && used_ + num_bytes > max_bytes_) RETURN_IF_ERROR(Finish());
   if (file_.empty()) {
+    AskForMemory();
     const std::string name = absl::StrFormat("%s%05d.h5", prefix_, written_.shards.size());
     ASSIGN_OR_RETURN(Hdf5File file, Hdf5File::Create(absl::StrCat(folder_, "/", name)));
     written_.shards.push_back({name, 0});

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "data/file.h"
+#include "data/output.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/folder.h"
 #include "trainer/checkpoint/shards.h"
@@ -35,30 +36,28 @@ absl::StatusOr<Manifest> WriteShards(const std::string& folder,
   return writer.written();
 }
 
-// `target` has no slash at its end.
-absl::Status WriteFolder(const std::string& target, int64_t step,
-                         const std::vector<StreamedTensor>& tensors, const nlohmann::json& meta,
-                         bool all_steps, const CheckpointWriteOptions& options) {
-  CHECK(step >= 0 && options.max_shard_bytes > 0);
-  std::vector<CheckpointTensor> names;
+int64_t NumBytes(const std::vector<StreamedTensor>& tensors) {
   int64_t num_bytes = 0;
-  for (const StreamedTensor& t : tensors) {
-    names.push_back(t.tensor);
-    num_bytes += NumBytes(t.tensor);
-  }
-  RETURN_IF_ERROR(CheckTensorNames(names));
-  ASSIGN_OR_RETURN(const std::string temporary, MakeTemporaryFolder(target, num_bytes, all_steps));
-  absl::StatusOr<Manifest> manifest = WriteShards(temporary, tensors, options);
-  absl::Status status = manifest.status();
-  if (status.ok()) {
-    manifest->step = step;
-    manifest->meta = meta;
-    status = PublishCheckpoint(temporary, target, *manifest);
-  }
-  if (status.ok()) return status;
-  std::error_code error;
-  fs::remove_all(temporary, error);
-  return NotWritten(target, status);
+  for (const StreamedTensor& t : tensors) num_bytes += NumBytes(t.tensor);
+  return num_bytes;
+}
+
+absl::Status CheckNames(const std::vector<StreamedTensor>& tensors) {
+  std::vector<CheckpointTensor> names;
+  for (const StreamedTensor& t : tensors) names.push_back(t.tensor);
+  return CheckTensorNames(names);
+}
+
+// Into the empty folder `temporary`.
+absl::StatusOr<Manifest> WriteContents(const std::string& temporary, int64_t step,
+                                       const std::vector<StreamedTensor>& tensors,
+                                       const nlohmann::json& meta,
+                                       const CheckpointWriteOptions& options) {
+  CHECK(step >= 0 && options.max_shard_bytes > 0);
+  ASSIGN_OR_RETURN(Manifest manifest, WriteShards(temporary, tensors, options));
+  manifest.step = step;
+  manifest.meta = meta;
+  return manifest;
 }
 
 // Each in one piece.
@@ -99,14 +98,37 @@ absl::Status WriteStreamedCheckpoint(const std::string& path, int64_t step,
     return absl::AlreadyExistsError(absl::StrCat(
         target.string(), " exists and is no checkpoint; remove it or choose another name"));
   }
-  return WriteFolder(target.string(), step, tensors, meta, /*all_steps=*/false, options);
+  RETURN_IF_ERROR(CheckNames(tensors));
+  RETURN_IF_ERROR(MakeFolders(parent.string()));
+  ASSIGN_OR_RETURN(Output output, Output::Claim(target.string()));
+  RemoveLeftovers(target.string(), /*all_steps=*/false);
+  RETURN_IF_ERROR(CheckSpace(parent.string(), NumBytes(tensors)));
+  const auto write = [&]() -> absl::Status {
+    RETURN_IF_ERROR(MakeFolders(output.temporary()));
+    ASSIGN_OR_RETURN(const Manifest manifest,
+                     WriteContents(output.temporary(), step, tensors, meta, options));
+    RETURN_IF_ERROR(WriteManifest(output.temporary(), manifest));
+    return output.CommitReplacing();
+  };
+  const absl::Status status = write();
+  return status.ok() ? status : NotWritten(target.string(), status);
 }
 
 absl::Status WriteCheckpoint(const std::string& run_dir, int64_t step,
                              const std::vector<NamedTensor>& tensors, const nlohmann::json& meta,
                              int keep_last, const CheckpointWriteOptions& options) {
-  RETURN_IF_ERROR(WriteFolder(CheckpointFolder(run_dir, step), step, Whole(tensors), meta,
-                              /*all_steps=*/true, options));
+  const std::vector<StreamedTensor> whole = Whole(tensors);
+  RETURN_IF_ERROR(CheckNames(whole));
+  const std::string target = CheckpointFolder(run_dir, step);
+  ASSIGN_OR_RETURN(const std::string temporary, MakeTemporaryFolder(target, NumBytes(whole)));
+  const absl::StatusOr<Manifest> manifest = WriteContents(temporary, step, whole, meta, options);
+  const absl::Status status =
+      manifest.ok() ? PublishCheckpoint(temporary, target, *manifest) : manifest.status();
+  if (!status.ok()) {
+    std::error_code error;
+    fs::remove_all(temporary, error);
+    return NotWritten(target, status);
+  }
   RETURN_IF_ERROR(SyncPath(run_dir));
   return RotateCheckpoints(run_dir, step, keep_last);
 }

@@ -16,7 +16,7 @@ namespace {
 std::string Megabytes(double bytes) { return absl::StrFormat("%.1f MB", bytes * 1e-6); }
 
 absl::Status ShowInfo(const std::string& path, bool list_tensors) {
-  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpoint(path));
+  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpointAloud(path));
   // By the first part of the names: model, optimizer, tokenizer.
   struct Group {
     int64_t tensors = 0, elements = 0, bytes = 0;
@@ -56,7 +56,7 @@ absl::Status ShowInfo(const std::string& path, bool list_tensors) {
 }
 
 absl::Status Verify(const std::string& path) {
-  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpoint(path));
+  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpointAloud(path));
   RETURN_IF_ERROR(VerifyCheckpoint(info.path));
   std::printf("%s: complete and intact: step %lld, %lld tensors, %s\n", info.path.c_str(),
               static_cast<long long>(info.step), static_cast<long long>(info.tensors.size()),

@@ -4,12 +4,20 @@
 #ifndef WYVERN_TRAINER_COMMANDS_COMMAND_H_
 #define WYVERN_TRAINER_COMMANDS_COMMAND_H_
 
+#include <string>
+
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "trainer/checkpoint/read.h"
 
 namespace wyvern {
 
 // 0 for OK; otherwise prints the message on stderr, once, and returns 1.
 int ExitCode(const absl::Status& status);
+
+// OpenCheckpoint. Says on stderr which one it is, and which later ones of the run it is not and
+// why.
+absl::StatusOr<CheckpointInfo> OpenCheckpointAloud(const std::string& path);
 
 }  // namespace wyvern
 

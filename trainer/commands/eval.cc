@@ -67,7 +67,8 @@ absl::Status CheckData(const Options& options, const Model& model, const TokenSt
 // Fills in what the user left open from the run that wrote the checkpoint; an imported model has
 // none.
 absl::Status ResolveWindows(Options* options) {
-  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpoint(options->checkpoint));
+  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpointAloud(options->checkpoint));
+  options->checkpoint = info.path;  // a run may save another one meanwhile
   DataSection data;
   const JsonMembers meta(info.meta, absl::StrCat(info.path, "/", kManifestName), "meta");
   if (meta.Has("config")) {

@@ -37,7 +37,7 @@ absl::Status Run(const Options& options) {
   HfExportOptions out;
   out.config.dtype = options.dtype == "bf16" ? "bfloat16" : "float32";
   out.max_shard_bytes = static_cast<int64_t>(options.max_shard_gb * 1e9);
-  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpoint(options.checkpoint));
+  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpointAloud(options.checkpoint));
   if (info.meta.is_object() && info.meta.contains("huggingface") &&
       info.meta["huggingface"].is_object()) {
     out.config.keep = info.meta["huggingface"];

@@ -23,10 +23,10 @@ struct Options {
 absl::Status RunGenerate(const Options& options) {
   RETURN_IF_ERROR(options.generate.sampling.Validate());
   ASSIGN_OR_RETURN(const Place place, ChoosePlace(options.place));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
-                   LoadCheckpointTokenizer(options.checkpoint));
+  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpointAloud(options.checkpoint));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, LoadCheckpointTokenizer(info.path));
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
-                   LoadModel(options.checkpoint, place.device, place.compute));
+                   LoadModel(info.path, place.device, place.compute));
   std::printf("%s", options.prompt.c_str());
   std::fflush(stdout);
   const auto start = std::chrono::steady_clock::now();

@@ -11,6 +11,7 @@
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
 #include "trainer/report/console.h"
+#include "trainer/stop_signal.h"
 #include "trainer/sweep/local_runner.h"
 #include "trainer/sweep/plan.h"
 #include "trainer/sweep/run_state.h"
@@ -107,7 +108,11 @@ void AddSweepCommand(CLI::App& app, int* exit_code) {
       ->excludes("--dry-run")
       ->excludes("--status")
       ->excludes(slurm);
-  command->callback([=] { *exit_code = ExitCode(Sweep(*options)); });
+  command->callback([=] {
+    *exit_code = ExitCode(Sweep(*options));
+    const int stopped = StoppedExitCode(StopSignal::Received());
+    if (*exit_code != 0 && stopped != 0) *exit_code = stopped;
+  });
 }
 
 }  // namespace wyvern

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "data/file.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/on_ranks.h"
 #include "trainer/config/load.h"
@@ -18,6 +19,8 @@
 #include "trainer/preflight.h"
 #include "trainer/report/report.h"
 #include "trainer/run_model.h"
+#include "trainer/standard_output.h"
+#include "trainer/stop_signal.h"
 #include "trainer/train_loop.h"
 
 namespace wyvern {
@@ -46,6 +49,11 @@ absl::StatusOr<std::string> Sample(TrainingRun* run) {
   return section.prompt + generated.text;
 }
 
+bool HasMetrics(const std::string& run_dir) {
+  const absl::StatusOr<std::string> text = ReadFile(run_dir + "/metrics.jsonl");
+  return text.ok() && !text->empty();
+}
+
 absl::Status Report(TrainingRun* run, const std::string& sample) {
   const RunConfig& config = run->config();
   ReportInput input;
@@ -57,10 +65,13 @@ absl::Status Report(TrainingRun* run, const std::string& sample) {
                  {"configuration", ConfigHash(config)}};
   input.config = ToYaml(config);
   input.sample = sample;
-  RETURN_IF_ERROR(WriteReport(config.RunDir(), input));
+  // None of a run that came into this folder when it was finished: its metrics stayed behind.
+  const bool has_steps = run->first_step() < run->counters().step || HasMetrics(config.RunDir());
+  if (has_steps) RETURN_IF_ERROR(WriteReport(config.RunDir(), input));
   if (!sample.empty()) std::printf("\nsample: %s\n\n", sample.c_str());
   const std::string dir = std::filesystem::absolute(config.RunDir()).lexically_normal().string();
-  std::printf("run folder: %s\nreport:     %s/report.html\n", dir.c_str(), dir.c_str());
+  std::printf("run folder: %s\n", dir.c_str());
+  if (has_steps) std::printf("report:     %s/report.html\n", dir.c_str());
   const auto& first = run->counters().first_val_loss;
   const auto& last = run->counters().last_val_loss;
   if (first.has_value() && last.has_value()) {
@@ -79,8 +90,9 @@ absl::Status Finish(TrainingRun* run, World* world) {
   return Agree(world->host(), world->rank() == 0 ? Report(run, *sample) : absl::OkStatus());
 }
 
+// `stopped_code`: the exit code, where a signal ended the run before its last step.
 absl::Status TrainOnRanks(const absl::StatusOr<RunConfig>& loaded, const std::string& resume,
-                          World* world) {
+                          World* world, int* stopped_code) {
   RETURN_IF_ERROR(Agree(world->host(), loaded.status()));
   const RunConfig& config = *loaded;
   // Before anything that the ranks do together rests on it.
@@ -114,17 +126,24 @@ absl::Status TrainOnRanks(const absl::StatusOr<RunConfig>& loaded, const std::st
   if (run->finished()) {
     std::printf("this run is finished: all %lld steps are done (%s)\n",
                 static_cast<long long>(run->counters().step), config.RunDir().c_str());
-  } else {
-    RETURN_IF_ERROR(run->Run());
-    if (!run->finished()) return absl::OkStatus();  // a signal; the run is saved
+  }
+  RETURN_IF_ERROR(run->Run());
+  if (!run->finished()) {
+    *stopped_code = StoppedExitCode(run->stop_signal(), world->size());
+    return absl::OkStatus();  // the run is saved
   }
   return Finish(run.get(), world);
 }
 
 int Train(const std::string& path, const std::vector<std::string>& sets,
           const std::string& resume) {
+  OutputIsOnlyALog();
   const absl::StatusOr<RunConfig> config = LoadRunConfig(path, sets);
-  return OnAllRanks(config, [&](World* world) { return TrainOnRanks(config, resume, world); });
+  int stopped_code = 0;
+  const int code = OnAllRanks(config, [&](World* world) {
+    return TrainOnRanks(config, resume, world, &stopped_code);
+  });
+  return code == 0 ? stopped_code : code;
 }
 
 }  // namespace

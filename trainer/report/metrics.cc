@@ -9,9 +9,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
 #include "data/file.h"
 #include "kernels/runtime/status.h"
+#include "trainer/report/metrics_file.h"
 
 namespace wyvern {
 
@@ -76,19 +76,37 @@ std::vector<std::pair<std::string, double>> StepMetrics::Scalars() const {
   return scalars;
 }
 
+namespace {
+
+// Keeps a damaged file under a name of its own. Returns the name.
+absl::StatusOr<std::string> SetAside(const std::string& path, const std::string& text) {
+  std::string name = path + ".damaged";
+  std::error_code error;
+  for (int i = 2; std::filesystem::exists(name, error); ++i) {
+    name = absl::StrCat(path, ".damaged-", i);
+  }
+  RETURN_IF_ERROR(WriteFileAtomically(name, text));
+  return name;
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<MetricsLog>> MetricsLog::Open(const std::string& run_dir,
-                                                             int64_t last_step) {
+                                                             int64_t last_step,
+                                                             std::string* warning) {
   const std::string path = run_dir + "/metrics.jsonl";
   std::string kept;
   std::error_code error;
   if (std::filesystem::exists(path, error)) {
     ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-    for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
-      // A line that a killed process left half-written is no JSON and belongs to a later step.
-      const auto json = nlohmann::json::parse(line.begin(), line.end(), nullptr, false);
-      if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) break;
-      if (json["step"].get<int64_t>() > last_step) break;
-      absl::StrAppend(&kept, line, "\n");
+    const MetricsLines metrics = ParseMetrics(text);
+    for (const MetricsLine& line : metrics.lines) {
+      if (line.step <= last_step) absl::StrAppend(&kept, line.text, "\n");
+    }
+    if (!metrics.unreadable.empty()) {
+      ASSIGN_OR_RETURN(const std::string aside, SetAside(path, text));
+      *warning =
+          absl::StrCat(UnreadableText(path, metrics.unreadable), "; the file as it was is ", aside);
     }
   }
   RETURN_IF_ERROR(WriteFileAtomically(path, kept));

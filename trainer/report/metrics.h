@@ -58,9 +58,10 @@ struct StepMetrics {
 class MetricsLog {
  public:
   // Keeps the lines of the steps up to last_step, as a run that resumes from there wrote them, and
-  // drops all later ones; last_step < 0 drops everything.
+  // drops all later ones; last_step < 0 drops everything. Lines that cannot be read are left out:
+  // `warning` then says which, and where the file as it was is kept.
   static absl::StatusOr<std::unique_ptr<MetricsLog>> Open(const std::string& run_dir,
-                                                          int64_t last_step);
+                                                          int64_t last_step, std::string* warning);
 
   // A full disk is an error in Sync alone, as of LogFile.
   absl::Status Append(const StepMetrics& metrics) { return file_.Append(metrics.ToJson() + "\n"); }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -9,10 +10,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
 #include "data/file.h"
 #include "kernels/runtime/status.h"
 #include "trainer/report/chart.h"
+#include "trainer/report/metrics_file.h"
 #include "trainer/report/page.h"
 
 namespace wyvern {
@@ -39,17 +40,11 @@ struct Metrics {
   }
 };
 
-Metrics ParseMetrics(const std::string& text) {
+Metrics ReadMetrics(const std::string& text) {
   Metrics metrics;
-  for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipWhitespace())) {
-    const auto row =
-        nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
-    if (!row.is_object() || !row.contains("step") || !row["step"].is_number_integer()) {
-      ++metrics.num_unreadable;
-      continue;
-    }
-    metrics.rows[row["step"].get<int64_t>()] = row;
-  }
+  MetricsLines lines = ParseMetrics(text);
+  metrics.num_unreadable = static_cast<int64_t>(lines.unreadable.size());
+  for (MetricsLine& line : lines.lines) metrics.rows[line.step] = std::move(line.row);
   return metrics;
 }
 
@@ -243,7 +238,7 @@ std::string Table(const std::vector<std::pair<std::string, std::string>>& facts)
 
 absl::StatusOr<std::string> RenderReport(const std::string& metrics_jsonl,
                                          const ReportInput& input) {
-  const Metrics metrics = ParseMetrics(metrics_jsonl);
+  const Metrics metrics = ReadMetrics(metrics_jsonl);
   if (metrics.rows.empty()) {
     return absl::InvalidArgumentError("the metrics hold no step, so there is nothing to report");
   }
@@ -274,7 +269,10 @@ absl::StatusOr<std::string> RenderReport(const std::string& metrics_jsonl,
 }
 
 absl::Status WriteReport(const std::string& run_dir, const ReportInput& input) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(absl::StrCat(run_dir, "/metrics.jsonl")));
+  const std::string path = absl::StrCat(run_dir, "/metrics.jsonl");
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  const std::string unreadable = UnreadableText(path, ParseMetrics(text).unreadable);
+  if (!unreadable.empty()) std::fprintf(stderr, "warning: %s\n", unreadable.c_str());
   ASSIGN_OR_RETURN(const std::string html, RenderReport(text, input));
   return WriteFileAtomically(absl::StrCat(run_dir, "/report.html"), html);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "data/file.h"
 #include "kernels/runtime/status.h"
 #include "trainer/config/nearest.h"
+#include "trainer/report/metrics_file.h"
 #include "trainer/sweep/sweep_file.h"
 
 namespace wyvern {
@@ -32,13 +34,14 @@ RunEnd EndOf(const std::string& metrics_path, const std::string& which) {
   if (!text.ok()) return end;
   std::vector<double> losses;
   std::optional<double> val_loss;
-  for (const absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
-    const json row = json::parse(line.begin(), line.end(), nullptr, false);
-    if (!row.is_object() || !row.contains("step") || !row["step"].is_number_integer()) continue;
-    end.step = row["step"].get<int64_t>();
-    const auto number = [&row](const char* key) -> std::optional<double> {
-      const auto found = row.find(key);
-      if (found == row.end() || !found->is_number()) return std::nullopt;
+  const MetricsLines metrics = ParseMetrics(*text);
+  const std::string unreadable = UnreadableText(metrics_path, metrics.unreadable);
+  if (!unreadable.empty()) std::fprintf(stderr, "warning: %s\n", unreadable.c_str());
+  for (const MetricsLine& line : metrics.lines) {
+    end.step = line.step;
+    const auto number = [&line](const char* key) -> std::optional<double> {
+      const auto found = line.row.find(key);
+      if (found == line.row.end() || !found->is_number()) return std::nullopt;
       return found->get<double>();
     };
     if (const auto loss = number("loss")) losses.push_back(*loss);

@@ -237,7 +237,7 @@ class LocalSweep {
     if (waitpid(slot->pid, &status, WNOHANG) != slot->pid) return absl::OkStatus();
     const SweepRun& run = plan_.runs[slot->run];
     const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    if (code != 0) RETURN_IF_ERROR(RecordExit(run, code));
+    if (code != 0 && !IsStoppedExitCode(code)) RETURN_IF_ERROR(RecordExit(run, code));
     slot->pid = 0;
     RunState& state = states_[slot->run];
     state = ReadRunState(run, {});

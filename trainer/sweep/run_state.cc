@@ -15,8 +15,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "data/file.h"
-#include "data/json.h"
-#include "data/json_members.h"
+#include "data/lock_file.h"
+#include "trainer/report/metrics_file.h"
 
 namespace wyvern {
 namespace {
@@ -28,11 +28,13 @@ constexpr int64_t kLatelySeconds = 120;
 std::string Tail(const std::string& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) return "";
-  const std::streamoff size = file.tellg();
-  file.seekg(std::max<std::streamoff>(0, size - kTailBytes));
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
+  const std::streamoff size = file.tellg(), begin = std::max<std::streamoff>(0, size - kTailBytes);
+  file.seekg(begin);
+  std::ostringstream stream;
+  stream << file.rdbuf();
+  std::string text = stream.str();
+  if (begin > 0) text.erase(0, text.find('\n') + 1);  // the rest of a line
+  return text;
 }
 
 std::optional<double> Number(const nlohmann::json& row, const char* key) {
@@ -90,17 +92,14 @@ std::set<uint64_t> LockedInodes() {
 RunState ReadRunState(const SweepRun& run, const std::set<uint64_t>& locked) {
   RunState state;
   std::vector<double> speeds;
-  for (const absl::string_view line :
-       absl::StrSplit(Tail(run.Dir() + "/metrics.jsonl"), '\n', absl::SkipEmpty())) {
-    // The first line may be cut in two, the last one be half written.
-    const absl::StatusOr<nlohmann::json> row = ParseJson(line, "metrics.jsonl");
-    if (!row.ok()) continue;
-    const absl::StatusOr<int64_t> step = JsonMembers(*row, "metrics.jsonl").Count("step");
-    if (!step.ok()) continue;
-    state.step = *step;
-    if (const auto loss = Number(*row, "loss")) state.loss = loss;
-    if (const auto loss = Number(*row, "val_loss")) state.val_loss = loss;
-    if (const auto speed = Number(*row, "tokens_per_s")) speeds.push_back(*speed);
+  const std::string tail = Tail(run.Dir() + "/metrics.jsonl");
+  const MetricsLines metrics = ParseMetrics(tail);
+  state.unreadable = static_cast<int64_t>(metrics.unreadable.size());
+  for (const auto& [step, row, text] : metrics.lines) {
+    state.step = step;
+    if (const auto loss = Number(row, "loss")) state.loss = loss;
+    if (const auto loss = Number(row, "val_loss")) state.val_loss = loss;
+    if (const auto speed = Number(row, "tokens_per_s")) speeds.push_back(*speed);
   }
   if (!speeds.empty()) {
     const auto begin = speeds.end() - static_cast<ptrdiff_t>(std::min(speeds.size(), kSpeedSteps));
@@ -116,7 +115,9 @@ RunState ReadRunState(const SweepRun& run, const std::set<uint64_t>& locked) {
   }
   const bool finished = state.step >= run.config.TotalSteps() &&
                         std::filesystem::exists(run.Dir() + "/report.html", error);
-  if (stat((run.Dir() + "/lock").c_str(), &lock) == 0 && locked.count(lock.st_ino) > 0) {
+  const std::string lock_path = run.Dir() + "/lock";
+  if ((stat(lock_path.c_str(), &lock) == 0 && locked.count(lock.st_ino) > 0) ||
+      LockFile::HasLiveOwnerLink(lock_path)) {
     state.stage = RunStage::kRunning;
   } else if (!finished && !exit_text.ok() && OnAnotherMachine(run)) {
     state.stage = RunStage::kRunning;

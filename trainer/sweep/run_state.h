@@ -28,6 +28,7 @@ struct RunState {
   std::optional<double> loss, val_loss;  // the last ones
   std::optional<double> tokens_per_s;    // the median of the last steps
   int exit_code = 0;                     // of a failed run
+  int64_t unreadable = 0;                // damaged lines of its metrics, of the last ones
 };
 
 // The inodes of all files that processes of this machine have locked with flock.

@@ -141,7 +141,7 @@ if [ $stopping = 0 ]; then
 fi
 if [ $stopping = 1 ]; then
   scontrol requeue "$task"
-elif [ $code -ne 0 ]; then
+elif [ $code -ne 0 ] && [ $code -ne 129 ] && [ $code -ne 130 ] && [ $code -ne 143 ]; then
   echo $code >"$run/exit_code.new" && mv "$run/exit_code.new" "$run/exit_code"
 fi
 exit $code

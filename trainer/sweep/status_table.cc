@@ -112,6 +112,9 @@ std::vector<std::string> StatusLines(const SweepPlan& plan, const std::vector<Ru
         "%-*s %-8s %15s %8s %10s %10s %9s", width, run.name, Name(state.stage),
         absl::StrCat(state.step, "/", run.config.TotalSteps()), Optional(state.loss, "%.4f"),
         Optional(state.val_loss, "%.4f"), Optional(state.tokens_per_s, "%.0f"), left));
+    if (state.unreadable > 0) {
+      absl::StrAppend(&lines.back(), "  (", state.unreadable, " damaged lines in metrics.jsonl)");
+    }
   }
   lines.push_back(CountText(states));
   return lines;

@@ -1,5 +1,6 @@
 #include "absl/strings/match.h"
 #include "data/hdf5_file.h"
+#include "data/output.h"
 #include "tests/trainer/checkpoint/fixture.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/read.h"
@@ -166,6 +167,14 @@ TEST_F(CheckpointTest, ARunWithoutCheckpoints) {
   EXPECT_TRUE(ListCheckpoints(Run())->empty());
   EXPECT_TRUE(absl::IsNotFound(FindNewestCheckpoint(Run()).status()));
   EXPECT_TRUE(absl::IsNotFound(OpenCheckpoint(Run()).status()));
+}
+
+TEST_F(CheckpointTest, TwoWritersOfOneFolderDoNotMeet) {
+  const auto claim = Output::Claim(Path("own"));
+  ASSERT_TRUE(claim.ok());
+  const absl::Status second = WriteCheckpointFolder(Path("own"), 1, SomeTensors(), {});
+  EXPECT_EQ(second.code(), absl::StatusCode::kAborted) << second;
+  EXPECT_TRUE(absl::StrContains(second.message(), absl::StrCat("process ", getpid()))) << second;
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "tests/support/file_size_limit.h"
 #include "tests/trainer/checkpoint/fixture.h"
+#include "trainer/checkpoint/folder.h"
 #include "trainer/checkpoint/manifest.h"
 
 namespace wyvern {
@@ -32,11 +33,52 @@ TEST_F(CheckpointDamageTest, WhatAKilledWriterLeftIsNeverReadAndIsRemoved) {
   Write(2);
   // Killed before the rename, even with everything written, and while deleting.
   fs::copy(Step(2), Path("run/checkpoints/.tmp-step_00000003-77"));
-  fs::copy(Step(1), Path("run/checkpoints/.doomed-step_00000000-77"));
+  fs::copy(Step(1), Path("run/checkpoints/.doomed-step_00000000-77-1790000000000000000"));
+  fs::copy(Step(1), Path("run/checkpoints/.tmp-step_good-77"));  // not ours
   EXPECT_EQ(NewestStep(), 2);
   EXPECT_EQ(ListCheckpoints(Run())->size(), 2u);
   Write(4);
-  EXPECT_EQ(Folders(), (Strings{"step_00000001", "step_00000002", "step_00000004"}));
+  EXPECT_EQ(Folders(),
+            (Strings{".tmp-step_good-77", "step_00000001", "step_00000002", "step_00000004"}));
+}
+
+TEST_F(CheckpointDamageTest, OnlyFoldersOfExactlyARunsNamesAreItsOwn) {
+  for (const int64_t step : {1, 2, 3}) Write(step);
+  // What people name a checkpoint that they want to keep.
+  const Strings others = {"step_00000003_good", "step_00000003.bak", "step_3", "step_000000003",
+                          "Step_00000003",      "step_0000000x",     "old"};
+  for (const std::string& name : others) fs::copy(Step(3), Path("run/checkpoints/" + name));
+  fs::create_directory_symlink(Step(3), Step(7));
+  WriteText("run/checkpoints/step_00000008", "a file");
+  EXPECT_EQ(ListCheckpoints(Run())->size(), 3u);
+  EXPECT_EQ(NewestStep(), 3);
+  EXPECT_TRUE(FindNewestCheckpoint(Run())->passed_over.empty());
+  ASSERT_TRUE(WriteCheckpoint(Run(), 4, SomeTensors(4), {}, 1).ok());
+  Strings expected = others;
+  expected.insert({"step_00000004", "step_00000007", "step_00000008"});
+  EXPECT_EQ(Folders(), expected);
+  EXPECT_EQ(StepOfFolderName("step_00000012"), 12);
+  EXPECT_EQ(StepOfFolderName("step_123456789"), 123456789);
+}
+
+TEST_F(CheckpointDamageTest, WhatIsPassedOverIsNamedWithTheReason) {
+  for (const int64_t step : {1, 2, 3, 4}) Write(step);
+  fs::rename(Step(4), Step(9));  // holds another step than it says
+  fs::resize_file(Step(3) + "/shard-00000.h5", 100);
+  fs::remove(Step(1) + "/manifest.json");
+  const auto newest = FindNewestCheckpoint(Run());
+  ASSERT_TRUE(newest.ok());
+  EXPECT_EQ(newest->step, 2);
+  ASSERT_EQ(newest->passed_over.size(), 2u);  // the first one is older
+  EXPECT_TRUE(absl::StartsWith(newest->passed_over[0],
+                               absl::StrCat("passed over ", Step(3), ": the shard shard-00000.h5")))
+      << newest->passed_over[0];
+  EXPECT_EQ(newest->passed_over[1],
+            absl::StrCat("passed over ", Step(9), ": what it holds is of step 4"));
+  EXPECT_EQ(OpenCheckpoint(Run())->passed_over, newest->passed_over);
+  std::vector<std::string> damaged;
+  EXPECT_EQ(ListCheckpoints(Run(), &damaged)->size(), 1u);
+  EXPECT_EQ(damaged.size(), 3u);
 }
 
 TEST_F(CheckpointDamageTest, IncompleteFoldersArePassedOver) {

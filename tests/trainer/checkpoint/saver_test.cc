@@ -177,5 +177,23 @@ TEST_F(CheckpointSaverTest, AFailureIsTheSameOnAllRanksAndLeavesTheOthers) {
   EXPECT_EQ(Folders(), Strings{"step_00000002"});
 }
 
+// A thread's exception would end the process.
+TEST_F(CheckpointSaverTest, AnExceptionOfTheThreadIsAFailedCheckpoint) {
+  OnRanks(2, [&](World* world) {
+    CheckpointSaver saver(Run(), 1, world, Device::kCpu);
+    CheckpointContents contents = Numbers(*world, 1, Hundred(*world));
+    contents.before_publishing = []() -> absl::Status { throw std::bad_alloc(); };
+    ASSERT_TRUE(saver.Start(std::move(contents)).ok());
+    const absl::Status status = saver.Wait()->status;
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_TRUE(absl::StrContains(status.message(), "rank 0: out of memory")) << status;
+    world->host().Barrier();
+    EXPECT_EQ(Folders(), Strings{});
+    world->host().Barrier();
+    ASSERT_TRUE(saver.Start(Numbers(*world, 2, Hundred(*world))).ok());
+    EXPECT_TRUE(saver.Wait()->status.ok());
+  });
+}
+
 }  // namespace
 }  // namespace wyvern

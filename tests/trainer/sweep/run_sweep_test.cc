@@ -91,7 +91,7 @@ TEST_F(RunSweepTest, AStoppedSweepGoesOnToTheSameLosses) {
       process, [&] { return std::filesystem::exists(Checkpoint(Path("sweep/seed_1"), 20)); }));
   kill(process.pid, SIGTERM);
   const ProcessResult stopped = Wait(process);
-  EXPECT_EQ(stopped.exit_code, 1);
+  EXPECT_EQ(stopped.exit_code, 143);
   ExpectParts(stopped.out, {"stopping: the runs save first", "stopped  seed_1"});
   EXPECT_EQ(stopped.out.find("seed_2  ("), std::string::npos) << stopped.out;
 
