@@ -1,150 +1,184 @@
 #include "data/byte_stream.h"
 
-#include <zlib.h>
-#include <zstd.h>
+#include <fcntl.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdio>
+#include <cstring>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "data/codec.h"
 #include "data/file.h"
+#include "data/file_descriptor.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
 namespace {
 
-class PlainStream final : public ByteStream {
+// A file, read through a buffer that lets its next bytes be looked at.
+class InputFile {
  public:
-  PlainStream(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
-  ~PlainStream() override { std::fclose(file_); }
-
-  absl::StatusOr<size_t> Read(char* bytes, size_t size) override {
-    const size_t got = std::fread(bytes, 1, size, file_);
-    if (got == 0 && std::ferror(file_) != 0) return ErrnoStatus(errno, "cannot read", path_);
-    file_bytes_read_ += static_cast<int64_t>(got);
-    return got;
+  static absl::StatusOr<InputFile> Open(const std::string& path) {
+    FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (fd.get() < 0) return ErrnoStatus(errno, "cannot open", path);
+    ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(fd.get(), path));
+    return InputFile(path, std::move(fd), stamp);
   }
-  int64_t file_bytes_read() const override { return file_bytes_read_; }
-  const std::string& path() const { return path_; }
 
- private:
-  const std::string path_;
-  std::FILE* const file_;
-  int64_t file_bytes_read_ = 0;
-};
-
-// Compressed input, a buffer at a time.
-class CompressedInput {
- public:
-  explicit CompressedInput(std::unique_ptr<PlainStream> file)
-      : file_(std::move(file)), buffer_(size_t{1} << 18) {}
-
-  // Refills an empty buffer. False at the end of the file.
-  absl::StatusOr<bool> Fill() {
-    if (begin_ == end_) {
+  // What was read and not yet used, `size` bytes at least unless the file ends before.
+  absl::StatusOr<absl::string_view> Peek(size_t size) {
+    while (end_ - begin_ < size && !at_end_) {
+      std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+      end_ -= begin_;
       begin_ = 0;
-      ASSIGN_OR_RETURN(end_, file_->Read(buffer_.data(), buffer_.size()));
+      ASSIGN_OR_RETURN(const size_t got, ReadFile(buffer_.data() + end_, buffer_.size() - end_));
+      end_ += got;
     }
-    return end_ > 0;
+    return absl::string_view(buffer_.data() + begin_, end_ - begin_);
   }
-  char* data() { return buffer_.data() + begin_; }
-  size_t size() const { return end_ - begin_; }
   void Consume(size_t count) { begin_ += count; }
-  int64_t file_bytes_read() const { return file_->file_bytes_read(); }
 
-  absl::Status Damaged(const std::string& reason) const {
-    return absl::DataLossError(
-        absl::StrCat(file_->path(), ": the compressed data is damaged: ", reason));
+  absl::StatusOr<size_t> Read(char* bytes, size_t size) {
+    const size_t peeked = std::min(size, end_ - begin_);
+    if (peeked == 0) return ReadFile(bytes, size);
+    std::memcpy(bytes, buffer_.data() + begin_, peeked);
+    begin_ += peeked;
+    return peeked;
   }
-  absl::Status Truncated() const { return Damaged("it ends too early"); }
+
+  const std::string& path() const { return path_; }
+  const FileStamp& stamp() const { return stamp_; }
+  int64_t bytes_read() const { return bytes_read_; }
+  int64_t position() const { return bytes_read_ - static_cast<int64_t>(end_ - begin_); }
+  uint32_t crc32() const { return crc32_; }
 
  private:
-  std::unique_ptr<PlainStream> file_;
+  InputFile(std::string path, FileDescriptor fd, const FileStamp& stamp)
+      : path_(std::move(path)), fd_(std::move(fd)), stamp_(stamp), buffer_(size_t{1} << 18) {}
+
+  absl::StatusOr<size_t> ReadFile(char* bytes, size_t size) {
+    ssize_t got;
+    do {
+      got = read(fd_.get(), bytes, size);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) return ErrnoStatus(errno, "cannot read", path_);
+    crc32_ = Crc32(bytes, got, crc32_);
+    bytes_read_ += got;
+    at_end_ = got == 0;
+    return static_cast<size_t>(got);
+  }
+
+  std::string path_;
+  FileDescriptor fd_;
+  FileStamp stamp_;
   std::vector<char> buffer_;
-  size_t begin_ = 0, end_ = 0;
+  size_t begin_ = 0, end_ = 0;  // of what was read and not yet used
+  bool at_end_ = false;
+  int64_t bytes_read_ = 0;
+  uint32_t crc32_ = 0;
 };
 
-class GzipStream final : public ByteStream {
+class PlainStream : public ByteStream {
  public:
-  explicit GzipStream(std::unique_ptr<PlainStream> file) : input_(std::move(file)) {
-    inflateInit2(&inflate_, 15 + 16);  // the gzip wrapper only
-  }
-  ~GzipStream() override { inflateEnd(&inflate_); }
+  explicit PlainStream(InputFile file) : file_(std::move(file)) {}
 
-  absl::StatusOr<size_t> Read(char* bytes, size_t size) override {
-    inflate_.next_out = reinterpret_cast<Bytef*>(bytes);
-    inflate_.avail_out = static_cast<uInt>(size);
-    while (inflate_.avail_out == size) {
-      ASSIGN_OR_RETURN(const bool more, input_.Fill());
-      if (!more) {
-        if (inside_) return input_.Truncated();
-        return 0;
-      }
-      if (!inside_) inflateReset(&inflate_);
-      inside_ = true;
-      inflate_.next_in = reinterpret_cast<Bytef*>(input_.data());
-      inflate_.avail_in = static_cast<uInt>(input_.size());
-      const int result = inflate(&inflate_, Z_NO_FLUSH);
-      input_.Consume(input_.size() - inflate_.avail_in);
-      if (result == Z_STREAM_END) {
-        inside_ = false;
-      } else if (result != Z_OK) {
-        return input_.Damaged(inflate_.msg != nullptr ? inflate_.msg : zError(result));
-      }
-    }
-    return size - inflate_.avail_out;
-  }
-  int64_t file_bytes_read() const override { return input_.file_bytes_read(); }
+  absl::StatusOr<size_t> Read(char* bytes, size_t size) override { return file_.Read(bytes, size); }
+  int64_t file_bytes_read() const override { return file_.bytes_read(); }
+  uint32_t file_crc32() const override { return file_.crc32(); }
+  const FileStamp& file_stamp() const override { return file_.stamp(); }
 
- private:
-  CompressedInput input_;
-  z_stream inflate_ = {};
-  bool inside_ = true;  // a member: an empty file is not gzip either
+ protected:
+  InputFile file_;
 };
 
-class ZstdStream final : public ByteStream {
+class CompressedStream final : public PlainStream {
  public:
-  explicit ZstdStream(std::unique_ptr<PlainStream> file)
-      : input_(std::move(file)), context_(ZSTD_createDCtx()) {}
-  ~ZstdStream() override { ZSTD_freeDCtx(context_); }
+  CompressedStream(InputFile file, std::string compression)
+      : PlainStream(std::move(file)),
+        compression_(std::move(compression)),
+        codec_(Codec::Make(compression_)) {}
 
   absl::StatusOr<size_t> Read(char* bytes, size_t size) override {
-    ZSTD_outBuffer out = {bytes, size, 0};
-    while (out.pos == 0) {
-      // A full output may have left bytes inside the context, so it is asked before the file.
-      ASSIGN_OR_RETURN(const bool more, input_.Fill());
-      ZSTD_inBuffer in = {input_.data(), input_.size(), 0};
-      const size_t result = ZSTD_decompressStream(context_, &out, &in);
-      if (ZSTD_isError(result) != 0) return input_.Damaged(ZSTD_getErrorName(result));
-      input_.Consume(in.pos);
-      if (in.pos > 0 || out.pos > 0) inside_ = result != 0;
-      if (!more && out.pos == 0) {
-        if (inside_) return input_.Truncated();
-        return 0;
+    char* out = bytes;
+    while (out == bytes) {
+      if (!inside_) {
+        ASSIGN_OR_RETURN(inside_, BeginMember());
+        if (!inside_) return 0;
+      }
+      ASSIGN_OR_RETURN(const absl::string_view input, file_.Peek(1));
+      absl::string_view in = input;
+      const absl::StatusOr<bool> ended = codec_->Decode(&in, &out, &size);
+      if (!ended.ok()) return Fault(ended.status());
+      file_.Consume(input.size() - in.size());
+      inside_ = !*ended;
+      // The codec had all that is left, and made nothing of it.
+      if (input.empty() && inside_ && out == bytes) {
+        return absl::DataLossError(absl::StrCat(file_.path(), ": the ", compression_,
+                                                " data ends too early: the file is truncated"));
       }
     }
-    return out.pos;
+    return static_cast<size_t>(out - bytes);
   }
-  int64_t file_bytes_read() const override { return input_.file_bytes_read(); }
 
  private:
-  CompressedInput input_;
-  ZSTD_DCtx* const context_;
-  bool inside_ = true;  // a frame: an empty file is not zstd either
+  // False at the end of the file.
+  absl::StatusOr<bool> BeginMember() {
+    while (true) {  // past the padding
+      ASSIGN_OR_RETURN(const absl::string_view input, file_.Peek(1));
+      if (input.empty()) return false;
+      const size_t zeros = std::min(input.find_first_not_of('\0'), input.size());
+      file_.Consume(zeros);
+      if (zeros < input.size()) break;
+    }
+    ASSIGN_OR_RETURN(const absl::string_view head, file_.Peek(kMagicBytes));
+    // bzip2's magic is known only whole; less is for the codec to find truncated.
+    const bool is_cut =
+        compression_ == "bzip2" && head.size() < kMagicBytes && head.substr(0, 3) == "BZh";
+    if (CompressionOf(head) != compression_ && !is_cut) {
+      return absl::DataLossError(absl::StrCat(file_.path(), ": from byte ", file_.position(),
+                                              " on, other bytes follow the ", compression_,
+                                              " data; fetch the file again, or cut them off"));
+    }
+    const absl::Status begun = codec_->Begin();
+    if (!begun.ok()) return Fault(begun);
+    return true;
+  }
+
+  absl::Status Fault(const absl::Status& reason) const {
+    return absl::Status(reason.code(), absl::StrCat(file_.path(), ": ", reason.message()));
+  }
+
+  const std::string compression_;
+  const std::unique_ptr<Codec> codec_;
+  bool inside_ = false;  // a member
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ByteStream>> ByteStream::Open(const std::string& path) {
-  std::FILE* handle = std::fopen(path.c_str(), "rbe");
-  if (handle == nullptr) return ErrnoStatus(errno, "cannot open", path);
-  auto file = std::make_unique<PlainStream>(path, handle);
-  if (absl::EndsWith(path, ".gz")) return std::make_unique<GzipStream>(std::move(file));
-  if (absl::EndsWith(path, ".zst")) return std::make_unique<ZstdStream>(std::move(file));
-  return file;
+  ASSIGN_OR_RETURN(InputFile file, InputFile::Open(path));
+  ASSIGN_OR_RETURN(const absl::string_view head, file.Peek(kMagicBytes));
+  const std::string compression = CompressionOf(head);
+  if (!compression.empty()) {
+    return std::make_unique<CompressedStream>(std::move(file), compression);
+  }
+  absl::string_view name = path;
+  const std::string promised = ConsumeCompressionSuffix(&name);
+  if (!promised.empty()) {
+    return absl::DataLossError(absl::StrCat(path, ": the name says ", promised, ", but this is no ",
+                                            promised,
+                                            " data, or only its beginning; fetch the file again, "
+                                            "or rename it if it is not compressed"));
+  }
+  return std::make_unique<PlainStream>(std::move(file));
+}
+
+absl::StatusOr<std::unique_ptr<ByteStream>> ByteStream::OpenRaw(const std::string& path) {
+  ASSIGN_OR_RETURN(InputFile file, InputFile::Open(path));
+  return std::make_unique<PlainStream>(std::move(file));
 }
 
 }  // namespace wyvern

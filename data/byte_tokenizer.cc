@@ -20,6 +20,7 @@ class ByteTokenizer final : public Tokenizer {
     }
     return text;
   }
+  bool is_bytewise() const override { return true; }
   int64_t vocab_size() const override { return kVocabSize; }
   std::optional<int32_t> bos_id() const override { return kBos; }
   std::optional<int32_t> eos_id() const override { return kEos; }

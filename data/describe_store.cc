@@ -70,6 +70,9 @@ absl::StatusOr<std::string> DescribeStore(const std::string& path, bool verify) 
                         info.tokenizer_kind, info.vocab_size, info.tokenizer_hash,
                         info.eos_id.has_value() ? absl::StrCat(*info.eos_id) : "none");
   absl::StrAppend(&text, "  fingerprint      ", store->fingerprint(), "\n");
+  if (!info.preparation_id.empty()) {
+    absl::StrAppend(&text, "  preparation      ", info.preparation_id, "\n");
+  }
   RETURN_IF_ERROR(AppendSources(*store, &text));
 
   std::vector<int32_t> tokens(std::min(info.num_tokens, kShownTokens));

@@ -1,9 +1,12 @@
 #include "data/prepare.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
-#include <filesystem>
+#include <cstdio>
 #include <queue>
 #include <utility>
 
@@ -11,10 +14,12 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "data/file.h"
+#include "data/preparation.h"
 #include "data/progress.h"
 #include "data/token_store.h"
 #include "data/tokenize.h"
 #include "data/tokenizer.h"
+#include "data/unique_name.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
 
@@ -47,9 +52,17 @@ absl::Status Validate(const PrepareOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status ReadOnce() {
+  return absl::InvalidArgumentError(
+      "a pipe can be read only once, and this split needs to count its documents first; write the "
+      "text to a file, or hold out none (val_fraction 0)");
+}
+
 // The bound that holds out exactly `count` documents, from a pass over the source.
-absl::StatusOr<double> BoundForCount(const PrepareOptions& options) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<TextSource> source, TextSource::Open(options.source));
+absl::StatusOr<double> BoundForCount(const PrepareOptions& options, const Tokenizer& tokenizer) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<TextSource> source,
+                   TextSource::Open(options.source, LongDocumentsOf(tokenizer)));
+  if (!source->can_be_read_again()) return ReadOnce();
   const HeldOutKeys keys(options.seed);
   std::priority_queue<double> smallest;
   int64_t documents = 0;
@@ -70,6 +83,37 @@ absl::StatusOr<double> BoundForCount(const PrepareOptions& options) {
   return JustAbove(smallest.top());
 }
 
+// A second name of a file while it is being replaced, to bring it back by. A killed process leaves
+// that name, which the next writer removes (data/output.h).
+class Backup {
+ public:
+  explicit Backup(const std::string& path)
+      : path_(path), aside_(absl::StrCat(path, ".tmp-", UniqueName())) {}
+  ~Backup() {
+    if (!aside_.empty()) unlink(aside_.c_str());
+  }
+  Backup(const Backup&) = delete;
+
+  absl::Status Make() {
+    if (link(path_.c_str(), aside_.c_str()) == 0) return absl::OkStatus();
+    aside_.clear();
+    was_there_ = errno != ENOENT;
+    // Some file systems know no second names: there the new file stays if the next one fails.
+    const bool cannot = errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS || errno == EMLINK;
+    if (!was_there_ || cannot) return absl::OkStatus();
+    return ErrnoStatus(errno, "cannot replace", path_);
+  }
+  void Restore() {
+    if (!was_there_) unlink(path_.c_str());
+    if (!aside_.empty()) std::rename(aside_.c_str(), path_.c_str());
+  }
+
+ private:
+  const std::string path_;
+  std::string aside_;  // empty: there is none
+  bool was_there_ = true;
+};
+
 // One pass: every document into one of two stores.
 class Splitter {
  public:
@@ -77,7 +121,7 @@ class Splitter {
       : options_(options), tokenizer_(tokenizer), keys_(options.seed), bound_(bound) {}
 
   absl::Status Run() {
-    ASSIGN_OR_RETURN(source_, TextSource::Open(options_.source));
+    ASSIGN_OR_RETURN(source_, TextSource::Open(options_.source, LongDocumentsOf(tokenizer_)));
     ASSIGN_OR_RETURN(train_, TokenStoreWriter::Create(TrainPath(options_), tokenizer_));
     ASSIGN_OR_RETURN(val_, TokenStoreWriter::Create(ValPath(options_), tokenizer_));
     ProgressLine progress("prepare", options_.progress);
@@ -119,6 +163,8 @@ class Splitter {
     return false;
   }
 
+  bool can_be_read_again() const { return source_->can_be_read_again(); }
+
   absl::Status Commit() {
     if (documents_ == 0) {
       return absl::InvalidArgumentError(absl::StrCat("no text in ",
@@ -126,13 +172,23 @@ class Splitter {
                                                      ": the files are empty or blank"));
     }
     const bool has_val = val_->num_documents() > 0;
-    RETURN_IF_ERROR(train_->Complete(source_->files()));
-    if (has_val) RETURN_IF_ERROR(val_->Complete(source_->files()));
-    RETURN_IF_ERROR(train_->Commit());
-    if (has_val) return val_->Commit();
-    std::error_code ignored;
-    std::filesystem::remove(ValPath(options_), ignored);
-    return absl::OkStatus();
+    const std::string description = DescribePreparation(options_, tokenizer_, *source_);
+    RETURN_IF_ERROR(train_->Complete(source_->files(), description));
+    if (has_val) RETURN_IF_ERROR(val_->Complete(source_->files(), description));
+    RETURN_IF_ERROR(WritePrepared(options_, description, *source_));
+    Backup old_train(TrainPath(options_)), old_val(ValPath(options_));
+    RETURN_IF_ERROR(old_train.Make());
+    RETURN_IF_ERROR(old_val.Make());
+    absl::Status status = has_val ? val_->Commit() : absl::OkStatus();
+    if (status.ok()) status = train_->Commit();
+    if (status.ok() && !has_val && unlink(ValPath(options_).c_str()) != 0 && errno != ENOENT) {
+      status = ErrnoStatus(errno, "cannot remove the old", ValPath(options_));
+    }
+    if (!status.ok()) {
+      old_val.Restore();
+      old_train.Restore();
+    }
+    return status;
   }
 
   void Fill(PrepareResult* result) const {
@@ -143,6 +199,8 @@ class Splitter {
     result->train_tokens = train_->num_tokens();
     result->val_tokens = val_->num_tokens();
     result->text_bytes = text_bytes_;
+    result->notes = source_->Notes();
+    result->has_separator = !options_.source.document_separator.empty();
   }
 
  private:
@@ -178,7 +236,7 @@ absl::StatusOr<PrepareResult> PrepareStore(const PrepareOptions& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(options.tokenizer));
   double bound = options.val_fraction;
   if (options.val_documents > 0) {
-    ASSIGN_OR_RETURN(bound, BoundForCount(options));
+    ASSIGN_OR_RETURN(bound, BoundForCount(options, *tokenizer));
   }
   RETURN_IF_ERROR(MakeFolders(options.output_dir));
 
@@ -186,6 +244,7 @@ absl::StatusOr<PrepareResult> PrepareStore(const PrepareOptions& options) {
   RETURN_IF_ERROR(splitter->Run());
   // Only few documents leave a split empty, so a second pass costs little.
   if (bound > 0 && splitter->FindBetterBound(&bound)) {
+    if (!splitter->can_be_read_again()) return ReadOnce();
     splitter = nullptr;  // frees the temporary names
     splitter = std::make_unique<Splitter>(options, *tokenizer, bound);
     RETURN_IF_ERROR(splitter->Run());
@@ -207,7 +266,8 @@ std::string PrepareResult::ToString() const {
   if (val_path.empty()) {
     absl::StrAppend(&text, "no held-out split");
     if (train_documents == 1) {
-      absl::StrAppend(&text, ": the text is one document; set document_separator to divide it");
+      absl::StrAppend(&text, ": the text is one document",
+                      has_separator ? "" : "; set document_separator to divide it");
     }
     absl::StrAppend(&text, "\n");
   } else {
@@ -217,6 +277,7 @@ std::string PrepareResult::ToString() const {
   absl::StrAppendFormat(&text, "%.1f MB of text in %.1f s: %.1f MB/s, %.0f tokens/s\n",
                         static_cast<double>(text_bytes) / 1e6, seconds, megabytes_per_second,
                         tokens_per_second);
+  for (const std::string& note : notes) absl::StrAppend(&text, "note: ", note, "\n");
   return text;
 }
 

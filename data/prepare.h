@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "data/text_source.h"
@@ -33,19 +34,25 @@ struct PrepareResult {
   double seconds = 0;
   double megabytes_per_second = 0;  // of text
   double tokens_per_second = 0;
-  std::string ToString() const;  // one paragraph for the console
+  bool has_separator = false;      // a document_separator was given
+  std::vector<std::string> notes;  // TextSource::Notes
+  std::string ToString() const;    // one paragraph for the console
 };
 
 // Tokenises the source in parallel and in bounded memory; appends eos (if the tokenizer has one) to
 // every document. With two documents or more, and a held-out split asked for, each split gets one
-// at least; a single document goes to train.h5 and there is no val.h5. Either both stores appear
-// or, on an error, none does and old ones stay.
+// at least; a single document goes to train.h5 and there is no val.h5.
+//
+// Either both stores appear or, on an error, none does and old ones stay. train.h5 comes last, so
+// that it is there only with a whole val.h5; one of two preparations, which a killed process may
+// leave in the place of old stores, is told by TokenStore::CheckSamePreparation, and the same
+// command goes through again. Writes prepared.json (data/preparation.h), too.
 absl::StatusOr<PrepareResult> PrepareStore(const PrepareOptions& options);
 
 struct TokenizerTrainOptions {
-  TextSourceOptions source;
-  std::string output;        // path of the .model file to write
-  std::string type = "bpe";  // or "unigram"
+  std::vector<TextSourceOptions> sources;  // each read in its own way
+  std::string output;                      // path of the .model file to write
+  std::string type = "bpe";                // or "unigram"
   int64_t vocab_size = 32000;
   double character_coverage = 0.9995;
   // At most this much text is used, a uniform sample of all lines; the trainer's memory is several
@@ -62,6 +69,7 @@ struct TokenizerTrainResult {
   int64_t text_bytes = 0;    // read
   int64_t sample_bytes = 0;  // used
   double seconds = 0;
+  std::vector<std::string> notes;  // TextSource::Notes
   std::string ToString() const;
 };
 

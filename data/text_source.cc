@@ -1,126 +1,140 @@
 #include "data/text_source.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
-#include "data/document_reader.h"
-#include "data/file.h"
+#include "absl/strings/str_join.h"
+#include "data/text_files.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
 namespace {
 
-namespace fs = std::filesystem;
+constexpr size_t kNamesShown = 5;
 
-absl::string_view WithoutCompression(absl::string_view path) {
-  if (!absl::ConsumeSuffix(&path, ".gz")) absl::ConsumeSuffix(&path, ".zst");
-  return path;
-}
-
-bool IsJsonLines(absl::string_view path) {
-  path = WithoutCompression(path);
-  return absl::EndsWith(path, ".jsonl") || absl::EndsWith(path, ".ndjson");
-}
-
-bool IsText(absl::string_view path) {
-  path = WithoutCompression(path);
-  return absl::EndsWith(path, ".txt") || absl::EndsWith(path, ".md");
-}
-
-absl::Status AppendFolder(const std::string& folder, std::vector<std::string>* files) {
-  std::vector<std::string> found;
-  std::error_code error;
-  fs::recursive_directory_iterator entry(folder, error);
-  for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
-    const std::string path = entry->path().string();
-    if (!IsJsonLines(path) && !IsText(path)) continue;
-    std::error_code broken_link;
-    if (entry->is_regular_file(broken_link)) found.push_back(path);
-  }
-  if (error) return ErrnoStatus(error.value(), "cannot list the folder", folder);
-  if (found.empty()) {
-    return absl::NotFoundError(absl::StrCat(
-        folder,
-        ": no text in this folder; expected files that end in .txt, .md, .jsonl or "
-        ".ndjson, perhaps with .gz or .zst behind; name files of other kinds one by one"));
-  }
-  std::sort(found.begin(), found.end());
-  files->insert(files->end(), found.begin(), found.end());
-  return absl::OkStatus();
+// "a, b and 7 more".
+std::string Names(const std::vector<std::string>& files) {
+  const size_t shown = std::min(files.size(), kNamesShown);
+  std::string text = absl::StrJoin(files.begin(), files.begin() + shown, ", ");
+  if (files.size() > shown) absl::StrAppend(&text, " and ", files.size() - shown, " more");
+  return text;
 }
 
 class FilesSource final : public TextSource {
  public:
-  FilesSource(TextSourceOptions options, std::vector<std::string> files, int64_t file_bytes)
-      : options_(std::move(options)), files_(std::move(files)), file_bytes_(file_bytes) {}
+  FilesSource(const TextSourceOptions& options, LongDocuments long_documents, TextFiles found)
+      : options_{.field = options.field,
+                 .document_separator = options.document_separator,
+                 .format = options.format,
+                 .invalid_utf8 = options.invalid_utf8,
+                 .long_documents = long_documents},
+        files_(std::move(found.paths)),
+        notes_(std::move(found.notes)) {}
+
+  // Looks into every file but pipes, which can be read once only.
+  absl::Status LookInto() {
+    bool may_have_json = false;
+    for (const std::string& file : files_) {
+      ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(file));
+      if (!stamp.is_regular) {
+        may_have_json = true;
+        can_be_read_again_ = false;
+        continue;
+      }
+      file_bytes_ += stamp.bytes;
+      ASSIGN_OR_RETURN(const std::unique_ptr<DocumentReader> reader,
+                       DocumentReader::Open(file, options_));
+      may_have_json |= reader->kind() != ContentKind::kText;
+    }
+    if (may_have_json || options_.field == TextSourceOptions().field) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("field: '", options_.field, "' has no effect, as there is no JSON in ",
+                     Names(files_), "; leave it out, or set the format to 'json'"));
+  }
 
   absl::StatusOr<bool> Next(TextPiece* piece) override {
     while (true) {
       if (reader_ == nullptr) {
-        if (next_file_ == files_.size()) return false;
-        const std::string& path = files_[next_file_++];
-        ASSIGN_OR_RETURN(reader_, IsJsonLines(path) ? OpenJsonLines(path, options_.field)
-                                                    : OpenText(path, options_.document_separator));
+        if (read_files_.size() == files_.size()) return false;
+        ASSIGN_OR_RETURN(reader_, DocumentReader::Open(files_[read_files_.size()], options_));
       }
       ASSIGN_OR_RETURN(const bool found, reader_->Next(&piece->text, &piece->ends_document));
       if (found) {
-        piece->source = static_cast<int32_t>(next_file_ - 1);
+        piece->source = static_cast<int32_t>(read_files_.size());
         return true;
       }
-      finished_bytes_ += reader_->file_bytes_read();
-      reader_ = nullptr;
+      FinishFile();
     }
   }
   const std::vector<std::string>& files() const override { return files_; }
+  bool can_be_read_again() const override { return can_be_read_again_; }
   int64_t file_bytes() const override { return file_bytes_; }
   int64_t file_bytes_read() const override {
-    return finished_bytes_ + (reader_ == nullptr ? 0 : reader_->file_bytes_read());
+    return finished_bytes_ + (reader_ == nullptr ? 0 : reader_->stream().file_bytes_read());
+  }
+  const std::vector<ReadFileInfo>& read_files() const override { return read_files_; }
+
+  std::vector<std::string> Notes() const override {
+    std::vector<std::string> notes = notes_;
+    if (!text_files_.empty() && text_files_.size() < files_.size()) {
+      const size_t json = files_.size() - text_files_.size();
+      notes.push_back(absl::StrCat(json, json == 1 ? " file is" : " files are", " JSON, ",
+                                   text_files_.size(), " plain text: ", Names(text_files_)));
+    }
+    if (!options_.document_separator.empty() && separators_ == 0) {
+      notes.push_back(
+          absl::StrCat("the document_separator \"", absl::CEscape(options_.document_separator),
+                       text_files_.empty() ? "\" has no effect on JSON: "
+                                           : "\" never occurs, so every file is one document: ",
+                       Names(text_files_.empty() ? files_ : text_files_)));
+    }
+    if (replaced_faults_ > 0) {
+      notes.push_back(absl::StrCat(replaced_faults_, replaced_faults_ == 1 ? " fault" : " faults",
+                                   " of UTF-8 became U+FFFD, in ", Names(mended_files_)));
+    }
+    return notes;
   }
 
  private:
-  const TextSourceOptions options_;
+  void FinishFile() {
+    const ByteStream& stream = reader_->stream();
+    const std::string& file = files_[read_files_.size()];
+    finished_bytes_ += stream.file_bytes_read();
+    read_files_.push_back({stream.file_bytes_read(), stream.file_crc32(), stream.file_stamp()});
+    if (reader_->kind() == ContentKind::kText) text_files_.push_back(file);
+    if (reader_->replaced_faults() > 0) mended_files_.push_back(file);
+    separators_ += reader_->separators();
+    replaced_faults_ += reader_->replaced_faults();
+    reader_ = nullptr;
+  }
+
+  const DocumentOptions options_;
   const std::vector<std::string> files_;
-  const int64_t file_bytes_;
-  size_t next_file_ = 0;
-  std::unique_ptr<DocumentReader> reader_;
-  int64_t finished_bytes_ = 0;
+  const std::vector<std::string> notes_;
+  int64_t file_bytes_ = 0;
+  bool can_be_read_again_ = true;
+  std::unique_ptr<DocumentReader> reader_;  // of the file after those read
+  std::vector<ReadFileInfo> read_files_;
+  std::vector<std::string> text_files_, mended_files_;  // of the files read
+  int64_t finished_bytes_ = 0, separators_ = 0, replaced_faults_ = 0;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TextSource>> TextSource::Open(const TextSourceOptions& options) {
+absl::StatusOr<std::unique_ptr<TextSource>> TextSource::Open(const TextSourceOptions& options,
+                                                             LongDocuments long_documents) {
   if (options.paths.empty()) {
     return absl::InvalidArgumentError("no input: expected the path of a file or a folder");
   }
   if (options.field.empty()) {
     return absl::InvalidArgumentError("field: expected the name of the member with the text");
   }
-  std::vector<std::string> files;
-  for (const std::string& path : options.paths) {
-    std::error_code error;
-    const fs::file_status status = fs::status(path, error);
-    if (!fs::exists(status)) {
-      return ErrnoStatus(error ? error.value() : ENOENT, "cannot read the input", path);
-    }
-    if (fs::is_directory(status)) {
-      RETURN_IF_ERROR(AppendFolder(path, &files));
-    } else {
-      files.push_back(path);
-    }
-  }
-  int64_t file_bytes = 0;
-  for (const std::string& file : files) {
-    std::error_code error;
-    const auto size = fs::file_size(file, error);  // unknown for a pipe
-    if (!error) file_bytes += static_cast<int64_t>(size);
-  }
-  return std::make_unique<FilesSource>(options, std::move(files), file_bytes);
+  ASSIGN_OR_RETURN(TextFiles found, FindTextFiles(options.paths, options.field));
+  auto source = std::make_unique<FilesSource>(options, long_documents, std::move(found));
+  RETURN_IF_ERROR(source->LookInto());
+  return source;
 }
 
 absl::StatusOr<std::string> UnescapeSeparator(absl::string_view text) {

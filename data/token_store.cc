@@ -34,6 +34,10 @@ class Store final : public TokenStore {
     RETURN_IF_ERROR(OpenColumn(kDocumentSources, Hdf5Type::kInt32, &sources_));
     RETURN_IF_ERROR(OpenColumn(kSourceFiles, Hdf5Type::kUint8, &source_files_));
     RETURN_IF_ERROR(OpenColumn(kTokenizerModel, Hdf5Type::kUint8, &model_));
+    if (file_.Exists(kPreparation)) {
+      RETURN_IF_ERROR(OpenColumn(kPreparation, Hdf5Type::kUint8, &preparation_));
+      ASSIGN_OR_RETURN(info_.preparation_id, file_.GetString("/", "preparation_id"));
+    }
     if (tokens_->size() != info_.num_tokens || sources_->size() != info_.num_documents ||
         offset_column_->size() != info_.num_documents + 1) {
       return Damaged("the datasets do not have the sizes that the header gives");
@@ -59,6 +63,7 @@ class Store final : public TokenStore {
     for (const auto* column : {&tokens_, &offset_column_, &sources_, &source_files_, &model_}) {
       RETURN_IF_ERROR((*column)->Verify());
     }
+    if (preparation_ != nullptr) RETURN_IF_ERROR(preparation_->Verify());
     ASSIGN_OR_RETURN(const std::vector<std::string> files, ReadSourceFiles());
     ASSIGN_OR_RETURN(const std::vector<int32_t> sources, ReadDocumentSources());
     for (const int32_t source : sources) {
@@ -70,6 +75,10 @@ class Store final : public TokenStore {
     for (int64_t begin = 0; begin < info_.num_tokens; begin += info_.block_tokens) {
       const int64_t end = std::min(begin + info_.block_tokens, info_.num_tokens);
       RETURN_IF_ERROR(Read(begin, end, block.data()));
+    }
+    ASSIGN_OR_RETURN(const std::string preparation, ReadPreparation());
+    if (!preparation.empty() && HashText(preparation) != info_.preparation_id) {
+      return Damaged("preparation_id is not that of the preparation");
     }
     return MakeStoreTokenizer().status();
   }
@@ -98,6 +107,11 @@ class Store final : public TokenStore {
     return tokenizer;
   }
 
+  absl::StatusOr<std::string> ReadPreparation() const override {
+    if (preparation_ == nullptr) return "";
+    return ReadText(*preparation_);
+  }
+
   std::string fingerprint() const override {
     std::string content =
         absl::StrCat(info_.tokenizer_hash, " ", info_.num_tokens, " ", info_.num_documents);
@@ -105,7 +119,7 @@ class Store final : public TokenStore {
       for (const uint32_t checksum : (*column)->checksums())
         absl::StrAppend(&content, " ", checksum);
     }
-    return absl::StrFormat("%016x", HashName(content));
+    return HashText(content);
   }
 
  private:
@@ -173,6 +187,7 @@ class Store final : public TokenStore {
   Hdf5File file_;
   TokenStoreInfo info_;
   Column tokens_, offset_column_, sources_, source_files_, model_;
+  Column preparation_;  // null: the store has none
   std::vector<int64_t> offsets_;
 };
 
@@ -184,6 +199,26 @@ absl::StatusOr<std::shared_ptr<TokenStore>> TokenStore::Open(const std::string& 
   auto store = std::make_shared<Store>(std::move(file));
   RETURN_IF_ERROR(store->Load());
   return store;
+}
+
+absl::StatusOr<std::string> ReadStorePreparation(const std::string& path) {
+  ASSIGN_OR_RETURN(Hdf5File file, Hdf5File::OpenReadOnly(path));
+  if (!file.Exists(kPreparation)) return "";
+  ASSIGN_OR_RETURN(const int64_t block, file.GetInt("/", "block_size"));
+  if (block <= 0) return absl::DataLossError(absl::StrCat(path, ": block_size is ", block));
+  ASSIGN_OR_RETURN(const std::unique_ptr<CheckedColumn> column,
+                   CheckedColumn::Open(&file, kPreparation, Hdf5Type::kUint8, block));
+  std::string text(column->size(), '\0');
+  RETURN_IF_ERROR(column->Read(0, column->size(), text.data()));
+  return text;
+}
+
+absl::Status TokenStore::CheckSamePreparation(const TokenStore& other) const {
+  if (info().preparation_id == other.info().preparation_id) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      path(), " and ", other.path(),
+      ": these were made by two preparations, so documents held out by one may be in the other; "
+      "remove both and prepare them again"));
 }
 
 int64_t TokenStore::DocumentAt(int64_t token) const {

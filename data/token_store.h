@@ -28,8 +28,11 @@ class TokenStoreWriter {
   // Ends the current document, which came from source_files[source]. Adds no token.
   virtual absl::Status EndDocument(int32_t source) = 0;
   // Complete writes and closes all of the file under its temporary name; Commit gives it its own
-  // name. Finish does both. Several stores that belong together are all completed, then committed.
-  virtual absl::Status Complete(const std::vector<std::string>& source_files) = 0;
+  // name. Several stores that belong together are all completed, then committed. `preparation` says
+  // what they are made from, in equal words (data/preparation.h). Finish does both, and leaves that
+  // out.
+  virtual absl::Status Complete(const std::vector<std::string>& source_files,
+                                const std::string& preparation) = 0;
   virtual absl::Status Commit() = 0;
   absl::Status Finish(const std::vector<std::string>& source_files);
 
@@ -48,6 +51,7 @@ struct TokenStoreInfo {
   std::optional<int32_t> eos_id;
   std::string tokenizer_kind;
   std::string tokenizer_hash;
+  std::string preparation_id;  // a hash of what the store was made from; empty: it does not say
 };
 
 // Reads a store. All members may be called from any thread.
@@ -78,12 +82,19 @@ class TokenStore {
   virtual absl::StatusOr<std::vector<int32_t>> ReadDocumentSources() const = 0;
   // The tokenizer embedded in the store.
   virtual absl::StatusOr<std::unique_ptr<Tokenizer>> MakeStoreTokenizer() const = 0;
+  // What the store was made from; empty if it does not say.
+  virtual absl::StatusOr<std::string> ReadPreparation() const = 0;
+  // FailedPrecondition unless both were made by one preparation.
+  absl::Status CheckSamePreparation(const TokenStore& other) const;
   // InvalidArgument unless the store was made with a tokenizer of this hash and vocabulary.
   absl::Status CheckTokenizer(const Tokenizer& tokenizer) const;
   // 16 hex digits that change with the tokens, their order or the boundaries: names the data in a
   // run's manifest.
   virtual std::string fingerprint() const = 0;
 };
+
+// ReadPreparation of a store that is not opened otherwise.
+absl::StatusOr<std::string> ReadStorePreparation(const std::string& path);
 
 // The text of `wyvern data info`: counts, provenance, the first tokens as text and, with `verify`,
 // the verdict of a full check (a damaged store is the error).

@@ -3,8 +3,11 @@
 #define WYVERN_DATA_TOKEN_STORE_FORMAT_H_
 
 #include <cstdint>
+#include <string>
 
+#include "absl/strings/str_format.h"
 #include "data/hdf5_file.h"
+#include "kernels/runtime/random.h"
 
 namespace wyvern::token_store_format {
 
@@ -18,6 +21,12 @@ inline constexpr char kDocumentOffsets[] = "document_offsets";
 inline constexpr char kDocumentSources[] = "document_sources";
 inline constexpr char kSourceFiles[] = "source_files";
 inline constexpr char kTokenizerModel[] = "tokenizer_model";
+inline constexpr char kPreparation[] = "preparation";  // stores of earlier versions have none
+
+// 16 hex digits, FNV-1a (64 bits).
+inline std::string HashText(const std::string& text) {
+  return absl::StrFormat("%016x", HashName(text));
+}
 
 inline Hdf5Type TokenType(int64_t vocab_size) {
   return vocab_size <= 65536 ? Hdf5Type::kUint16 : Hdf5Type::kUint32;

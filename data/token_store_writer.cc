@@ -61,12 +61,17 @@ class Writer final : public TokenStoreWriter {
     return sources_->Append(&source, 1);
   }
 
-  absl::Status Complete(const std::vector<std::string>& source_files) override {
+  absl::Status Complete(const std::vector<std::string>& source_files,
+                        const std::string& preparation) override {
     CHECK(ended_tokens_ == num_tokens_, "tokens follow the last EndDocument");
     CHECK(max_source_ < static_cast<int64_t>(source_files.size()));
     std::string names;
     for (const std::string& name : source_files) absl::StrAppend(&names, name, "\n");
     RETURN_IF_ERROR(WriteText(kSourceFiles, names));
+    if (!preparation.empty()) {
+      RETURN_IF_ERROR(WriteText(kPreparation, preparation));
+      RETURN_IF_ERROR(file_.SetAttribute("/", "preparation_id", HashText(preparation)));
+    }
     RETURN_IF_ERROR(tokens_->Finish());
     RETURN_IF_ERROR(offsets_->Finish());
     RETURN_IF_ERROR(sources_->Finish());
@@ -109,7 +114,7 @@ class Writer final : public TokenStoreWriter {
 }  // namespace
 
 absl::Status TokenStoreWriter::Finish(const std::vector<std::string>& source_files) {
-  RETURN_IF_ERROR(Complete(source_files));
+  RETURN_IF_ERROR(Complete(source_files, /*preparation=*/""));
   return Commit();
 }
 

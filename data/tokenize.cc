@@ -20,6 +20,7 @@ struct Job {
   std::vector<TextPiece> pieces;
   std::vector<TokenizedPiece> results;
   absl::Status status;  // of encoding
+  int64_t bytes = 0;    // of text
   int64_t file_bytes_read = 0;
   bool done = false;
 };
@@ -27,7 +28,7 @@ struct Job {
 class Pipeline {
  public:
   Pipeline(TextSource* source, const Tokenizer& tokenizer, int num_threads)
-      : source_(source), tokenizer_(tokenizer), max_jobs_(4 * static_cast<size_t>(num_threads)) {
+      : source_(source), tokenizer_(tokenizer), max_bytes_(4 * num_threads * kJobBytes) {
     const absl::Status started = CatchAll([&] {
       threads_.reserve(1 + static_cast<size_t>(num_threads));
       threads_.emplace_back([this] { ReadAll(); });
@@ -53,6 +54,7 @@ class Pipeline {
     if (jobs_.empty()) return nullptr;
     std::shared_ptr<Job> job = std::move(jobs_.front());
     jobs_.pop_front();
+    bytes_ -= job->bytes;
     changed_.notify_all();
     return job;
   }
@@ -89,21 +91,21 @@ class Pipeline {
     bool more = true;
     while (more) {
       auto job = std::make_shared<Job>();
-      int64_t bytes = 0;
-      while (more && bytes < kJobBytes) {
+      while (more && job->bytes < kJobBytes) {
         TextPiece piece;
         const absl::StatusOr<bool> found = source_->Next(&piece);
         if (!found.ok()) status = found.status();
         more = found.ok() && *found;
         if (!more) break;
-        bytes += static_cast<int64_t>(piece.text.size());
+        job->bytes += static_cast<int64_t>(piece.text.size());
         job->pieces.push_back(std::move(piece));
       }
       job->file_bytes_read = source_->file_bytes_read();
       std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] { return stop_ || jobs_.size() < max_jobs_; });
+      changed_.wait(lock, [this] { return stop_ || bytes_ < max_bytes_; });
       if (stop_) return absl::OkStatus();
       if (!job->pieces.empty()) {
+        bytes_ += job->bytes;
         jobs_.push_back(job);
         waiting_.push_back(job);
       }
@@ -147,10 +149,11 @@ class Pipeline {
 
   TextSource* const source_;
   const Tokenizer& tokenizer_;
-  const size_t max_jobs_;
+  const int64_t max_bytes_;  // of text; one document of any size may come on top
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::shared_ptr<Job>> jobs_;     // in order; read and not yet handed out
+  int64_t bytes_ = 0;                         // of the text in jobs_
   std::deque<std::shared_ptr<Job>> waiting_;  // of these, not yet taken by a thread
   bool read_all_ = false, stop_ = false;
   absl::Status read_status_;
@@ -158,6 +161,10 @@ class Pipeline {
 };
 
 }  // namespace
+
+LongDocuments LongDocumentsOf(const Tokenizer& tokenizer) {
+  return tokenizer.is_bytewise() ? LongDocuments::kInPieces : LongDocuments::kWhole;
+}
 
 absl::Status Tokenize(TextSource* source, const Tokenizer& tokenizer, int num_threads,
                       const std::function<absl::Status(const TokenizedPiece&, int64_t)>& consume) {

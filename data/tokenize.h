@@ -20,6 +20,10 @@ struct TokenizedPiece {
   bool ends_document = true;
 };
 
+// How the documents of a source are to come for this tokenizer: in pieces only if no token of the
+// text depends on where it is cut.
+LongDocuments LongDocumentsOf(const Tokenizer& tokenizer);
+
 // Reads on a thread of its own, encodes on `num_threads` others and calls `consume` on the caller's
 // thread for every piece, in the order of the source: what it sees does not depend on the number
 // of threads. Stops at the first error of the source or of `consume`, and returns it. Each call to

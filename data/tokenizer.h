@@ -26,6 +26,9 @@ class Tokenizer {
   // nothing.
   virtual std::string Decode(absl::Span<const int32_t> ids) const = 0;
 
+  // Whether a text's ids are those of its parts, wherever it is cut.
+  virtual bool is_bytewise() const { return false; }
+
   virtual int64_t vocab_size() const = 0;
   virtual std::optional<int32_t> bos_id() const = 0;
   virtual std::optional<int32_t> eos_id() const = 0;

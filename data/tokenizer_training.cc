@@ -86,6 +86,21 @@ void AddLines(absl::string_view text, LineSample* sample) {
   }
 }
 
+absl::Status AddSource(const TextSourceOptions& options, LineSample* sample,
+                       TokenizerTrainResult* result) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<TextSource> source,
+                   TextSource::Open(options, LongDocuments::kInPieces));
+  TextPiece piece;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool found, source->Next(&piece));
+    if (!found) break;
+    result->text_bytes += static_cast<int64_t>(piece.text.size());
+    AddLines(piece.text, sample);
+  }
+  for (std::string& note : source->Notes()) result->notes.push_back(std::move(note));
+  return absl::OkStatus();
+}
+
 absl::Status Validate(const TokenizerTrainOptions& options) {
   if (options.output.empty()) {
     return absl::InvalidArgumentError("output: expected the path of the model file to write");
@@ -120,15 +135,10 @@ absl::StatusOr<TokenizerTrainResult> TrainTokenizer(const TokenizerTrainOptions&
   if (!folder.empty()) RETURN_IF_ERROR(MakeFolders(folder));
   ASSIGN_OR_RETURN(Output output, Output::Claim(options.output));
   const auto start = std::chrono::steady_clock::now();
-  ASSIGN_OR_RETURN(const std::unique_ptr<TextSource> source, TextSource::Open(options.source));
   TokenizerTrainResult result;
   LineSample sample(options.seed, options.max_sample_bytes);
-  TextPiece piece;
-  while (true) {
-    ASSIGN_OR_RETURN(const bool found, source->Next(&piece));
-    if (!found) break;
-    result.text_bytes += static_cast<int64_t>(piece.text.size());
-    AddLines(piece.text, &sample);
+  for (const TextSourceOptions& source : options.sources) {
+    RETURN_IF_ERROR(AddSource(source, &sample, &result));
   }
   if (sample.bytes() == 0) {
     return absl::InvalidArgumentError("no text to train a tokenizer on: the files are empty");
@@ -156,9 +166,12 @@ absl::StatusOr<TokenizerTrainResult> TrainTokenizer(const TokenizerTrainOptions&
 }
 
 std::string TokenizerTrainResult::ToString() const {
-  return absl::StrFormat("%s: %d ids, hash %s, trained on %.1f MB of %.1f MB of text in %.1f s\n",
-                         path, vocab_size, hash, static_cast<double>(sample_bytes) / 1e6,
-                         static_cast<double>(text_bytes) / 1e6, seconds);
+  std::string text =
+      absl::StrFormat("%s: %d ids, hash %s, trained on %.1f MB of %.1f MB of text in %.1f s\n",
+                      path, vocab_size, hash, static_cast<double>(sample_bytes) / 1e6,
+                      static_cast<double>(text_bytes) / 1e6, seconds);
+  for (const std::string& note : notes) absl::StrAppend(&text, "note: ", note, "\n");
+  return text;
 }
 
 }  // namespace wyvern

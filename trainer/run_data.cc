@@ -2,13 +2,12 @@
 
 #include <cstdio>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "data/file.h"
+#include "data/preparation.h"
 #include "data/prepare.h"
 #include "kernels/runtime/status.h"
-#include "trainer/config/model_json.h"
 #include "trainer/config/stages.h"
 
 namespace wyvern {
@@ -23,8 +22,11 @@ bool Exists(const std::string& path) {
 }
 
 TextSourceOptions TextOf(const DataSource& source) {
-  return {
-      .paths = source.text, .field = source.field, .document_separator = source.document_separator};
+  return {.paths = source.text,
+          .field = source.field,
+          .document_separator = source.document_separator,
+          .format = source.format,
+          .invalid_utf8 = source.invalid_utf8};
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> TrainOrLoad(const RunConfig& config) {
@@ -35,11 +37,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TrainOrLoad(const RunConfig& config) 
     options.type = section.type == TokenizerType::kBpe ? "bpe" : "unigram";
     options.vocab_size = section.vocab_size;
     for (const DataSource& source : config.data.sources) {
-      if (source.text.empty()) continue;
-      options.source.field = source.field;
-      options.source.document_separator = source.document_separator;
-      options.source.paths.insert(options.source.paths.end(), source.text.begin(),
-                                  source.text.end());
+      if (!source.text.empty()) options.sources.push_back(TextOf(source));
     }
     std::printf("tokenizer: training %s with %lld tokens\n", section.path.c_str(),
                 static_cast<long long>(section.vocab_size));
@@ -59,39 +57,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TrainOrLoad(const RunConfig& config) 
   return tokenizer;
 }
 
-// What the stores depend on; written beside them, so that a changed configuration is noticed.
-absl::StatusOr<nlohmann::json> PreparationOf(const DataSource& source, const Tokenizer& tokenizer) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<TextSource> text, TextSource::Open(TextOf(source)));
-  std::vector<std::string> names;  // without folders: the repository may move
-  for (const std::string& file : text->files()) {
-    names.push_back(std::filesystem::path(file).filename().string());
-  }
-  return nlohmann::json{{"files", names},
-                        {"text_bytes", text->file_bytes()},
-                        {"field", source.field},
-                        {"document_separator", source.document_separator},
-                        {"val_fraction", source.val_fraction},
-                        {"val_documents", source.val_documents},
-                        {"tokenizer", tokenizer.hash()}};
-}
-
 absl::Status PrepareSource(const DataSource& source, const RunConfig& config,
                            const Tokenizer& tokenizer) {
-  const std::string store = source.dir + "/train.h5", record = source.dir + "/prepared.json";
-  const absl::StatusOr<nlohmann::json> wanted = PreparationOf(source, tokenizer);
-  if (Exists(store)) {
-    // Stores outlive the text they were made of, and may have been made by `wyvern data prepare`.
-    if (!Exists(record) || !wanted.ok()) return absl::OkStatus();
-    ASSIGN_OR_RETURN(const std::string text, ReadFile(record));
-    const nlohmann::json made = nlohmann::json::parse(text, nullptr, false);
-    const std::string difference =
-        made.is_discarded() ? "it is not JSON" : FirstDifference(*wanted, made, source.dir);
-    if (difference.empty()) return absl::OkStatus();
-    return absl::FailedPreconditionError(
-        absl::StrCat("data: ", store, " was made in another way than this configuration says (",
-                     record, ": ", difference, "); name another dir, or remove this one"));
-  }
-  RETURN_IF_ERROR(wanted.status());
   PrepareOptions options;
   options.source = TextOf(source);
   options.tokenizer =
@@ -100,12 +67,18 @@ absl::Status PrepareSource(const DataSource& source, const RunConfig& config,
   options.val_fraction = source.val_fraction;
   options.val_documents = source.val_documents;
   options.seed = kSplitSeed;
+  if (Exists(source.dir + "/train.h5")) {
+    std::vector<std::string> notes;
+    RETURN_IF_ERROR(CheckPrepared(options, tokenizer, &notes));
+    for (const std::string& note : notes) std::printf("data: %s\n", note.c_str());
+    return absl::OkStatus();
+  }
   std::printf("data: preparing %s\n", source.dir.c_str());
   std::fflush(stdout);
   RETURN_IF_ERROR(MakeFolders(source.dir));
   ASSIGN_OR_RETURN(const PrepareResult result, PrepareStore(options));
   std::printf("%s\n", result.ToString().c_str());
-  return WriteFileAtomically(record, wanted->dump(2) + "\n");
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -147,10 +120,11 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config) {
   if (data.tokenizer == nullptr) {
     ASSIGN_OR_RETURN(data.tokenizer, data.sampler->stores()[0]->MakeStoreTokenizer());
   }
-  for (const DataSource& source : config.data.sources) {
-    const std::string path = source.dir + "/val.h5";
+  for (size_t i = 0; i < config.data.sources.size(); ++i) {
+    const std::string path = config.data.sources[i].dir + "/val.h5";
     if (!Exists(path)) continue;
     ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, TokenStore::Open(path));
+    RETURN_IF_ERROR(store->CheckSamePreparation(*data.sampler->stores()[i]));
     data.validation.push_back(std::move(store));
   }
   std::vector<std::shared_ptr<TokenStore>> stores = data.sampler->stores();

@@ -1,6 +1,9 @@
 #include "data/prepare.h"
 
+#include <algorithm>
+
 #include "absl/strings/match.h"
+#include "data/output.h"
 #include "data/token_store.h"
 #include "tests/data/data_fixture.h"
 
@@ -147,7 +150,7 @@ TEST_F(PrepareTest, AFaultLeavesTheOldStores) {
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(Path("out"))) {
     ++files;
   }
-  EXPECT_EQ(files, 2) << "a temporary file remains";
+  EXPECT_EQ(files, 3) << "a temporary file remains";  // prepared.json is one of them
 
   options = Options(Path("none.txt"), "other");
   EXPECT_EQ(PrepareStore(options).status().code(), absl::StatusCode::kNotFound);
@@ -157,6 +160,87 @@ TEST_F(PrepareTest, AFaultLeavesTheOldStores) {
   options.val_fraction = 0.5;
   options.tokenizer = Path("none.model");
   EXPECT_FALSE(PrepareStore(options).ok());
+}
+
+// Models of other trainers put a space before every text.
+TEST_F(PrepareTest, LongTextGivesTheTokensOfTheSameTextInJson) {
+  std::string text;
+  for (int i = 0; text.size() < 1'200'000; ++i) absl::StrAppend(&text, "ab", i % 7);
+  const std::string plain = WriteText("a.txt", text);
+  const std::string json = WriteText("a.jsonl", absl::StrCat("{\"text\": \"", text, "\"}\n"));
+  TokenizerTrainOptions train;
+  train.sources = {{.paths = {WriteCorpus(200)}}};
+  train.output = Path("tokens.model");
+  train.vocab_size = 290;
+  ASSERT_TRUE(TrainTokenizer(train).ok());
+  for (const std::string& tokenizer : {std::string("byte"), train.output}) {
+    std::vector<std::string> fingerprints;
+    for (const std::string& path : {plain, json}) {
+      PrepareOptions options = Options(path, "out");
+      options.tokenizer = tokenizer;
+      options.source.document_separator = "";
+      const auto result = PrepareStore(options);
+      ASSERT_TRUE(result.ok()) << result.status();
+      fingerprints.push_back((*TokenStore::Open(result->train_path))->fingerprint());
+    }
+    EXPECT_EQ(fingerprints[0], fingerprints[1]) << tokenizer;
+  }
+}
+
+TEST_F(PrepareTest, TwoPreparationsDoNotMix) {
+  PrepareOptions options = Options(WriteCorpus(30), "out");
+  ASSERT_TRUE(PrepareStore(options).ok());
+  const std::string train = *ReadFile(Path("out/train.h5"));
+  {
+    const auto other = Output::Claim(Path("out/train.h5"));
+    ASSERT_TRUE(other.ok());
+    const absl::Status status = PrepareStore(options).status();
+    EXPECT_TRUE(absl::IsAborted(status)) << status;
+    EXPECT_TRUE(absl::StrContains(status.message(), Path("out/train.h5"))) << status;
+  }
+  // What a process leaves that is killed while it replaces the stores.
+  std::filesystem::create_hard_link(Path("out/train.h5"),
+                                    Path("out/train.h5.tmp-0123456789abcdef0123456789abcdef"));
+  WriteText("out/val.h5.tmp-0123456789abcdef0123456789abcdef", "half");
+  ASSERT_TRUE(PrepareStore(options).ok());
+  EXPECT_TRUE(*ReadFile(Path("out/train.h5")) == train);
+  std::vector<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(Path("out"))) {
+    left.push_back(entry.path().filename().string());
+  }
+  std::sort(left.begin(), left.end());
+  EXPECT_EQ(left, (std::vector<std::string>{"prepared.json", "train.h5", "val.h5"}));
+}
+
+TEST_F(PrepareTest, HintsAreTrue) {
+  PrepareOptions options = Options(WriteText("a.txt", "a\nb\nc\n"), "out");
+  const std::string never = PrepareStore(options)->ToString();
+  EXPECT_FALSE(absl::StrContains(never, "set document_separator")) << never;
+  EXPECT_TRUE(absl::StrContains(never, "never occurs")) << never;
+  options.source.document_separator = "";
+  const std::string none = PrepareStore(options)->ToString();
+  EXPECT_TRUE(absl::StrContains(none, "set document_separator")) << none;
+}
+
+TEST_F(PrepareTest, StoresOfTwoPreparationsAreTold) {
+  PrepareOptions options = Options(WriteCorpus(30), "a");
+  ASSERT_TRUE(PrepareStore(options).ok());
+  options.output_dir = Path("b");
+  ASSERT_TRUE(PrepareStore(options).ok());
+  options.output_dir = Path("c");
+  options.seed = 2;
+  ASSERT_TRUE(PrepareStore(options).ok());
+  const auto a = *TokenStore::Open(Path("a/train.h5")), b = *TokenStore::Open(Path("b/val.h5")),
+             c = *TokenStore::Open(Path("c/val.h5")),
+             old = *TokenStore::Open(WriteStore("old.h5", {{1, 2}}));
+  EXPECT_EQ(a->info().preparation_id.size(), 16u);
+  EXPECT_TRUE(a->CheckSamePreparation(*b).ok());  // equal input: the same stores
+  EXPECT_TRUE(old->CheckSamePreparation(*old).ok());
+  for (const auto& other : {c, old}) {
+    const absl::Status status = a->CheckSamePreparation(*other);
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_TRUE(absl::StrContains(status.message(), other->path())) << status;
+  }
 }
 
 TEST_F(PrepareTest, StoresAreDescribed) {
@@ -176,7 +260,7 @@ TEST_F(PrepareTest, StoresAreDescribed) {
 
 TEST_F(PrepareTest, TheStoreKnowsItsTokenizer) {
   TokenizerTrainOptions train;
-  train.source.paths = {WriteCorpus(200)};
+  train.sources = {{.paths = {WriteCorpus(200)}}};
   train.output = Path("tokens.model");
   train.vocab_size = 290;
   ASSERT_TRUE(TrainTokenizer(train).ok());

@@ -3,7 +3,11 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <algorithm>
+
 #include "absl/strings/match.h"
+#include "absl/strings/str_join.h"
+#include "data/read_buffer.h"
 #include "tests/data/data_fixture.h"
 
 namespace wyvern {
@@ -15,12 +19,14 @@ class TextSourceTest : public DataTest {
     std::vector<std::string> documents;
     std::vector<std::string> files;  // of each document
     size_t longest_piece = 0;
+    std::string notes;
     absl::Status status;
   };
 
-  static Found ReadAll(const TextSourceOptions& options) {
+  static Found ReadAll(const TextSourceOptions& options,
+                       LongDocuments long_documents = LongDocuments::kWhole) {
     Found found;
-    auto source = TextSource::Open(options);
+    auto source = TextSource::Open(options, long_documents);
     found.status = source.status();
     if (!source.ok()) return found;
     TextPiece piece;
@@ -36,7 +42,9 @@ class TextSourceTest : public DataTest {
       found.files.push_back((*source)->files()[piece.source]);
     }
     EXPECT_EQ(document, "");
+    found.notes = absl::StrJoin((*source)->Notes(), "\n");
     if (found.status.ok()) {
+      EXPECT_EQ((*source)->read_files().size(), (*source)->files().size());
       EXPECT_EQ((*source)->file_bytes_read(), (*source)->file_bytes());
     }
     return found;
@@ -71,35 +79,75 @@ TEST_F(TextSourceTest, AFileIsADocumentOrIsDivided) {
   EXPECT_FALSE(UnescapeSeparator("\\q").ok());
 }
 
-TEST_F(TextSourceTest, LongDocumentsComeInPieces) {
-  std::string text, with_separator;
-  for (int i = 0; text.size() < 3'500'000; ++i) absl::StrAppend(&text, "word", i, " ");
-  with_separator = absl::StrCat(text, "<sep>", text, "<sep>short");
-  const Found found =
-      ReadAll({.paths = {WriteText("a.txt", with_separator)}, .document_separator = "<sep>"});
+TEST_F(TextSourceTest, LongDocumentsComeInPiecesIfTheyMay) {
+  std::string text;
+  for (int i = 0; text.size() < 3'500'000; ++i) absl::StrAppend(&text, "word", i, "\n");
+  const std::string path = WriteText("a.txt", absl::StrCat(text, "<sep>", text, "<sep>short"));
+  const TextSourceOptions options = {.paths = {path}, .document_separator = "<sep>"};
+  const Found found = ReadAll(options, LongDocuments::kInPieces);
   EXPECT_TRUE(found.documents == (Documents{text, text, "short"}));
   EXPECT_LT(found.longest_piece, 1'500'000u);
+  const Found whole = ReadAll(options);
+  EXPECT_TRUE(whole.documents == found.documents);
+  EXPECT_EQ(whole.longest_piece, text.size());
 
-  std::string no_space;  // three-byte characters must not be cut
-  while (no_space.size() < 2'500'000) no_space += "漢";
-  auto source = TextSource::Open({.paths = {WriteText("b.txt", no_space)}});
-  TextPiece piece;
-  std::string all;
-  while (*(*source)->Next(&piece)) {
-    EXPECT_EQ(piece.text.size() % 3, 0u);
-    all += piece.text;
+  // No piece ends within a character, nor within what is replaced at once.
+  for (const char* character : {"漢", "é", "🜁", "abcdefgh\xE6\xBC"}) {
+    std::string no_line = "x";
+    while (no_line.size() < 2'200'000) no_line += character;
+    const TextSourceOptions replace = {.paths = {WriteText("b.txt", no_line)},
+                                       .invalid_utf8 = InvalidUtf8::kReplace};
+    const Found mended = ReadAll(replace);
+    EXPECT_EQ(mended.documents.size(), 1u) << mended.status;
+    EXPECT_TRUE(ReadAll(replace, LongDocuments::kInPieces).documents == mended.documents)
+        << character;
   }
-  EXPECT_TRUE(all == no_space);
+}
+
+TEST_F(TextSourceTest, ADocumentHasALimit) {
+  std::string text = "first\n#\n" + std::string(kMaxDocumentBytes, 'a');
+  TextSourceOptions options = {.paths = {WriteZstd("a.txt.zst", text)},
+                               .document_separator = "#\n"};
+  const Found found = ReadAll(options);
+  ASSERT_TRUE(found.status.ok()) << found.status;
+  EXPECT_EQ(found.documents[1].size(), kMaxDocumentBytes);
+  text += "b";
+  WriteZstd("a.txt.zst", text);
+  const absl::Status status = ReadAll(options).status;
+  EXPECT_TRUE(absl::StrContains(status.message(), "a.txt.zst:3: the document that begins here"))
+      << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), "64 MiB")) << status;
+  EXPECT_TRUE(ReadAll(options, LongDocuments::kInPieces).status.ok());
+  options = {
+      .paths = {WriteZstd("a.jsonl.zst", "{\"text\": \"a\"}\n{\"text\": \"" + text.substr(9))}};
+  const absl::Status json = ReadAll(options).status;
+  EXPECT_TRUE(absl::StrContains(json.message(), "a.jsonl.zst:2: the line is longer than 64 MiB"))
+      << json;
+}
+
+TEST_F(TextSourceTest, SeparatorsAreFoundInFilesOfEverySystem) {
+  const std::string path = WriteText("a.txt", "one\r\nline\r\n\r\ntwo\n\nthree\r\n\r\n");
+  const Found found = ReadAll({.paths = {path}, .document_separator = "\n\n"});
+  EXPECT_EQ(found.documents, (Documents{"one\r\nline", "two", "three"}));
+  EXPECT_EQ(found.notes, "");
+  const Found never = ReadAll({.paths = {path}, .document_separator = "<sep>\n"});
+  EXPECT_EQ(never.documents.size(), 1u);
+  EXPECT_TRUE(absl::StrContains(never.notes, "\"<sep>\\n\" never occurs")) << never.notes;
+  const std::string json = WriteText("a.jsonl", "{\"text\": \"a\"}\n");
+  EXPECT_TRUE(absl::StrContains(ReadAll({.paths = {json}, .document_separator = "\n"}).notes,
+                                "no effect on JSON"));
 }
 
 TEST_F(TextSourceTest, SeparatorsAreFoundWhereverTheReadsFall) {
   const size_t read = size_t{1} << 18;
   for (size_t length = read - 4; length <= read + 1; ++length) {
     const Documents expected = {std::string(length, 'a'), std::string(7, 'b')};
-    const Found found =
-        ReadAll({.paths = {WriteText("a.txt", absl::StrCat(expected[0], "<sep>", expected[1]))},
-                 .document_separator = "<sep>"});
-    EXPECT_TRUE(found.documents == expected) << length;
+    for (const char* separator : {"<sep>", "\n\n", "\r\n\r\n", "\n\r\n"}) {
+      const std::string text = absl::StrCat(expected[0], separator, expected[1]);
+      const Found found = ReadAll({.paths = {WriteText("a.txt", text)},
+                                   .document_separator = *separator == '<' ? separator : "\n\n"});
+      EXPECT_TRUE(found.documents == expected) << length << separator;
+    }
   }
 }
 
@@ -118,38 +166,22 @@ TEST_F(TextSourceTest, FoldersAreSortedAndCompressionIsUndone) {
   EXPECT_EQ(found.files[6], Path("in/deep/e.txt.gz"));
 }
 
-TEST_F(TextSourceTest, CompressedStreamsOfAnyShape) {
-  std::string text;
-  for (int i = 0; text.size() < 600'000; ++i) absl::StrAppend(&text, i % 1000 * 7919, "\n");
-  for (const std::string& path : {WriteGzip("a.txt.gz", text), WriteZstd("a.txt.zst", text)}) {
-    EXPECT_TRUE(ReadAll({.paths = {path}}).documents == Documents{text}) << path;
-    const std::string once = *ReadFile(path);
-    WriteText("twice", once + once);
-    const std::string twice = Path(absl::StrCat("twice.", path.substr(path.size() - 3)));
-    std::filesystem::rename(Path("twice"), twice);
-    EXPECT_TRUE(ReadAll({.paths = {twice}}).documents == Documents{text + text}) << path;
-
-    const std::string cut = absl::StrCat(folder_, "/cut", path.substr(path.rfind(".txt")));
-    for (const size_t size : {size_t{0}, size_t{1}, once.size() / 2, once.size() - 1}) {
-      ASSERT_TRUE(WriteFileAtomically(cut, once.substr(0, size)).ok());
-      const absl::Status status = ReadAll({.paths = {cut}}).status;
-      EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << cut << size << status;
-      EXPECT_TRUE(absl::StrContains(status.message(), cut)) << status;
-    }
-    ASSERT_TRUE(WriteFileAtomically(cut, "not compressed at all, in truth").ok());
-    EXPECT_EQ(ReadAll({.paths = {cut}}).status.code(), absl::StatusCode::kDataLoss);
-  }
-}
-
 TEST_F(TextSourceTest, JsonFaultsNameFileAndLine) {
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"{\"text\": \"a\"}\n\n{\"text\": }\n", ":3: invalid JSON"},
-      {"{\"text\": \"a\"}\n{\"text\": \"unclosed", ":2: invalid JSON"},
+      {"{\"text\": \"a\"}\n\n{\"text\": }\n", ":3: byte 10: this is not JSON"},
+      {"{\"text\": \"a\"}\n{\"text\": \"unclosed", ":2: byte 18: this is not JSON"},
+      {"no JSON", ":1: byte 2: this is not JSON"},
       {"{\"text\": \"a\"}\n{\"body\": \"b\", \"id\": 3}\n",
        ":2: no member 'text'; there is: body, id"},
       {"{\"text\": 5}\n", ":1: the member 'text' must be a string, but is number"},
       {"[1, 2]\n", ":1: expected a JSON object, got array"},
-      {"{\"text\": \"\xff\xfe\"}\n", ":1: invalid JSON"},
+      {"{\"text\": \"a\"}\n{\"text\": \"\xff\"}\n", ":2:11: byte 25 (0xFF) is not UTF-8"},
+      {"[\n{\"text\": \"a\"},\n{\"body\": 1}\n]\n", ":3: no member 'text'"},
+      {"[{\"text\": \"a\"}\n", ":2: the file ends within the array"},
+      {"[{\"text\": \"a\"} {\"text\": \"b\"}]\n", ":1: expected ',' or ']'"},
+      {"[{\"text\": \"a\"},]\n", ":1: an element of the array is missing"},
+      {"[{\"text\": \"a\"}]\n{}\n", ":2: there is more behind the array's end"},
+      {"[{\"text\": \"a\"}, 5]\n", ":1: expected an array of JSON objects alone"},
   };
   for (const auto& [content, message] : cases) {
     const std::string path = WriteText("a.jsonl", content);
@@ -159,6 +191,95 @@ TEST_F(TextSourceTest, JsonFaultsNameFileAndLine) {
   }
   const std::string path = WriteText("b.jsonl", "{\"body\": \"b\"}\n");
   EXPECT_EQ(ReadAll({.paths = {path}, .field = "body"}).documents, Documents{"b"});
+}
+
+TEST_F(TextSourceTest, MessagesAreShort) {
+  const std::string a(1'000'000, 'a');
+  for (const std::string& line :
+       {absl::StrCat("{\"text\": \"", a), absl::StrCat("{\"", a, "\": 1}")}) {
+    const absl::Status status = ReadAll({.paths = {WriteText("a.jsonl", line)}}).status;
+    EXPECT_FALSE(status.ok());
+    EXPECT_LT(status.message().size(), 600u);
+  }
+}
+
+TEST_F(TextSourceTest, ArraysOfObjectsAreRead) {
+  std::string array = "[ ";
+  Documents expected;
+  for (int i = 0; i < 5000; ++i) {
+    expected.push_back(absl::StrCat("]} \"", i, "\" \\ [{"));
+    absl::StrAppend(&array, i > 0 ? "\n, " : "", "{\n  \"n\": [{}, []],\n  \"text\": \"]} \\\"", i,
+                    "\\\" \\\\ [{\"}");
+  }
+  const Found found = ReadAll({.paths = {WriteText("a.json", array + "\n]\n")}});
+  ASSERT_TRUE(found.status.ok()) << found.status;
+  EXPECT_TRUE(found.documents == expected);
+  EXPECT_EQ(ReadAll({.paths = {WriteText("b.json", "[]")}}).documents, Documents{});
+}
+
+TEST_F(TextSourceTest, WhatIsNotUtf8IsAnErrorOrReplaced) {
+  std::string text = "first line\n";
+  for (int i = 0; text.size() < 400'000; ++i) absl::StrAppend(&text, "line ", i, "\n");
+  const std::string path = WriteText("l.txt", text + "caf\xE9 na\xEFve, caf\xE9");
+  const absl::Status status = ReadAll({.paths = {path}}).status;
+  const auto lines = std::count(text.begin(), text.end(), '\n');
+  EXPECT_TRUE(absl::StrContains(
+      status.message(),
+      absl::StrCat(path, ":", lines + 1, ":4: byte ", text.size() + 4, " (0xE9) is not UTF-8")))
+      << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), "invalid_utf8")) << status;
+  const Found found = ReadAll({.paths = {path}, .invalid_utf8 = InvalidUtf8::kReplace});
+  ASSERT_TRUE(found.status.ok()) << found.status;
+  EXPECT_TRUE(found.documents == Documents{text + "caf\uFFFD na\uFFFDve, caf\uFFFD"});
+  EXPECT_TRUE(absl::StrContains(found.notes, "3 faults of UTF-8")) << found.notes;
+
+  const std::string json = WriteText("l.jsonl", "{\"text\": \"caf\xE9\"}\n");
+  EXPECT_FALSE(ReadAll({.paths = {json}}).status.ok());
+  EXPECT_EQ(ReadAll({.paths = {json}, .invalid_utf8 = InvalidUtf8::kReplace}).documents,
+            Documents{"caf\uFFFD"});
+  const std::string half =
+      WriteText("half.jsonl", "{\"text\": \"a \\ud83d b \\\\ud83d \\ud83d\\ude00\"}\n");
+  EXPECT_TRUE(absl::StrContains(ReadAll({.paths = {half}}).status.message(), "surrogate"));
+  const Found whole = ReadAll({.paths = {half}, .invalid_utf8 = InvalidUtf8::kReplace});
+  EXPECT_EQ(whole.documents, Documents{"a \uFFFD b \\ud83d \U0001F600"});
+  EXPECT_TRUE(absl::StrContains(whole.notes, "1 fault of UTF-8")) << whole.notes;
+  // Binary data do not become a text of U+FFFD.
+  std::string noise;
+  for (int i = 0; i < 3000; ++i) noise += static_cast<char>(128 + i * 7919 % 127);
+  EXPECT_FALSE(
+      ReadAll({.paths = {WriteText("noise.txt", noise)}, .invalid_utf8 = InvalidUtf8::kReplace})
+          .status.ok());
+  // A zero byte behind the head.
+  const std::string zero = WriteText("zero.txt", text + std::string("\0", 1));
+  EXPECT_TRUE(absl::StrContains(ReadAll({.paths = {zero}}).status.message(), "is zero"));
+  const std::string element =
+      absl::StrCat("[{\"text\": \"", std::string(400'000, 'a'), "\"}", std::string(1, '\0'), "]");
+  EXPECT_FALSE(ReadAll({.paths = {WriteText("zero.json", element)}}).status.ok());
+}
+
+TEST_F(TextSourceTest, AByteOrderMarkIsNoText) {
+  const Found text = ReadAll({.paths = {WriteText("a.txt", "\xEF\xBB\xBFtext \xEF\xBB\xBF")}});
+  EXPECT_EQ(text.documents, Documents{"text \xEF\xBB\xBF"});
+  const Found json = ReadAll({.paths = {WriteText("a.json", "\xEF\xBB\xBF{\"text\": \"a\"}\n")}});
+  EXPECT_EQ(json.documents, Documents{"a"});
+}
+
+TEST_F(TextSourceTest, AFieldWithoutEffectIsAnError) {
+  const std::string text = WriteText("a.txt", "text");
+  const std::string json = WriteText("b.jsonl", "{\"body\": \"b\"}\n");
+  const absl::Status status = ReadAll({.paths = {text}, .field = "body"}).status;
+  EXPECT_TRUE(absl::StrContains(status.message(), "field: 'body' has no effect")) << status;
+  const Found both = ReadAll({.paths = {text, json}, .field = "body"});
+  EXPECT_EQ(both.documents, (Documents{"text", "b"}));
+  EXPECT_TRUE(absl::StrContains(both.notes, "1 file is JSON, 1 plain text")) << both.notes;
+}
+
+TEST_F(TextSourceTest, AFileThatCannotBeReadIsFoundBeforeTheOthersAre) {
+  const std::string good = WriteText("a.txt", "text");
+  const std::string bad = WriteText("b.txt", "PAR1 and so on");
+  const auto source = TextSource::Open({.paths = {good, bad}}, LongDocuments::kWhole);
+  EXPECT_TRUE(absl::StrContains(source.status().message(), bad)) << source.status();
+  EXPECT_TRUE(absl::StrContains(source.status().message(), "Parquet")) << source.status();
 }
 
 TEST_F(TextSourceTest, MissingInputIsAnError) {

@@ -24,7 +24,7 @@ class TokenizerTest : public DataTest {
 
   TokenizerTrainOptions Options(const std::string& type) {
     TokenizerTrainOptions options;
-    options.source.paths = {WriteCorpus(400)};
+    options.sources = {{.paths = {WriteCorpus(400)}}};
     options.output = Path(absl::StrCat(type, ".model"));
     options.type = type;
     options.vocab_size = type == "bpe" ? 340 : 295;
@@ -94,6 +94,23 @@ TEST_F(TokenizerTest, TheSampleIsBounded) {
   EXPECT_GT(result->sample_bytes, 1000);
 }
 
+TEST_F(TokenizerTest, EverySourceIsReadInItsOwnWay) {
+  const std::string text = WriteCorpus(200);
+  std::string json;
+  for (int i = 0; i < 200; ++i) {
+    absl::StrAppend(&json, "{\"text\": \"wrong wrong\", \"content\": \"alphabeta zeta\"}\n");
+  }
+  TokenizerTrainOptions options = Options("bpe");
+  options.sources = {{.paths = {text}},
+                     {.paths = {WriteText("code.jsonl", json)}, .field = "content"}};
+  const auto result = TrainTokenizer(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  const auto tokenizer = LoadTokenizer(result->path);
+  EXPECT_LE((*tokenizer)->Encode("alphabeta").size(), 2u);
+  EXPECT_LE((*tokenizer)->Encode(" shepherd").size(), 3u);
+  EXPECT_GE((*tokenizer)->Encode("wrong").size(), 4u);
+}
+
 TEST_F(TokenizerTest, BadModelsAreRefused) {
   const auto result = TrainTokenizer(Options("bpe"));
   ASSERT_TRUE(result.ok());
@@ -120,7 +137,7 @@ TEST_F(TokenizerTest, BadOptionsAreRefused) {
   options = Options("word");
   EXPECT_TRUE(absl::StrContains(TrainTokenizer(options).status().message(), "unigram"));
   options = Options("bpe");
-  options.source.paths = {WriteText("empty.txt", "")};
+  options.sources = {{.paths = {WriteText("empty.txt", "")}}};
   EXPECT_TRUE(absl::StrContains(TrainTokenizer(options).status().message(), "no text"));
 }
 

@@ -11,8 +11,8 @@ constexpr size_t kMostBytes = size_t{16} << 20;  // a small file may hold teraby
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const wyvern::Scratch scratch;
   if (size == 0) return 0;
-  static constexpr const char* kNames[] = {"a.gz", "a.zst", "a.txt"};
-  const std::string path = scratch.Write(kNames[data[0] % 3], wyvern::View(data + 1, size - 1));
+  static constexpr const char* kNames[] = {"a.gz", "a.zst", "a.txt", "a.bz2", "a.xz"};
+  const std::string path = scratch.Write(kNames[data[0] % 5], wyvern::View(data + 1, size - 1));
   const auto stream = wyvern::ByteStream::Open(path);
   if (!stream.ok()) return 0;
   static std::vector<char> bytes(1 << 16);

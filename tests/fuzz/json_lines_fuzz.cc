@@ -5,7 +5,8 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const wyvern::Scratch scratch;
   const std::string path = scratch.Write("text.jsonl", wyvern::View(data, size));
-  const auto reader = wyvern::OpenJsonLines(path, "text");
+  const auto reader =
+      wyvern::DocumentReader::Open(path, {.field = "text", .format = wyvern::TextFormat::kJson});
   if (!reader.ok()) return 0;
   std::string text;
   bool ends = false;

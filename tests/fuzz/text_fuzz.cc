@@ -9,8 +9,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   static constexpr const char* kSeparators[] = {"", "\n\n", "<|end|>", "aab"};
   const absl::string_view content = wyvern::View(data + 1, size - 1);
-  const auto reader =
-      wyvern::OpenText(scratch.Write("text.txt", content), kSeparators[data[0] % 4]);
+  const auto reader = wyvern::DocumentReader::Open(
+      scratch.Write("text.txt", content), {.document_separator = kSeparators[data[0] % 4],
+                                           .format = wyvern::TextFormat::kText,
+                                           .long_documents = wyvern::LongDocuments::kInPieces});
   if (!reader.ok()) return 0;
   std::string text, document;
   bool ends = false;

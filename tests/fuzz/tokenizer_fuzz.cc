@@ -13,8 +13,10 @@ namespace {
 std::unique_ptr<wyvern::Tokenizer> Train() {
   const wyvern::Scratch scratch;
   wyvern::TokenizerTrainOptions options;
-  options.source.paths = {scratch.Write(
-      "text.txt", "the quick brown fox jumps over the lazy dog\nwhile seven wizards brew tea\n")};
+  options.sources = {
+      {.paths = {scratch.Write(
+           "text.txt",
+           "the quick brown fox jumps over the lazy dog\nwhile seven wizards brew tea\n")}}};
   options.output = scratch.Path("a.model");
   options.vocab_size = 300;
   options.num_threads = 1;

@@ -138,7 +138,7 @@ TEST_F(ClientsTest, SentencePieceAndTokenizersGiveTheSameIds) {
     absl::StrAppend(&corpus, "the rule ", i % 7, " erases, then writes ", i % 5, " states\n");
   }
   TokenizerTrainOptions options;
-  options.source.paths = {WriteText("corpus.txt", corpus)};
+  options.sources = {{.paths = {WriteText("corpus.txt", corpus)}}};
   options.output = Path("bpe.model");
   options.vocab_size = 330;
   options.num_threads = 1;

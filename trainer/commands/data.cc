@@ -1,8 +1,10 @@
 #include "trainer/commands/data.h"
 
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/file.h"
@@ -20,12 +22,6 @@ absl::Status Print(const absl::StatusOr<Result>& result) {
   return result.status();
 }
 
-absl::Status Prepare(PrepareOptions options, const std::string& separator) {
-  ASSIGN_OR_RETURN(options.source.document_separator, UnescapeSeparator(separator));
-  RETURN_IF_ERROR(MakeFolders(options.output_dir));
-  return Print(PrepareStore(options));
-}
-
 absl::Status Info(const std::string& path, bool verify) {
   ASSIGN_OR_RETURN(const std::string text, DescribeStore(path, verify));
   std::printf("%s", text.c_str());
@@ -33,20 +29,63 @@ absl::Status Info(const std::string& path, bool verify) {
   return absl::OkStatus();
 }
 
-void AddSource(CLI::App* command, TextSourceOptions* source) {
+// Options of a source, as the command line gives them.
+struct SourceOptions {
+  TextSourceOptions source;
+  std::string separator;
+
+  absl::StatusOr<TextSourceOptions> Read() const {
+    TextSourceOptions read = source;
+    ASSIGN_OR_RETURN(read.document_separator, UnescapeSeparator(separator));
+    return read;
+  }
+};
+
+void AddSource(CLI::App* command, SourceOptions* options) {
+  const std::map<std::string, TextFormat> formats = {
+      {"auto", TextFormat::kAuto}, {"text", TextFormat::kText}, {"json", TextFormat::kJson}};
+  const std::map<std::string, InvalidUtf8> faults = {{"error", InvalidUtf8::kError},
+                                                     {"replace", InvalidUtf8::kReplace}};
+  TextSourceOptions* source = &options->source;
   command
       ->add_option("--input", source->paths,
-                   "Text or JSONL files (.gz, .zst too) and folders of them")
+                   "Files of text or JSON lines (gzip, zstd, bzip2, xz too) and folders of them")
       ->required();
-  command->add_option("--field", source->field, "JSONL: the member that holds the text")
+  command->add_option("--field", source->field, "JSON: the member that holds the text")
       ->capture_default_str();
+  command->add_option("--document-separator", options->separator,
+                      "Text files: what stands between two documents, as in \"\\n\\n\"; without "
+                      "it a file is one document");
+  command
+      ->add_option("--format", source->format,
+                   "text, json (lines or an array of objects) or auto: what the content shows")
+      ->transform(CLI::CheckedTransformer(formats))
+      ->default_str("auto");
+  command
+      ->add_option("--invalid-utf8", source->invalid_utf8,
+                   "Bytes that are not UTF-8: error, or replace (by U+FFFD; the number is printed)")
+      ->transform(CLI::CheckedTransformer(faults))
+      ->default_str("error");
+}
+
+absl::Status Train(TokenizerTrainOptions options, const SourceOptions& source) {
+  ASSIGN_OR_RETURN(TextSourceOptions read, source.Read());
+  options.sources = {std::move(read)};
+  return Print(TrainTokenizer(options));
+}
+
+absl::Status Prepare(PrepareOptions options, const SourceOptions& source) {
+  ASSIGN_OR_RETURN(options.source, source.Read());
+  RETURN_IF_ERROR(MakeFolders(options.output_dir));
+  return Print(PrepareStore(options));
 }
 
 void AddTokenizer(CLI::App* data, int* exit_code) {
   auto options = std::make_shared<TokenizerTrainOptions>();
+  auto source = std::make_shared<SourceOptions>();
   CLI::App* command =
       data->add_subcommand("tokenizer", "Train a SentencePiece tokenizer that falls back to bytes");
-  AddSource(command, &options->source);
+  AddSource(command, source.get());
   command->add_option("--output", options->output, "Path of the .model file")->required();
   command->add_option("--type", options->type, "bpe or unigram")
       ->capture_default_str()
@@ -63,21 +102,18 @@ void AddTokenizer(CLI::App* data, int* exit_code) {
       ->capture_default_str();
   command->add_option("--seed", options->seed, "Of the sample")->capture_default_str();
   command->add_option("--threads", options->num_threads, "0: every core")->capture_default_str();
-  command->callback([=] { *exit_code = ExitCode(Print(TrainTokenizer(*options))); });
+  command->callback([=] { *exit_code = ExitCode(Train(*options, *source)); });
 }
 
 void AddPrepare(CLI::App* data, int* exit_code) {
   auto options = std::make_shared<PrepareOptions>();
-  auto separator = std::make_shared<std::string>();
+  auto source = std::make_shared<SourceOptions>();
   CLI::App* command = data->add_subcommand(
       "prepare", "Turn text into token stores: train.h5 and, held out by document, val.h5");
-  AddSource(command, &options->source);
+  AddSource(command, source.get());
   command->add_option("--output", options->output_dir, "Folder of the stores")->required();
   command->add_option("--tokenizer", options->tokenizer, "byte, or a SentencePiece model")
       ->capture_default_str();
-  command->add_option("--document-separator", *separator,
-                      "Text files: what stands between two documents, as in \"\\n\\n\"; without "
-                      "it a file is one document");
   auto* share = command->add_option("--val-fraction", options->val_fraction, "Share held out")
                     ->capture_default_str();
   command->add_option("--val-documents", options->val_documents, "Number held out")
@@ -85,7 +121,7 @@ void AddPrepare(CLI::App* data, int* exit_code) {
   command->add_option("--seed", options->seed, "Of the choice of held-out documents")
       ->capture_default_str();
   command->add_option("--threads", options->num_threads, "0: every core")->capture_default_str();
-  command->callback([=] { *exit_code = ExitCode(Prepare(*options, *separator)); });
+  command->callback([=] { *exit_code = ExitCode(Prepare(*options, *source)); });
 }
 
 }  // namespace

@@ -126,6 +126,8 @@ void VisitSource(ConfigVisitor& v, DataSource* s, bool only_source) {
   v.Only(!s->text.empty(), "stores that exist already (no text)", [s](ConfigVisitor& only) {
     only.Value("field", &s->field);
     only.Value("document_separator", &s->document_separator);
+    only.Enumerated("format", {"auto", "text", "json"}, &s->format);
+    only.Enumerated("invalid_utf8", {"error", "replace"}, &s->invalid_utf8);
     only.Value("val_documents", &s->val_documents);
     only.Only(s->val_documents == 0, "val_documents",
               [s](ConfigVisitor& inner) { inner.Value("val_fraction", &s->val_fraction); });

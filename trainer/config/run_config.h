@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "autograd/tape.h"
+#include "data/text_format.h"
 #include "layers/model_config.h"
 
 namespace wyvern {
@@ -46,11 +47,13 @@ struct TokenizerSection {
 struct DataSource {
   std::string dir;
   std::vector<std::string> text;   // files and folders, as `wyvern data prepare` takes them
-  std::string field = "text";      // of JSONL
+  std::string field = "text";      // of JSON
   std::string document_separator;  // of text files; empty: a file is one document
-  double val_fraction = 0.01;      // of the documents
-  int64_t val_documents = 0;       // instead of val_fraction when not 0
-  double weight = 0;               // share of the training tokens; all 0: by size
+  TextFormat format = TextFormat::kAuto;
+  InvalidUtf8 invalid_utf8 = InvalidUtf8::kError;
+  double val_fraction = 0.01;  // of the documents
+  int64_t val_documents = 0;   // instead of val_fraction when not 0
+  double weight = 0;           // share of the training tokens; all 0: by size
 
   bool operator==(const DataSource&) const = default;
 };

@@ -1,0 +1,169 @@
+#include "data/content.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "data/binary_kind.h"
+#include "data/codec.h"
+#include "data/json.h"
+#include "data/utf8.h"
+#include "kernels/runtime/status.h"
+
+namespace wyvern {
+namespace {
+
+absl::string_view SkipSpace(absl::string_view text) {
+  const size_t begin = text.find_first_not_of(" \t\r\n");
+  return begin == absl::string_view::npos ? absl::string_view() : text.substr(begin);
+}
+
+// What JSON a text begins with, as far as its first characters say.
+enum class Opening { kOther, kObject, kArrayOfObjects };
+
+Opening OpeningOf(absl::string_view text) {
+  text = SkipSpace(text);
+  const bool is_array = absl::ConsumePrefix(&text, "[");
+  if (is_array) {
+    text = SkipSpace(text);
+    if (text == "]" || absl::StartsWith(text, "]\n") || absl::StartsWith(text, "]\r\n")) {
+      return Opening::kArrayOfObjects;  // of none
+    }
+  }
+  if (!absl::ConsumePrefix(&text, "{")) return Opening::kOther;
+  text = SkipSpace(text);
+  if (!text.empty() && text[0] != '"' && text[0] != '}') return Opening::kOther;
+  return is_array ? Opening::kArrayOfObjects : Opening::kObject;
+}
+
+bool IsObject(absl::string_view text) {
+  const absl::StatusOr<nlohmann::json> value = ParseJson(text, "");
+  return value.ok() && value->is_object();
+}
+
+enum class LinesAre { kObjects, kObjectFirst, kOther };
+
+// The lines of a head, of which the last one may go on. A line too long for the head is judged by
+// its first characters.
+LinesAre JudgeLines(absl::string_view head, bool is_whole) {
+  int objects = 0;
+  while (!head.empty()) {
+    const size_t end = head.find('\n');
+    const bool is_cut = end == absl::string_view::npos && !is_whole;
+    const absl::string_view line = head.substr(0, end);
+    head.remove_prefix(end == absl::string_view::npos ? head.size() : end + 1);
+    if (SkipSpace(line).empty()) continue;
+    if (is_cut) {
+      if (objects == 0 && OpeningOf(line) == Opening::kObject) objects = 1;
+      break;
+    }
+    if (!IsObject(line)) return objects > 0 ? LinesAre::kObjectFirst : LinesAre::kOther;
+    ++objects;
+  }
+  return objects > 0 ? LinesAre::kObjects : LinesAre::kOther;
+}
+
+bool FirstElementIsObject(absl::string_view head) {
+  head = SkipSpace(head);
+  if (!absl::ConsumePrefix(&head, "[")) return false;
+  head = SkipSpace(head);
+  JsonValueScanner scanner;
+  const size_t end = head.empty() || head[0] != '{' ? absl::string_view::npos : scanner.Scan(head);
+  return end != absl::string_view::npos && IsObject(head.substr(0, end));
+}
+
+absl::Status SingleObject(const std::string& path) {
+  return absl::InvalidArgumentError(absl::StrCat(
+      path,
+      ": one JSON object over several lines; expected an object a line or an array of objects "
+      "(jq -c . makes lines of it); if it is to be read as text, say so by the format 'text'"));
+}
+
+}  // namespace
+
+NameHint HintOfName(absl::string_view path) {
+  absl::string_view name = path.substr(path.rfind('/') + 1);
+  ConsumeCompressionSuffix(&name);
+  const auto hint_of = [](absl::string_view* rest) {
+    const size_t dot = rest->rfind('.');
+    if (dot == absl::string_view::npos) return NameHint::kNone;
+    const std::string ending = absl::AsciiStrToLower(rest->substr(dot));
+    *rest = rest->substr(0, dot);
+    if (ending == ".txt" || ending == ".md") return NameHint::kText;
+    const bool is_json = ending == ".jsonl" || ending == ".ndjson" || ending == ".json" ||
+                         ending == ".jsonlines" || ending == ".jl";
+    return is_json ? NameHint::kJson : NameHint::kNone;
+  };
+  const NameHint last = hint_of(&name), before = hint_of(&name);
+  const bool disagree = before != NameHint::kNone && last != before;
+  return disagree ? NameHint::kNone : last;
+}
+
+absl::StatusOr<ContentKind> KindOfContent(const std::string& path, absl::string_view head,
+                                          bool is_whole, TextFormat format) {
+  const std::string binary = BinaryKind(head);
+  if (!binary.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": ", binary));
+  if (format == TextFormat::kText) return ContentKind::kText;
+  const Opening opening = OpeningOf(head);
+  const bool is_array = opening == Opening::kArrayOfObjects;
+  const NameHint hint = format == TextFormat::kJson ? NameHint::kJson : HintOfName(path);
+  if (hint == NameHint::kText) {
+    if (JudgeLines(head, is_whole) == LinesAre::kObjects) return ContentKind::kJsonLines;
+    return is_array && FirstElementIsObject(head) ? ContentKind::kJsonArray : ContentKind::kText;
+  }
+  if (is_array) return ContentKind::kJsonArray;
+  if (opening == Opening::kObject) {
+    if (JudgeLines(head, is_whole) != LinesAre::kOther) return ContentKind::kJsonLines;
+    if (IsSingleObject(head)) return SingleObject(path);
+  }
+  return hint == NameHint::kJson ? ContentKind::kJsonLines : ContentKind::kText;
+}
+
+bool AreJsonLinesWith(absl::string_view head, bool is_whole, const std::string& field) {
+  head = SkipSpace(head);
+  const size_t end = head.find('\n');
+  if (end == absl::string_view::npos && !is_whole) return OpeningOf(head) == Opening::kObject;
+  const absl::StatusOr<nlohmann::json> first = ParseJson(head.substr(0, end), "");
+  return first.ok() && first->is_object() && first->contains(field) && (*first)[field].is_string();
+}
+
+bool IsSingleObject(absl::string_view head) {
+  if (OpeningOf(head) != Opening::kObject) return false;
+  head = SkipSpace(head);
+  JsonValueScanner scanner;
+  const size_t end = scanner.Scan(head);
+  const size_t line = head.find('\n');
+  // Its first line does not hold it, and it is not a broken line among others.
+  if (line == absl::string_view::npos || (end != absl::string_view::npos && end <= line)) {
+    return false;
+  }
+  const absl::string_view second = SkipSpace(head.substr(line));
+  return OpeningOf(second) != Opening::kObject;
+}
+
+size_t JsonValueScanner::Scan(absl::string_view text) {
+  for (; scanned_ < text.size(); ++scanned_) {
+    const char c = text[scanned_];
+    if (in_string_) {
+      if (escaped_) {
+        escaped_ = false;
+      } else if (c == '\\') {
+        escaped_ = true;
+      } else if (c == '"') {
+        in_string_ = false;
+      }
+    } else if (c == '"') {
+      in_string_ = true;
+    } else if (c == '{' || c == '[') {
+      ++depth_;
+    } else if ((c == '}' || c == ']') && --depth_ == 0) {
+      return scanned_ + 1;
+    }
+  }
+  return absl::string_view::npos;
+}
+
+}  // namespace wyvern
