@@ -66,4 +66,8 @@ std::string JsonText(const nlohmann::json& value, int indent) {
   return value.dump(indent, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace);
 }
 
+std::string Utf8(absl::string_view text) {
+  return nlohmann::json::parse(JsonText(std::string(text))).get<std::string>();
+}
+
 }  // namespace wyvern

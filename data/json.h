@@ -24,6 +24,8 @@ absl::StatusOr<nlohmann::json> ReadJsonFile(const std::string& path);
 
 // The value as text; bytes that are not UTF-8 become U+FFFD. indent < 0: one line.
 std::string JsonText(const nlohmann::json& value, int indent = -1);
+// Text, likewise.
+std::string Utf8(absl::string_view text);
 
 }  // namespace wyvern
 

@@ -1,6 +1,7 @@
 #include "data/sampler.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -150,9 +151,15 @@ int64_t SequentialSampler::num_windows() const {
 
 absl::StatusOr<Batch> SequentialSampler::Sample(int64_t first, int64_t num_windows) const {
   CHECK(0 <= first && first < this->num_windows() && num_windows > 0);
+  std::vector<int64_t> windows(std::min(num_windows, this->num_windows() - first));
+  std::iota(windows.begin(), windows.end(), first);
+  return Sample(windows);
+}
+
+absl::StatusOr<Batch> SequentialSampler::Sample(absl::Span<const int64_t> windows) const {
   Batch batch;
-  const int64_t last = std::min(first + num_windows, this->num_windows());
-  for (int64_t window = first; window < last; ++window) {
+  for (const int64_t window : windows) {
+    CHECK(0 <= window && window < num_windows());
     const int64_t begin = window * seq_len_;
     const int64_t end = std::min(begin + seq_len_, store_->num_tokens() - 1);
     RETURN_IF_ERROR(AppendWindow(*store_, begin, end, boundary_, &batch));

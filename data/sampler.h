@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "data/batch.h"
 #include "data/mixture.h"
 #include "data/token_store.h"
@@ -85,6 +86,8 @@ class SequentialSampler {
   int64_t num_windows() const;  // 0 if the store holds fewer than two tokens
   // Windows [first, first + num_windows), cut at the end of the store.
   absl::StatusOr<Batch> Sample(int64_t first, int64_t num_windows) const;
+  // These windows, in this order.
+  absl::StatusOr<Batch> Sample(absl::Span<const int64_t> windows) const;
 
  private:
   std::shared_ptr<TokenStore> store_;

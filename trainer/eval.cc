@@ -1,5 +1,6 @@
 #include "trainer/eval.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -16,6 +17,19 @@ constexpr size_t kMaxBuckets = 65;
 size_t BucketOf(int64_t position) { return std::bit_width(static_cast<uint64_t>(position)); }
 
 }  // namespace
+
+std::vector<int64_t> EvalWindows(const SequentialSampler& sampler, int64_t batches) {
+  const int64_t all = sampler.num_windows();
+  const int64_t available = (all + kEvalBatchWindows - 1) / kEvalBatchWindows;
+  const int64_t count = batches == 0 ? available : std::min(batches, available);
+  std::vector<int64_t> windows;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t first = i * available / count * kEvalBatchWindows;
+    const int64_t end = std::min(first + kEvalBatchWindows, all);
+    for (int64_t window = first; window < end; ++window) windows.push_back(window);
+  }
+  return windows;
+}
 
 void Evaluator::Add(const Batch& batch) {
   Tape tape(/*recording=*/false);

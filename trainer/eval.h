@@ -8,10 +8,19 @@
 
 #include "absl/types/span.h"
 #include "data/batch.h"
+#include "data/sampler.h"
 #include "layers/model.h"
 #include "trainer/parallel/data_parallel.h"
 
 namespace wyvern {
+
+// The windows of one batch of `validation.batches` and `wyvern eval --batches`. Fixed, so that the
+// windows, and with them the loss up to rounding, depend on neither the micro batch nor the ranks.
+inline constexpr int64_t kEvalBatchWindows = 8;
+
+// `batches` batches of neighbouring windows, spread evenly over the store; all of a smaller one, or
+// for 0.
+std::vector<int64_t> EvalWindows(const SequentialSampler& sampler, int64_t batches);
 
 struct EvalResult {
   // Positions [begin, end) of their sequences.

@@ -37,10 +37,9 @@ size_t WholeCharacters(absl::string_view text) {
 }  // namespace
 
 absl::Status SamplingOptions::Validate() const {
-  if (greedy) return absl::OkStatus();
-  if (!(temperature > 0) || !std::isfinite(temperature)) {
-    return absl::InvalidArgumentError(absl::StrCat("temperature: expected a positive number, got ",
-                                                   temperature, "; use greedy for 0"));
+  if (!(temperature >= 0) || !std::isfinite(temperature)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("temperature: expected 0 (greedy) or more, got ", temperature));
   }
   if (top_k < 0) {
     return absl::InvalidArgumentError(

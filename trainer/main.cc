@@ -5,11 +5,14 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "kernels/runtime/operation.h"
 #include "trainer/commands/all.h"
+#include "trainer/commands/usage.h"
 #include "trainer/standard_output.h"
+#include "trainer/version.h"
 
 namespace {
 
@@ -42,12 +45,19 @@ int Ended(const CLI::App& app, const std::string& what) {
 int Run(int argc, char** argv) {
   CLI::App app("Wyvern trains language models whose token mixers are delta rules.", "wyvern");
   app.require_subcommand(1);
+  app.set_version_flag("--version", wyvern::Version());
   int exit_code = 0;
   try {
     wyvern::AddAllCommands(app, &exit_code);
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    const std::string unknown =
+        error.get_exit_code() == 0
+            ? ""
+            : wyvern::UnknownWord(app, std::vector<std::string>(argv + 1, argv + argc));
+    if (unknown.empty()) return app.exit(error) == 0 ? 0 : 2;
+    std::fprintf(stderr, "wyvern: %s\nRun with --help for more information.\n", unknown.c_str());
+    return 2;
   } catch (const std::bad_alloc&) {
     return Ended(app, "out of memory");
   } catch (const std::exception& error) {

@@ -9,6 +9,7 @@
 #include "data/prepare.h"
 #include "kernels/runtime/status.h"
 #include "trainer/config/stages.h"
+#include "trainer/eval.h"
 
 namespace wyvern {
 namespace {
@@ -150,11 +151,12 @@ absl::StatusOr<std::vector<Batch>> ValidationBatches(const RunConfig& config, co
   if (config.validation.every == 0) return batches;
   for (const std::shared_ptr<TokenStore>& store : data.validation) {
     const SequentialSampler sampler(store, config.data.seq_len, data.sampler->options().boundary);
-    const int64_t size = config.train.micro_batch;
-    const int64_t available = (sampler.num_windows() + size - 1) / size;
-    const int64_t count = std::min(config.validation.batches, available);
-    for (int64_t i = 0; i < count; ++i) {
-      ASSIGN_OR_RETURN(Batch batch, sampler.Sample(i * available / count * size, size));
+    // The micro batch says how many windows are run at once, and not which.
+    const std::vector<int64_t> windows = EvalWindows(sampler, config.validation.batches);
+    const auto size = static_cast<size_t>(config.train.micro_batch);
+    for (size_t begin = 0; begin < windows.size(); begin += size) {
+      ASSIGN_OR_RETURN(Batch batch,
+                       sampler.Sample(absl::MakeConstSpan(windows).subspan(begin, size)));
       if (batch.num_targets > 0) batches.push_back(std::move(batch));
     }
   }

@@ -26,7 +26,8 @@ struct RunData {
 // that were made with other options or another tokenizer, a vocabulary larger than the model's.
 absl::StatusOr<RunData> PrepareRunData(const RunConfig& config);
 
-// `batches` micro batches of each validation store, spread evenly over it; all of a smaller one.
+// EvalWindows of each validation store, in micro batches: the windows and their order do not depend
+// on the micro batch.
 absl::StatusOr<std::vector<Batch>> ValidationBatches(const RunConfig& config, const RunData& data);
 
 }  // namespace wyvern

@@ -3,6 +3,7 @@
 #include "absl/strings/str_format.h"
 #include "kernels/runtime/device.h"
 #include "tests/trainer/run_fixture.h"
+#include "trainer/version.h"
 
 namespace wyvern {
 namespace {
@@ -91,6 +92,20 @@ TEST_F(BadInputTest, UsageErrorsExitWithTwo) {
   EXPECT_EQ(Wyvern({"eval", "x", "--data", "y", "--batch", huge, "--batches", "4"}).exit_code, 2);
   EXPECT_EQ(Wyvern({"eval", "x", "--data", "y", "--seq-len", huge}).exit_code, 2);
   EXPECT_EQ(Wyvern({"export", "x", "y", "--max-shard-gb", "1e300"}).exit_code, 2);
+  const std::pair<std::vector<std::string>, const char*> unknown[] = {
+      {{"trian", "config.yaml"}, "unknown command 'trian'; did you mean 'train'?"},
+      {{"data", "prepair"}, "unknown command 'prepair' of data; did you mean 'prepare'?"},
+      {{"--versoin"}, "unknown option '--versoin'; did you mean '--version'?"},
+      {{"generate", "run", "--max_tokens=5"},
+       "unknown option '--max_tokens' of generate; did you mean '--max-tokens'?"},
+      {{"fit", "--point", "p.csv"}, "unknown option '--point' of fit; did you mean '--points'?"},
+      {{"zzzzzzzz"}, "unknown command 'zzzzzzzz'; there are train, preflight, sweep"}};
+  for (const auto& [args, message] : unknown) {
+    const ProcessResult result = Wyvern(args);
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_NE(result.err.find(message), std::string::npos) << result.err;
+  }
+  EXPECT_EQ(Wyvern({"--version"}).out, Version() + "\n");
   EXPECT_EQ(Wyvern({"selftest", "--device", "tpu"}).exit_code, 2);
   EXPECT_EQ(Wyvern({"--help"}).exit_code, 0);
 }

@@ -112,6 +112,7 @@ TEST(SamplingOptions, FaultsNameTheOption) {
     EXPECT_EQ(std::string(status.message()).substr(0, name.size()), name) << status;
   }
   EXPECT_TRUE(SamplingOptions().Validate().ok());
+  EXPECT_TRUE(SamplingOptions{.temperature = 0}.Validate().ok());  // greedy
 }
 
 // Without a cache: the whole sequence through the model for every token.

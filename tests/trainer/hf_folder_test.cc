@@ -6,6 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "data/file.h"
+#include "data/json.h"
 #include "tests/trainer/hf_models.h"
 
 namespace wyvern {
@@ -95,6 +96,91 @@ void WriteRaw(const std::string& path, const std::map<std::string, RawTensor>& t
     ASSERT_TRUE(writer->Write(name, t.bytes.data(), t.bytes.size()).ok());
   }
   ASSERT_TRUE(writer->Finish().ok());
+}
+
+// ---- tied heads, as transformers 5 treats them ------------------------------------------------
+
+class TiedHeadTest : public testing::Test {
+ protected:
+  void Save(const std::string& model, const std::string& embedding) {
+    model_ = MakeModel(model);
+    embedding_ = embedding;
+    ASSERT_TRUE(SaveHfFolder(model_.get(), dir_, {}).ok());
+    tensors_ = ReadRaw(file_);
+  }
+  // Each number of the head, fp32, is this many times the embedding's.
+  void AddHead(float factor) {
+    RawTensor head = tensors_.at(embedding_);
+    auto* numbers = reinterpret_cast<float*>(head.bytes.data());
+    for (size_t i = 0; i < head.bytes.size() / sizeof(float); ++i) numbers[i] *= factor;
+    tensors_["lm_head.weight"] = head;
+    WriteRaw(file_, tensors_);
+  }
+
+  const TemporaryFolder folder_;
+  const std::string dir_ = folder_ / "model";
+  const std::string file_ = folder_ / "model/model.safetensors";
+  std::unique_ptr<Model> model_;
+  std::string embedding_;
+  std::map<std::string, RawTensor> tensors_;
+};
+
+TEST_F(TiedHeadTest, AnEqualHeadOrTheHeadAloneIsTied) {
+  Save("delta_net", "model.embeddings.weight");
+  const std::vector<float> expected = TestLogits(model_.get());
+  AddHead(1);
+  EXPECT_EQ(FolderLogits(dir_), expected);
+  tensors_.erase(embedding_);
+  WriteRaw(file_, tensors_);
+  const auto loaded = LoadHfFolder(dir_, Device::kCpu, DType::kFloat32, false);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_TRUE(loaded->model->config().tie_embeddings);
+  EXPECT_TRUE(loaded->warnings.empty());
+  EXPECT_EQ(TestLogits(loaded->model.get()), expected);
+}
+
+TEST_F(TiedHeadTest, ADifferingHeadIsKeptAndNamed) {
+  Save("delta_net", "model.embeddings.weight");
+  std::vector<float> expected = TestLogits(model_.get());
+  for (float& logit : expected) logit *= 2;  // exact
+  AddHead(2);
+  const auto loaded = LoadHfFolder(dir_, Device::kCpu, DType::kFloat32, false);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_FALSE(loaded->model->config().tie_embeddings);
+  ASSERT_EQ(loaded->warnings.size(), 1u);
+  EXPECT_TRUE(absl::StrContains(loaded->warnings[0], "lm_head.weight differs from"));
+  EXPECT_EQ(TestLogits(loaded->model.get()), expected);
+  const auto imported = ImportHfFolder(dir_, folder_ / "checkpoint");
+  ASSERT_TRUE(imported.ok()) << imported.status();
+  EXPECT_FALSE(imported->model.tie_embeddings);
+  EXPECT_EQ(imported->warnings, loaded->warnings);
+  // And leaves again as it is.
+  ASSERT_TRUE(SaveHfFolder(loaded->model.get(), folder_ / "again", {}).ok());
+  EXPECT_EQ(FolderLogits(folder_ / "again"), expected);
+}
+
+TEST_F(TiedHeadTest, KimiLinearIsNeverTied) {
+  ModelConfig config = HfTestModelNamed("kimi");
+  config.tie_embeddings = true;
+  const auto model = Model::Create(config, Device::kCpu, DType::kFloat32, false);
+  model->Initialize(11);
+  const std::vector<float> expected = TestLogits(model.get());
+  ASSERT_TRUE(SaveHfFolder(model.get(), dir_, {}).ok());
+  EXPECT_EQ(FolderLogits(dir_), expected);
+  EXPECT_FALSE(ReadHfConfigFile(dir_)->model.tie_embeddings);
+  nlohmann::json json = *ReadJsonFile(dir_ + "/config.json");
+  json["tie_word_embeddings"] = true;
+  ASSERT_TRUE(WriteFileAtomically(dir_ + "/config.json", JsonText(json)).ok());
+  const auto loaded = LoadHfFolder(dir_, Device::kCpu, DType::kFloat32, false);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_FALSE(loaded->model->config().tie_embeddings);
+  EXPECT_EQ(loaded->warnings.size(), 1u);
+  tensors_ = ReadRaw(file_);
+  tensors_.erase("lm_head.weight");
+  WriteRaw(file_, tensors_);
+  const absl::Status status = LoadHfFolder(dir_, Device::kCpu, DType::kFloat32, false).status();
+  EXPECT_TRUE(absl::StrContains(status.message(), "does not tie the head of kimi_linear"))
+      << status;
 }
 
 class HfFolderDamage : public testing::Test {

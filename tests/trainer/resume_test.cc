@@ -1,5 +1,6 @@
 // Exact resumption, by the program itself: whatever interrupts a run, the steps that follow have
 // the digits of the uninterrupted one and the final tensors its bytes.
+#include <array>
 #include <csignal>
 #include <tuple>
 
@@ -212,6 +213,25 @@ TEST_F(ResumeTest, ResumeTakesAPathAndRefusesWhatItCannotContinue) {
   refused({}, Path("nowhere"), "nowhere");
   refused({"model.mixers.gdn.value_dim=8"}, "auto", "value_dim");
   refused({"run.seed=2"}, "auto", "the run read other data");
+}
+
+// Adam's first moment is no momentum of Muon's, nor the other way round.
+TEST_F(ResumeTest, TheStateOfAnotherOptimizerIsRefused) {
+  for (const auto& [from, to, own] : std::vector<std::array<std::string, 3>>{
+           {"adamw", "muon", "AdamW's state of "}, {"muon", "adamw", "Muon's state of "}}) {
+    const std::string run = Path(from);
+    const auto train = [&](const std::string& type, int steps) {
+      return Train({"run.dir=" + run, "optimizer.type=" + type, absl::StrCat("train.steps=", steps),
+                    "validation.every=0"});
+    };
+    ASSERT_EQ(train(from, 5).exit_code, 0);
+    const ProcessResult other = train(to, 6);
+    EXPECT_EQ(other.exit_code, 1);
+    EXPECT_NE(other.err.find(own), std::string::npos) << other.err;
+    EXPECT_NE(other.err.find("resume with optimizer.type=" + from), std::string::npos) << other.err;
+    const ProcessResult same = train(from, 6);
+    EXPECT_EQ(same.exit_code, 0) << same.err;
+  }
 }
 
 }  // namespace

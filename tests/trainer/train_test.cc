@@ -100,5 +100,21 @@ TEST_F(TrainTest, ThePolicyStopNamesStepAndTensorAndKeepsWhatWasLearned) {
   EXPECT_TRUE(std::filesystem::exists(Checkpoint(Path("run"), std::stol(match[1]) - 1)));
 }
 
+// The micro batch is a matter of memory.
+TEST_F(TrainTest, ValidationDoesNotDependOnTheMicroBatch) {
+  std::vector<double> losses;
+  for (const char* micro_batch : {"1", "2", "8"}) {
+    const std::string run = Path(micro_batch);
+    const ProcessResult result =
+        Train({"run.dir=" + run, absl::StrCat("train.micro_batch=", micro_batch), "train.steps=1",
+               "schedule.warmup_steps=0", "validation.batches=1", "data.seq_len=8"});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const auto line = nlohmann::json::parse(Metrics(run).at(0));
+    losses.push_back(line["val_loss"].get<double>());
+  }
+  EXPECT_NEAR(losses[1], losses[0], 1e-6);
+  EXPECT_NEAR(losses[2], losses[0], 1e-6);
+}
+
 }  // namespace
 }  // namespace wyvern

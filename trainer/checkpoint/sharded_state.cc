@@ -1,6 +1,8 @@
 #include "trainer/checkpoint/sharded_state.h"
 
 #include <algorithm>
+#include <set>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/status.h"
@@ -48,6 +50,28 @@ std::vector<TensorPart> Parts(const Optimizer& optimizer, const RangeOf& range_o
   return masters;
 }
 
+// Adam's first moment is a mean, Muon's momentum a sum: one is not to be taken for the other. Muon
+// has no second moment, which tells them apart.
+absl::Status CheckOptimizer(const CheckpointInfo& checkpoint, const Optimizer& optimizer) {
+  std::set<std::string> names;
+  for (const CheckpointTensor& tensor : checkpoint.tensors) names.insert(tensor.name);
+  for (const Optimizer::FlatState& state : optimizer.flat_states()) {
+    for (const Parameter* p : state.flat->parameters()) {
+      const std::string prefix = absl::StrCat("optimizer/", p->name, "/");
+      if (names.count(prefix + "m") == 0) continue;  // no state: reading says so
+      const bool by_muon = names.count(prefix + "v") == 0;
+      const bool muon = optimizer.StatesOf(state, *p).size() == 1;
+      if (by_muon == muon) continue;
+      return absl::FailedPreconditionError(absl::StrCat(
+          "checkpoint ", checkpoint.path, ": it holds ", by_muon ? "Muon" : "AdamW", "'s state of ",
+          p->name, ", which this run updates by ", muon ? "Muon" : "AdamW",
+          ": one optimizer's state means nothing to the other; resume with optimizer.type=",
+          by_muon ? "muon" : "adamw", ", or start a new run in another run.dir"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::vector<TensorPart> StateParts(const Optimizer& optimizer) {
@@ -72,6 +96,7 @@ std::vector<TensorPart> PartsToWrite(const Optimizer& optimizer, const Mesh* mes
 }
 
 absl::Status ReadState(const CheckpointInfo& checkpoint, const Optimizer& optimizer) {
+  RETURN_IF_ERROR(CheckOptimizer(checkpoint, optimizer));
   RETURN_IF_ERROR(ReadCheckpointParts(checkpoint.path, StateParts(optimizer)));
   for (const Optimizer::FlatState& state : optimizer.flat_states()) {
     const FlatParameters& flat = *state.flat;

@@ -30,7 +30,8 @@ std::pair<int64_t, int64_t> ShareOfCopy(int64_t size, int64_t copies, int64_t co
 // Fills what this rank has of masters, optimizer state and values from a checkpoint of the same
 // model (CheckModel has been called), whatever mesh wrote it. Reads the slices with elements of it
 // alone; ranks may call it on their own. Values that are whole on every rank and divided to be
-// updated are to be gathered afterwards (DataParallel::ValuesChanged).
+// updated are to be gathered afterwards (DataParallel::ValuesChanged). Errors: those of
+// ReadCheckpointParts; FailedPrecondition where another optimizer updated a parameter.
 absl::Status ReadState(const CheckpointInfo& checkpoint, const Optimizer& optimizer);
 
 }  // namespace wyvern

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "autograd/op_registry.h"
+#include "data/json.h"
 #include "kernels/runtime/status.h"
 #include "trainer/bench/decode_bench.h"
 #include "trainer/bench/device_rates.h"
@@ -53,7 +54,7 @@ absl::Status BenchOps(const std::string& device_name, const std::string& op, boo
     if ((!op.empty() && row.name != op) || row.bench == nullptr) continue;
     for (const BenchResult& r : row.bench(place.device)) {
       if (json) {
-        std::printf("%s\n", ToJson(r, rates).dump().c_str());
+        std::printf("%s\n", JsonText(ToJson(r, rates)).c_str());
         continue;
       }
       const double seconds = r.ms / 1e3;
@@ -91,7 +92,7 @@ absl::Status BenchSteps(const std::string& path, const std::vector<std::string>&
   if (json) {
     nlohmann::json row = bench.Json();
     row["set"] = sets;
-    std::printf("%s\n", row.dump().c_str());
+    std::printf("%s\n", JsonText(row).c_str());
   } else {
     std::printf("%s", bench.Table().c_str());
   }
@@ -130,7 +131,7 @@ absl::Status BenchDecoding(const std::string& path, const std::vector<std::strin
   bool first = true;
   return BenchDecode(config, options, [&](const DecodeBench& bench, const DecodeRow& row) {
     if (json) {
-      std::printf("%s\n", bench.Json(row).dump().c_str());
+      std::printf("%s\n", JsonText(bench.Json(row)).c_str());
     } else {
       std::printf("%s%s", first ? bench.Header().c_str() : "", bench.Line(row).c_str());
     }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "data/json.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/read.h"
 #include "trainer/commands/command.h"
@@ -42,7 +43,7 @@ absl::Status ShowInfo(const std::string& path, bool list_tensors) {
         const bool lines = text.find('\n') != std::string::npos;
         std::printf("%s:%s%s\n", key.c_str(), lines ? "\n" : " ", text.c_str());
       } else {
-        std::printf("%s: %s\n", key.c_str(), value.dump(2).c_str());
+        std::printf("%s: %s\n", key.c_str(), JsonText(value, 2).c_str());
       }
     }
   }

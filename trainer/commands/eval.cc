@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "data/json.h"
 #include "data/json_members.h"
 #include "data/sampler.h"
 #include "kernels/runtime/status.h"
@@ -93,24 +94,23 @@ absl::Status RunEval(Options options) {
   const SequentialSampler sampler(
       store, options.seq_len,
       options.boundary == "none" ? DocumentBoundary::kNone : DocumentBoundary::kReset);
-  const int64_t all = sampler.num_windows();
-  if (all == 0) {
+  if (sampler.num_windows() == 0) {
     return absl::InvalidArgumentError(absl::StrCat(options.data, ": nothing to predict, it holds ",
                                                    store->num_tokens(), " tokens"));
   }
-  const int64_t num_windows =
-      options.batches == 0 ? all : std::min(all, options.batches * options.batch);
+  const std::vector<int64_t> windows = EvalWindows(sampler, options.batches);
   const auto start = std::chrono::steady_clock::now();
   Evaluator evaluator(model.get());
-  for (int64_t first = 0; first < num_windows; first += options.batch) {
+  const auto at_once = static_cast<size_t>(options.batch);
+  for (size_t first = 0; first < windows.size(); first += at_once) {
     ASSIGN_OR_RETURN(const Batch batch,
-                     sampler.Sample(first, std::min(options.batch, num_windows - first)));
+                     sampler.Sample(absl::MakeConstSpan(windows).subspan(first, at_once)));
     evaluator.Add(batch);
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   const EvalResult result = evaluator.Result();
   if (options.json) {
-    std::printf("%s\n", result.ToJson().dump(2).c_str());
+    std::printf("%s\n", JsonText(result.ToJson(), 2).c_str());
   } else {
     Print(options, result, seconds.count());
   }
@@ -129,9 +129,13 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
       ->required();
   command->add_option("--data", options->data, "Token store, such as data/text/val.h5")->required();
   const int64_t most = (int64_t{1} << 31) - 1;  // products of two stay countable
-  command->add_option("--batches", options->batches, "Stop after so many batches (0: the store)")
+  command
+      ->add_option(
+          "--batches", options->batches,
+          "Batches of 8 windows, spread evenly over the store (0, all of it); the windows of "
+          "a configuration's validation.batches")
       ->check(CLI::Range(int64_t{0}, most));
-  command->add_option("--batch", options->batch, "Windows per batch (8)")
+  command->add_option("--batch", options->batch, "Windows at a time (8); fewer need less memory")
       ->check(CLI::Range(int64_t{1}, most));
   command
       ->add_option("--seq-len", options->seq_len, "Tokens per window (as in training, else 2048)")

@@ -60,11 +60,12 @@ void AddGenerateCommand(CLI::App& app, int* exit_code) {
   SamplingOptions& sampling = options->generate.sampling;
   command->add_option("--temperature", sampling.temperature,
                       "Logits are divided by it (1); 0 is greedy");
-  command->add_option("--top-k", sampling.top_k, "Only the k most likely tokens (0: all)");
+  command->add_option("--top-k", sampling.top_k, "Only the k most likely tokens (0, all)");
   command->add_option("--top-p", sampling.top_p,
-                      "Only the most likely tokens that reach this probability together (1)");
+                      "Only the most likely tokens that reach this probability together (1, all)");
   command->add_option("--seed", sampling.seed, "The same seed gives the same text (1)");
-  command->add_flag("--greedy", sampling.greedy, "Always the most likely token");
+  command->add_flag("--greedy", sampling.greedy,
+                    "Always the most likely token, as --temperature 0");
   command
       ->add_option("--prefill-chunk", options->generate.prefill_chunk,
                    "Prompt tokens per forward (512); fewer need less memory")

@@ -140,9 +140,8 @@ int Train(const std::string& path, const std::vector<std::string>& sets,
   OutputIsOnlyALog();
   const absl::StatusOr<RunConfig> config = LoadRunConfig(path, sets);
   int stopped_code = 0;
-  const int code = OnAllRanks(config, [&](World* world) {
-    return TrainOnRanks(config, resume, world, &stopped_code);
-  });
+  const int code = OnAllRanks(
+      config, [&](World* world) { return TrainOnRanks(config, resume, world, &stopped_code); });
   return code == 0 ? stopped_code : code;
 }
 

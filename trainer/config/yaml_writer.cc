@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "data/json.h"
 
 namespace wyvern {
 namespace {
@@ -25,9 +26,7 @@ std::string StringText(const std::string& value) {
   }
   const std::string lower = absl::AsciiStrToLower(value);
   plain = plain && lower != "null" && lower != "true" && lower != "false";
-  return plain
-             ? value
-             : nlohmann::json(value).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return plain ? value : JsonText(value);
 }
 
 }  // namespace

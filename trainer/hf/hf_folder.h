@@ -51,6 +51,12 @@ class HfWeights {
 absl::StatusOr<std::unique_ptr<Model>> DeclareModel(const ModelConfig& config,
                                                     const HfWeights& weights);
 
+// Settles whether the head is the embedding, of a configuration that ties them, as transformers 5
+// does: not where the folder holds both and they differ (a warning says so), and in kimi_linear
+// never. A folder may hold either one of the two. Errors: tensors that cannot be read; a head that
+// is not tied and not there.
+absl::Status SettleTiedHead(const HfWeights& weights, HfConfig* config);
+
 // One floating tensor of a file, as HfWeights::Read.
 absl::StatusOr<Tensor> ReadFloatTensor(const SafetensorsReader& file, const std::string& name);
 
@@ -109,8 +115,8 @@ using HfSource = std::function<absl::StatusOr<Tensor>(const std::string& name, c
 
 // Writes a folder that flash-linear-attention or transformers load. The weights are rounded if
 // config.dtype is "bfloat16" (A_log, dt_bias and correction biases stay in fp32); a tied head is
-// left out. One parameter is held at a time. `dir` must not exist, or be empty; it appears only
-// when everything is written.
+// left out, but of kimi_linear, where it is a copy that is not tied. One parameter is held at a
+// time. `dir` must not exist, or be empty; it appears only when everything is written.
 absl::Status SaveHfFolder(const ModelConfig& model, const HfSource& source, const std::string& dir,
                           const HfExportOptions& options);
 // Of a model in memory.

@@ -32,13 +32,14 @@ absl::StatusOr<HfImport> ImportHfFolder(const std::string& dir, const std::strin
     return absl::AlreadyExistsError(
         absl::StrCat(checkpoint, ": exists already; choose another or remove it"));
   }
-  ASSIGN_OR_RETURN(const HfConfig config, ReadHfConfigFile(dir));
+  ASSIGN_OR_RETURN(HfConfig config, ReadHfConfigFile(dir));
   if (options.tokenizer != nullptr && options.tokenizer->vocab_size() > config.model.vocab_size) {
     return absl::FailedPreconditionError(
         absl::StrCat("the tokenizer has ", options.tokenizer->vocab_size(), " tokens, the model ",
                      config.model.vocab_size));
   }
   ASSIGN_OR_RETURN(const HfWeights weights, HfWeights::Open(dir));
+  RETURN_IF_ERROR(SettleTiedHead(weights, &config));
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, DeclareModel(config.model, weights));
   ASSIGN_OR_RETURN(const HfModelWeights matched,
                    HfModelWeights::Match(weights, config.family, model.get()));

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <set>
@@ -54,6 +55,25 @@ absl::StatusOr<Tensor> ReadFloats(const SafetensorsReader& file, const std::stri
 // Left over from readers' buffers; not weights.
 bool IsLeftOver(const std::string& name) { return absl::EndsWith(name, "rotary_emb.inv_freq"); }
 
+// Whether two tensors of one shape hold the same numbers.
+absl::StatusOr<bool> Equal(const HfWeights& weights, const std::string& a, const std::string& b) {
+  constexpr int64_t kPiece = int64_t{1} << 22;
+  ASSIGN_OR_RETURN(const SafetensorsEntry entry_a, weights.Find(a));
+  ASSIGN_OR_RETURN(const SafetensorsEntry entry_b, weights.Find(b));
+  if (entry_a.shape != entry_b.shape) return false;
+  const int64_t size = NumElements(entry_a.shape);
+  for (int64_t begin = 0; begin < size; begin += kPiece) {
+    const int64_t end = std::min(size, begin + kPiece);
+    ASSIGN_OR_RETURN(const Tensor piece_a, weights.Read(a, begin, end));
+    ASSIGN_OR_RETURN(const Tensor piece_b, weights.Read(b, begin, end));
+    if (piece_a.To(DType::kFloat64).ToVector<double>() !=
+        piece_b.To(DType::kFloat64).ToVector<double>()) {
+      return false;
+    }
+  }
+  return true;
+}
+
 constexpr absl::string_view kGate = ".mlp.gate_proj.weight", kUp = ".mlp.up_proj.weight";
 
 // Checkpoints of FLA from before February 2025 hold gate and up, in this order, in one matrix under
@@ -77,6 +97,31 @@ absl::StatusOr<HfConfig> ReadHfConfigFile(const std::string& dir) {
     return absl::Status(config.status().code(), absl::StrCat(dir, ": ", config.status().message()));
   }
   return config;
+}
+
+absl::Status SettleTiedHead(const HfWeights& weights, HfConfig* config) {
+  if (!config->model.tie_embeddings) return absl::OkStatus();
+  if (config->family == HfFamily::kKimiLinear) {
+    if (!weights.Has(kHfHeadName)) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          weights.dir(), ": config.json says tie_word_embeddings, but there is no ", kHfHeadName,
+          ", and transformers does not tie the head of kimi_linear: it would draw one at random"));
+    }
+    config->model.tie_embeddings = false;
+    config->warnings.push_back(absl::StrCat(
+        "tie_word_embeddings has no effect: transformers does not tie the head of kimi_linear; ",
+        kHfHeadName, " is the head"));
+    return absl::OkStatus();
+  }
+  const std::string embedding = HfEmbeddingName(config->family);
+  if (!weights.Has(kHfHeadName) || !weights.Has(embedding)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const bool equal, Equal(weights, embedding, kHfHeadName));
+  if (equal) return absl::OkStatus();
+  config->model.tie_embeddings = false;
+  config->warnings.push_back(absl::StrCat("config.json says tie_word_embeddings, but ", kHfHeadName,
+                                          " differs from ", embedding,
+                                          ": the head is not tied, as in transformers 5"));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<HfWeights> HfWeights::Open(const std::string& dir) {
@@ -179,7 +224,7 @@ absl::StatusOr<HfModelWeights> HfModelWeights::Match(const HfWeights& weights, H
     RETURN_IF_ERROR(matched.Add(buffer->name, buffer->shape, {HfTensorOf(*buffer, family)}));
   }
   for (const std::string& name : weights.names()) {
-    const bool tied_head = name == "lm_head.weight" && model->config().tie_embeddings;
+    const bool tied_head = name == kHfHeadName && model->config().tie_embeddings;
     if (matched.used_.count(name) > 0 || tied_head || IsLeftOver(name)) continue;
     return absl::InvalidArgumentError(absl::StrCat(weights.PathOf(name), ": the tensor ", name,
                                                    " has no place in the model of config.json"));
@@ -269,9 +314,10 @@ absl::Status LoadHfWeights(const std::string& dir, HfFamily family, Model* model
 absl::StatusOr<HfModel> LoadHfFolder(const std::string& dir, Device device, DType compute,
                                      bool trainable) {
   const Operation loading(absl::StrCat("loading the folder ", dir));
-  ASSIGN_OR_RETURN(const HfConfig config, ReadHfConfigFile(dir));
+  ASSIGN_OR_RETURN(HfConfig config, ReadHfConfigFile(dir));
   // A damaged file, or one of another model, is found before memory for the model is taken.
   ASSIGN_OR_RETURN(const HfWeights weights, HfWeights::Open(dir));
+  RETURN_IF_ERROR(SettleTiedHead(weights, &config));
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> declared, DeclareModel(config.model, weights));
   RETURN_IF_ERROR(HfModelWeights::Match(weights, config.family, declared.get()).status());
   HfModel result{.family = config.family,

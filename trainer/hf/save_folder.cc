@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/file.h"
+#include "data/json.h"
 #include "data/output.h"
 #include "kernels/runtime/status.h"
 #include "trainer/hf/hf_folder.h"
@@ -41,6 +42,10 @@ std::vector<std::vector<Stored>> DivideIntoShards(Model* model, HfFamily family,
     const bool keep = p->kind == ParameterKind::kALog || p->kind == ParameterKind::kDtBias;
     for (HfTensor& tensor : HfTensorsOf(*p, model->config(), family)) {
       add(p->name, p->shape, std::move(tensor), keep);
+    }
+    const bool tied = model->config().tie_embeddings && p->name == "embedding.weight";
+    if (tied && family == HfFamily::kKimiLinear) {  // whose readers do not tie
+      add(p->name, p->shape, {.name = kHfHeadName, .shape = p->shape}, keep);
     }
   }
   for (const ModelBuffer* buffer : model->buffers()) {
@@ -101,12 +106,12 @@ absl::Status WriteFolder(const ModelConfig& model, const HfSource& source, const
     const nlohmann::json index = {{"metadata", {{"total_size", total_bytes}}},
                                   {"weight_map", weight_map}};
     RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(dir, "/model.safetensors.index.json"),
-                                        index.dump(2) + "\n"));
+                                        JsonText(index, 2) + "\n"));
   }
   for (const auto& [name, content] : options.more_files) {
     RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(dir, "/", name), content));
   }
-  return WriteFileAtomically(absl::StrCat(dir, "/config.json"), config.config.dump(2) + "\n");
+  return WriteFileAtomically(absl::StrCat(dir, "/config.json"), JsonText(config.config, 2) + "\n");
 }
 
 }  // namespace

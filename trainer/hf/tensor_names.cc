@@ -127,6 +127,10 @@ Tensor Reordered(const Tensor& x, const HfTensor& tensor, bool back) {
 
 }  // namespace
 
+const char* HfEmbeddingName(HfFamily family) {
+  return IsHuggingFace(family) ? "model.embed_tokens.weight" : "model.embeddings.weight";
+}
+
 std::vector<HfTensor> HfTensorsOf(const Parameter& parameter, const ModelConfig& model,
                                   HfFamily family) {
   HfTensor tensor{.name = parameter.name, .shape = parameter.shape};
@@ -139,11 +143,12 @@ std::vector<HfTensor> HfTensorsOf(const Parameter& parameter, const ModelConfig&
   }
   absl::string_view rest = parameter.name;
   if (rest == "embedding.weight") {
-    tensor.name = IsHuggingFace(family) ? "model.embed_tokens.weight" : "model.embeddings.weight";
+    tensor.name = HfEmbeddingName(family);
+    if (model.tie_embeddings) tensor.other_name = kHfHeadName;  // a folder may hold either
     return {tensor};
   }
   if (rest == "head.weight") {
-    tensor.name = "lm_head.weight";
+    tensor.name = kHfHeadName;
     return {tensor};
   }
   if (rest == "final_norm.weight") {

@@ -9,6 +9,9 @@
 
 namespace wyvern {
 
+inline constexpr char kHfHeadName[] = "lm_head.weight";
+const char* HfEmbeddingName(HfFamily family);
+
 // A tensor of a family's safetensors files, and which part of a parameter or buffer it is.
 struct HfTensor {
   std::string name;

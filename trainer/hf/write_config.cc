@@ -304,7 +304,8 @@ absl::StatusOr<HfConfigFile> WriteHfConfig(const ModelConfig& model,
   c["num_hidden_layers"] = model.num_layers;
   c["intermediate_size"] = model.IntermediateSize();
   c["initializer_range"] = model.initializer_range;
-  c["tie_word_embeddings"] = model.tie_embeddings;
+  // The head of kimi_linear is never tied; it is written as a copy.
+  c["tie_word_embeddings"] = model.tie_embeddings && family != HfFamily::kKimiLinear;
   c["max_position_embeddings"] = 2048;  // size of the readers' RoPE tables, no limit of ours
   c["pad_token_id"] =
       model.padding_id < 0 ? nlohmann::json(nullptr) : nlohmann::json(model.padding_id);

@@ -62,6 +62,13 @@ absl::StatusOr<Plan> MakePlan(const RunConfig& config, const PlanOptions& option
 // sequences of a micro batch as it can. NotFound: none does.
 absl::StatusOr<Plan> SuggestPlan(const RunConfig& config, const PlanOptions& options);
 
+struct PlannedMemory {
+  std::string name;  // "weights"
+  int64_t bytes = 0;
+};
+// What the memory of a GPU holds when it is fullest; together they are memory.peak_bytes.
+std::vector<PlannedMemory> MemoryParts(const StepMemory& memory);
+
 // As text for a terminal.
 std::string PlanText(const Plan& plan);
 // "--set parallel.shard=8 ..." that turns the configuration into that of the plan; empty: as it is.

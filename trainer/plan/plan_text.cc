@@ -20,21 +20,18 @@ std::string DescribeMesh(const Plan& plan) {
   return text;
 }
 
-std::string Line(const std::string& name, int64_t bytes) {
-  return absl::StrFormat("  %-26s %9s\n", name, BytesText(static_cast<double>(bytes)));
-}
-
 std::string MemoryText(const Plan& plan) {
-  const StepMemory& m = plan.step.memory;
-  const int64_t rest = m.peak_bytes - m.state_bytes() - m.logit_bytes;
-  std::string text = absl::StrCat(
-      "memory of a GPU\n", Line("weights", m.weight_bytes), Line("masters, fp32", m.master_bytes),
-      Line("gradients", m.gradient_bytes), Line("optimizer", m.optimizer_bytes));
-  // Gradients are not there while activations are at their peak, so the parts exceed the whole.
-  absl::StrAppend(
-      &text, Line("slices of logits", m.logit_bytes),
-      Line("activations, gathered", rest + std::min<int64_t>(m.gradient_bytes, m.peak_bytes)),
-      Line("peak of tensors", m.peak_bytes));
+  std::string text = "memory of a GPU at the peak\n";
+  const auto line = [&text](const std::string& name, int64_t bytes) {
+    absl::StrAppendFormat(&text, "  %-26s %9s", name, BytesText(static_cast<double>(bytes)));
+  };
+  for (const PlannedMemory& part : MemoryParts(plan.step.memory)) {
+    line(part.name, part.bytes);
+    text += "\n";
+  }
+  line("peak of tensors", plan.step.memory.peak_bytes);
+  const std::string& range = plan.step.memory.peak_range;
+  text += range.empty() ? "\n" : absl::StrCat("  in ", range, "\n");
   absl::StrAppendFormat(&text, "  %-26s %9s  of %s: %s\n", "with the driver's share",
                         BytesText(plan.needed_bytes()), BytesText(plan.options.gpu.memory_bytes),
                         plan.fits() ? "fits" : "DOES NOT FIT");
@@ -57,6 +54,16 @@ std::string CommunicationText(const Plan& plan) {
 }
 
 }  // namespace
+
+std::vector<PlannedMemory> MemoryParts(const StepMemory& memory) {
+  std::vector<PlannedMemory> parts = {{"weights", memory.weight_bytes},
+                                      {"masters, fp32", memory.master_bytes},
+                                      {"gradients", memory.gradient_bytes},
+                                      {"optimizer", memory.optimizer_bytes}};
+  if (memory.logit_bytes > 0) parts.push_back({"slices of logits", memory.logit_bytes});
+  parts.push_back({"activations and buffers", memory.passing_bytes()});
+  return parts;
+}
 
 std::string PlanText(const Plan& plan) {
   const PlanOptions& options = plan.options;

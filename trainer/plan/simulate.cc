@@ -4,6 +4,8 @@
 #include <memory>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "autograd/ops/linear_cross_entropy.h"
 #include "kernels/runtime/allocator.h"
 #include "kernels/runtime/status.h"
 #include "trainer/run_mesh.h"
@@ -12,22 +14,42 @@
 namespace wyvern {
 namespace {
 
-// Each range with the work it says; ranges nest, and the outer one's work is its own.
+// Each range with the work it says; ranges nest, and the outer one's work is its own. And the range
+// in which the memory was at its peak.
 class RangeList : public RangeObserver {
  public:
   void Begin(const char* name, Pass pass) override {
+    LookAtPeak();
     open_.push_back(ranges_.size());
     ranges_.push_back({.name = name, .pass = pass, .work = {}});
   }
   void End(const Work& work) override {
+    LookAtPeak();
     ranges_[open_.back()].work = work;
     open_.pop_back();
   }
   std::vector<SimulatedRange> Take() { return std::move(ranges_); }
+  // The outermost one; empty: outside of all.
+  const std::string& peak_range() const { return peak_range_; }
 
  private:
+  // What has changed since the last call was done by the ranges that are open.
+  void LookAtPeak() {
+    const int64_t peak = GetMemoryStats(Device::kMeta).peak_bytes;
+    if (peak <= peak_bytes_) return;
+    peak_bytes_ = peak;
+    if (open_.empty()) {
+      peak_range_.clear();
+    } else {
+      const SimulatedRange& range = ranges_[open_.front()];
+      peak_range_ = absl::StrCat(range.name, ", ", Name(range.pass));
+    }
+  }
+
   std::vector<SimulatedRange> ranges_;
   std::vector<size_t> open_;
+  int64_t peak_bytes_ = 0;
+  std::string peak_range_;
 };
 
 Batch FullLengthDocuments(int64_t count, int64_t length) {
@@ -90,10 +112,6 @@ absl::StatusOr<SimulatedStep> Simulate(const RunConfig& config, const MeshShape&
       memory.gradient_bytes += master * (sharding.gradients() ? size : count);
     }
   }
-  memory.logit_bytes = LinearCrossEntropySliceBytes(
-      config.train.micro_batch * config.data.seq_len / shape.context, config.model.vocab_size,
-      config.model.hidden_size, compute, Device::kMeta);
-
   const std::vector<Batch> batches(
       static_cast<size_t>(micro_batches),
       FullLengthDocuments(config.train.micro_batch, config.data.seq_len));
@@ -108,9 +126,16 @@ absl::StatusOr<SimulatedStep> Simulate(const RunConfig& config, const MeshShape&
   ObserveRanges(&ranges);
   step.flops = run(2).flops;
   ObserveRanges(nullptr);
-  step.ranges = ranges.Take();
   step.volumes = volumes;
   memory.peak_bytes = GetMemoryStats(Device::kMeta).peak_bytes - before;
+  memory.peak_range = ranges.peak_range();
+  // The backward has the gradients that the forward has made, and no slices.
+  if (memory.peak_range == absl::StrCat(LinearCrossEntropy::kName, ", ", Name(Pass::kForward))) {
+    memory.logit_bytes = LinearCrossEntropySliceBytes(
+        config.train.micro_batch * config.data.seq_len / shape.context, config.model.vocab_size,
+        config.model.hidden_size, compute, Device::kMeta);
+  }
+  step.ranges = ranges.Take();
   return step;
 }
 

@@ -23,11 +23,14 @@ struct StepMemory {
   int64_t gradient_bytes = 0;   // whole, or this rank's shard
   int64_t optimizer_bytes = 0;  // moments
   int64_t peak_bytes = 0;       // the most that tensors hold at once, all of the above included
-  int64_t logit_bytes = 0;      // of the slices of the vocabulary head, part of the peak
+  std::string peak_range;       // what is running then: "linear_cross_entropy, forward"
+  int64_t logit_bytes = 0;      // of the slices of the vocabulary head, where the peak is in it
 
   int64_t state_bytes() const {
     return weight_bytes + master_bytes + gradient_bytes + optimizer_bytes;
   }
+  // Activations, gathered values and gradients, buffers of the update: what comes and goes.
+  int64_t passing_bytes() const { return peak_bytes - state_bytes() - logit_bytes; }
 };
 
 // One op, or other work on the device, of one step on one GPU.

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "data/json.h"
 
 namespace wyvern {
 namespace {
@@ -14,6 +15,9 @@ namespace {
 constexpr int kLeft = 58, kRight = 14, kTop = 10, kBottom = 46;
 constexpr int kBleed = 5;            // around the plot, so that dots on its edge are whole
 constexpr size_t kMaxPoints = 1400;  // more than there are pixels
+constexpr int kMaxDecades = 12;      // that have a tick each
+constexpr double kLargest = std::numeric_limits<double>::max();
+constexpr double kLeast = std::numeric_limits<double>::min();
 
 struct Axis {
   double low = 0, high = 1;
@@ -21,10 +25,35 @@ struct Axis {
 
   // In [0, 1] inside the range.
   double Place(double value) const {
-    if (!log) return (value - low) / (high - low);
+    if (!log) return (value / 2 - low / 2) / (high / 2 - low / 2);  // the range may be infinite
     return (std::log(value) - std::log(low)) / (std::log(high) - std::log(low));
   }
 };
+
+// A logarithmic axis, longer than the values' range by this share of it at each end; by a factor
+// where there is one value.
+Axis LogAxis(double low, double high, double share, double factor) {
+  const double pad = high > low ? share * (std::log(high) - std::log(low)) : std::log(factor);
+  return {.low = std::max(kLeast, std::exp(std::log(low) - pad)),
+          .high = std::min(kLargest, std::exp(std::log(high) + pad)),
+          .log = true};
+}
+
+Axis LinearAxis(double low, double high) {
+  return {.low = std::max(-kLargest, low), .high = std::min(kLargest, high)};
+}
+
+// What can be drawn: no NaN, and above 0 on a logarithmic axis. A value may be infinite: the curve
+// leaves the plot.
+std::vector<std::pair<double, double>> Drawable(
+    const std::vector<std::pair<double, double>>& points, bool log_log) {
+  std::vector<std::pair<double, double>> kept;
+  for (const auto& [x, y] : points) {
+    const bool in_range = !log_log || (x > 0 && y > 0);
+    if (std::isfinite(x) && !std::isnan(y) && in_range) kept.emplace_back(x, y);
+  }
+  return kept;
+}
 
 // Keeps the least and the greatest value of each stretch, so that spikes stay visible.
 std::vector<std::pair<double, double>> Thin(const std::vector<std::pair<double, double>>& points) {
@@ -53,23 +82,21 @@ Axis MakeYAxis(const Chart& chart, const std::vector<ChartSeries>& series) {
     if (s.style == ChartSeries::Style::kBand) continue;
     if (s.style == ChartSeries::Style::kFaint && !only_faint) continue;
     for (const auto& [x, y] : s.points) {
+      if (!std::isfinite(y)) continue;
       low = std::min(low, y);
       high = std::max(high, y);
     }
   }
-  Axis axis;
-  if (chart.log_log) {
-    const double pad = high > low ? std::pow(high / low, 0.06) : 1.05;
-    axis = {.low = low / pad, .high = high * pad, .log = true};
-  } else if (chart.allow_log && low > 0 && high / low > 30) {
-    axis = {.low = low / 1.2, .high = high * 1.2, .log = true};
-  } else if (chart.from_zero && low >= 0) {
-    axis = {.low = 0, .high = high > 0 ? high * 1.08 : 1};
-  } else {
-    const double pad = high > low ? 0.06 * (high - low) : std::max(std::abs(high) * 0.1, 1e-3);
-    axis = {.low = low - pad, .high = high + pad};
+  if (low > high) return chart.log_log ? LogAxis(1, 10, 0, 1) : LinearAxis(0, 1);  // no number
+  if (chart.log_log) return LogAxis(low, high, 0.06, 1.05);
+  if (chart.allow_log && low > 0 && high / low > 30) {
+    return {
+        .low = std::max(kLeast, low / 1.2), .high = std::min(kLargest, high * 1.2), .log = true};
   }
-  return axis;
+  if (chart.from_zero && low >= 0) return LinearAxis(0, high > 0 ? high * 1.08 : 1);
+  const double pad =
+      high > low ? 0.12 * (high / 2 - low / 2) : std::max(std::abs(high) * 0.1, 1e-3);
+  return LinearAxis(low - pad, high + pad);
 }
 
 // A tick's label; `step` is the distance to its neighbour (0: none).
@@ -82,12 +109,15 @@ std::string TickLabel(double value, double step, Chart::Format format) {
   if (std::abs(value) >= 10000 || format == Chart::Format::kCount) return ShortNumber(value);
   const double finest = step > 0 ? step : std::abs(value);
   const int decimals = std::max(0, static_cast<int>(std::ceil(-std::log10(finest) - 1e-9)));
-  return absl::StrFormat("%.*f", std::min(decimals, 6), value);
+  if (decimals <= 6) return absl::StrFormat("%.*f", decimals, value);
+  // As many digits as tell neighbours apart.
+  const double digits = std::ceil(std::log10(std::abs(value)) - std::log10(finest) - 1e-9) + 1;
+  return absl::StrFormat("%.*g", static_cast<int>(std::clamp(digits, 3.0, 17.0)), value);
 }
 
 std::string ValueLabel(double value, Chart::Format format) {
   if (format == Chart::Format::kScientific) return absl::StrFormat("%.3g", value);
-  if (format == Chart::Format::kCount) return GroupedNumber(std::llround(value));
+  if (format == Chart::Format::kCount) return WholeNumber(value);
   return absl::StrFormat("%.4g", value);
 }
 
@@ -116,7 +146,7 @@ const char* ClassOf(const ChartSeries& series) {
 
 std::string EscapeHtml(absl::string_view text) {
   std::string result;
-  for (const char c : text) {
+  for (const char c : Utf8(text)) {
     switch (c) {
       case '&':
         result += "&amp;";
@@ -138,6 +168,11 @@ std::string EscapeHtml(absl::string_view text) {
     }
   }
   return result;
+}
+
+std::string WholeNumber(double value) {
+  return std::abs(value) < 1e18 ? GroupedNumber(std::llround(value))
+                                : absl::StrFormat("%.4g", value);
 }
 
 std::string GroupedNumber(int64_t value) {
@@ -162,26 +197,36 @@ std::string ShortNumber(double value) {
 }
 
 std::vector<double> LinearTicks(double low, double high, int count) {
-  const double rough = (high - low) / count;
+  if (!(low < high) || !std::isfinite(low) || !std::isfinite(high)) return {};
+  const double rough = high / count - low / count;
   const double power = std::pow(10, std::floor(std::log10(rough)));
+  if (!(power > 0)) return {};  // a denormal range
   double step = power;
   for (const double factor : {2.0, 5.0, 10.0}) {
     // The nearest of them by ratio.
     if (rough * rough > step * factor * power) step = factor * power;
   }
   std::vector<double> ticks;
-  for (double i = std::ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; ++i) {
-    ticks.push_back(i == 0 ? 0 : i * step);
+  const double first = std::ceil(low / step - 1e-9);
+  for (int n = 0; n <= 3 * count; ++n) {
+    const double tick = (first + n) * step;
+    // Far from zero, neighbours in so small a range may be one number.
+    if (!(tick <= high + 1e-9 * step) || (n > 0 && tick <= ticks.back())) break;
+    ticks.push_back(first + n == 0 ? 0 : tick);
   }
   return ticks;
 }
 
 std::vector<double> LogTicks(double low, double high) {
+  if (!(low > 0) || !(low < high) || !std::isfinite(high)) return {};
   std::vector<double> ticks;
+  const int first = static_cast<int>(std::floor(std::log10(low)));
+  const int last = static_cast<int>(std::floor(std::log10(high)));
   const bool few = high / low < 1000;
-  for (double power = std::pow(10, std::floor(std::log10(low))); power <= high; power *= 10) {
+  const int step = (last - first) / kMaxDecades + 1;
+  for (int exponent = first; exponent <= last; exponent += step) {
     for (const double factor : {1.0, 2.0, 5.0}) {
-      const double tick = factor * power;
+      const double tick = factor * std::pow(10, exponent);
       if ((factor == 1 || few) && tick >= low && tick <= high) ticks.push_back(tick);
     }
   }
@@ -191,9 +236,10 @@ std::vector<double> LogTicks(double low, double high) {
 std::string RenderChart(const Chart& chart) {
   std::vector<ChartSeries> series;
   for (const ChartSeries& s : chart.series) {
-    if (s.points.empty()) continue;
+    std::vector<std::pair<double, double>> points = Drawable(s.points, chart.log_log);
+    if (points.empty()) continue;
     series.push_back(s);
-    if (s.style != ChartSeries::Style::kBand) series.back().points = Thin(s.points);
+    series.back().points = s.style == ChartSeries::Style::kBand ? std::move(points) : Thin(points);
   }
   if (series.empty()) return "";
   Axis x{.low = std::numeric_limits<double>::infinity(),
@@ -204,8 +250,7 @@ std::string RenderChart(const Chart& chart) {
     x.high = std::max(x.high, s.points.back().first);
   }
   if (chart.log_log) {
-    const double pad = x.high > x.low ? std::pow(x.high / x.low, 0.03) : 2;
-    x = {.low = x.low / pad, .high = x.high * pad, .log = true};
+    x = LogAxis(x.low, x.high, 0.03, 2);
   } else if (x.low == x.high) {
     x = {.low = x.low - 1, .high = x.high + 1};
   }
@@ -292,13 +337,13 @@ std::string RenderChart(const Chart& chart) {
     if (dots || s.style == ChartSeries::Style::kMarked || s.points.size() == 1) {
       for (const auto& [px, py] : s.points) {
         absl::StrAppendFormat(&svg, "<circle class=\"c%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>",
-                              s.color, to_x(px), to_y(py));
+                              s.color, to_x(px), std::clamp(to_y(py), -1e4, 1e4));
       }
     }
   }
   absl::StrAppend(&svg, "</svg><g class=\"cursor\"></g></svg>");
   return absl::StrCat("<figure", chart.width > 600 ? " class=\"wide\"" : "", " data-chart=\"",
-                      EscapeHtml(data.dump()), "\">\n<figcaption><h2>", EscapeHtml(chart.title),
+                      EscapeHtml(JsonText(data)), "\">\n<figcaption><h2>", EscapeHtml(chart.title),
                       "</h2><span class=\"note\">", EscapeHtml(chart.note), "</span>", legend,
                       "</figcaption>\n<div class=\"plot\">", svg,
                       "<div class=\"tip\" hidden></div></div>\n</figure>\n");

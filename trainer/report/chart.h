@@ -18,8 +18,9 @@ struct ChartSeries {
 
   std::string label;
   Style style = Style::kLine;
-  int color = 1;                                  // 1 to 6: the style sheet's --line-1 ...
-  std::vector<std::pair<double, double>> points;  // (x, y), by x except of a band; finite
+  int color = 1;  // 1 to 6: the style sheet's --line-1 ...
+  // (x, y), by x except of a band. Those without a finite x, or whose y is NaN, are left out.
+  std::vector<std::pair<double, double>> points;
 };
 
 struct Chart {
@@ -43,16 +44,19 @@ struct Chart {
 // the pointer's read-out is in its data-chart attribute. Empty if no series has a point.
 std::string RenderChart(const Chart& chart);
 
-// & < > " ' as entities.
+// & < > " ' as entities; bytes that are not UTF-8 as U+FFFD.
 std::string EscapeHtml(absl::string_view text);
 
 // "1,234,567", and "1.23M".
 std::string GroupedNumber(int64_t value);
+std::string WholeNumber(double value);  // grouped; "1e+18" from there on
 std::string ShortNumber(double value);
 
-// Round values in [low, high], about `count` of them; low < high.
+// Round values in [low, high], about `count` of them, at most three times as many. Empty unless low
+// < high, both finite.
 std::vector<double> LinearTicks(double low, double high, int count);
-// Powers of ten, with 2 and 5 between them where these are few; 0 < low < high.
+// Powers of ten, with 2 and 5 between them where these are few; of many, every n-th. Empty unless 0
+// < low < high, both finite.
 std::vector<double> LogTicks(double low, double high);
 
 }  // namespace wyvern

@@ -152,8 +152,7 @@ std::vector<std::pair<std::string, std::string>> ComputedFacts(const Metrics& me
   }
   const Points tokens = metrics.Column("tokens");
   if (!tokens.empty()) {
-    facts.emplace_back("Training tokens",
-                       GroupedNumber(static_cast<int64_t>(tokens.back().second)));
+    facts.emplace_back("Training tokens", WholeNumber(tokens.back().second));
   }
   double seconds = 0;
   for (const auto& [step, ms] : metrics.Column("step_ms")) seconds += ms / 1000;
@@ -181,7 +180,7 @@ std::string StepLabel(const Metrics& metrics) {
   for (const auto& [step, count] : tokens) {
     if (std::abs(count - step * per_step) > 0.5) return "step";
   }
-  return absl::StrCat("step  (", GroupedNumber(std::llround(per_step)), " tokens each)");
+  return absl::StrCat("step  (", WholeNumber(per_step), " tokens each)");
 }
 
 std::string Charts(const Metrics& metrics) {

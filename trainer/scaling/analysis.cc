@@ -19,12 +19,22 @@ std::vector<LawForm> Forms() {
   return forms;
 }
 
+// A percentile interval need not hold the estimate: where a law bends, refits lie to one side.
+void SetInterval(std::vector<double> values, Estimate* estimate) {
+  const double value = estimate->value, rounding = 1e-9 * std::abs(value);
+  Interval& interval = estimate->interval;
+  interval = CentralInterval(std::move(values));
+  estimate->extended = value < interval.low - rounding || value > interval.high + rounding;
+  interval.low = std::min(interval.low, value);
+  interval.high = std::max(interval.high, value);
+}
+
 Estimate EstimateOf(const std::string& name, const LawFit& fit,
                     const std::function<double(const Law&)>& quantity) {
   Estimate estimate{.name = name, .value = quantity(fit.law)};
   std::vector<double> values;
   for (const Law& law : fit.draws) values.push_back(quantity(law));
-  estimate.interval = CentralInterval(values);
+  SetInterval(std::move(values), &estimate);
   return estimate;
 }
 
@@ -63,7 +73,7 @@ void Compare(const FamilyResult& family, const FamilyResult& than, const std::st
     for (size_t i = 0; i < count; ++i) {
       values.push_back(ratio(own->fit.draws[i], other->fit.draws[i]));
     }
-    result.ratio.interval = CentralInterval(values);
+    SetInterval(std::move(values), &result.ratio);
     ratios->push_back(std::move(result));
   }
 }

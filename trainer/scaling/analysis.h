@@ -13,7 +13,8 @@ namespace wyvern {
 struct Estimate {
   std::string name;  // "a", "b", "E", "alpha" ...
   double value = 0;
-  Interval interval;  // of 95%
+  Interval interval;      // of 95%, and the value
+  bool extended = false;  // as far as the value, which lay outside of the 95%
 };
 
 struct LawResult {

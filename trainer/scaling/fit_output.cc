@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "data/file.h"
+#include "data/json.h"
 #include "kernels/runtime/status.h"
 #include "trainer/report/chart.h"
 #include "trainer/report/page.h"
@@ -20,9 +21,13 @@ constexpr int kCurvePoints = 60;
 
 std::string NameOf(const std::string& family) { return family.empty() ? "all" : family; }
 
+const char* ExtendedText(const Estimate& estimate) {
+  return estimate.extended ? ", extended to the estimate" : "";
+}
+
 std::string EstimateText(const Estimate& estimate) {
-  return absl::StrFormat("%s %.4g (%.4g to %.4g)", estimate.name, estimate.value,
-                         estimate.interval.low, estimate.interval.high);
+  return absl::StrFormat("%s %.4g (%.4g to %.4g%s)", estimate.name, estimate.value,
+                         estimate.interval.low, estimate.interval.high, ExtendedText(estimate));
 }
 
 std::string LawText(const LawResult& law) {
@@ -35,14 +40,17 @@ std::string LawText(const LawResult& law) {
 
 std::string RatioText(const ComputeRatio& r) {
   return absl::StrFormat(
-      "%s needs %.3f (%.3f to %.3f) times the compute of %s at %.4g PFLOP/s-days", NameOf(r.family),
-      r.ratio.value, r.ratio.interval.low, r.ratio.interval.high, NameOf(r.than), r.compute);
+      "%s needs %.3f (%.3f to %.3f%s) times the compute of %s at %.4g PFLOP/s-days",
+      NameOf(r.family), r.ratio.value, r.ratio.interval.low, r.ratio.interval.high,
+      ExtendedText(r.ratio), NameOf(r.than), r.compute);
 }
 
 // JSON has no infinity: a null stands for it.
 nlohmann::json ToJson(const Estimate& estimate) {
-  return {
+  nlohmann::json json = {
       {"value", estimate.value}, {"low", estimate.interval.low}, {"high", estimate.interval.high}};
+  if (estimate.extended) json["extended"] = true;
+  return json;
 }
 
 nlohmann::json ToJson(const ScalingPoint& point) {
@@ -87,7 +95,7 @@ std::string PlotOf(const ScalingAnalysis& analysis, ScalingVariable variable, bo
       std::vector<std::pair<double, double>> line;
       for (int i = 0; i <= kCurvePoints; ++i) {
         const double share = static_cast<double>(backwards ? kCurvePoints - i : i) / kCurvePoints;
-        const double x = low * std::pow(high / low, share);
+        const double x = std::exp(std::lerp(std::log(low), std::log(high), share));
         line.emplace_back(x, loss(x));
       }
       return line;
@@ -213,7 +221,7 @@ std::string FitJson(const ScalingAnalysis& analysis) {
     entry["reason"] = reason;
     json["excluded"].push_back(std::move(entry));
   }
-  return json.dump(2) + "\n";
+  return JsonText(json, 2) + "\n";
 }
 
 std::string FitPage(const ScalingAnalysis& analysis) {

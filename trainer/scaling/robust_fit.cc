@@ -76,19 +76,22 @@ class Problem {
   // the centre, with several slopes.
   std::vector<std::vector<double>> Starts(const std::vector<double>& floor_shares) const {
     const double log_least = *std::min_element(log_loss.begin(), log_loss.end());
+    // log (L - E), by logarithms alone: a loss may be near the end of a double's range.
+    const auto above = [&](double y, double share) {
+      return y + std::log1p(-share * std::exp(log_least - y));
+    };
     std::vector<std::vector<double>> starts;
     const std::vector<double> none = {0};
     for (const double share : form_.floor ? floor_shares : none) {
-      const double e = share * std::exp(log_least);
       double mean = 0, slope = 0, spread = 0;
       const double n = static_cast<double>(num_points());
-      for (const double y : log_loss) mean += std::log(std::exp(y) - e) / n;
+      for (const double y : log_loss) mean += above(y, share) / n;
       for (size_t i = 0; i < num_points(); ++i) {
-        slope += centered_[0][i] * (std::log(std::exp(log_loss[i]) - e) - mean);
+        slope += centered_[0][i] * (above(log_loss[i], share) - mean);
         spread += centered_[0][i] * centered_[0][i];
       }
       std::vector<double> start;
-      if (form_.floor) start.push_back(std::log(e));
+      if (form_.floor) start.push_back(std::log(share) + log_least);
       if (form_.variables.size() == 1) {
         start.insert(start.end(), {mean, -slope / spread});
         starts.push_back(start);
@@ -105,10 +108,11 @@ class Problem {
     return starts;
   }
 
-  Law ToLaw(const std::vector<double>& theta) const {
+  // `log_least` of the losses that theta was fitted to.
+  Law ToLaw(const std::vector<double>& theta, double log_least) const {
     Law law{.form = form_};
     const size_t first = form_.floor ? 1 : 0;
-    if (form_.floor) law.e = std::exp(theta[0]);
+    if (form_.floor && theta[0] >= std::log(kNoFloor) + log_least) law.e = std::exp(theta[0]);
     for (size_t k = 0; k < log_center_.size(); ++k) {
       const double b = theta[first + 2 * k + 1];
       law.terms.push_back({theta[first + 2 * k] + b * log_center_[k], b});
@@ -136,6 +140,7 @@ double Median(std::vector<double> values) {
   return (values[half] + *std::max_element(values.begin(), values.begin() + half)) / 2;
 }
 
+// theta is empty where the loss is a number at none of the starts.
 Solution Solve(const Problem& problem, const std::vector<std::vector<double>>& starts) {
   const double n = static_cast<double>(problem.num_points());
   const double freedom = std::max(1.0, n - static_cast<double>(problem.num_parameters()));
@@ -152,6 +157,7 @@ Solution Solve(const Problem& problem, const std::vector<std::vector<double>>& s
     best_loss = loss;
     best.theta = std::move(theta);
   }
+  if (best.theta.empty()) return best;
   double mad = 0;
   for (int i = 0; i < kScaleIterations; ++i) {
     problem.Evaluate(best.theta, &best.residuals, &jacobian);
@@ -244,39 +250,46 @@ absl::StatusOr<LawFit> FitLaw(absl::Span<const ScalingPoint> points, const LawFo
   RETURN_IF_ERROR(CheckPoints(points, form));
   Problem problem(points, form);
   const Solution solution = Solve(problem, problem.Starts(kFloors));
+  if (solution.theta.empty()) {
+    return absl::FailedPreconditionError("no curve of this form comes near the points");
+  }
+  const double log_least = *std::min_element(problem.log_loss.begin(), problem.log_loss.end());
   LawFit fit;
-  fit.law = problem.ToLaw(solution.theta);
-  const double least_loss =
-      std::exp(*std::min_element(problem.log_loss.begin(), problem.log_loss.end()));
-  if (fit.law.e < kNoFloor * least_loss) fit.law.e = 0;
+  fit.law = problem.ToLaw(solution.theta, log_least);
   fit.residuals = solution.residuals;
   fit.scale = solution.scale;
   Bootstrap bootstrap(problem, solution, options.seed);
   for (int draw = 0; draw < options.num_draws; ++draw) {
     const Solution again = bootstrap.Refit(solution.scale, {solution.theta});
+    if (again.theta.empty()) continue;
     const double ratio = solution.scale / again.scale;
     if (form.floor) {
       // The floor ends at 0 and bends everything beside it, so these are refits, not mirrored ones;
       // their noise is as much larger or smaller than the fit's as the fit's may be mistaken.
       std::vector<std::vector<double>> starts = problem.Starts(kRefitFloors);
       starts.push_back(solution.theta);
-      fit.draws.push_back(problem.ToLaw(bootstrap.Refit(solution.scale * ratio, starts).theta));
+      const Solution refit = bootstrap.Refit(solution.scale * ratio, starts);
+      if (!refit.theta.empty()) fit.draws.push_back(problem.ToLaw(refit.theta, log_least));
     } else {
       std::vector<double> theta = solution.theta;
       for (size_t k = 0; k < theta.size(); ++k) theta[k] -= ratio * (again.theta[k] - theta[k]);
-      fit.draws.push_back(problem.ToLaw(theta));
+      fit.draws.push_back(problem.ToLaw(theta, log_least));
     }
   }
   return fit;
 }
 
 Interval CentralInterval(std::vector<double> values) {
+  values.erase(std::remove_if(values.begin(), values.end(), [](double v) { return std::isnan(v); }),
+               values.end());
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (values.empty()) return {-kInfinity, kInfinity};
   std::sort(values.begin(), values.end());
   const auto quantile = [&values](double q) {
     const double at = q * static_cast<double>(values.size() - 1);
     const size_t i = static_cast<size_t>(at);
     const double rest = at - static_cast<double>(i);
-    if (rest == 0 || i + 1 == values.size()) return values[i];
+    if (rest == 0 || i + 1 == values.size() || !std::isfinite(values[i])) return values[i];
     if (!std::isfinite(values[i + 1])) return values[i + 1];  // infinity less itself is no number
     return values[i] + rest * (values[i + 1] - values[i]);
   };

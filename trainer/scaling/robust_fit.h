@@ -34,14 +34,15 @@ struct FitOptions {
 // whose scale is spread as that of refits is.
 //
 // Errors: too few points (one more than parameters at least), a variable that is not known
-// everywhere or hardly varies, parameters and tokens that vary in proportion.
+// everywhere or hardly varies, parameters and tokens that vary in proportion, no curve near them.
 absl::StatusOr<LawFit> FitLaw(absl::Span<const ScalingPoint> points, const LawForm& form,
                               const FitOptions& options = {});
 
 struct Interval {
   double low = 0, high = 0;
 };
-// The central 95% of the values; at least one. Infinities are values too, NaN is not.
+// The central 95% of the values. Infinities are values too; NaN is left out, and without any other
+// value nothing is excluded.
 Interval CentralInterval(std::vector<double> values);
 
 }  // namespace wyvern

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "data/file.h"
+#include "data/json.h"
 #include "kernels/runtime/status.h"
 #include "trainer/config/load.h"
 #include "trainer/run_data.h"
@@ -68,7 +69,7 @@ absl::Status WriteSweepFolder(const SweepPlan& plan) {
   RETURN_IF_ERROR(MakeFolders(plan.file.dir));
   RETURN_IF_ERROR(WriteFileAtomically(plan.file.dir + "/sweep.yaml", plan.file.text));
   RETURN_IF_ERROR(
-      WriteFileAtomically(plan.file.dir + "/sweep.json", RecordOf(plan).dump(2) + "\n"));
+      WriteFileAtomically(plan.file.dir + "/sweep.json", JsonText(RecordOf(plan), 2) + "\n"));
   for (const SweepRun& run : plan.runs) {
     RETURN_IF_ERROR(MakeFolders(run.Dir()));
     RETURN_IF_ERROR(WriteFileAtomically(run.Dir() + "/config.yaml", ToYaml(run.config)));

@@ -121,6 +121,43 @@ TEST(Plan, CountsWhatEachAxisSends) {
   EXPECT_NEAR(reduced / (parameters * 2), 1, 0.01);
 }
 
+// What comes and goes grows with the micro batch; nothing else does, and together they are the
+// peak.
+TEST(Plan, TheLinesOfTheMemoryAddUp) {
+  struct Case {
+    const char* config;
+    std::vector<std::string> sets;
+    int gpus;
+  };
+  const Case cases[] = {
+      {"delta_net_340m", {}, 1},
+      {"delta_net_340m", {"parallel.replicate=2"}, 2},
+      {"delta_net_340m", {"parallel.shard=2", "parallel.zero=1"}, 2},
+      {"delta_net_340m", {"parallel.shard=2", "parallel.zero=2"}, 2},
+      {"delta_net_340m", {"parallel.shard=2", "parallel.zero=3"}, 2},
+      {"delta_net_340m", {"optimizer.type=muon"}, 1},
+      {"delta_net_340m", {"train.recompute_blocks=24"}, 1},
+      {"kda_1.3b", {"train.recompute=elementwise"}, 1},
+      {"moe_quickstart", {}, 1},
+      {"kimi_linear_proxy_1b", {"parallel={shard: 2, expert: 2, zero: 2}"}, 2},
+  };
+  for (const Case& c : cases) {
+    const RunConfig config = Load(c.config, c.sets);
+    const Plan plan = Make(config, 4, 1024, On("h200-141g", c.gpus));
+    const Plan small = Make(config, 1, 1024, On("h200-141g", c.gpus));
+    const std::string what = absl::StrCat(c.config, " ", nlohmann::json(c.sets).dump());
+    int64_t sum = 0;
+    for (const PlannedMemory& part : MemoryParts(plan.step.memory)) {
+      EXPECT_GT(part.bytes, 0) << what << ": " << part.name;
+      EXPECT_THAT(PlanText(plan), HasSubstr(part.name));
+      sum += part.bytes;
+    }
+    EXPECT_EQ(sum, plan.step.memory.peak_bytes) << what;
+    EXPECT_EQ(small.step.memory.state_bytes(), plan.step.memory.state_bytes()) << what;
+    EXPECT_LE(small.step.memory.passing_bytes(), plan.step.memory.passing_bytes()) << what;
+  }
+}
+
 TEST(Plan, SeveralMicroBatchesCostWhatEachAdds) {
   RunConfig config = Load("delta_net_340m");
   config.train.micro_batch = 4;

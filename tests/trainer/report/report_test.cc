@@ -1,5 +1,8 @@
 #include "trainer/report/report.h"
 
+#include <cmath>
+#include <limits>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "tests/data/data_fixture.h"
@@ -86,6 +89,45 @@ TEST(ReportChart, TicksAreRoundAndInside) {
   EXPECT_EQ(LogTicks(0.3, 12), (std::vector<double>{0.5, 1, 2, 5, 10}));
   EXPECT_EQ(LogTicks(1, 100000), (std::vector<double>{1, 10, 100, 1000, 10000, 100000}));
 }
+
+// At the ends of the range of doubles, and where neighbouring ticks would be one number.
+TEST(ReportChart, TicksAreFewAndFiniteWhateverTheRange) {
+  constexpr double kMax = std::numeric_limits<double>::max(), kInf = HUGE_VAL;
+  constexpr double kDenormal = std::numeric_limits<double>::denorm_min();
+  const double ends[] = {-kInf, -kMax,     -1,   0,    kDenormal, 1e-300, 1, std::nextafter(1, 2),
+                         1e17,  1e17 + 64, kMax, kInf, NAN};
+  for (const double low : ends) {
+    for (const double high : ends) {
+      for (const std::vector<double>& ticks :
+           {LinearTicks(low, high, 5), LinearTicks(low, high, 1), LogTicks(low, high)}) {
+        EXPECT_LE(ticks.size(), 30u) << low << " " << high;
+        for (size_t i = 0; i < ticks.size(); ++i) {
+          EXPECT_TRUE(std::isfinite(ticks[i]));
+          EXPECT_TRUE(i == 0 || ticks[i - 1] < ticks[i]) << low << " " << high;
+        }
+      }
+    }
+  }
+  EXPECT_GE(LogTicks(1e-300, kMax).size(), 5u);
+  EXPECT_GE(LinearTicks(-kMax, kMax, 5).size(), 3u);
+  EXPECT_EQ(LogTicks(0, 1), std::vector<double>());
+}
+
+TEST(ReportChart, ValuesThatCannotBeDrawnAreLeftOut) {
+  for (const bool log : {false, true}) {
+    Chart chart{.title = "x", .allow_log = true, .log_log = log};
+    chart.series.push_back({.label = "y", .points = {{1, NAN}, {2, 1}, {3, HUGE_VAL}, {4, 1e308}}});
+    chart.series.push_back({.label = "z", .points = {{1, 1e-308}, {HUGE_VAL, 2}}});
+    const std::string html = RenderChart(chart);
+    EXPECT_TRUE(absl::StrContains(html, "<polyline"));
+    EXPECT_FALSE(absl::StrContains(html, "nan"));
+    EXPECT_FALSE(absl::StrContains(html, "inf"));
+  }
+  Chart none{.title = "x", .series = {{.label = "y", .points = {{1, HUGE_VAL}}}}};
+  EXPECT_FALSE(absl::StrContains(RenderChart(none), "nan"));
+}
+
+TEST(ReportChart, TextIsUtf8) { EXPECT_EQ(EscapeHtml("caf\xe9<"), "caf\xef\xbf\xbd&lt;"); }
 
 TEST(ReportChart, NumbersForReaders) {
   EXPECT_EQ(GroupedNumber(999), "999");

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <map>
 
 #include "tests/data/data_fixture.h"
@@ -133,6 +134,49 @@ TEST_F(TensorBoardTest, AResumedRunStartsAFileThatReplacesItsSteps) {
   ASSERT_EQ(events.size(), 2u);
   EXPECT_EQ(Only(events[1], 2).varint, 120u);
   EXPECT_EQ(Only(Parse(Only(events[1], 7).bytes), 1).varint, 1u);  // SessionLog.START
+}
+
+// The first part of the run was on a host whose clock is ahead; it was killed in a record.
+TEST_F(TensorBoardTest, ALaterFileLiesBehindEarlierOnesWhateverTheClocks) {
+  auto writer = TensorBoardWriter::Create(Path("events"));
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  ASSERT_TRUE((*writer)->AddScalars(1, {{"train/loss", 1}}).ok());
+  const std::string text = *ReadFile((*writer)->path());
+  std::vector<Message> events = ReadEvents((*writer)->path());
+  const double first = Only(events[1], 1).fixed64;
+  // An hour ahead in its name, and an hour longer by its events.
+  const auto moved = [&](double seconds) {
+    std::string name = (*writer)->path();
+    const size_t at = name.find("tfevents.") + 9;
+    name.replace(at, 10, std::to_string(std::stoll(name.substr(at, 10)) + 3600));
+    std::string event = text.substr(12 + 24 + 4 + 12);  // behind the version's record and a header
+    event.resize(event.size() - 4);
+    const double time = first + seconds;
+    std::memcpy(event.data() + 1, &time, sizeof(time));
+    uint64_t size = event.size();
+    std::string header(reinterpret_cast<const char*>(&size), 8);
+    const auto append = [](std::string* to, uint32_t crc) {
+      to->append(reinterpret_cast<const char*>(&crc), 4);
+    };
+    std::string record = header;
+    append(&record, Masked(header));
+    record += event;
+    append(&record, Masked(event));
+    std::ofstream(name, std::ios::binary) << text << record << record.substr(0, 20);
+    return name;
+  };
+  const std::string ahead = moved(7200);
+  auto later = TensorBoardWriter::Create(Path("events"), 2);
+  ASSERT_TRUE(later.ok()) << later.status();
+  ASSERT_TRUE((*later)->AddScalars(2, {{"train/loss", 1}}).ok());
+  EXPECT_GT((*later)->path(), ahead);
+  events = ReadEvents((*later)->path());
+  double last = first + 7200;
+  for (const Message& event : events) {
+    EXPECT_GE(Only(event, 1).fixed64, last);
+    last = Only(event, 1).fixed64;
+  }
+  EXPECT_LT(last, first + 7300);
 }
 
 TEST_F(TensorBoardTest, AFolderThatCannotBeMadeIsAnError) {

@@ -3,8 +3,10 @@
 #include <random>
 
 #include "absl/strings/str_format.h"
+#include "data/json.h"
 #include "tests/trainer/sweep/sweep_fixture.h"
 #include "trainer/scaling/analysis.h"
+#include "trainer/scaling/fit_output.h"
 #include "trainer/scaling/points.h"
 #include "trainer/sweep/local_runner.h"
 
@@ -156,6 +158,107 @@ TEST_F(FitTest, FaultsOfACsvAreReportedTogether) {
   EXPECT_EQ(excluded->points.size(), 1u);
   EXPECT_EQ(excluded->points[0].x[0], 1);
   EXPECT_EQ(excluded->excluded[0].second, "spike");
+}
+
+// A byte order mark, CRLF, quotes, and empty cells below the last row.
+TEST_F(FitTest, ReadsWhatSpreadsheetsWrite) {
+  const auto points = PointsOfCsv(WriteText(
+      "p.csv",
+      "\xEF\xBB\xBF\"compute\",loss,name,exclude\r\n1,\"3.5\",\"a, "
+      "\"\"b\"\"\nc\",\r\n2,3.25,d,0\r\n"
+      "# 9,9,9\r\n4,3, e ,FALSE\r\n8,2.9,f,No\r\n16,2.8,g,\"diverged, twice\"\r\n,,,\r\n"));
+  ASSERT_TRUE(points.ok()) << points.status();
+  ASSERT_EQ(points->points.size(), 4u);
+  EXPECT_EQ(points->points[0].name, "a, \"b\"\nc");
+  EXPECT_EQ(points->points[0].loss, 3.5);
+  EXPECT_EQ(points->points[2].name, "e");
+  ASSERT_EQ(points->excluded.size(), 1u);
+  EXPECT_EQ(points->excluded[0].second, "diverged, twice");
+}
+
+TEST_F(FitTest, FaultsOfACsvNameTheirLine) {
+  const std::pair<const char*, std::string> faults[] = {
+      {"compute,loss,loss\n1,3,4\n", "p.csv:1: column 'loss' is given twice"},
+      {"compute,loss,exclude\n1,3,yes\n2,3,x\n",
+       "p.csv: the column exclude leaves out all 2 points"},
+      {"compute,loss\n", "p.csv:1: holds no point"},
+      {"", "p.csv:1: expected a header"},
+      {"compute,loss\n1,\"3\n2,4\n", "p.csv:2: a quoted value has no end"},
+      {"name,compute,loss\n\"a\nb\",1,nan\n",
+       "p.csv:2: loss: expected a number above 0, got 'nan'"},
+      {"compute,loss\n\n1,inf\n", "p.csv:3: loss: expected a number above 0, got 'inf'"},
+      {"compute,loss\n1e999,3\n", "p.csv:2: compute: expected a number above 0, got '1e999'"},
+      {"flops,loss\n1e-300,3\n", "p.csv:2: flops: expected a number above 0, got '1e-300'"},
+      {"compute;loss\n1;3\n", "p.csv:1: unknown column 'compute;loss'"}};
+  for (const auto& [text, fault] : faults) {
+    const absl::Status status = PointsOfCsv(WriteText("p.csv", text)).status();
+    EXPECT_NE(status.message().find(fault), std::string::npos) << status;
+  }
+  const std::string utf16(
+      "\xff\xfe"
+      "c\0",
+      4);
+  const absl::Status status = PointsOfCsv(WriteText("p.csv", utf16)).status();
+  EXPECT_NE(status.message().find("no CSV in UTF-8"), std::string::npos) << status;
+}
+
+// Names in Latin-1, and numbers at the end of a double's range.
+TEST_F(FitTest, WritesItsFilesWhateverThePointsAre) {
+  for (const std::string points :
+       {"name,family,compute,loss\ncaf\xe9,\xff,0.001,4\nb,\xff,0.01,3.5\nc,\xff,0.1,3.1\nd,\xff,1,"
+        "2.8\n",
+        "compute,parameters,tokens,loss\n0.001,1e6,2e7,4.4\n0.004,1e308,5e7,4.0\n0.016,4e6,8e7,3."
+        "7\n"
+        "0.064,1e-300,1.7e8,3.45\n",
+        "compute,loss\n1e-300,1e308\n1,1\n1e10,1e-10\n1e300,1e-300\n1e307,1e-307\n"}) {
+    const ProcessResult result = Wyvern(
+        {"fit", "--points", WriteText("p.csv", points), "--draws", "100", "--output", Path("fit")});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_TRUE(nlohmann::json::accept(Read(Path("fit/fit.json"))));
+    const std::string page = Read(Path("fit/report.html"));
+    EXPECT_LT(page.size(), 300000u);
+    EXPECT_EQ(page, Utf8(page));
+    EXPECT_EQ(page.find("nan"), std::string::npos);
+  }
+}
+
+TEST_F(FitTest, ADamagedRecordOfASweepIsNamed) {
+  ASSERT_TRUE(WriteSweepFolder(Plan("axes:\n  - zip: {model.num_layers: [3, 4]}\n")).ok());
+  const std::string good = Read(Path("sweep/sweep.json"));
+  for (const auto& [text, fault] : std::vector<std::pair<std::string, std::string>>{
+           {"{\"runs\": [{\"name\": 5, \"values\": [], \"tokens\": \"x\"}]}",
+            "sweep.json: runs.0.name: expected a string"},
+           {"{\"runs\": [7]}", "runs.0.tokens: expected a number"},
+           {std::string(100000, '['), "sweep.json: byte 65: the JSON is nested too deeply"},
+           {good.substr(0, good.size() / 2), "sweep.json: byte "}}) {
+    WriteText("sweep/sweep.json", text);
+    const ProcessResult result = Wyvern({"fit", Path("sweep")});
+    EXPECT_EQ(result.exit_code, 1);
+    ExpectParts(result.err, {fault});
+  }
+}
+
+// With noise and without, with a floor and without: a power law's floor is 0, of the fit and of its
+// refits alike.
+TEST_F(FitTest, IntervalsHoldTheirEstimates) {
+  std::mt19937_64 random(3);
+  std::normal_distribution<double> normal;
+  for (const double floor : {0.0, 1.7}) {
+    for (const double noise : {0.0, 0.001, 0.03}) {
+      ScalingPoints points;
+      for (const double c : {1e-3, 1e-2, 0.05, 1.0, 3.0}) {
+        const double loss = (floor + 2 * std::pow(c, -0.05)) * std::exp(noise * normal(random));
+        points.points.push_back({.name = "p", .x = {c, 1e8 * c, 0}, .loss = loss});
+      }
+      for (const LawResult& law : Analyze(points, {.num_draws = 100}).families[0].laws) {
+        for (const Estimate& estimate : law.estimates) {
+          EXPECT_LE(estimate.interval.low, estimate.value) << law.form.Name() << estimate.name;
+          EXPECT_GE(estimate.interval.high, estimate.value) << law.form.Name() << estimate.name;
+          EXPECT_FALSE(estimate.extended) << law.form.Name() << estimate.name;
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

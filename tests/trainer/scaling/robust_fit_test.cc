@@ -175,6 +175,11 @@ TEST(RobustFit, IntervalsOfValuesWithoutABound) {
   for (int i = 0; i < 10; ++i) values[i] = std::numeric_limits<double>::infinity();
   EXPECT_EQ(CentralInterval(values).low, 1);
   EXPECT_EQ(CentralInterval(values).high, std::numeric_limits<double>::infinity());
+  for (int i = 10; i < 20; ++i) values[i] = -std::numeric_limits<double>::infinity();
+  EXPECT_EQ(CentralInterval(values).low, -std::numeric_limits<double>::infinity());
+  const double nan = std::nan("");
+  EXPECT_EQ(CentralInterval({nan, 2, nan, nan}).high, 2);
+  EXPECT_EQ(CentralInterval({nan}).low, -std::numeric_limits<double>::infinity());
 }
 
 TEST(RobustFit, TheSameSeedGivesTheSameDraws) {

@@ -1,0 +1,75 @@
+#include "trainer/commands/usage.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "trainer/config/nearest.h"
+
+namespace wyvern {
+namespace {
+
+std::vector<const CLI::App*> CommandsOf(const CLI::App& app) {
+  std::vector<const CLI::App*> commands;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (!command->get_name().empty()) commands.push_back(command);  // others group options
+  }
+  return commands;
+}
+
+// With their dashes; those of groups too.
+std::vector<std::string> OptionsOf(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    for (const std::string& name : option->get_snames()) names.push_back("-" + name);
+  }
+  for (const CLI::App* group : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (!group->get_name().empty()) continue;
+    const std::vector<std::string> more = OptionsOf(*group);
+    names.insert(names.end(), more.begin(), more.end());
+  }
+  return names;
+}
+
+std::string Unknown(const std::string& what, const std::string& word, const std::string& where,
+                    const std::vector<std::string>& known) {
+  const std::string nearest = Nearest(word, known);
+  return absl::StrCat("unknown ", what, " '", word, "'", where,
+                      nearest.empty() ? absl::StrCat("; there are ", absl::StrJoin(known, ", "))
+                                      : absl::StrCat("; did you mean '", nearest, "'?"));
+}
+
+}  // namespace
+
+std::string UnknownWord(const CLI::App& app, const std::vector<std::string>& args) {
+  const CLI::App* command = &app;
+  std::string path;  // of commands so far
+  for (const std::string& arg : args) {
+    if (arg == "--") break;
+    const bool negative = arg.size() > 1 && (absl::ascii_isdigit(arg[1]) || arg[1] == '.');
+    if (arg.size() > 1 && arg[0] == '-' && !negative) {
+      const std::string name = arg.substr(0, arg.find('='));
+      const std::vector<std::string> options = OptionsOf(*command);
+      if (std::find(options.begin(), options.end(), name) != options.end()) continue;
+      return Unknown("option", name, path.empty() ? "" : absl::StrCat(" of", path), options);
+    }
+    const std::vector<const CLI::App*> commands = CommandsOf(*command);
+    if (commands.empty()) continue;  // a value
+    std::vector<std::string> names;
+    const CLI::App* next = nullptr;
+    for (const CLI::App* candidate : commands) {
+      names.push_back(candidate->get_name());
+      if (names.back() == arg) next = candidate;
+    }
+    if (next == nullptr) {
+      return Unknown("command", arg, path.empty() ? "" : absl::StrCat(" of", path), names);
+    }
+    command = next;
+    absl::StrAppend(&path, " ", arg);
+  }
+  return "";
+}
+
+}  // namespace wyvern

@@ -1,0 +1,18 @@
+// What is wrong with a command line that CLI11 refuses, in words that help.
+#ifndef WYVERN_TRAINER_COMMANDS_USAGE_H_
+#define WYVERN_TRAINER_COMMANDS_USAGE_H_
+
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+
+namespace wyvern {
+
+// The first argument that is no command and no option of its command, with the nearest that is:
+// "unknown command 'trian'; did you mean 'train'?". Empty if every word is known.
+std::string UnknownWord(const CLI::App& app, const std::vector<std::string>& args);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_COMMANDS_USAGE_H_
