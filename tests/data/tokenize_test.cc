@@ -32,7 +32,7 @@ TEST_F(TokenizeTest, AnExceptionOfAThreadIsAnError) {
   TextSourceOptions options;
   options.paths = {WriteText("a.txt", "small\n\nhuge\n\nsmall")};
   options.document_separator = "\n\n";
-  const auto source = TextSource::Open(options);
+  const auto source = TextSource::Open(options, LongDocuments::kWhole);
   ASSERT_TRUE(source.ok());
   const absl::Status status = Tokenize(source->get(), Exhausted(), 2,
                                        [](const auto&, int64_t) { return absl::OkStatus(); });

@@ -48,7 +48,7 @@ TEST_F(CheckpointShardsTest, EveryRangeIsAFewBlocksOneAfterAnother) {
 TEST_F(CheckpointShardsTest, PartsOfSeveralWritersAreWholeTensors) {
   const std::vector<NamedTensor> tensors = SomeTensors();
   for (const int64_t max_bytes : {int64_t{1} << 30, int64_t{24}}) {
-    const auto temporary = MakeTemporaryFolder(Step(4), 0, /*all_steps=*/true);
+    const auto temporary = MakeTemporaryFolder(Step(4), 0);
     ASSERT_TRUE(temporary.ok()) << temporary.status();
     Manifest manifest{.step = 4};
     ShardWriter first(*temporary, "rank-00000-", max_bytes), second(*temporary, "b-", max_bytes);
