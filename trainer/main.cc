@@ -40,6 +40,18 @@ int Ended(const CLI::App& app, const std::string& what) {
   return 1;
 }
 
+// A library may end the program by exit(), as HDF5 does where it has no memory for a handle. Other
+// threads still run then, so nothing is taken down.
+bool returned = false;
+
+void ExitOfALibrary() {
+  if (returned) return;
+  const std::string operation = wyvern::Operation::Current();
+  std::fprintf(stderr, "wyvern: a library ended the program%s%s, most often for want of memory\n",
+               operation.empty() ? "" : " while ", operation.c_str());
+  std::_Exit(1);
+}
+
 // Exit codes: 0 done, 1 the work failed (one message on stderr says why), 2 wrong usage, 128 + N
 // stopped by signal N (trainer/stop_signal.h).
 int Run(int argc, char** argv) {
@@ -71,5 +83,8 @@ int Run(int argc, char** argv) {
 int main(int argc, char** argv) {
   WaitPassively(argv);
   wyvern::IgnoreWriteSignals();
-  return wyvern::CloseOutput(Run(argc, argv));
+  std::atexit(ExitOfALibrary);
+  const int exit_code = wyvern::CloseOutput(Run(argc, argv));
+  returned = true;
+  return exit_code;
 }
