@@ -174,6 +174,16 @@ TEST_F(ResumeTest, ADamagedLineOfTheMetricsCostsThatLineAlone) {
   EXPECT_EQ(Read(Path("run/metrics.jsonl.damaged")), text);
 }
 
+// One that was killed while it rotated has nothing more to save.
+TEST_F(ResumeTest, AFinishedRunRemovesWhatAKilledOneLeft) {
+  ASSERT_EQ(Train({"train.steps=10"}).exit_code, 0);
+  const std::string doomed =
+      Path("run/checkpoints/.doomed-step_00000005-0123456789abcdef0123456789abcdef");
+  std::filesystem::create_directory(doomed);
+  EXPECT_EQ(Train({"train.steps=10"}).exit_code, 0);
+  EXPECT_FALSE(std::filesystem::exists(doomed));
+}
+
 TEST_F(ResumeTest, AFinishedRunGoesIntoAnotherFolder) {
   ASSERT_EQ(Train({"train.steps=10"}).exit_code, 0);
   auto args = TrainArgs(Path("config.yaml"), {"train.steps=10", "run.dir=" + Path("copy")});

@@ -49,7 +49,7 @@ void AddBlocks(const Shape& shape, Shape prefix, int64_t begin, int64_t end,
 // blocks of which the allocator keeps the space, is asked for before: this throws, and harms
 // nothing.
 void AskForMemory() {
-  constexpr size_t kBlocks = 64, kBytes = size_t{64} << 10;
+  constexpr size_t kBlocks = 256, kBytes = size_t{64} << 10;
   std::vector<std::unique_ptr<char[]>> blocks;
   for (size_t i = 0; i < kBlocks; ++i) blocks.push_back(std::make_unique<char[]>(kBytes));
 }

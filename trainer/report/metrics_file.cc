@@ -37,6 +37,8 @@ MetricsLines ParseMetrics(absl::string_view text) {
       result.lines.push_back({*step, *std::move(row), line});
     } else if (ended) {
       result.unreadable.push_back(number);
+    } else {
+      result.torn = true;
     }
   }
   return result;

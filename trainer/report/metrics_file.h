@@ -19,11 +19,11 @@ struct MetricsLine {
 
 struct MetricsLines {
   std::vector<MetricsLine> lines;   // as they come in the file
-  std::vector<int64_t> unreadable;  // numbers, from 1, of lines that are no metrics
+  std::vector<int64_t> unreadable;  // numbers, from 1, of whole lines that are no metrics
+  bool torn = false;  // the last one is a part of a line, as a killed process leaves it
 };
 
-// A damaged line costs that line alone. `text` outlives the result. A last line without its end,
-// as a killed process leaves it, is neither read nor counted.
+// A damaged line costs that line alone. `text` outlives the result.
 MetricsLines ParseMetrics(absl::string_view text);
 
 // "PATH: line 3 cannot be read and is left out"; empty if all can.

@@ -43,7 +43,7 @@ struct Metrics {
 Metrics ReadMetrics(const std::string& text) {
   Metrics metrics;
   MetricsLines lines = ParseMetrics(text);
-  metrics.num_unreadable = static_cast<int64_t>(lines.unreadable.size());
+  metrics.num_unreadable = static_cast<int64_t>(lines.unreadable.size()) + (lines.torn ? 1 : 0);
   for (MetricsLine& line : lines.lines) metrics.rows[line.step] = std::move(line.row);
   return metrics;
 }
