@@ -14,9 +14,9 @@ import re
 import sys
 import xml.etree.ElementTree
 
-# GoogleTest: "file:line: Skipped", then the reason and an empty line; unittest: "... skipped 'reason'";
-# scripts of our own: "skipped: reason".
-GOOGLETEST = re.compile(r"^\S+:\d+: Skipped\n(.*?)\n\n", re.MULTILINE | re.DOTALL)
+# GoogleTest: "file:line: Skipped", then the reason, up to an empty line or what the next event prints;
+# unittest: "... skipped 'reason'"; scripts of our own: "skipped: reason".
+GOOGLETEST = re.compile(r"^\S+:\d+: Skipped\n(.*?)\n(?:\n|\[)", re.MULTILINE | re.DOTALL)
 UNITTEST = re.compile(r"\.\.\. skipped (['\"])(.*)\1$", re.MULTILINE)
 OWN = re.compile(r"^skipped: (.*)$", re.MULTILINE)
 

@@ -10,7 +10,7 @@ import unittest
 SKIPPED = pathlib.Path(__file__).resolve().parents[1] / "skipped.py"
 RAN = '<testcase name="{}" status="run"><system-out>{}</system-out></testcase>'
 NOT_RUN = '<testcase name="{}" status="notrun"><skipped message="{}"/><system-out>{}</system-out></testcase>'
-GOOGLETEST = "[ RUN      ] A.B\n/x/a_test.cc:7: Skipped\n{}\n\n[  SKIPPED ] A.B (0 ms)\n"
+GOOGLETEST = "[ RUN      ] A.B\n/x/a_test.cc:7: Skipped\n{}\n[  SKIPPED ] A.B (0 ms)\n"
 
 
 class SkippedTest(unittest.TestCase):
@@ -30,12 +30,12 @@ class SkippedTest(unittest.TestCase):
             NOT_RUN.format("gpu/2", "SKIP_REGULAR_EXPRESSION_MATCHED", GOOGLETEST.format("no GPU here")),
             NOT_RUN.format("slurm", "SKIP_RETURN_CODE=77", "skipped: slurmctld not installed\n"),
             RAN.format("python", "test_a (x.Y.test_a) ... skipped 'no mpirun'\n"),
-            RAN.format("ranks", GOOGLETEST.format("one rank")),
+            RAN.format("ranks", GOOGLETEST.format("one rank") + GOOGLETEST.format("a GPU is\nlost\n")),
             NOT_RUN.format("lost", "Unable to find executable", "")])
         self.assertEqual(result.returncode, 0)
-        self.assertTrue(result.stdout.startswith("Skipped: 6 tests\n    2  no GPU here\n       gpu/1, gpu/2\n"),
+        self.assertTrue(result.stdout.startswith("Skipped: 7 tests\n    2  no GPU here\n       gpu/1, gpu/2\n"),
                         result.stdout)
-        for line in ("1  slurmctld not installed", "1  no mpirun", "1  one rank",
+        for line in ("1  slurmctld not installed", "1  no mpirun", "1  one rank", "1  a GPU is lost",
                      "1  Unable to find executable"):
             self.assertIn(line, result.stdout)
 
