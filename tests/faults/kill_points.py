@@ -16,6 +16,7 @@ import argparse
 import concurrent.futures
 import errno
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -241,15 +242,17 @@ def choose(trials, scenarios, points, generator):
              or trials.operations[scenario.name][at - 1].split()[1] == "write"]
     if points is None or points >= len(every):
         return every
-    chosen = []
-    for i in range(points):
-        scenario = scenarios[i % len(scenarios)]
-        action = ACTIONS[(i // len(scenarios)) % len(ACTIONS)]
-        here = [point for point in every if point[0] is scenario and point[1] == action]
-        # One of equal parts of the operations, so that the points lie all over the command.
+    by_kind = {}
+    for point in every:
+        by_kind.setdefault((point[0].name, point[1]), []).append(point)
+    turns = [(scenario.name, action) for action in ACTIONS for scenario in scenarios]
+    chosen = {}
+    for i in itertools.count():
+        here = by_kind.get(turns[i % len(turns)])
         if here:
-            chosen.append(generator.choice(here))
-    return list(dict.fromkeys(chosen))
+            chosen[generator.choice(here)] = None
+        if len(chosen) == points:
+            return list(chosen)
 
 
 def main():

@@ -30,7 +30,7 @@ import tempfile
 import threading
 import zlib
 
-SECONDS, MOST_BYTES = 10, 1 << 30
+SECONDS, MOST_BYTES = 10, 1 << 30  # of processor time; six times as long by the clock, on a busy machine
 RAW = re.compile(r"std::|json\.exception|basic_string|vector::|yaml-cpp|terminate called|check failed|HDF5-DIAG"
                  r"|out of memory|bad_alloc")
 
@@ -73,6 +73,11 @@ tables: {peak: {16: 2e-3, 32: 1e-3}}
 fit: {family: size}
 slurm: {partition: gpu, gpus: 1, cpus: 8, time: "2:00:00"}
 """
+LADDER = """name: ladder
+dir: ladder
+base: run.yaml
+axes: [{name: size, points: {s: {model.hidden_size: 16}, m: {model.hidden_size: 24}, l: {model.hidden_size: 32}}}]
+"""
 POINTS = """# points
 family,name,loss,compute,parameters,tokens,exclude
 a,one,3.9,1e-3,1000,20000,
@@ -102,6 +107,8 @@ class Format:
 FORMATS = [
     Format("config", ["run.yaml"], [["config", "show", "run.yaml"], ["plan", "run.yaml"]]),
     Format("sweep", ["sweep.yaml"], [["sweep", "sweep.yaml", "--dry-run"]], ["run.yaml"]),
+    Format("sweep_folder", ["ladder/sweep.*", "ladder/*/metrics.jsonl", "ladder/*/config.yaml"],
+           [["sweep", "ladder.yaml", "--status"], ["fit", "ladder"]], ["run.yaml", "ladder.yaml"]),
     Format("csv", ["points.csv"], [["fit", "--points", "points.csv", "--output", "fit"]]),
     Format("text", ["text.txt"], [PREPARE + ["text.txt"]]),
     Format("jsonl", ["d.jsonl"], [PREPARE + ["d.jsonl"]]),
@@ -247,7 +254,7 @@ class Campaign:
         self.faults, self.lock = 0, threading.Lock()
 
     def run(self, folder, command):
-        """Exit code (negative: signal), output, errors, seconds over, peak bytes."""
+        """Exit code (negative: signal), output, errors, whether it took too long, peak bytes."""
         with open(folder / ".out", "wb") as out, open(folder / ".err", "wb") as err:
             process = subprocess.Popen(
                 ["prlimit", f"--as={4 * MOST_BYTES}", "--core=0", "--fsize=1073741824",
@@ -259,7 +266,7 @@ class Campaign:
                 late.set()
                 process.kill()
 
-            timer = threading.Timer(SECONDS, stop)
+            timer = threading.Timer(6 * SECONDS, stop)
             timer.start()
             _, status, usage = os.wait4(process.pid, 0)
             timer.cancel()
@@ -268,7 +275,8 @@ class Campaign:
         errors = (folder / ".err").read_text(errors="replace")
         (folder / ".out").unlink()
         (folder / ".err").unlink()
-        return process.returncode, output, errors, late.is_set(), usage.ru_maxrss * 1024
+        slow = late.is_set() or usage.ru_utime + usage.ru_stime > SECONDS
+        return process.returncode, output, errors, slow, usage.ru_maxrss * 1024
 
     def make_seeds(self):
         self.seeds.mkdir()
@@ -282,10 +290,11 @@ class Campaign:
             (self.seeds / (name + ".gz")).write_bytes(gzip.compress(content, mtime=0))
             if shutil.which("zstd"):
                 subprocess.run(["zstd", "-q", "--check", name], cwd=self.seeds, check=True)
-        for name, content in (("run.yaml", CONFIG), ("sweep.yaml", SWEEP), ("points.csv", POINTS)):
+        for name, content in (("run.yaml", CONFIG), ("sweep.yaml", SWEEP), ("ladder.yaml", LADDER),
+                              ("points.csv", POINTS)):
             (self.seeds / name).write_text(content)
         for command in (["data", "tokenizer", "--input", "text.txt", "--output", "a.model", "--vocab-size", "300"],
-                        ["train", "run.yaml"], ["export", "run", "hf"]):
+                        ["train", "run.yaml"], ["export", "run", "hf"], ["sweep", "ladder.yaml", "--jobs", "1"]):
             code, output, errors, *_ = self.run(self.seeds, command)
             if code != 0:
                 sys.exit(f"'{' '.join(command)}' ends with {code}: {errors or output}")
