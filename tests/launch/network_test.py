@@ -159,7 +159,7 @@ def main():
                 token(hosts)
                 waiting(hosts)
         except (PermissionError, FileNotFoundError) as error:
-            print(f"skipped: no right or no program to make network namespaces ({error})")
+            print(f"skipped: no right, or no ip (Debian: iproute2), to make network namespaces ({error})")
             return SKIPPED
     return 0
 
