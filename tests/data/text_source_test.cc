@@ -169,7 +169,7 @@ TEST_F(TextSourceTest, FoldersAreSortedAndCompressionIsUndone) {
 TEST_F(TextSourceTest, JsonFaultsNameFileAndLine) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"{\"text\": \"a\"}\n\n{\"text\": }\n", ":3: byte 10: this is not JSON"},
-      {"{\"text\": \"a\"}\n{\"text\": \"unclosed", ":2: byte 18: this is not JSON"},
+      {"{\"text\": \"a\"}\n{\"text\": \"unclosed", ":2: byte 19: this is not JSON"},
       {"no JSON", ":1: byte 2: this is not JSON"},
       {"{\"text\": \"a\"}\n{\"body\": \"b\", \"id\": 3}\n",
        ":2: no member 'text'; there is: body, id"},
