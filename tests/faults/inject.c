@@ -224,11 +224,12 @@ int close(int fd) {
     if (MeetPath(operation, folder, path, needs_space) == kFail) return -1;              \
     return next arguments;                                                               \
   }
-OF_PATH(rename, "rename", AT_FDCWD, to, 1, (const char* from, const char* to), (from, to),
-        const char*, const char*)
-OF_PATH(renameat, "rename", in, to, 1, (int of, const char* from, int in, const char* to),
+// A name that is there already takes no more space.
+OF_PATH(rename, "rename", AT_FDCWD, to, faccessat(AT_FDCWD, to, F_OK, 0) != 0,
+        (const char* from, const char* to), (from, to), const char*, const char*)
+OF_PATH(renameat, "rename", in, to, faccessat(in, to, F_OK, 0) != 0, (int of, const char* from, int in, const char* to),
         (of, from, in, to), int, const char*, int, const char*)
-OF_PATH(renameat2, "rename", in, to, 1,
+OF_PATH(renameat2, "rename", in, to, faccessat(in, to, F_OK, 0) != 0,
         (int of, const char* from, int in, const char* to, unsigned flags),
         (of, from, in, to, flags), int, const char*, int, const char*, unsigned)
 OF_PATH(link, "link", AT_FDCWD, to, 1, (const char* from, const char* to), (from, to), const char*,
