@@ -12,8 +12,8 @@ using absl::string_view;
 
 constexpr string_view kToLines = "make JSON lines of it first";
 constexpr string_view kUnpack = "unpack it first";
-constexpr string_view kAgain = "this is inside of another compression: undo one of them first";
-constexpr string_view kNoText = "this is not text";
+constexpr string_view kAgain = "it lies inside of another compression; undo one of them first";
+constexpr string_view kNoText = "name text or JSON lines instead";
 constexpr string_view kUtf16 = "convert it first: iconv -f UTF-16 -t UTF-8";
 
 // A string literal with its zero bytes.

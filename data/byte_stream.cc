@@ -138,7 +138,7 @@ class CompressedStream final : public PlainStream {
     const bool is_cut =
         compression_ == "bzip2" && head.size() < kMagicBytes && head.substr(0, 3) == "BZh";
     if (CompressionOf(head) != compression_ && !is_cut) {
-      return absl::DataLossError(absl::StrCat(file_.path(), ": from byte ", file_.position(),
+      return absl::DataLossError(absl::StrCat(file_.path(), ": from byte ", file_.position() + 1,
                                               " on, other bytes follow the ", compression_,
                                               " data; fetch the file again, or cut them off"));
     }

@@ -82,6 +82,13 @@ absl::Status SingleObject(const std::string& path) {
       "(jq -c . makes lines of it); if it is to be read as text, say so by the format 'text'"));
 }
 
+absl::Status JsonOrText(const std::string& path) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(path,
+                   ": the name says text and the first line is a JSON object, but others are not; "
+                   "say which format it is, 'text' or 'json'"));
+}
+
 }  // namespace
 
 NameHint HintOfName(absl::string_view path) {
@@ -111,7 +118,9 @@ absl::StatusOr<ContentKind> KindOfContent(const std::string& path, absl::string_
   const bool is_array = opening == Opening::kArrayOfObjects;
   const NameHint hint = format == TextFormat::kJson ? NameHint::kJson : HintOfName(path);
   if (hint == NameHint::kText) {
-    if (JudgeLines(head, is_whole) == LinesAre::kObjects) return ContentKind::kJsonLines;
+    const LinesAre lines = JudgeLines(head, is_whole);
+    if (lines == LinesAre::kObjects) return ContentKind::kJsonLines;
+    if (lines == LinesAre::kObjectFirst) return JsonOrText(path);
     return is_array && FirstElementIsObject(head) ? ContentKind::kJsonArray : ContentKind::kText;
   }
   if (is_array) return ContentKind::kJsonArray;

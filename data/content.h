@@ -39,6 +39,7 @@ inline constexpr size_t kHeadBytes = size_t{1} << 16;
 //            one object over several lines                                error
 //            anything else                                                text
 //   text     every line of the head is an object                          lines
+//            its first line is an object and others are not               error
 //            an array whose first object ends within the head             array
 //            anything else                                                text
 absl::StatusOr<ContentKind> KindOfContent(const std::string& path, absl::string_view head,

@@ -16,9 +16,9 @@ namespace {
 // Whether so much of the head is not UTF-8 that it is another encoding: replacing its faults would
 // leave nothing of the text.
 bool IsOtherEncoding(absl::string_view head) {
-  constexpr size_t kMostFaults = 5;  // one byte in so many
   std::string text(head.data(), head.size());
-  return static_cast<size_t>(ReplaceUtf8Faults(&text)) * kMostFaults > head.size();
+  const int64_t faults = ReplaceUtf8Faults(&text);
+  return faults > 16 && faults > static_cast<int64_t>(head.size()) / 4;
 }
 
 }  // namespace

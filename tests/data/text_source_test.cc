@@ -243,6 +243,9 @@ TEST_F(TextSourceTest, WhatIsNotUtf8IsAnErrorOrReplaced) {
   const Found whole = ReadAll({.paths = {half}, .invalid_utf8 = InvalidUtf8::kReplace});
   EXPECT_EQ(whole.documents, Documents{"a \uFFFD b \\ud83d \U0001F600"});
   EXPECT_TRUE(absl::StrContains(whole.notes, "1 fault of UTF-8")) << whole.notes;
+  const TextSourceOptions word = {.paths = {WriteText("word.txt", "\xE9t\xE9")},
+                                  .invalid_utf8 = InvalidUtf8::kReplace};
+  EXPECT_EQ(ReadAll(word).documents, Documents{"\uFFFDt\uFFFD"});
   // Binary data do not become a text of U+FFFD.
   std::string noise;
   for (int i = 0; i < 3000; ++i) noise += static_cast<char>(128 + i * 7919 % 127);

@@ -1,7 +1,6 @@
 #include "trainer/commands/data.h"
 
 #include <cstdio>
-#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -32,40 +31,37 @@ absl::Status Info(const std::string& path, bool verify) {
 // Options of a source, as the command line gives them.
 struct SourceOptions {
   TextSourceOptions source;
-  std::string separator;
+  std::string separator, format = "auto", invalid_utf8 = "error";
 
   absl::StatusOr<TextSourceOptions> Read() const {
     TextSourceOptions read = source;
     ASSIGN_OR_RETURN(read.document_separator, UnescapeSeparator(separator));
+    if (format != "auto") read.format = format == "text" ? TextFormat::kText : TextFormat::kJson;
+    if (invalid_utf8 == "replace") read.invalid_utf8 = InvalidUtf8::kReplace;
     return read;
   }
 };
 
 void AddSource(CLI::App* command, SourceOptions* options) {
-  const std::map<std::string, TextFormat> formats = {
-      {"auto", TextFormat::kAuto}, {"text", TextFormat::kText}, {"json", TextFormat::kJson}};
-  const std::map<std::string, InvalidUtf8> faults = {{"error", InvalidUtf8::kError},
-                                                     {"replace", InvalidUtf8::kReplace}};
-  TextSourceOptions* source = &options->source;
   command
-      ->add_option("--input", source->paths,
+      ->add_option("--input", options->source.paths,
                    "Files of text or JSON lines (gzip, zstd, bzip2, xz too) and folders of them")
       ->required();
-  command->add_option("--field", source->field, "JSON: the member that holds the text")
+  command->add_option("--field", options->source.field, "JSON: the member that holds the text")
       ->capture_default_str();
   command->add_option("--document-separator", options->separator,
                       "Text files: what stands between two documents, as in \"\\n\\n\"; without "
                       "it a file is one document");
   command
-      ->add_option("--format", source->format,
+      ->add_option("--format", options->format,
                    "text, json (lines or an array of objects) or auto: what the content shows")
-      ->transform(CLI::CheckedTransformer(formats))
-      ->default_str("auto");
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "text", "json"}));
   command
-      ->add_option("--invalid-utf8", source->invalid_utf8,
-                   "Bytes that are not UTF-8: error, or replace (by U+FFFD; the number is printed)")
-      ->transform(CLI::CheckedTransformer(faults))
-      ->default_str("error");
+      ->add_option("--invalid-utf8", options->invalid_utf8,
+                   "Bytes that are not UTF-8: error, or replace (by U+FFFD, with a count)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"error", "replace"}));
 }
 
 absl::Status Train(TokenizerTrainOptions options, const SourceOptions& source) {
