@@ -30,7 +30,7 @@ class Faults {
       : prefix_(std::move(prefix)), all_(all) {}
 
   template <class... Parts>
-  void Add(const char* key, const Parts&... parts) {
+  void Add(absl::string_view key, const Parts&... parts) {
     all_->push_back(absl::StrCat(prefix_, key, ": ", parts...));
   }
   void Positive(const char* key, int64_t value, int64_t most) {
@@ -264,7 +264,7 @@ void ValidateLayout(const ModelConfig& c, Faults faults) {
   }
   for (const auto& [name, mixer] : c.mixers) {
     if (!layers.empty() && uses[name] == 0) {
-      faults.Add("mixers", "'", name, "' has no effect: no layer uses it");
+      faults.Add(absl::StrCat("mixers.", name), "has no effect: no layer uses it");
     }
   }
 }

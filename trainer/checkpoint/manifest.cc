@@ -33,6 +33,13 @@ std::string FirstLine(uint32_t crc) {
   return absl::StrFormat("{\"manifest_crc32\": \"%08x\",\n", crc);
 }
 
+absl::StatusOr<Json> ParseManifestJson(const std::string& text, const std::string& origin) {
+  absl::StatusOr<Json> json = ParseJson(text, origin);
+  if (json.ok()) return json;
+  return absl::DataLossError(absl::StrCat(absl::string_view(json.status().message()),
+                                          "; the manifest is damaged or was cut off"));
+}
+
 Json SliceToJson(const ManifestSlice& slice) {
   return {{"shard", slice.shard},
           {"dataset", slice.dataset},
@@ -59,19 +66,21 @@ bool Overlap(const ManifestSlice& a, const ManifestSlice& b) {
 
 // What is wrong with the slices: they lie in the tensor, do not overlap, and cover it.
 absl::Status CheckTiling(const ManifestTensor& entry, const JsonMembers& json) {
-  const Shape& shape = entry.tensor.shape;
+  const std::string tensor = absl::StrCat("the tensor \"", entry.tensor.name, "\"");
   int64_t covered = 0;
   for (const ManifestSlice& slice : entry.slices) covered += NumElements(slice.size);
   for (size_t i = 0; i < entry.slices.size(); ++i) {
     for (size_t j = 0; j < i; ++j) {
       if (Overlap(entry.slices[i], entry.slices[j])) {
-        return json.Expected("slices", absl::StrCat("blocks apart (", j, " and ", i, " overlap)"));
+        return json.Expected("slices", absl::StrCat("blocks of ", tensor, " that are apart (", j,
+                                                    " and ", i, " overlap)"));
       }
     }
   }
-  if (covered == NumElements(shape)) return absl::OkStatus();
-  return json.Expected("slices", absl::StrCat("blocks that cover the tensor (", covered, " of ",
-                                              NumElements(shape), " elements)"));
+  const int64_t all = NumElements(entry.tensor.shape);
+  if (covered == all) return absl::OkStatus();
+  return json.Expected("slices", absl::StrCat("blocks that cover ", tensor, " (", covered, " of ",
+                                              all, " elements)"));
 }
 
 absl::StatusOr<ManifestSlice> ParseSlice(const JsonMembers& json, const Shape& shape,
@@ -199,7 +208,7 @@ absl::StatusOr<Manifest> ManifestFromText(const std::string& text, const std::st
   if (text.substr(0, head) != FirstLine(Crc32(text.data() + head, text.size() - head))) {
     return damaged("the checksum in its first line is not that of the text");
   }
-  ASSIGN_OR_RETURN(const Json json, ParseJson(text, path));
+  ASSIGN_OR_RETURN(const Json json, ParseManifestJson(text, path));
   const JsonMembers members(json, path);
   const absl::StatusOr<std::string> format = members.String("format");
   if (!format.ok() || *format != kFormatName) {
@@ -237,7 +246,7 @@ std::string ManifestPartToText(const Manifest& part) {
 
 absl::StatusOr<Manifest> ManifestPartFromText(const std::string& text) {
   const std::string origin = "a rank's part of the manifest";
-  ASSIGN_OR_RETURN(const Json json, ParseJson(text, origin));
+  ASSIGN_OR_RETURN(const Json json, ParseManifestJson(text, origin));
   const JsonMembers members(json, origin);
   Manifest part;
   std::set<std::string> files;

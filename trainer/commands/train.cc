@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/file.h"
+#include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/on_ranks.h"
 #include "trainer/config/load.h"
@@ -95,6 +96,7 @@ absl::Status TrainOnRanks(const absl::StatusOr<RunConfig>& loaded, const std::st
                           World* world, int* stopped_code) {
   RETURN_IF_ERROR(Agree(world->host(), loaded.status()));
   const RunConfig& config = *loaded;
+  const Operation training(absl::StrCat("training in ", config.RunDir()));
   // Before anything that the ranks do together rests on it.
   std::optional<Preflight> preflight;
   if (world->size() > 1) RETURN_IF_ERROR(preflight.emplace(config, world).CheckRanks());

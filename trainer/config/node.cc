@@ -198,17 +198,19 @@ ConfigNode* FindMutablePath(ConfigNode* root, absl::string_view key) {
   return at;
 }
 
-// Whether nothing of `tree` is left.
-bool EraseSame(const ConfigNode& below, ConfigNode* tree) {
-  if (tree->kind == ConfigNode::Kind::kMap && below.kind == ConfigNode::Kind::kMap) {
-    std::erase_if(tree->map, [&below](ConfigMember& member) {
-      const ConfigNode* same = below.Find(member.key);
-      return same != nullptr && EraseSame(*same, &member.value);
-    });
-    if (!tree->map.empty()) tree->where = tree->map.front().value.where;
-    return tree->map.empty();
+// Where in `tree` the first value stands that is not, at the same place, in `below` too; empty if
+// there is none.
+std::string FirstOther(const ConfigNode& below, const ConfigNode& tree) {
+  if (tree.kind != ConfigNode::Kind::kMap || below.kind != ConfigNode::Kind::kMap) {
+    const bool same = tree.where == below.where && tree.scalar == below.scalar;
+    return same ? "" : tree.where;
   }
-  return tree->where == below.where;
+  for (const auto& [key, child] : tree.map) {
+    const ConfigNode* same = below.Find(key);
+    const std::string other = same == nullptr ? child.where : FirstOther(*same, child);
+    if (!other.empty()) return other;
+  }
+  return "";
 }
 
 void Flatten(const std::string& key, const ConfigNode& node,
@@ -363,9 +365,11 @@ void EraseSame(const ConfigNode& below, absl::string_view key, ConfigNode* tree)
       dot == std::string::npos ? tree : FindMutablePath(tree, path.substr(0, dot));
   const ConfigNode* old = FindPath(below, path);
   if (old == nullptr || section == nullptr) return;
-  std::erase_if(section->map, [&](ConfigMember& member) {
-    return member.key == name && EraseSame(*old, &member.value);
-  });
+  ConfigNode* found = FindMutable(section, name);
+  if (found == nullptr) return;
+  found->where = FirstOther(*old, *found);
+  if (!found->where.empty()) return;
+  std::erase_if(section->map, [&name](const ConfigMember& member) { return member.key == name; });
 }
 
 std::string WhereIs(const ConfigNode& root, absl::string_view key) {

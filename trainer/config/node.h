@@ -64,8 +64,9 @@ const ConfigNode* FindPath(const ConfigNode& root, absl::string_view key);
 // has.
 std::string WhereIs(const ConfigNode& root, absl::string_view key);
 
-// Takes from `tree`, below a key as messages write it ("data.sources[0].dir"), what stands in
-// `below` too, written at the same place. A section of which nothing is left goes with it.
+// Takes a key, as messages write it ("data.sources[0].dir"), from `tree` if all of its value stands
+// in `below` too, written at the same place. Else the value stays, as if written where the first
+// part is that is not of `below`.
 void EraseSame(const ConfigNode& below, absl::string_view key, ConfigNode* tree);
 
 // Every scalar and null with its dotted key; list entries as "key[0]".

@@ -154,7 +154,8 @@ absl::StatusOr<std::string> RunName(const SweepFile& file,
           absl::StrCat(file.path, ": run_name: ", value.status().message()));
     }
     const std::string braces = absl::StrCat("{", part, "}");
-    name.replace(name.find(braces), braces.size(), ValueText(*value));
+    const size_t at = name.find(braces);
+    if (at != std::string::npos) name.replace(at, braces.size(), ValueText(*value));
   }
   return FolderName(name);
 }

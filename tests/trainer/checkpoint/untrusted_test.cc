@@ -80,7 +80,7 @@ TEST_F(UntrustedManifestTest, SlicesHaveElementsInsideTheTensor) {
   ExpectDamaged({{start, "\"start\":[1,0]"}}, "tensors[0].slices[0].size: expected a block");
   ExpectDamaged({{start, "\"start\":[9223372036854775807,0]"}}, "slices[0].size: expected a block");
   ExpectDamaged({{size, "\"size\":[6,5]"}},
-                "slices: expected blocks that cover the tensor (30 of 35");
+                "slices: expected blocks that cover the tensor \"model/embedding\" (30 of 35");
   ExpectDamaged({{"\"shape\":[0,3]", "\"shape\":[9223372036854775807,3]"}},
                 "shape: expected a size that can be counted");
   ExpectDamaged({{"\"shape\":[0,3]", "\"shape\":[1,4611686018427387904]"}},

@@ -110,7 +110,7 @@ TEST(ConfigBounds, NumbersBeyondAnyModelAreNamed) {
     for (const char* key : {"model.vocab_size", "model.mixers.full.head_dim",
                             "model.mixers.gdn.key_dim", "model.mixers.gdn.conv_width",
                             "model.padding_id", "train.recompute_blocks", "train.micro_batch"}) {
-      ExpectError(kBase, {absl::StrCat(key, "=", value)}, absl::StrCat("c.yaml:"));
+      ExpectError(kBase, {absl::StrCat(key, "=", value)}, absl::StrCat(key, "=", value, ": "));
     }
   }
   ExpectError(kBase, {"model.num_layers=1e12"},
@@ -123,10 +123,10 @@ TEST(ConfigBounds, NumbersBeyondAnyModelAreNamed) {
   ExpectError(kBase,
               {"model.mixers.full={type: mla, qk_nope_dim: " + largest + ", qk_rope_dim: 64}"},
               "model.mixers.full.qk_nope_dim: expected at most 256");
-  ExpectError(
-      kBase,
-      {"model.num_layers=4096", "model.hidden_size=262144", "model.intermediate_size=4194304"},
-      "model.hidden_size: 262144 makes a model of 1.35108e+16 parameters");
+  ExpectError(kBase,
+              {"model.num_layers=4096", "model.hidden_size=262144",
+               "model.intermediate_size=4194304", "model.mixers.full.head_dim=16"},
+              "model.hidden_size: 262144 makes a model of 1.35108e+16 parameters");
 }
 
 TEST(ConfigBounds, ProductsDoNotWrapRound) {
@@ -182,7 +182,7 @@ TEST(ConfigOverrides, KeysOfTheFileThatTheyMakeIdleAreNoFault) {
        {Sets{"validation.every=0"}, Sets{"schedule.type=constant"},
         Sets{"schedule={type: constant, warmup_steps: null}"},
         Sets{"stages=[{name: a, steps: 8, schedule: {peak: 1}}]"}, Sets{"schedule.warmup_steps=0"},
-        Sets{"data.sources.0.text=null", "tokenizer.type=store"}}) {
+        Sets{"model.pattern=[gdn]"}, Sets{"data.sources.0.text=null", "tokenizer.type=store"}}) {
     EXPECT_EQ(ErrorOf(kBase, sets), "") << sets[0];
   }
   const auto config = ParseRunConfig(kBase, "c.yaml", {"schedule.type=constant"});
@@ -195,6 +195,9 @@ TEST(ConfigOverrides, KeysOfTheFileThatTheyMakeIdleAreNoFault) {
   // What the overrides themselves give must have an effect, and so must what the file gives alone.
   ExpectError(kBase, {"validation.every=0", "validation.batches=7"},
               "--set validation.batches=7: validation.batches: has no effect");
+  ExpectError(
+      kBase, {"model.pattern=[gdn]", "model.mixers.full.window=4"},
+      "--set model.mixers.full.window=4: model.mixers.full: has no effect: no layer uses it");
   ExpectError(kBase, {"stages=[{name: a, steps: 8, schedule: {peak: 1}}]", "schedule.peak=2"},
               "--set schedule.peak=2: schedule: has no effect with stages");
   ExpectError(absl::StrReplaceAll(kBase, {{"every: 10", "every: 0"}}), {"train.steps=7"},
@@ -214,12 +217,12 @@ TEST(ConfigOverrides, AreJudgedInTheFormThatRuns) {
   EXPECT_EQ(ErrorOf(yaml, {"run.device=cpu", "validation.batches=7"}), "");
   ExpectError(yaml, {"run.device=cuda", "validation.batches=7"},
               "validation.batches: has no effect");
-  EXPECT_EQ(ErrorOf(yaml, {"run.device=cuda", "model.mixers.full.num_heads=64"}), "");
+  EXPECT_EQ(ErrorOf(yaml, {"run.device=cuda", "model.mixers.full.num_heads=32"}), "");
   // Faults of the file show in both, and one that an override mends shows in none.
   const std::string wrong = absl::StrReplaceAll(yaml, {{"{type: muon}", "{type: muom}"}});
   ExpectError(wrong, {"run.device=cpu"}, "optimizer.type: expected one of adamw, muon");
   EXPECT_EQ(ErrorOf(absl::StrReplaceAll(yaml, {{"  steps: 100\n", ""}}),
-                    {"run.device=cpu", "train.steps=3"}),
+                    {"run.device=cpu", "train.steps=30"}),
             "");
 }
 

@@ -51,6 +51,13 @@ TEST_F(SweepBoundsTest, ChainsOfVariablesAreBounded) {
   ExpectParts(Faults(many), {"more than 1000 keys"});
 }
 
+TEST_F(SweepBoundsTest, BracesInNamesAreNoTemplatesOfTheirOwn) {
+  const SweepPlan plan =
+      Plan("run_name: \"x{a{b}\"\nset: {\"a{b\": 1, b: 2}\naxes: [{list: {run.seed: [1]}}]");
+  ASSERT_EQ(plan.runs.size(), 1u);
+  EXPECT_EQ(plan.runs[0].name, "x1");
+}
+
 TEST_F(SweepBoundsTest, RepeatedKeysOfABaseAreFaults) {
   WriteText("over.yaml", "train: {grad_clip: 1, grad_clip: 2}\n");
   const std::string path = WriteText(
