@@ -18,6 +18,11 @@ size_t BucketOf(int64_t position) { return std::bit_width(static_cast<uint64_t>(
 
 }  // namespace
 
+int64_t EvalWindowsAtOnce(int64_t seq_len) {
+  constexpr int64_t kTokens = 4096;  // that keep a GPU busy, and need little memory in a forward
+  return std::clamp<int64_t>(kTokens / seq_len, 1, kEvalBatchWindows);
+}
+
 std::vector<int64_t> EvalWindows(const SequentialSampler& sampler, int64_t batches) {
   const int64_t all = sampler.num_windows();
   const int64_t available = (all + kEvalBatchWindows - 1) / kEvalBatchWindows;

@@ -15,8 +15,12 @@
 namespace wyvern {
 
 // The windows of one batch of `validation.batches` and `wyvern eval --batches`. Fixed, so that the
-// windows, and with them the loss up to rounding, depend on neither the micro batch nor the ranks.
+// windows, and with them the loss, depend on neither the micro batch nor the ranks.
 inline constexpr int64_t kEvalBatchWindows = 8;
+
+// How many windows are run at once: a matter of their length alone, since products of other heights
+// round otherwise.
+int64_t EvalWindowsAtOnce(int64_t seq_len);
 
 // `batches` batches of neighbouring windows, spread evenly over the store; all of a smaller one, or
 // for 0.

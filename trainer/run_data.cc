@@ -151,9 +151,8 @@ absl::StatusOr<std::vector<Batch>> ValidationBatches(const RunConfig& config, co
   if (config.validation.every == 0) return batches;
   for (const std::shared_ptr<TokenStore>& store : data.validation) {
     const SequentialSampler sampler(store, config.data.seq_len, data.sampler->options().boundary);
-    // The micro batch says how many windows are run at once, and not which.
     const std::vector<int64_t> windows = EvalWindows(sampler, config.validation.batches);
-    const auto size = static_cast<size_t>(config.train.micro_batch);
+    const auto size = static_cast<size_t>(EvalWindowsAtOnce(config.data.seq_len));
     for (size_t begin = 0; begin < windows.size(); begin += size) {
       ASSIGN_OR_RETURN(Batch batch,
                        sampler.Sample(absl::MakeConstSpan(windows).subspan(begin, size)));

@@ -26,8 +26,8 @@ struct RunData {
 // that were made with other options or another tokenizer, a vocabulary larger than the model's.
 absl::StatusOr<RunData> PrepareRunData(const RunConfig& config);
 
-// EvalWindows of each validation store, in micro batches: the windows and their order do not depend
-// on the micro batch.
+// EvalWindows of each validation store, EvalWindowsAtOnce to a batch: no bit of it depends on the
+// micro batch or the ranks.
 absl::StatusOr<std::vector<Batch>> ValidationBatches(const RunConfig& config, const RunData& data);
 
 }  // namespace wyvern

@@ -231,8 +231,8 @@ TEST_F(ResumeTest, TheStateOfAnotherOptimizerIsRefused) {
            {"adamw", "muon", "AdamW's state of "}, {"muon", "adamw", "Muon's state of "}}) {
     const std::string run = Path(from);
     const auto train = [&](const std::string& type, int steps) {
-      return Train({"run.dir=" + run, "optimizer.type=" + type, absl::StrCat("train.steps=", steps),
-                    "validation.every=0"});
+      return Train(
+          {"run.dir=" + run, "optimizer.type=" + type, absl::StrCat("train.steps=", steps)});
     };
     ASSERT_EQ(train(from, 5).exit_code, 0);
     const ProcessResult other = train(to, 6);

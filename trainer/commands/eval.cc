@@ -25,7 +25,7 @@ struct Options {
   std::string checkpoint, data;
   PlaceOptions place;
   int64_t batches = 0;
-  int64_t batch = 8;
+  int64_t batch = 0;    // windows at a time; 0: EvalWindowsAtOnce
   int64_t seq_len = 0;  // 0, "": as the checkpoint's run was trained
   std::string boundary;
   bool json = false;
@@ -101,7 +101,8 @@ absl::Status RunEval(Options options) {
   const std::vector<int64_t> windows = EvalWindows(sampler, options.batches);
   const auto start = std::chrono::steady_clock::now();
   Evaluator evaluator(model.get());
-  const auto at_once = static_cast<size_t>(options.batch);
+  const auto at_once =
+      static_cast<size_t>(options.batch > 0 ? options.batch : EvalWindowsAtOnce(options.seq_len));
   for (size_t first = 0; first < windows.size(); first += at_once) {
     ASSIGN_OR_RETURN(const Batch batch,
                      sampler.Sample(absl::MakeConstSpan(windows).subspan(first, at_once)));
@@ -135,7 +136,11 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
           "Batches of 8 windows, spread evenly over the store (0, all of it); the windows of "
           "a configuration's validation.batches")
       ->check(CLI::Range(int64_t{0}, most));
-  command->add_option("--batch", options->batch, "Windows at a time (8); fewer need less memory")
+  command
+      ->add_option(
+          "--batch", options->batch,
+          "Windows at a time, which change the result by rounding alone (as in training: those "
+          "of 4096 tokens, at most 8)")
       ->check(CLI::Range(int64_t{1}, most));
   command
       ->add_option("--seq-len", options->seq_len, "Tokens per window (as in training, else 2048)")

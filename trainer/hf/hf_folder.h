@@ -52,9 +52,9 @@ absl::StatusOr<std::unique_ptr<Model>> DeclareModel(const ModelConfig& config,
                                                     const HfWeights& weights);
 
 // Settles whether the head is the embedding, of a configuration that ties them, as transformers 5
-// does: not where the folder holds both and they differ (a warning says so), and in kimi_linear
-// never. A folder may hold either one of the two. Errors: tensors that cannot be read; a head that
-// is not tied and not there.
+// does: not where the folder holds both and they differ, and not in kimi_linear where it holds a
+// head, of which a warning tells. A folder may hold either one of the two. Errors: tensors that
+// cannot be read.
 absl::Status SettleTiedHead(const HfWeights& weights, HfConfig* config);
 
 // One floating tensor of a file, as HfWeights::Read.

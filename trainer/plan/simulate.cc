@@ -30,7 +30,10 @@ class RangeList : public RangeObserver {
   }
   std::vector<SimulatedRange> Take() { return std::move(ranges_); }
   // The outermost one; empty: outside of all.
-  const std::string& peak_range() const { return peak_range_; }
+  const std::string& peak_range() {
+    LookAtPeak();
+    return peak_range_;
+  }
 
  private:
   // What has changed since the last call was done by the ranges that are open.

@@ -198,20 +198,22 @@ std::string ShortNumber(double value) {
 
 std::vector<double> LinearTicks(double low, double high, int count) {
   if (!(low < high) || !std::isfinite(low) || !std::isfinite(high)) return {};
-  const double rough = high / count - low / count;
+  const double rough = std::min(kLargest, 2 * (high / 2 - low / 2) / count);
   const double power = std::pow(10, std::floor(std::log10(rough)));
   if (!(power > 0)) return {};  // a denormal range
-  double step = power;
+  const double mantissa = rough / power;
+  double nearest = 1;  // by ratio
   for (const double factor : {2.0, 5.0, 10.0}) {
-    // The nearest of them by ratio.
-    if (rough * rough > step * factor * power) step = factor * power;
+    if (mantissa * mantissa > nearest * factor) nearest = factor;
   }
+  const double step = std::min(nearest, kLargest / power) < nearest ? power : nearest * power;
   std::vector<double> ticks;
   const double first = std::ceil(low / step - 1e-9);
   for (int n = 0; n <= 3 * count; ++n) {
     const double tick = (first + n) * step;
     // Far from zero, neighbours in so small a range may be one number.
-    if (!(tick <= high + 1e-9 * step) || (n > 0 && tick <= ticks.back())) break;
+    const bool inside = std::isfinite(tick) && tick <= high + 1e-9 * step;
+    if (!inside || (n > 0 && tick <= ticks.back())) break;
     ticks.push_back(first + n == 0 ? 0 : tick);
   }
   return ticks;

@@ -108,8 +108,9 @@ for (const figure of document.querySelectorAll('figure[data-chart]')) {
   const cursor = svg.querySelector('.cursor'), tip = plot.querySelector('.tip');
   const [left, top, width, height] = chart.plot;
   const place = (value, [low, high], log) => log
-      ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
-  const show = (value) => chart.format === 2
+      ? (Math.log(value) - Math.log(low)) / (Math.log(high) - Math.log(low))
+      : (value / 2 - low / 2) / (high / 2 - low / 2);
+  const show = (value) => value === null ? '\u221e' : chart.format === 2
       ? Math.round(value).toLocaleString('en-US') : value.toPrecision(chart.format === 1 ? 3 : 5);
   const name = (x) => chart.log_x ? x.toPrecision(4) : x.toLocaleString('en-US');
   const nearest = (points, x) => {
@@ -131,8 +132,9 @@ for (const figure of document.querySelectorAll('figure[data-chart]')) {
     const box = svg.getBoundingClientRect(), scale = svg.viewBox.baseVal.width / box.width;
     const share = ((event.clientX - box.left) * scale - left) / width;
     if (share < -0.02 || share > 1.02) return leave();
-    const pointed = chart.log_x ? chart.x[0] * Math.pow(chart.x[1] / chart.x[0], share)
-                                : chart.x[0] + share * (chart.x[1] - chart.x[0]);
+    const [low_x, high_x] = chart.x;
+    const pointed = chart.log_x ? Math.pow(low_x, 1 - share) * Math.pow(high_x, share)
+                                : low_x + share * (high_x - low_x);
     const step = nearest(chart.series[0].points, pointed)[0];
     const at = left + width * place(step, chart.x, chart.log_x);
     cursor.replaceChildren(element('line', {x1: at, x2: at, y1: top, y2: top + height}));
@@ -143,7 +145,7 @@ for (const figure of document.querySelectorAll('figure[data-chart]')) {
       const note = x === step ? '' : ' (' + chart.x_name + ' ' + name(x) + ')';
       tip.append(Object.assign(document.createElement('div'),
                                {textContent: series.label + ': ' + show(y) + note}));
-      const h = place(y, chart.y, chart.log);
+      const h = y === null ? 2 : place(y, chart.y, chart.log);
       if (h >= 0 && h <= 1) {
         cursor.append(element('circle', {class: 'c' + series.color, r: 4,
           cx: left + width * place(x, chart.x, chart.log_x), cy: top + height * (1 - h)}));

@@ -85,8 +85,9 @@ absl::StatusOr<RecordedRun> ReadRun(const json& run, const std::string& where) {
     return fits ? &*found : nullptr;
   };
   RecordedRun result;
-  if (const json* v = find("name", &json::is_string, "a string"))
+  if (const json* v = find("name", &json::is_string, "a string")) {
     result.name = v->get<std::string>();
+  }
   if (const json* v = find("values", &json::is_object, "an object")) result.values = *v;
   if (const json* v = find("steps", &json::is_number_integer, "an integer")) result.steps = *v;
   for (const auto& [key, number] :
