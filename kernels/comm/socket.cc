@@ -124,6 +124,12 @@ bool SocketAddress::IsLoopback() const {
   return address >> 24 == 127 || address == INADDR_ANY;
 }
 
+bool SocketAddress::IsOfMany() const {
+  if (family() == AF_INET6) return IN6_IS_ADDR_MULTICAST(&storage_.six.sin6_addr);
+  const uint32_t address = ntohl(storage_.four.sin_addr.s_addr);
+  return IN_MULTICAST(address) || address == INADDR_BROADCAST;
+}
+
 bool SocketAddress::IsLinkLocal() const {
   return family() == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&storage_.six.sin6_addr);
 }

@@ -41,6 +41,8 @@ class SocketAddress {
   void set_port(int port);
   // Of this host itself, so that no other host can use it: 127.0.0.0/8, ::1, 0.0.0.0 and ::.
   bool IsLoopback() const;
+  // No single host's: a multicast or broadcast address.
+  bool IsOfMany() const;
   // Of IPv6: which network interface a link-local address is of, another number on every host.
   bool IsLinkLocal() const;
   unsigned scope() const;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/comm/comm_failure.h"
@@ -33,6 +34,7 @@ std::string Shown(std::string text) {
 }
 
 std::string RunText(const std::string& run, const std::string& folder) {
+  if (absl::EndsWith(run, folder)) return absl::StrCat("the run ", Shown(run));
   return absl::StrCat("the run ", Shown(run), folder.empty() ? "" : ", folder ", Shown(folder));
 }
 
@@ -60,7 +62,8 @@ Deadline Visitors::NextDue() const {
 }
 
 absl::Status Visitors::AcceptAll(const Socket& listener) {
-  for (;;) {
+  // However fast more of them come.
+  for (size_t i = 0; i < kMaxStrangers; ++i) {
     absl::StatusOr<std::optional<Socket>> socket = listener.Accept();
     if (!socket.ok()) {
       // Too many open files, as a rule: strangers make room first.
@@ -74,6 +77,7 @@ absl::Status Visitors::AcceptAll(const Socket& listener) {
     strangers_.push_back({std::make_unique<Link>(**std::move(socket), std::move(handshake)),
                           DeadlineIn(kProofSeconds)});
   }
+  return absl::OkStatus();
 }
 
 absl::Status Visitors::Serve(const Admit& admit) {

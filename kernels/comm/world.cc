@@ -89,6 +89,15 @@ absl::Status CheckMasterAddress(const EnvironmentLookup& variable, const RankEnv
         absl::StrCat("MASTER_ADDR: expected a host name or an IP address, got '", text,
                      "'; the port goes into MASTER_PORT"));
   }
+  if (address.has_value() && address->IsOfMany()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("MASTER_ADDR: ", text, " stands for many hosts; expected that of rank 0's"));
+  }
+  if (address.has_value() && address->IsLinkLocal() && address->scope() == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("MASTER_ADDR: ", text, " is of one network alone; expected its interface ",
+                     "behind it, as in ", text, "%eth0"));
+  }
   const bool loopback =
       address.has_value() ? address->IsLoopback() : absl::EqualsIgnoreCase(text, "localhost");
   if (!loopback || variable("LOCAL_WORLD_SIZE").empty()) return absl::OkStatus();

@@ -307,6 +307,11 @@ TEST(RankEnvironment, AnAddressThatCanNeverWorkIsAnError) {
               std::string::npos)
         << bad << ": " << status;
   }
+  for (const char* bad : {"224.0.0.1", "255.255.255.255", "ff02::1", "fe80::1"}) {
+    EXPECT_NE(std::string(ReadTcp("MASTER_ADDR", bad).status().message()).find(bad),
+              std::string::npos)
+        << bad;
+  }
   // Every host is its own localhost.
   EXPECT_TRUE(ReadTcp("LOCAL_WORLD_SIZE", "4").ok());
   EXPECT_NE(std::string(ReadTcp("LOCAL_WORLD_SIZE", "2").status().message())
