@@ -161,7 +161,7 @@ std::string Caller::Text() const {
   std::vector<std::string> parts;
   bool loopback = !tries_.empty() && !host_.empty();
   for (const Try& one : tries_) {
-    loopback &= one.address.IsLoopback();
+    loopback &= one.address.IsLoopback() || one.address.IsUnspecified();
     const std::string state = !one.error.empty()    ? one.error
                               : one.introduced      ? "no answer"
                               : one.link == nullptr ? "not tried yet"

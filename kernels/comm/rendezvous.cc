@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -71,32 +71,17 @@ class Patience {
   Deadline notice_;
 };
 
-bool IsLocalName(const std::string& text) { return absl::EqualsIgnoreCase(text, "localhost"); }
-
-// Rank 0's ports. An address as MASTER_ADDR is the interface that the ranks use. A name may stand
-// for other addresses on other hosts (127.0.1.1 on its own), so that it says nothing of that.
-absl::StatusOr<std::vector<Socket>> TryListen(const TcpMeeting& meeting) {
-  std::vector<Socket> listeners;
-  const auto add = [&](const SocketAddress& address) {
-    absl::StatusOr<Socket> socket = Socket::Listen(address);
-    if (socket.ok()) listeners.push_back(*std::move(socket));
-    return socket.status();
-  };
-  if (IsLocalName(meeting.address)) {
-    RETURN_IF_ERROR(add(*SocketAddress::FromText("127.0.0.1", meeting.port)));
-    const absl::Status six = add(*SocketAddress::FromText("::1", meeting.port));
-    if (absl::IsAlreadyExists(six)) return six;
-    return listeners;
-  }
-  if (const auto address = SocketAddress::FromText(meeting.address, meeting.port)) {
-    const absl::Status status = add(*address);
-    if (status.ok()) return listeners;
+// Rank 0's port. An address as MASTER_ADDR is the interface that the ranks use. A name may stand
+// for another address on other hosts: rank 0's own is 127.0.1.1 to many, and platforms set
+// localhost for the ranks of its host alone.
+absl::StatusOr<Socket> TryListen(const TcpMeeting& meeting) {
+  const auto address = SocketAddress::FromText(meeting.address, meeting.port);
+  if (address.has_value() && !(address->IsLoopback() && meeting.several_hosts)) {
+    absl::StatusOr<Socket> socket = Socket::Listen(*address);
     // An address that is translated on the way is none of this host.
-    if (!absl::IsNotFound(status)) return status;
+    if (!absl::IsNotFound(socket.status())) return socket;
   }
-  ASSIGN_OR_RETURN(Socket socket, Socket::Listen(meeting.port));
-  listeners.push_back(std::move(socket));
-  return listeners;
+  return Socket::Listen(meeting.port);
 }
 
 // Who has the port, as it says itself where it is a rank of Wyvern.
@@ -114,15 +99,15 @@ std::string PortOwner(const TcpMeeting& meeting) {
   return caller.Text();
 }
 
-absl::StatusOr<std::vector<Socket>> ListenAsFirst(const TcpMeeting& meeting) {
+absl::StatusOr<Socket> ListenAsFirst(const TcpMeeting& meeting) {
   // An earlier start of the run may be about to end.
   const Deadline deadline = DeadlineIn(kPortSeconds);
-  absl::StatusOr<std::vector<Socket>> listeners = TryListen(meeting);
-  while (absl::IsAlreadyExists(listeners.status()) && steady_clock::now() < deadline) {
+  absl::StatusOr<Socket> socket = TryListen(meeting);
+  while (absl::IsAlreadyExists(socket.status()) && steady_clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    listeners = TryListen(meeting);
+    socket = TryListen(meeting);
   }
-  if (!absl::IsAlreadyExists(listeners.status())) return listeners;
+  if (!absl::IsAlreadyExists(socket.status())) return socket;
   return absl::FailedPreconditionError(
       absl::StrCat("MASTER_PORT ", meeting.port,
                    " is in use on this host; give this run another one, or end "
@@ -137,7 +122,7 @@ void Flush(const Links& links, const Patience& patience) {
     while (link != nullptr && link->has_unsent() && !patience.over()) {
       PollSet set;
       set.Add(link->socket().fd(), POLLOUT);
-      set.Wait(patience.Next());
+      set.Wait(DeadlineIn(1));
       if (!link->Flush().ok()) break;
     }
   }
@@ -180,8 +165,9 @@ class First {
   }
 
   absl::Status Gather() {
-    ASSIGN_OR_RETURN(std::vector<Socket> listeners, ListenAsFirst(meeting_));
-    Visitors visitors(meeting_, std::move(listeners));
+    ASSIGN_OR_RETURN(Socket listener, ListenAsFirst(meeting_));
+    const bool only_here = listener.LocalAddress().IsLoopback();
+    Visitors visitors(meeting_, std::move(listener));
     Deadline tell = DeadlineIn(0);
     for (;;) {
       DropTheGone();
@@ -199,7 +185,9 @@ class First {
       }));
       const std::vector<int> missing = Missing(links_, 1);
       if (missing.empty()) return absl::OkStatus();
-      const std::string where = absl::StrCat(meeting_.address, ", port ", meeting_.port);
+      const std::string where =
+          absl::StrCat(meeting_.address, ", port ", meeting_.port,
+                       only_here ? ", where only ranks of this host can come" : "");
       if (patience_.over()) {
         return absl::DeadlineExceededError(
             absl::StrCat("only ", meeting_.size - static_cast<int>(missing.size()), " of ",
@@ -302,10 +290,9 @@ class Other {
     // Higher ranks find this one where rank 0 sees it.
     SocketAddress own = links_[0]->socket().LocalAddress();
     own.set_port(0);
-    std::vector<Socket> listeners;
+    std::optional<Socket> listener;
     if (meeting_.rank + 1 < meeting_.size) {
-      ASSIGN_OR_RETURN(Socket listener, Socket::Listen(own));
-      listeners.push_back(std::move(listener));
+      ASSIGN_OR_RETURN(listener, Socket::Listen(own));
     }
     ASSIGN_OR_RETURN(const Words plan, HearFirst("plan"));
     std::vector<SocketAddress> addresses;
@@ -318,11 +305,11 @@ class Other {
       all_here &= address->IsLoopback();
       addresses.push_back(*address);
     }
-    if (!listeners.empty() && own.IsLoopback() && !all_here) {
+    if (listener.has_value() && own.IsLoopback() && !all_here) {
       // Those of other hosts come by an address of this one which only they know.
-      ASSIGN_OR_RETURN(listeners[0], Socket::Listen(0));
+      ASSIGN_OR_RETURN(listener, Socket::Listen(0));
     }
-    links_[0]->Send({"port", absl::StrCat(listeners.empty() ? 0 : listeners[0].LocalPort())});
+    links_[0]->Send({"port", absl::StrCat(listener.has_value() ? listener->LocalPort() : 0)});
     ASSIGN_OR_RETURN(const Words ports, HearFirst("ports"));
     std::vector<Caller> callers;
     for (int r = 1; r < meeting_.rank; ++r) {
@@ -333,7 +320,7 @@ class Other {
       callers.emplace_back(meeting_, r,
                            AddressFromHere(addresses[static_cast<size_t>(r - 1)], port));
     }
-    RETURN_IF_ERROR(MeetTheRest(&callers, std::move(listeners)));
+    RETURN_IF_ERROR(MeetTheRest(&callers, std::move(listener)));
     Flush(links_, patience_);
     return std::move(links_);
   }
@@ -403,8 +390,8 @@ class Other {
   }
 
   // Connects to the lower ranks, and lets the higher ones come.
-  absl::Status MeetTheRest(std::vector<Caller>* callers, std::vector<Socket> listeners) {
-    Visitors visitors(meeting_, std::move(listeners));
+  absl::Status MeetTheRest(std::vector<Caller>* callers, std::optional<Socket> listener) {
+    Visitors visitors(meeting_, std::move(listener));
     for (;;) {
       RETURN_IF_ERROR(visitors.Serve([&](int rank, std::unique_ptr<Link>* link) {
         std::unique_ptr<Link>& place = links_[static_cast<size_t>(rank)];

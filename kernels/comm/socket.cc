@@ -116,12 +116,13 @@ void SocketAddress::set_port(int port) {
 }
 
 bool SocketAddress::IsLoopback() const {
-  if (family() == AF_INET6) {
-    return IN6_IS_ADDR_LOOPBACK(&storage_.six.sin6_addr) ||
-           IN6_IS_ADDR_UNSPECIFIED(&storage_.six.sin6_addr);
-  }
-  const uint32_t address = ntohl(storage_.four.sin_addr.s_addr);
-  return address >> 24 == 127 || address == INADDR_ANY;
+  if (family() == AF_INET6) return IN6_IS_ADDR_LOOPBACK(&storage_.six.sin6_addr);
+  return ntohl(storage_.four.sin_addr.s_addr) >> 24 == 127;
+}
+
+bool SocketAddress::IsUnspecified() const {
+  if (family() == AF_INET6) return IN6_IS_ADDR_UNSPECIFIED(&storage_.six.sin6_addr);
+  return storage_.four.sin_addr.s_addr == htonl(INADDR_ANY);
 }
 
 bool SocketAddress::IsOfMany() const {

@@ -39,8 +39,10 @@ class SocketAddress {
 
   int port() const;
   void set_port(int port);
-  // Of this host itself, so that no other host can use it: 127.0.0.0/8, ::1, 0.0.0.0 and ::.
+  // Of this host itself, so that no other host can use it: 127.0.0.0/8, ::1.
   bool IsLoopback() const;
+  // 0.0.0.0 and ::; to connect there means loopback, to listen, all addresses.
+  bool IsUnspecified() const;
   // No single host's: a multicast or broadcast address.
   bool IsOfMany() const;
   // Of IPv6: which network interface a link-local address is of, another number on every host.

@@ -49,11 +49,11 @@ Words IntroductionOf(const TcpMeeting& meeting) {
           HostName()};
 }
 
-Visitors::Visitors(const TcpMeeting& meeting, std::vector<Socket> listeners)
-    : meeting_(meeting), listeners_(std::move(listeners)) {}
+Visitors::Visitors(const TcpMeeting& meeting, std::optional<Socket> listener)
+    : meeting_(meeting), listener_(std::move(listener)) {}
 
 void Visitors::AddTo(PollSet* set) const {
-  for (const Socket& listener : listeners_) set->Add(listener);
+  if (listener_.has_value()) set->Add(*listener_);
   for (const Stranger& stranger : strangers_) set->Add(*stranger.link);
 }
 
@@ -61,10 +61,11 @@ Deadline Visitors::NextDue() const {
   return strangers_.empty() ? Deadline::max() : strangers_.front().due;
 }
 
-absl::Status Visitors::AcceptAll(const Socket& listener) {
+absl::Status Visitors::AcceptAll() {
+  if (!listener_.has_value()) return absl::OkStatus();
   // However fast more of them come.
   for (size_t i = 0; i < kMaxStrangers; ++i) {
-    absl::StatusOr<std::optional<Socket>> socket = listener.Accept();
+    absl::StatusOr<std::optional<Socket>> socket = listener_->Accept();
     if (!socket.ok()) {
       // Too many open files, as a rule: strangers make room first.
       if (strangers_.empty()) return socket.status();
@@ -81,7 +82,7 @@ absl::Status Visitors::AcceptAll(const Socket& listener) {
 }
 
 absl::Status Visitors::Serve(const Admit& admit) {
-  for (const Socket& listener : listeners_) RETURN_IF_ERROR(AcceptAll(listener));
+  RETURN_IF_ERROR(AcceptAll());
   const Deadline now = std::chrono::steady_clock::now();
   for (auto stranger = strangers_.begin(); stranger != strangers_.end();) {
     absl::StatusOr<std::optional<Words>> words = stranger->link->Advance();

@@ -5,8 +5,8 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "kernels/comm/link.h"
@@ -14,10 +14,11 @@
 
 namespace wyvern {
 
-// Listening sockets, and the connections to them that have not yet said who they are.
+// A listening socket, and the connections to it that have not yet said who they are.
 class Visitors {
  public:
-  Visitors(const TcpMeeting& meeting, std::vector<Socket> listeners);
+  // No listener: nobody comes.
+  Visitors(const TcpMeeting& meeting, std::optional<Socket> listener);
 
   void AddTo(PollSet* set) const;
   // When Serve is to be called at the latest.
@@ -38,12 +39,12 @@ class Visitors {
     Deadline due;
   };
 
-  absl::Status AcceptAll(const Socket& listener);
+  absl::Status AcceptAll();
   void Introduce(const Words& words, std::unique_ptr<Link> link, const Admit& admit);
   void TurnAway(const Link& link, const absl::Status& why);
 
   const TcpMeeting& meeting_;
-  std::vector<Socket> listeners_;
+  std::optional<Socket> listener_;
   std::list<Stranger> strangers_;  // the oldest first
   int num_turned_away_ = 0, num_said_ = 0;
   std::string last_;

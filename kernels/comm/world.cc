@@ -77,9 +77,13 @@ absl::Status ReadMeeting(const EnvironmentLookup& variable, RankEnvironment* e) 
 }
 
 // What no resolver can ever know is noticed before anyone waits for it.
-absl::Status CheckMasterAddress(const EnvironmentLookup& variable, const RankEnvironment& e) {
-  const std::string& text = e.master_address;
-  const auto address = SocketAddress::FromText(text, e.master_port);
+absl::Status CheckMasterAddress(const EnvironmentLookup& variable, RankEnvironment* e) {
+  if (!variable("LOCAL_WORLD_SIZE").empty()) {
+    ASSIGN_OR_RETURN(const int local_size, IntVariable(variable, "LOCAL_WORLD_SIZE", 1, e->size));
+    e->several_hosts = local_size < e->size;
+  }
+  const std::string& text = e->master_address;
+  const auto address = SocketAddress::FromText(text, e->master_port);
   const bool numbers = text.find_first_not_of("0123456789.") == std::string::npos;
   const bool name = std::all_of(text.begin(), text.end(), [](char c) {
     return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_';
@@ -98,15 +102,16 @@ absl::Status CheckMasterAddress(const EnvironmentLookup& variable, const RankEnv
         absl::StrCat("MASTER_ADDR: ", text, " is of one network alone; expected its interface ",
                      "behind it, as in ", text, "%eth0"));
   }
-  const bool loopback =
-      address.has_value() ? address->IsLoopback() : absl::EqualsIgnoreCase(text, "localhost");
-  if (!loopback || variable("LOCAL_WORLD_SIZE").empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const int local_size, IntVariable(variable, "LOCAL_WORLD_SIZE", 1, e.size));
-  if (local_size == e.size) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("MASTER_ADDR is ", text, ", which every host takes for itself, but of ", e.size,
-                   " ranks only ", local_size,
-                   " are on this one (LOCAL_WORLD_SIZE); set it to the address of rank 0's host"));
+  const bool loopback = address.has_value() ? address->IsLoopback() || address->IsUnspecified()
+                                            : absl::EqualsIgnoreCase(text, "localhost");
+  if (!loopback || !e->several_hosts) return absl::OkStatus();
+  // A platform may set it on rank 0's host, whose ranks come that way. The first rank of another
+  // host is none of these.
+  if (e->rank == 0 || e->local_rank != 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "MASTER_ADDR is ", text, ", which every host takes for itself, but rank ", e->rank,
+      " is the first one of its host (LOCAL_RANK) and ", e->size,
+      " ranks are on several (LOCAL_WORLD_SIZE); set it to the address of rank 0's host"));
 }
 
 }  // namespace
@@ -137,7 +142,7 @@ absl::StatusOr<RankEnvironment> ReadRankEnvironment(const EnvironmentLookup& var
         "WORLD_SIZE is ", e.size, ", but MASTER_ADDR is not set; it names the host of rank 0"));
   }
   ASSIGN_OR_RETURN(e.master_port, IntVariable(variable, "MASTER_PORT", 1, 65535));
-  RETURN_IF_ERROR(CheckMasterAddress(variable, e));
+  RETURN_IF_ERROR(CheckMasterAddress(variable, &e));
   RETURN_IF_ERROR(ReadMeeting(variable, &e));
   return e;
 }
@@ -156,6 +161,7 @@ absl::StatusOr<std::unique_ptr<World>> World::Connect(const RunName& run) {
                                                   .size = e.size,
                                                   .address = e.master_address,
                                                   .port = e.master_port,
+                                                  .several_hosts = e.several_hosts,
                                                   .token = e.token,
                                                   .run = run.run,
                                                   .folder = run.folder}));

@@ -27,6 +27,7 @@ struct RankEnvironment {
   std::optional<int> local_rank;  // LOCAL_RANK: among the ranks of this host
   std::string master_address;     // kTcp: where rank 0 is
   int master_port = 0;
+  bool several_hosts = false;  // kTcp: LOCAL_WORLD_SIZE says so
   // WYVERN_RUN_TOKEN: what ranks prove to each other that they know (rendezvous.h).
   std::string token;
   // WYVERN_RENDEZVOUS_TIMEOUT: seconds to wait for all ranks to come; none: CommTimeout().

@@ -84,8 +84,9 @@ class Hosts:
     def meet(self, master, hosts=(LOCALHOST, LOCALHOST), size=4, **env):
         """The first half of the ranks on a; the outputs of all."""
         self.port += 1
-        ranks = [self.start(rank * 2 // size, rank, size, master, hosts[rank * 2 // size], **env)
-                 for rank in range(size)]
+        masters = (master, master) if isinstance(master, str) else master
+        ranks = [self.start(host, rank, size, masters[host], hosts[host], **env)
+                 for rank, host in enumerate(rank * 2 // size for rank in range(size))]
         outputs = [process.communicate()[0] for process in ranks]
         for rank, process in enumerate(ranks):
             check(process.returncode == 0, f"rank {rank} at {master}: " + "\n".join(outputs))
@@ -100,6 +101,9 @@ def names_and_addresses(hosts):
     # As installers of Debian and Ubuntu write it: a host's own name is 127.0.1.1.
     hosts.meet("nodea", (LOCALHOST + "127.0.1.1 nodea\n10.78.0.2 nodeb\n",
                          LOCALHOST + "10.78.0.1 nodea\n127.0.1.1 nodeb\n"))
+    # As some platforms set it on rank 0's host.
+    hosts.meet(("localhost", "10.78.0.1"))
+    hosts.meet(("127.0.0.1", "10.78.0.1"), LOCAL_WORLD_SIZE="2")
     print("a name that is loopback on rank 0's host")
     # A dead address before the right one, and after it.
     for table in ("10.78.0.3 nodea\n10.78.0.1 nodea\n", "10.78.0.1 nodea\n10.78.0.3 nodea\n"):
