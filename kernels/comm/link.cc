@@ -84,6 +84,11 @@ absl::StatusOr<std::optional<Words>> Link::Advance() {
   }
 }
 
+bool Link::Closed() const {
+  pollfd entry = {.fd = socket_.fd(), .events = POLLRDHUP, .revents = 0};
+  return poll(&entry, 1, 0) > 0;
+}
+
 void Link::Send(const Words& words) {
   handshake_.Send(absl::StrJoin(words, absl::string_view(&kSeparator, 1)));
   Flush().IgnoreError();  // Advance finds it again

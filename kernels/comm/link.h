@@ -30,6 +30,9 @@ class Link {
   void Send(const Words& words);  // as far as the socket lets it; Advance or Flush goes on
   absl::Status Flush();           // receives nothing
 
+  // The other end has closed the connection, whatever it has sent before.
+  bool Closed() const;
+
   bool proven() const { return handshake_.proven(); }
   bool has_unsent() const { return !unsent_.empty(); }
   const SocketAddress& address() const { return address_; }  // of the other end

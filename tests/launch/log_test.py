@@ -59,6 +59,9 @@ def main():
         write_text(folder)
         check("\x1b[K" in on_terminal(folder, wyvern), "no live line on a terminal")
         check_plain(on_terminal(folder, wyvern, WYVERN_TERMINAL="0"))
+        check("\x1b[K" in on_terminal(folder, wyvern, WYVERN_TERMINAL="1"), "no live line")
+        # As mpirun starts it, with a terminal of its own; one rank of one is no MPI.
+        check_plain(on_terminal(folder, wyvern, OMPI_COMM_WORLD_SIZE="1"))
         if not shutil.which("mpirun"):
             print("skipped: mpirun is not installed")
             return SKIPPED

@@ -25,7 +25,9 @@ size_t TerminalWidth() {
 
 bool StdoutIsTerminal() {
   const char* said = std::getenv("WYVERN_TERMINAL");
-  return isatty(STDOUT_FILENO) == 1 && (said == nullptr || absl::string_view(said) != "0");
+  const bool looked_at = said != nullptr ? absl::string_view(said) != "0"
+                                         : std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr;
+  return looked_at && isatty(STDOUT_FILENO) == 1;
 }
 
 std::string DurationText(double seconds) {

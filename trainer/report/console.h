@@ -26,8 +26,8 @@ class Console {
   bool line_open_ = false;
 };
 
-// Whether someone looks at stdout. mpirun gives a rank a terminal even where its own output goes to
-// a file; scripts/launch then sets WYVERN_TERMINAL=0.
+// Whether someone looks at stdout. mpirun gives a rank a terminal wherever its own output goes;
+// only WYVERN_TERMINAL, 0 or 1, which scripts/launch sets, says whether that is one.
 bool StdoutIsTerminal();
 
 // "1:02:03", "2:05".
