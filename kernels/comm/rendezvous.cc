@@ -4,6 +4,7 @@
 #include <cmath>
 #include <memory>
 #include <optional>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -191,8 +192,8 @@ class First {
       if (patience_.over()) {
         return absl::DeadlineExceededError(
             absl::StrCat("only ", meeting_.size - static_cast<int>(missing.size()), " of ",
-                         meeting_.size, " ranks came to ", where, " within ", patience_.seconds(),
-                         " s; missing: ", RanksText(missing), visitors.TurnedAwayText()));
+                         meeting_.size, " ranks are at ", where, " after ", patience_.seconds(),
+                         " s; ", MissingText(missing), visitors.TurnedAwayText()));
       }
       patience_.Speak(absl::StrCat("waits for ", RanksText(missing), " to come to ", where,
                                    visitors.TurnedAwayText()));
@@ -207,6 +208,16 @@ class First {
       }
       set.Wait(std::min({patience_.Next(), visitors.NextDue(), tell}));
     }
+  }
+
+  // "missing: rank 2; came and left: rank 1". Where all have one time-out, those that began before
+  // rank 0 give up before it.
+  std::string MissingText(const std::vector<int>& missing) const {
+    std::vector<int> never, left;
+    for (const int rank : missing) (left_.count(rank) > 0 ? left : never).push_back(rank);
+    return absl::StrCat(never.empty() ? "" : absl::StrCat("missing: ", RanksText(never)),
+                        never.empty() || left.empty() ? "" : "; ",
+                        left.empty() ? "" : absl::StrCat("came and left: ", RanksText(left)));
   }
 
   // A rank that ended, or was started again, gives its place free.
@@ -276,6 +287,7 @@ class First {
   const TcpMeeting& meeting_;
   Patience patience_;
   Links links_;
+  std::set<int> left_;  // ranks that were here before all were
   Words ports_;
 };
 

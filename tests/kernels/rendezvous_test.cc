@@ -299,11 +299,15 @@ TEST_F(RendezvousTest, MissingRanksAreNamedAfterTheTimeout) {
   ranks.push_back(Start(first));
   ranks.push_back(Start(second));
   ExpectSays(ranks[0].get().status(),
-             {"only 2 of 4 ranks came to 127.0.0.1, port", "within 0.3 s; missing: ranks 1, 3"});
+             {"only 2 of 4 ranks are at 127.0.0.1, port", "after 0.3 s; missing: ranks 1, 3"});
   ExpectSays(ranks[1].get().status(), {"gave up: only 2 of 4 ranks", "missing: ranks 1, 3"});
-  second.timeout_seconds = 0.3;
+  first.timeout_seconds = 0.4;
+  second.timeout_seconds = 0.1;
+  ranks[0] = Start(first);
+  ExpectSays(Meet(second).status(), {"still waits for ranks 1, 3 after 0.1 s"});
+  ExpectSays(ranks[0].get().status(), {"missing: ranks 1, 3; came and left: rank 2"});
   ExpectSays(Meet(second).status(), {"no way to rank 0 at 127.0.0.1:", "Connection refused",
-                                     "within 0.3 s", "this host itself"});
+                                     "within 0.1 s", "this host itself"});
 }
 
 TEST_F(RendezvousTest, ForWhomARankWaitsIsSaidInTime) {

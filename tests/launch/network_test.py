@@ -140,7 +140,7 @@ def waiting(hosts):
     hosts.port += 1
     begin = time.monotonic()
     first = hosts.start(0, 0, 3, "10.78.0.1", WYVERN_RENDEZVOUS_TIMEOUT="6")
-    second = hosts.start(1, 1, 3, "10.78.0.1", WYVERN_RENDEZVOUS_TIMEOUT="6")
+    second = hosts.start(1, 1, 3, "10.78.0.1", WYVERN_RENDEZVOUS_TIMEOUT="20")
     time.sleep(2)
     check(hosts.listeners(0) == {"10.78.0.1"}, str(hosts.listeners(0)))
     check(hosts.listeners(1) == {"10.78.0.2"}, str(hosts.listeners(1)))
