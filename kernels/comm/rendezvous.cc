@@ -188,7 +188,7 @@ class First {
       if (missing.empty()) return absl::OkStatus();
       const std::string where =
           absl::StrCat(meeting_.address, ", port ", meeting_.port,
-                       only_here ? ", where only ranks of this host can come" : "");
+                       only_here ? " (this host's own: no other reaches it)" : "");
       if (patience_.over()) {
         return absl::DeadlineExceededError(
             absl::StrCat("only ", meeting_.size - static_cast<int>(missing.size()), " of ",
@@ -230,6 +230,7 @@ class First {
           "rank ", r, " at ", links_[r]->address().Host(), " left before all ranks were there: ",
           words.ok() ? "it spoke out of turn" : std::string(words.status().message())));
       links_[r] = nullptr;
+      left_.insert(static_cast<int>(r));
     }
   }
 
