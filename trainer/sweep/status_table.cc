@@ -19,7 +19,7 @@ constexpr double kAssumedShare = 0.4;  // of the rate of large products
 
 std::string Hours(double seconds) {
   const double hours = seconds / 3600;
-  return absl::StrFormat(hours < 10 ? "%.3f" : "%.1f", hours);
+  return absl::StrFormat("%.*f", hours < 10 ? 3 : 1, hours);
 }
 
 size_t NameWidth(const SweepPlan& plan) {
