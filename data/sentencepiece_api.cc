@@ -49,10 +49,14 @@ class LineIterator final : public sentencepiece::SentenceIterator {
 
 std::unique_ptr<SentencePieceModel> SentencePieceModel::Load(const std::string& model,
                                                              std::string* error) {
-  auto loaded = std::make_unique<Model>();
-  const sentencepiece::util::Status status = loaded->Load(model);
-  if (status.ok() && loaded->vocab_size() > 0) return loaded;
-  *error = status.ok() ? "it holds no pieces" : status.error_message();
+  try {
+    auto loaded = std::make_unique<Model>();
+    const sentencepiece::util::Status status = loaded->Load(model);
+    if (status.ok() && loaded->vocab_size() > 0) return loaded;
+    *error = status.ok() ? "it holds no pieces" : status.error_message();
+  } catch (const std::exception&) {  // of an empty piece, for one
+    *error = "its pieces cannot be looked up";
+  }
   return nullptr;
 }
 

@@ -115,8 +115,12 @@ TEST_F(TokenizerTest, BadModelsAreRefused) {
   const auto result = TrainTokenizer(Options("bpe"));
   ASSERT_TRUE(result.ok());
   const std::string model = *ReadFile(result->path);
-  for (const std::string& bad : {std::string(), std::string("no model at all, only text"),
-                                 model.substr(0, model.size() / 2), model.substr(0, 100)}) {
+  // <unk> and a piece that begins with a zero byte, at which the library throws.
+  const std::string empty_piece("\n\x0e\n\x05<unk>\x15\0\0\0\0\x18\x02\n\x0c\n\x03\0s>e\"ti\x01 \0",
+                                30);
+  for (const std::string& bad :
+       {std::string(), std::string("no model at all, only text"), empty_piece,
+        model.substr(0, model.size() / 2), model.substr(0, 100)}) {
     const auto tokenizer = LoadTokenizer(WriteText("bad.model", bad));
     EXPECT_FALSE(tokenizer.ok()) << bad.size();
     EXPECT_TRUE(absl::StrContains(tokenizer.status().message(), "bad.model")) << tokenizer.status();

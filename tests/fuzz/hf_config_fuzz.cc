@@ -8,8 +8,10 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto json = wyvern::ParseJson(wyvern::View(data, size), "config.json");
   if (!json.ok()) return 0;
-  const auto config = wyvern::ReadHfConfig(*json);
+  auto config = wyvern::ReadHfConfig(*json);
   if (!config.ok()) return 0;
+  // This family's readers do not tie: the head is written as a copy.
+  if (config->family == wyvern::HfFamily::kKimiLinear) config->model.tie_embeddings = false;
   const auto written =
       wyvern::WriteHfConfig(config->model, {config->family, "float32", config->kept});
   if (!written.ok()) return 0;

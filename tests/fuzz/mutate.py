@@ -24,6 +24,7 @@ import pathlib
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -264,7 +265,7 @@ class Campaign:
 
             def stop():
                 late.set()
-                process.kill()
+                os.kill(process.pid, signal.SIGKILL)  # process.kill() may wait for it, and lose what it took
 
             timer = threading.Timer(6 * SECONDS, stop)
             timer.start()

@@ -1,4 +1,5 @@
 // A sweep's file over a small base: reading it and resolving its runs.
+#include "absl/strings/str_replace.h"
 #include "tests/fuzz/scratch.h"
 #include "trainer/sweep/plan.h"
 
@@ -22,13 +23,9 @@ schedule: {type: constant, peak: 1e-3}
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const wyvern::Scratch scratch;
   static const std::string base = scratch.Write("base.yaml", kBase);
-  // A seed names its base "base.yaml", which is sought in the current folder.
-  static const bool there = [] {
-    std::filesystem::current_path(scratch.folder());
-    return true;
-  }();
-  CHECK(there);
-  const std::string path = scratch.Write("sweep.yaml", wyvern::View(data, size));
+  // Seeds name it "base.yaml".
+  const std::string text = absl::StrReplaceAll(wyvern::View(data, size), {{"base.yaml", base}});
+  const std::string path = scratch.Write("sweep.yaml", text);
   wyvern::ReadFitSource(path).status().IgnoreError();
   wyvern::LoadSweep(path).status().IgnoreError();
   return 0;
