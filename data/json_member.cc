@@ -50,11 +50,12 @@ class MemberFinder final : public nlohmann::json_sax<Json> {
   bool end_array() override { return Close(); }
   bool parse_error(size_t byte, const std::string&, const Json::exception& error) override {
     // "[json.exception.parse_error.101] parse error at line 1, column 9: ...", whose line is the
-    // object's own.
+    // object's own; "[json.exception.out_of_range.406] number overflow ...".
     absl::string_view reason = error.what();
     const size_t column = reason.find("column ");
-    const size_t colon = column == absl::string_view::npos ? column : reason.find(": ", column);
-    if (colon != absl::string_view::npos) reason = reason.substr(colon + 2);
+    const size_t end = reason.find(column == absl::string_view::npos ? "] " : ": ",
+                                   column == absl::string_view::npos ? 0 : column);
+    if (end != absl::string_view::npos) reason = reason.substr(end + 2);
     error_ = absl::StrCat("byte ", byte, ": this is not JSON (", Short(reason), ")");
     return false;
   }

@@ -173,6 +173,7 @@ TEST_F(TextSourceTest, JsonFaultsNameFileAndLine) {
       {"no JSON", ":1: byte 2: this is not JSON"},
       {"{\"text\": \"a\"}\n{\"body\": \"b\", \"id\": 3}\n",
        ":2: no member 'text'; there is: body, id"},
+      {"{\"id\": 1e999}\n", ":1: byte 12: this is not JSON (number overflow"},
       {"{\"text\": 5}\n", ":1: the member 'text' must be a string, but is number"},
       {"[1, 2]\n", ":1: expected a JSON object, got array"},
       {"{\"text\": \"a\"}\n{\"text\": \"\xff\"}\n", ":2:11: byte 25 (0xFF) is not UTF-8"},
