@@ -172,7 +172,7 @@ std::string TextStream::Add(int32_t token) {
 
 absl::StatusOr<GeneratedText> GenerateText(Model* model, const Tokenizer& tokenizer,
                                            const std::string& prompt, GenerateOptions options,
-                                           const std::function<void(const std::string&)>& on_text) {
+                                           const std::function<bool(const std::string&)>& on_text) {
   std::vector<int32_t> ids = tokenizer.Encode(prompt);
   if (ids.empty()) {
     const std::optional<int32_t> start =
@@ -190,8 +190,7 @@ absl::StatusOr<GeneratedText> GenerateText(Model* model, const Tokenizer& tokeni
   const auto on_token = [&](int32_t token) {
     const std::string piece = stream.Add(token);
     result.text += piece;
-    if (on_text && !piece.empty()) on_text(piece);
-    return true;
+    return !on_text || piece.empty() || on_text(piece);
   };
   ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, Generate(model, ids, options, on_token));
   result.num_tokens = static_cast<int64_t>(tokens.size());

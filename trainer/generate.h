@@ -71,10 +71,10 @@ struct GeneratedText {
 };
 
 // Generate on text, up to the tokenizer's eos. An empty prompt starts from bos, else eos. `on_text`
-// gets the new text piece by piece, each of whole UTF-8 characters.
+// gets the new text piece by piece, each of whole UTF-8 characters, and returns whether to go on.
 absl::StatusOr<GeneratedText> GenerateText(
     Model* model, const Tokenizer& tokenizer, const std::string& prompt, GenerateOptions options,
-    const std::function<void(const std::string&)>& on_text = {});
+    const std::function<bool(const std::string&)>& on_text = {});
 
 }  // namespace wyvern
 

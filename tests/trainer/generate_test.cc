@@ -248,8 +248,11 @@ TEST(GenerateText, IsTheDecodedTokens) {
   GenerateOptions options;
   options.max_tokens = 40;
   std::string streamed;
-  const auto generated = GenerateText(model.get(), *tokenizer, "Wyvern", options,
-                                      [&](const std::string& piece) { streamed += piece; });
+  const auto generated =
+      GenerateText(model.get(), *tokenizer, "Wyvern", options, [&](const std::string& piece) {
+        streamed += piece;
+        return true;
+      });
   ASSERT_TRUE(generated.ok()) << generated.status();
   EXPECT_EQ(generated->text, streamed);
   options.eos_id = tokenizer->eos_id();

@@ -41,6 +41,14 @@ TEST_F(PrintedOutputTest, ResultsThatAreCutOffAreAnError) {
   EXPECT_NE(left.err.find("Broken pipe"), std::string::npos) << left.err;
 }
 
+TEST_F(PrintedOutputTest, ATextThatNobodyReadsIsNotContinued) {
+  ASSERT_EQ(Train({"train.steps=1", "schedule.warmup_steps=0"}).exit_code, 0);
+  const ProcessResult left =
+      Run({"generate", Path("run"), "--prompt", "a", "--max-tokens", "1000000"});
+  EXPECT_EQ(left.exit_code, 1);
+  EXPECT_NE(left.err.find("Broken pipe"), std::string::npos) << left.err;
+}
+
 TEST_F(PrintedOutputTest, ATrainingGoesOnWithoutItsReader) {
   const ProcessResult result = Run(TrainArgs(Path("config.yaml"), {}));
   EXPECT_EQ(result.exit_code, 0) << result.err;

@@ -10,6 +10,7 @@
 #include "trainer/commands/command.h"
 #include "trainer/commands/place.h"
 #include "trainer/generate.h"
+#include "trainer/standard_output.h"
 
 namespace wyvern {
 namespace {
@@ -34,7 +35,7 @@ absl::Status RunGenerate(const Options& options) {
                    GenerateText(model.get(), *tokenizer, options.prompt, options.generate,
                                 [](const std::string& piece) {
                                   std::fwrite(piece.data(), 1, piece.size(), stdout);
-                                  std::fflush(stdout);
+                                  return FlushOutput().ok();  // else nobody reads the rest
                                 }));
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   std::printf("\n");

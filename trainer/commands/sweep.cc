@@ -11,6 +11,7 @@
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
 #include "trainer/report/console.h"
+#include "trainer/standard_output.h"
 #include "trainer/stop_signal.h"
 #include "trainer/sweep/local_runner.h"
 #include "trainer/sweep/plan.h"
@@ -73,7 +74,10 @@ absl::Status Sweep(const Options& options) {
   RETURN_IF_ERROR(WriteSweepFolder(plan));
   const absl::Status data = PrepareSweepData(plan);
   if (options.prepare) return data;
-  if (!options.slurm) return RunSweepLocally(plan, options.jobs);
+  if (!options.slurm) {
+    OutputIsOnlyALog();
+    return RunSweepLocally(plan, options.jobs);
+  }
   ASSIGN_OR_RETURN(const std::string answer, SubmitSlurm(plan, script));
   Print(answer + "\n");
   return absl::OkStatus();
