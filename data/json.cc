@@ -1,5 +1,7 @@
 #include "data/json.h"
 
+#include <filesystem>
+
 #include "absl/strings/str_cat.h"
 #include "data/file.h"
 #include "kernels/runtime/status.h"
@@ -58,6 +60,11 @@ absl::StatusOr<nlohmann::json> ParseJson(absl::string_view text, absl::string_vi
 }
 
 absl::StatusOr<nlohmann::json> ReadJsonFile(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": not a file"));  // a pipe would block
+  }
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   return ParseJson(text, path);
 }

@@ -19,7 +19,7 @@ inline constexpr int kMaxJsonDepth = 64;
 // text that is not UTF-8.
 absl::StatusOr<nlohmann::json> ParseJson(absl::string_view text, absl::string_view origin);
 
-// The file's value. Errors: as ReadFile and ParseJson.
+// The file's value. Errors: as ReadFile and ParseJson, and for what is no file (a folder, a pipe).
 absl::StatusOr<nlohmann::json> ReadJsonFile(const std::string& path);
 
 // The value as text; bytes that are not UTF-8 become U+FFFD. indent < 0: one line.

@@ -1,6 +1,8 @@
 #include "data/json.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <string>
 
@@ -28,6 +30,15 @@ TEST(JsonTest, ErrorsNameTheOriginAndTheByte) {
     ASSERT_FALSE(value.ok()) << bad;
     EXPECT_EQ(value.status().message().substr(0, 15), "folder/b.json: ") << bad;
   }
+}
+
+TEST(JsonTest, PipesAndFoldersAreNoFiles) {
+  const std::string pipe = testing::TempDir() + "json_test_pipe";
+  unlink(pipe.c_str());
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(ReadJsonFile(pipe).status().message(), pipe + ": not a file");
+  EXPECT_FALSE(ReadJsonFile(testing::TempDir()).ok());
+  unlink(pipe.c_str());
 }
 
 TEST(JsonTest, BytesThatAreNotUtf8AreReplaced) {

@@ -305,7 +305,7 @@ absl::StatusOr<Manifest> ReadManifest(const std::string& folder) {
   if (!std::filesystem::is_directory(folder, error)) {
     return absl::NotFoundError(absl::StrCat("checkpoint ", folder, ": there is no such folder"));
   }
-  if (!std::filesystem::exists(path, error)) {
+  if (!std::filesystem::is_regular_file(path, error)) {  // a pipe would be waited for
     return absl::DataLossError(absl::StrCat("checkpoint ", folder, ": ", kManifestName,
                                             " is missing, so the folder is not a complete "
                                             "checkpoint"));

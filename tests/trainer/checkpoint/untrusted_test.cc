@@ -1,4 +1,6 @@
 // Manifests with a right checksum that were not written by Wyvern.
+#include <sys/stat.h>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
@@ -102,6 +104,19 @@ TEST_F(UntrustedManifestTest, SlicesAreBoundedInNumber) {
   text.insert(begin, slices);
   std::swap(text_, text);
   ExpectDamaged({}, "tensors[0].slices: expected at most 16384, got a list of 16386");
+}
+
+TEST_F(UntrustedManifestTest, PipesAreNotWaitedFor) {
+  const std::string manifest = Step(1) + "/manifest.json", shard = Step(1) + "/shard-00000.h5";
+  std::filesystem::rename(shard, shard + ".kept");
+  ASSERT_EQ(mkfifo(shard.c_str(), 0600), 0);
+  EXPECT_FALSE(OpenCheckpoint(Step(1)).ok());
+  EXPECT_FALSE(Hdf5File::OpenReadOnly(shard).ok());
+  std::filesystem::rename(shard + ".kept", shard);
+  EXPECT_TRUE(OpenCheckpoint(Step(1)).ok());
+  std::filesystem::remove(manifest);
+  ASSERT_EQ(mkfifo(manifest.c_str(), 0600), 0);
+  EXPECT_FALSE(OpenCheckpoint(Step(1)).ok());
 }
 
 TEST_F(UntrustedManifestTest, ShardsAreFilesOfTheFolder) {
