@@ -197,7 +197,7 @@ def mutate_json(data, generator):
     """Replaces, drops, doubles or nests a value, so that what comes out is JSON again."""
     try:
         value = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return mutate_words(data, generator)
     places = []
 
@@ -238,7 +238,7 @@ def reseal(data):
         value = json.loads(data)
         del value["manifest_crc32"]
         rest = json.dumps(value)[1:].encode()
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         rest = data.partition(b"\n")[2]
     return b'{"manifest_crc32": "%08x",\n' % zlib.crc32(rest) + rest
 
