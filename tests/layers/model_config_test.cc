@@ -164,7 +164,7 @@ TEST(ModelConfig, LayoutFaults) {
   ExpectFault(m, "model.pattern", "'sliding' is not among the mixers (mixer)");
   m = Everywhere(DeltaMixerConfig{});
   m.mixers["global"] = AttentionMixerConfig{};
-  ExpectFault(m, "model.mixers", "'global' has no effect");
+  ExpectFault(m, "model.mixers.global", "has no effect");
   m.at["global"] = {2, 25};
   ExpectFault(m, "model.at", "layer 25; layers count from 1 to 24");
   m.at["global"] = {0, 2};
