@@ -31,6 +31,11 @@ FileStamp MakeStamp(const struct stat& info) {
 
 }  // namespace
 
+bool IsSameStamp(const FileStamp& a, const FileStamp& b) {
+  return a.is_regular == b.is_regular && a.bytes == b.bytes && a.device == b.device &&
+         a.inode == b.inode && a.modified_ns == b.modified_ns && a.changed_ns == b.changed_ns;
+}
+
 absl::StatusOr<FileStamp> StampOf(const std::string& path) {
   struct stat info;
   if (stat(path.c_str(), &info) != 0) return ErrnoStatus(errno, "cannot read", path);

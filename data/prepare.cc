@@ -58,8 +58,41 @@ absl::Status ReadOnce() {
       "text to a file, or hold out none (val_fraction 0)");
 }
 
+// The text of one pass, to tell that another one read the same.
+class PassContent {
+ public:
+  // The first call keeps the text, the others compare theirs with it.
+  absl::Status Check(const TextSource& source) {
+    std::vector<std::string> files = source.files();
+    if (!is_known_) {
+      is_known_ = true;
+      files_ = std::move(files);
+      read_ = source.read_files();
+      return absl::OkStatus();
+    }
+    if (files != files_) {
+      return absl::FailedPreconditionError(
+          "the files of the text changed while it was read; prepare again when nothing writes "
+          "there");
+    }
+    for (size_t i = 0; i < files.size(); ++i) {
+      const ReadFileInfo& now = source.read_files()[i];
+      if (now.bytes == read_[i].bytes && now.crc32 == read_[i].crc32) continue;
+      return absl::FailedPreconditionError(absl::StrCat(
+          files[i], " changed while it was read; prepare again when nothing writes to it"));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  bool is_known_ = false;
+  std::vector<std::string> files_;
+  std::vector<ReadFileInfo> read_;
+};
+
 // The bound that holds out exactly `count` documents, from a pass over the source.
-absl::StatusOr<double> BoundForCount(const PrepareOptions& options, const Tokenizer& tokenizer) {
+absl::StatusOr<double> BoundForCount(const PrepareOptions& options, const Tokenizer& tokenizer,
+                                     PassContent* content) {
   ASSIGN_OR_RETURN(const std::unique_ptr<TextSource> source,
                    TextSource::Open(options.source, LongDocumentsOf(tokenizer)));
   if (!source->can_be_read_again()) return ReadOnce();
@@ -74,6 +107,7 @@ absl::StatusOr<double> BoundForCount(const PrepareOptions& options, const Tokeni
     smallest.push(keys(documents++));
     if (static_cast<int64_t>(smallest.size()) > options.val_documents) smallest.pop();
   }
+  RETURN_IF_ERROR(content->Check(*source));
   if (documents <= 1) return 0.0;
   if (documents <= options.val_documents) {
     return absl::InvalidArgumentError(absl::StrCat("val_documents: ", options.val_documents,
@@ -163,7 +197,7 @@ class Splitter {
     return false;
   }
 
-  bool can_be_read_again() const { return source_->can_be_read_again(); }
+  const TextSource& source() const { return *source_; }  // read by Run
 
   absl::Status Commit() {
     if (documents_ == 0) {
@@ -234,20 +268,23 @@ absl::StatusOr<PrepareResult> PrepareStore(const PrepareOptions& options) {
   RETURN_IF_ERROR(Validate(options));
   const auto start = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(options.tokenizer));
+  PassContent content;
   double bound = options.val_fraction;
   if (options.val_documents > 0) {
-    ASSIGN_OR_RETURN(bound, BoundForCount(options, *tokenizer));
+    ASSIGN_OR_RETURN(bound, BoundForCount(options, *tokenizer, &content));
   }
   RETURN_IF_ERROR(MakeFolders(options.output_dir));
 
   auto splitter = std::make_unique<Splitter>(options, *tokenizer, bound);
   RETURN_IF_ERROR(splitter->Run());
+  RETURN_IF_ERROR(content.Check(splitter->source()));
   // Only few documents leave a split empty, so a second pass costs little.
   if (bound > 0 && splitter->FindBetterBound(&bound)) {
-    if (!splitter->can_be_read_again()) return ReadOnce();
+    if (!splitter->source().can_be_read_again()) return ReadOnce();
     splitter = nullptr;  // frees the temporary names
     splitter = std::make_unique<Splitter>(options, *tokenizer, bound);
     RETURN_IF_ERROR(splitter->Run());
+    RETURN_IF_ERROR(content.Check(splitter->source()));
   }
   RETURN_IF_ERROR(splitter->Commit());
 

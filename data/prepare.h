@@ -43,8 +43,9 @@ struct PrepareResult {
 // every document. With two documents or more, and a held-out split asked for, each split gets one
 // at least; a single document goes to train.h5 and there is no val.h5.
 //
-// Either both stores appear or, on an error, none does and old ones stay. train.h5 comes last, so
-// that it is there only with a whole val.h5; one of two preparations, which a killed process may
+// Text that changes while it is read is an error, also between the passes of a split that needs
+// two. Either both stores appear or, on an error, none does and old ones stay. train.h5 comes last,
+// so that it is there only with a whole val.h5; one of two preparations, which a killed process may
 // leave in the place of old stores, is told by TokenStore::CheckSamePreparation, and the same
 // command goes through again. Writes prepared.json (data/preparation.h), too.
 absl::StatusOr<PrepareResult> PrepareStore(const PrepareOptions& options);

@@ -38,6 +38,7 @@ class FilesSource final : public TextSource {
     bool may_have_json = false;
     for (const std::string& file : files_) {
       ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(file));
+      stamps_.push_back(stamp);
       if (!stamp.is_regular) {
         may_have_json = true;
         can_be_read_again_ = false;
@@ -59,12 +60,15 @@ class FilesSource final : public TextSource {
       if (reader_ == nullptr) {
         if (read_files_.size() == files_.size()) return false;
         ASSIGN_OR_RETURN(reader_, DocumentReader::Open(files_[read_files_.size()], options_));
+        RETURN_IF_ERROR(CheckUnchanged());
       }
-      ASSIGN_OR_RETURN(const bool found, reader_->Next(&piece->text, &piece->ends_document));
-      if (found) {
+      const absl::StatusOr<bool> found = reader_->Next(&piece->text, &piece->ends_document);
+      if (found.ok() && *found) {
         piece->source = static_cast<int32_t>(read_files_.size());
         return true;
       }
+      RETURN_IF_ERROR(CheckUnchanged());  // which explains other faults, too
+      RETURN_IF_ERROR(found.status());
       FinishFile();
     }
   }
@@ -98,6 +102,21 @@ class FilesSource final : public TextSource {
   }
 
  private:
+  // Whether the file was the same when it was looked into, opened and now. A pipe has no such
+  // state.
+  absl::Status CheckUnchanged() const {
+    const std::string& file = files_[read_files_.size()];
+    const FileStamp& before = stamps_[read_files_.size()];
+    if (!before.is_regular) return absl::OkStatus();
+    const absl::StatusOr<FileStamp> now = StampOf(file);
+    if (now.ok() && IsSameStamp(*now, before) &&
+        IsSameStamp(reader_->stream().file_stamp(), before)) {
+      return absl::OkStatus();
+    }
+    return absl::FailedPreconditionError(
+        absl::StrCat(file, " changed while it was read; prepare again when nothing writes to it"));
+  }
+
   void FinishFile() {
     const ByteStream& stream = reader_->stream();
     const std::string& file = files_[read_files_.size()];
@@ -113,6 +132,7 @@ class FilesSource final : public TextSource {
   const DocumentOptions options_;
   const std::vector<std::string> files_;
   const std::vector<std::string> notes_;
+  std::vector<FileStamp> stamps_;  // of the files, when they were looked into
   int64_t file_bytes_ = 0;
   bool can_be_read_again_ = true;
   std::unique_ptr<DocumentReader> reader_;  // of the file after those read

@@ -54,7 +54,7 @@ class TextSource {
 
   // Fills `piece` and returns true, or returns false at the end. Errors name file and line: invalid
   // JSON, an object without the field or with another type in it, bytes that are not UTF-8, a
-  // document that is too long, damaged compressed data.
+  // document that is too long, damaged compressed data, a file that changed since Open.
   virtual absl::StatusOr<bool> Next(TextPiece* piece) = 0;
 
   virtual const std::vector<std::string>& files() const = 0;

@@ -243,6 +243,18 @@ TEST_F(PrepareTest, StoresOfTwoPreparationsAreTold) {
   }
 }
 
+TEST_F(PrepareTest, BothPassesReadTheSame) {
+  PrepareOptions options = Options("/proc/sys/kernel/random/uuid", "out");  // other text each time
+  if (!std::filesystem::exists(options.source.paths[0])) GTEST_SKIP();
+  options.val_fraction = 0;
+  EXPECT_TRUE(PrepareStore(options).ok());
+  std::filesystem::remove_all(Path("out"));
+  options.val_documents = 1;
+  const absl::Status status = PrepareStore(options).status();
+  EXPECT_TRUE(absl::StrContains(status.message(), "uuid changed while it was read")) << status;
+  EXPECT_FALSE(std::filesystem::exists(Path("out/train.h5")));
+}
+
 TEST_F(PrepareTest, StoresAreDescribed) {
   PrepareOptions options = Options(WriteCorpus(30), "out");
   const auto result = PrepareStore(options);

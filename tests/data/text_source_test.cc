@@ -4,6 +4,9 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <functional>
+#include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
@@ -284,6 +287,43 @@ TEST_F(TextSourceTest, AFileThatCannotBeReadIsFoundBeforeTheOthersAre) {
   const auto source = TextSource::Open({.paths = {good, bad}}, LongDocuments::kWhole);
   EXPECT_TRUE(absl::StrContains(source.status().message(), bad)) << source.status();
   EXPECT_TRUE(absl::StrContains(source.status().message(), "Parquet")) << source.status();
+}
+
+TEST_F(TextSourceTest, AFileThatChangesWhileItIsReadIsAnError) {
+  const std::string line = "{\"text\": \"a\"}\n";
+  std::string content;
+  for (int i = 0; i < 50000; ++i) content += line;
+  const std::string path = Path("a.jsonl");
+  const auto overwrite = [&] {
+    std::fstream file(path, std::ios::in | std::ios::out);
+    file.seekp(static_cast<std::streamoff>(content.size() / line.size() / 2 * line.size()));
+    file << "{\"text\": \"b\"}\n";
+  };
+  const auto append = [&] { std::ofstream(path, std::ios::app) << line; };
+  const auto truncate = [&] { std::filesystem::resize_file(path, content.size() - line.size()); };
+  const auto cut_a_line = [&] { std::filesystem::resize_file(path, content.size() - 3); };
+  const auto replace = [&] { WriteText("a.jsonl", content); };
+  const auto remove = [&] { std::filesystem::remove(path); };
+  const std::vector<std::function<void()>> changes = {overwrite,  append,  truncate,
+                                                      cut_a_line, replace, remove};
+  for (size_t change = 0; change < changes.size(); ++change) {
+    for (const bool has_begun : {false, true}) {
+      WriteText("a.jsonl", content);
+      std::this_thread::sleep_for(
+          std::chrono::milliseconds(20));  // beyond what the clock of the files tells apart
+      auto source = *TextSource::Open({.paths = {path}}, LongDocuments::kWhole);
+      TextPiece piece;
+      ASSERT_TRUE(!has_begun || *source->Next(&piece));
+      changes[change]();
+      absl::StatusOr<bool> more = true;
+      while (more.ok() && *more) more = source->Next(&piece);
+      ASSERT_FALSE(more.ok()) << change;
+      const bool is_gone = change + 1 == changes.size() && !has_begun;
+      EXPECT_TRUE(absl::StrContains(more.status().message(),
+                                    is_gone ? path : path + " changed while it was read"))
+          << change << ": " << more.status();
+    }
+  }
 }
 
 TEST_F(TextSourceTest, MissingInputIsAnError) {
