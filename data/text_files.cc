@@ -11,6 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "data/codec.h"
 #include "data/content.h"
@@ -25,14 +26,13 @@ namespace {
 namespace fs = std::filesystem;
 using FileId = std::pair<uint64_t, uint64_t>;  // device and inode
 
-// A file's first bytes, decompressed; empty if they cannot be read.
-std::string HeadOf(const std::string& path, bool* is_whole) {
-  auto stream = ByteStream::Open(path);
-  if (!stream.ok()) return "";
-  ReadBuffer buffer(*std::move(stream));
-  while (!buffer.at_end() && buffer.text().size() < kHeadBytes) {
-    if (!buffer.Fill().ok()) return "";
-  }
+constexpr size_t kNamesShown = 5;
+
+// A file's first bytes, decompressed.
+absl::StatusOr<std::string> HeadOf(const std::string& path, bool* is_whole) {
+  ASSIGN_OR_RETURN(std::unique_ptr<ByteStream> stream, ByteStream::Open(path));
+  ReadBuffer buffer(std::move(stream));
+  while (!buffer.at_end() && buffer.text().size() < kHeadBytes) RETURN_IF_ERROR(buffer.Fill());
   *is_whole = buffer.at_end();
   return std::string(buffer.text());
 }
@@ -44,13 +44,15 @@ std::string PlainName(const std::string& path) {
   return absl::AsciiStrToLower(name);
 }
 
-// Files that say something of a data set rather than being a part of it.
+// Files that say something of a data set rather than being a part of it. A name of JSON, and JSON
+// lines without an ending, are data whatever word they begin with: authors.jsonl.
 bool IsAboutData(const std::string& path) {
   const std::string name = PlainName(path);
   for (const absl::string_view metadata :
        {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"}) {
     if (name == metadata) return true;
   }
+  if (HintOfName(path) != NameHint::kText) return false;
   for (const absl::string_view word :
        {"readme", "license", "licence", "changelog", "changes", "contributing", "citation",
         "notice", "authors", "code_of_conduct"}) {
@@ -94,7 +96,7 @@ class FolderWalk {
       std::vector<std::string> folders = std::exchange(linked_folders_, {});
       for (const std::string& folder : folders) RETURN_IF_ERROR(Visit(folder));
     }
-    LeaveOutWhatIsAboutData();
+    RETURN_IF_ERROR(LeaveOutWhatIsAboutData());
     std::sort(found_.begin(), found_.end());
     if (found_.empty()) return NoText();
     return std::move(found_);
@@ -103,8 +105,11 @@ class FolderWalk {
   // Empty if nothing was passed over.
   std::string PassedOver() const {
     std::string text;
-    for (const auto& [what, count] : passed_) {
-      absl::StrAppend(&text, text.empty() ? "" : ", ", count, " ", what);
+    for (const auto& [what, names] : passed_) {
+      const size_t shown = std::min(names.size(), kNamesShown);
+      absl::StrAppend(&text, text.empty() ? "" : ", ", names.size(), " ", what, " (",
+                      absl::StrJoin(names.begin(), names.begin() + shown, ", "),
+                      shown < names.size() ? ", ...)" : ")");
     }
     return text;
   }
@@ -124,7 +129,7 @@ class FolderWalk {
     for (const fs::directory_entry& entry : entries) {
       const std::string path = entry.path().string();
       if (absl::StartsWith(entry.path().filename().string(), ".")) {
-        ++passed_["hidden"];
+        PassOver("hidden", path);
         continue;
       }
       const fs::file_status status = entry.status(error);
@@ -141,45 +146,61 @@ class FolderWalk {
           RETURN_IF_ERROR(Visit(path));
         }
       } else if (!fs::is_regular_file(status)) {
-        ++passed_["neither files nor folders"];
-      } else if (IsText(path)) {
-        found_.push_back(path);
+        PassOver("neither files nor folders", path);
       } else {
-        ++passed_[EndingOf(path)];
+        ASSIGN_OR_RETURN(const bool is_text, IsText(path));
+        if (is_text) {
+          found_.push_back(path);
+        } else {
+          PassOver(IsShardName(path)
+                       ? absl::StrCat(EndingOf(path), ", not JSON lines with '", field_, "'")
+                       : EndingOf(path),
+                   path);
+        }
       }
     }
     return absl::OkStatus();
   }
 
-  bool IsText(const std::string& path) const {
+  void PassOver(const std::string& why, const std::string& path) {
+    passed_[why].push_back(fs::path(path).lexically_relative(root_).string());
+  }
+
+  absl::StatusOr<bool> IsText(const std::string& path) const {
     if (HasKnownEnding(path)) return true;
     if (!IsShardName(path)) return false;
     bool is_whole = false;
-    const std::string head = HeadOf(path, &is_whole);
+    ASSIGN_OR_RETURN(const std::string head, HeadOf(path, &is_whole));
     return AreJsonLinesWith(head, is_whole, field_);
   }
 
-  void LeaveOutWhatIsAboutData() {
+  absl::Status LeaveOutWhatIsAboutData() {
     std::vector<std::string> data, about;
     for (std::string& path : found_) {
-      (IsAboutData(path) || IsMetadata(path) ? about : data).push_back(std::move(path));
+      bool is_about = IsAboutData(path);
+      if (!is_about) {
+        ASSIGN_OR_RETURN(is_about, IsMetadata(path));
+      }
+      (is_about ? about : data).push_back(std::move(path));
     }
     // README.md alone may be a text; metadata alone are none.
     const bool is_beside_data = !data.empty() || passed_.size() > passed_.count("hidden");
     for (std::string& path : about) {
       if (is_beside_data || HintOfName(path) == NameHint::kJson) {
-        ++passed_[fs::path(path).filename().string()];
+        PassOver("about the data", path);
       } else {
         data.push_back(std::move(path));
       }
     }
     found_ = std::move(data);
+    return absl::OkStatus();
   }
 
-  static bool IsMetadata(const std::string& path) {
+  static absl::StatusOr<bool> IsMetadata(const std::string& path) {
     if (!absl::EndsWithIgnoreCase(path, ".json")) return false;
     bool is_whole = false;
-    return IsSingleObject(HeadOf(path, &is_whole));
+    ASSIGN_OR_RETURN(const std::string head, HeadOf(path, &is_whole));
+    return IsSingleObject(head);
   }
 
   absl::Status NoText() const {
@@ -194,7 +215,8 @@ class FolderWalk {
   std::set<FileId> folders_;
   std::vector<std::string> linked_folders_;  // to be visited
   std::vector<std::string> found_;
-  std::map<std::string, int64_t> passed_;
+  std::map<std::string, std::vector<std::string>>
+      passed_;  // the reasons, and the files below root_
 };
 
 }  // namespace

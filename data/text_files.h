@@ -20,11 +20,12 @@ struct TextFiles {
 // Of a folder: what ends in .txt, .md, .jsonl, .ndjson, .json, .jsonlines or .jl, with or without
 // the ending of a compression behind, in any case; and JSON lines with the member `field` whose
 // name has no ending, or one of digits, as shards have. Links to files and folders are followed.
-// Left out, and counted in the notes: hidden entries, other endings, and beside other files
-// README, LICENSE and the like, the known names of metadata, and uncompressed .json files of one
-// object over several lines.
+// Left out, and named in the notes: hidden entries, other endings, and beside other files .txt and
+// .md files called README, LICENSE and the like, the known names of metadata, and uncompressed
+// .json files of one object over several lines.
 //
-// Errors: a path that does not exist, a link to nothing, a folder without text.
+// Errors: a path that does not exist, a link to nothing, a folder without text, a file that cannot
+// be read or decompressed where its content decides.
 absl::StatusOr<TextFiles> FindTextFiles(const std::vector<std::string>& paths,
                                         const std::string& field);
 

@@ -42,7 +42,9 @@ TEST_F(TextFilesTest, EveryNameOfTextIsFoundAndTheRestCounted) {
   EXPECT_EQ(Find({"in"}),
             "in/a.txt in/b.MD in/c.jsonl.gz in/d.json.zst in/e.ndjson in/f/g.jsonl.txt "
             "in/h.TXT.bz2");
-  for (const char* part : {"2 .parquet", "1 .py", "1 without an ending", "3 hidden"}) {
+  for (const char* part : {"2 .parquet (x.parquet, y.parquet)", "1 .py (z.py)",
+                           "1 without an ending, not JSON lines with 'text' (Makefile)",
+                           "3 hidden (.git, .hidden.txt, .ipynb_checkpoints)"}) {
     EXPECT_TRUE(absl::StrContains(notes_, part)) << part << ": " << notes_;
   }
   // A file named itself may end in anything.
@@ -64,12 +66,38 @@ TEST_F(TextFilesTest, FilesAboutTheDataAreNoData) {
   const std::string error = Find({"parquet"});
   EXPECT_TRUE(absl::StrContains(error, "no text in this folder")) << error;
   EXPECT_TRUE(absl::StrContains(error, "1 .parquet")) << error;
-  EXPECT_TRUE(absl::StrContains(error, "1 README.md")) << error;
+  EXPECT_TRUE(absl::StrContains(error, "1 about the data (README.md)")) << error;
   Put("docs/readme.md");
   EXPECT_EQ(Find({"docs"}), "docs/readme.md");
   Put("readmes/readmes.txt");
   Put("readmes/b.txt");
   EXPECT_EQ(Find({"readmes"}), "readmes/b.txt readmes/readmes.txt");
+}
+
+TEST_F(TextFilesTest, DataMayBeCalledLikeFilesAboutIt) {
+  for (const char* name : {"in/authors.jsonl", "in/notice-board.jsonl.gz", "in/changes.json",
+                           "in/license_texts.ndjson", "in/citation.jsonl.00001"}) {
+    Put(name);
+  }
+  Put("in/authors-00000", "{\"text\": \"a\"}\n");
+  Put("in/AUTHORS.txt");
+  EXPECT_EQ(Find({"in"}),
+            "in/authors-00000 in/authors.jsonl in/changes.json in/citation.jsonl.00001 "
+            "in/license_texts.ndjson in/notice-board.jsonl.gz");
+  EXPECT_TRUE(absl::StrContains(notes_, "1 about the data (AUTHORS.txt)")) << notes_;
+}
+
+TEST_F(TextFilesTest, AShardThatCannotBeReadIsAnError) {
+  Put("in/a.txt");
+  for (const std::string& content : {std::string("\x1F\x8B\x08\0\0\0\0\0\0\3cut", 13),
+                                     std::string("\x28\xB5\x2F\xFD damaged")}) {
+    Put("in/part-00000", content);
+    const std::string error = Find({"in"});
+    EXPECT_TRUE(absl::StrContains(error, "in/part-00000: ")) << error;
+  }
+  Put("in/part-00000.gz", "");
+  fs::remove(Path("in/part-00000"));
+  EXPECT_TRUE(absl::StrContains(Find({"in"}), "in/part-00000.gz: the name says gzip"));
 }
 
 TEST_F(TextFilesTest, ShardsAreKnownByTheirContent) {
