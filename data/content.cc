@@ -66,13 +66,15 @@ LinesAre JudgeLines(absl::string_view head, bool is_whole) {
   return objects > 0 ? LinesAre::kObjects : LinesAre::kOther;
 }
 
-bool FirstElementIsObject(absl::string_view head) {
+// An element too long for the head is judged by its first characters.
+bool FirstElementIsObject(absl::string_view head, bool is_whole) {
   head = SkipSpace(head);
   if (!absl::ConsumePrefix(&head, "[")) return false;
   head = SkipSpace(head);
   JsonValueScanner scanner;
   const size_t end = head.empty() || head[0] != '{' ? absl::string_view::npos : scanner.Scan(head);
-  return end != absl::string_view::npos && IsObject(head.substr(0, end));
+  if (end == absl::string_view::npos) return !is_whole && OpeningOf(head) == Opening::kObject;
+  return IsObject(head.substr(0, end));
 }
 
 absl::Status SingleObject(const std::string& path) {
@@ -80,6 +82,48 @@ absl::Status SingleObject(const std::string& path) {
       path,
       ": one JSON object over several lines; expected an object a line or an array of objects "
       "(jq -c . makes lines of it); if it is to be read as text, say so by the format 'text'"));
+}
+
+// With every fault of UTF-8 replaced, so that it does not decide what the text is: the reader
+// judges it.
+std::string Mended(absl::string_view head) {
+  std::string text(head.data(), head.size());
+  ReplaceUtf8Faults(&text);
+  return text;
+}
+
+// Whether a head whose first line is no object seems to be JSON all the same: that line begins as
+// an object does, {", or an array of them, or most of the lines behind it are objects.
+bool SeemsJson(absl::string_view head, bool is_whole) {
+  absl::string_view rest = SkipSpace(head);
+  if (absl::ConsumePrefix(&rest, "[")) rest = SkipSpace(rest);
+  if (absl::ConsumePrefix(&rest, "{") &&
+      absl::StartsWith(rest.substr(std::min(rest.size(), rest.find_first_not_of(" \t"))), "\"")) {
+    return true;
+  }
+  int objects = 0, others = 0;
+  while (!head.empty()) {
+    const size_t end = head.find('\n');
+    if (end == absl::string_view::npos && !is_whole) break;
+    const absl::string_view line = head.substr(0, end);
+    head.remove_prefix(end == absl::string_view::npos ? head.size() : end + 1);
+    if (SkipSpace(line).empty()) continue;
+    ++(IsObject(line) ? objects : others);
+  }
+  return objects >= 2 && objects > others;
+}
+
+absl::Status BrokenJson(const std::string& path, absl::string_view head) {
+  const size_t begin = head.size() - SkipSpace(head).size();
+  const auto line = 1 + std::count(head.begin(), head.begin() + begin, '\n');
+  const size_t line_begin = begin == 0 ? 0 : head.rfind('\n', begin - 1) + 1;  // npos + 1 is 0
+  const std::string where = absl::StrCat(path, ":", line);
+  const absl::Status fault =
+      ParseJson(head.substr(line_begin, head.find('\n', begin) - line_begin), where).status();
+  return absl::InvalidArgumentError(absl::StrCat(
+      fault.ok() ? where + ": not an object" : std::string(fault.message()),
+      "; this seems to be JSON and begins with a line that is none (NaN and Infinity, which Python "
+      "writes, are none either): mend it, or say which format it is, 'text' or 'json'"));
 }
 
 absl::Status JsonOrText(const std::string& path) {
@@ -109,11 +153,12 @@ NameHint HintOfName(absl::string_view path) {
   return disagree ? NameHint::kNone : last;
 }
 
-absl::StatusOr<ContentKind> KindOfContent(const std::string& path, absl::string_view head,
+absl::StatusOr<ContentKind> KindOfContent(const std::string& path, absl::string_view bytes,
                                           bool is_whole, TextFormat format) {
-  const std::string binary = BinaryKind(head);
+  const std::string binary = BinaryKind(bytes);
   if (!binary.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": ", binary));
   if (format == TextFormat::kText) return ContentKind::kText;
+  const std::string head = Mended(bytes);
   const Opening opening = OpeningOf(head);
   const bool is_array = opening == Opening::kArrayOfObjects;
   const NameHint hint = format == TextFormat::kJson ? NameHint::kJson : HintOfName(path);
@@ -121,22 +166,28 @@ absl::StatusOr<ContentKind> KindOfContent(const std::string& path, absl::string_
     const LinesAre lines = JudgeLines(head, is_whole);
     if (lines == LinesAre::kObjects) return ContentKind::kJsonLines;
     if (lines == LinesAre::kObjectFirst) return JsonOrText(path);
-    return is_array && FirstElementIsObject(head) ? ContentKind::kJsonArray : ContentKind::kText;
+    if (is_array && FirstElementIsObject(head, is_whole)) return ContentKind::kJsonArray;
+    if (SeemsJson(head, is_whole)) return BrokenJson(path, head);
+    return ContentKind::kText;
   }
   if (is_array) return ContentKind::kJsonArray;
   if (opening == Opening::kObject) {
     if (JudgeLines(head, is_whole) != LinesAre::kOther) return ContentKind::kJsonLines;
     if (IsSingleObject(head)) return SingleObject(path);
   }
-  return hint == NameHint::kJson ? ContentKind::kJsonLines : ContentKind::kText;
+  if (hint == NameHint::kJson) return ContentKind::kJsonLines;
+  if (SeemsJson(head, is_whole)) return BrokenJson(path, head);
+  return ContentKind::kText;
 }
 
-bool AreJsonLinesWith(absl::string_view head, bool is_whole, const std::string& field) {
-  head = SkipSpace(head);
+bool MayBeJsonLinesWith(absl::string_view bytes, bool is_whole, const std::string& field) {
+  const std::string mended = Mended(bytes);
+  const absl::string_view head = SkipSpace(mended);
   const size_t end = head.find('\n');
   if (end == absl::string_view::npos && !is_whole) return OpeningOf(head) == Opening::kObject;
   const absl::StatusOr<nlohmann::json> first = ParseJson(head.substr(0, end), "");
-  return first.ok() && first->is_object() && first->contains(field) && (*first)[field].is_string();
+  if (!first.ok()) return SeemsJson(head, is_whole) && !IsSingleObject(head);
+  return first->is_object() && first->contains(field) && (*first)[field].is_string();
 }
 
 bool IsSingleObject(absl::string_view head) {

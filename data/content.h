@@ -27,6 +27,9 @@ NameHint HintOfName(absl::string_view path);
 // The first bytes of a decompressed file, by which it is judged.
 inline constexpr size_t kHeadBytes = size_t{1} << 16;
 
+// It seems to be JSON if it begins as an object does ({") or an array of them ([{"), or if most
+// lines of the head, and two at least, are objects. Faults of UTF-8 count as characters here.
+//
 // `head` begins behind a byte order mark, and `is_whole` says that nothing follows it. Errors:
 // binary data of any kind, which are never text; JSON that is neither lines nor an array of
 // objects. With TextFormat::kAuto:
@@ -35,19 +38,22 @@ inline constexpr size_t kHeadBytes = size_t{1} << 16;
 //            one object over several lines                                error
 //            anything else                                                lines, read strictly
 //   neither  its first line is an object                                  lines
+//            its first line is none, and it seems to be JSON all the same error
 //            an array of objects                                          array
 //            one object over several lines                                error
 //            anything else                                                text
 //   text     every line of the head is an object                          lines
 //            its first line is an object and others are not               error
-//            an array whose first object ends within the head             array
+//            an array whose first element is an object                    array
+//            its first line is none, and it seems to be JSON all the same error
 //            anything else                                                text
 absl::StatusOr<ContentKind> KindOfContent(const std::string& path, absl::string_view head,
                                           bool is_whole, TextFormat format);
 
 // Whether JSON lines whose first object has the member `field`, a string, if it ends within the
-// head.
-bool AreJsonLinesWith(absl::string_view head, bool is_whole, const std::string& field);
+// head; or lines of which KindOfContent says that they seem to be JSON and that the first is
+// broken.
+bool MayBeJsonLinesWith(absl::string_view head, bool is_whole, const std::string& field);
 
 // Whether one object laid out over several lines, as metadata is.
 bool IsSingleObject(absl::string_view head);

@@ -171,7 +171,7 @@ class FolderWalk {
     if (!IsShardName(path)) return false;
     bool is_whole = false;
     ASSIGN_OR_RETURN(const std::string head, HeadOf(path, &is_whole));
-    return AreJsonLinesWith(head, is_whole, field_);
+    return MayBeJsonLinesWith(head, is_whole, field_);
   }
 
   absl::Status LeaveOutWhatIsAboutData() {

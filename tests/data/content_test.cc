@@ -47,7 +47,8 @@ TEST(ContentTest, ALineLongerThanTheHeadIsJudgedByItsBeginning) {
   for (const char* name : {"a.jsonl", "a", "a.txt"}) {
     EXPECT_EQ(Kind(name, head, TextFormat::kAuto, /*is_whole=*/false), "lines") << name;
   }
-  EXPECT_EQ(Kind("a.txt", head), "text");  // and no JSON, as it ends here
+  EXPECT_TRUE(absl::StrContains(Kind("a.txt", head), "a.txt:1: byte"));  // as it ends here
+  EXPECT_EQ(Kind("a.txt", "[" + head, TextFormat::kAuto, /*is_whole=*/false), "array");
 }
 
 TEST(ContentTest, TextMayHoldBraces) {
@@ -65,6 +66,30 @@ TEST(ContentTest, TextMayHoldBraces) {
   EXPECT_TRUE(absl::StrContains(Kind("a.txt", both), "say which format")) << Kind("a.txt", both);
   EXPECT_EQ(Kind("a.txt", both, TextFormat::kText), "text");
   EXPECT_EQ(Kind("a.txt", both, TextFormat::kJson), "lines");
+}
+
+TEST(ContentTest, ABrokenFirstLineDoesNotMakeTextOfJson) {
+  const std::string more = "{\"text\": \"b\"}\n{\"text\": \"c\"}\n";
+  for (const std::string& first :
+       std::vector<std::string>{"{\"text\": \"A\", \"ppl\": NaN}", "{\"text\": \"\\ud800\"}",
+                                "{\"text\": \"a\"}{\"text\": \"b\"}", "{ \"text\": \"cut",
+                                "of a line that was cut\"}", "# a comment"}) {
+    for (const char* name : {"a", "a.txt", "a.jsonl.00001", "a.md"}) {
+      const std::string error = Kind(name, "\n" + first + "\n" + more);
+      EXPECT_TRUE(absl::StartsWith(error, absl::StrCat(name, ":2: byte "))) << first << error;
+      EXPECT_TRUE(absl::StrContains(error, "'text' or 'json'")) << error;
+    }
+    EXPECT_EQ(Kind("a.txt", first + "\n" + more, TextFormat::kText), "text");
+    EXPECT_EQ(Kind("a.txt", first + "\n" + more, TextFormat::kJson), "lines");
+    EXPECT_EQ(Kind("a.jsonl", first + "\n" + more), "lines");  // an error of the reader's
+    if (first[0] != '{') continue;
+    EXPECT_TRUE(absl::StrContains(Kind("a", first), "a:1: byte")) << Kind("a", first);
+    const std::string array = "[" + first + ",\n" + "{\"text\": \"b\"}]";
+    EXPECT_NE(Kind("a.txt", array), "text") << array;
+  }
+  for (const char* name : {"a", "a.txt"}) {
+    EXPECT_EQ(Kind(name, "{\"text\": \"caf\xE9\"}\n" + more), "lines");  // Latin-1
+  }
 }
 
 TEST(ContentTest, ArraysAreReadAndSingleObjectsAreNot) {

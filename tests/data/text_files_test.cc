@@ -95,6 +95,8 @@ TEST_F(TextFilesTest, AShardThatCannotBeReadIsAnError) {
     const std::string error = Find({"in"});
     EXPECT_TRUE(absl::StrContains(error, "in/part-00000: ")) << error;
   }
+  Put("in/part-00000", "{\"text\": NaN}\n{\"text\": \"a\"}\n");  // whose error is the reader's
+  EXPECT_EQ(Find({"in"}), "in/a.txt in/part-00000");
   Put("in/part-00000.gz", "");
   fs::remove(Path("in/part-00000"));
   EXPECT_TRUE(absl::StrContains(Find({"in"}), "in/part-00000.gz: the name says gzip"));
