@@ -1,12 +1,14 @@
 #include "data/preparation.h"
 
+#include <algorithm>
 #include <filesystem>
-#include <optional>
+#include <iterator>
 #include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "data/byte_stream.h"
 #include "data/file.h"
 #include "data/file_stamp.h"
@@ -21,6 +23,8 @@ namespace {
 
 using Json = nlohmann::json;
 using token_store_format::HashText;
+
+constexpr size_t kNamesShown = 5;
 
 std::string PreparedPath(const PrepareOptions& options) {
   return absl::StrCat(options.output_dir, "/prepared.json");
@@ -115,22 +119,53 @@ Json StampsOf(const PrepareOptions& options, const std::string& description, siz
   return stamps.is_array() && stamps.size() == num_files ? stamps : Json::array();
 }
 
+// Of each file that the stores were made from, the path where it is now; empty: it is missing. A
+// missing path may have been a folder of any number of files, so where one is that is not the next
+// file's, files may be left out from there on.
+absl::StatusOr<std::vector<std::string>> PathsOf(const PrepareOptions& options,
+                                                 const TextFiles& text, const Json& files) {
+  if (!files.is_array()) return MadeOtherwise(options, "its description names no files");
+  const auto made = [&files](size_t i) {
+    return i < files.size() && files[i].is_object() ? JsonText(files[i].value("name", Json()))
+                                                    : std::string("nothing");
+  };
+  std::vector<std::string> paths;
+  bool may_leave_out = false;
+  const auto different = [&](const std::string& name) {
+    return MadeOtherwise(options,
+                         absl::StrCat("file ", paths.size() + 1, " of its text: it was made from ",
+                                      made(paths.size()), ", not ", name));
+  };
+  for (const std::string& path : text.paths) {
+    const std::string name = JsonText(NameOf(path));
+    if (text.missing.count(path) > 0) {
+      if (made(paths.size()) == name) {
+        paths.emplace_back();
+      } else {
+        may_leave_out = true;
+      }
+      continue;
+    }
+    size_t i = paths.size();
+    while (may_leave_out && i < files.size() && made(i) != name) ++i;
+    if (made(i) != name) return different(name);
+    paths.resize(i);
+    paths.push_back(path);
+  }
+  if (paths.size() < files.size() && !may_leave_out) return different("nothing");
+  paths.resize(files.size());
+  return paths;
+}
+
 absl::Status CheckFiles(const PrepareOptions& options, const std::vector<std::string>& paths,
                         const Json& files, Json* stamps, bool* is_news) {
-  if (!files.is_array()) return MadeOtherwise(options, "its description names no files");
-  for (size_t i = 0; i < std::max(paths.size(), files.size()); ++i) {
-    const std::string name = i < paths.size() ? JsonText(NameOf(paths[i])) : "nothing";
-    const std::string made = i < files.size() && files[i].is_object()
-                                 ? JsonText(files[i].value("name", Json()))
-                                 : "nothing";
-    if (name != made) {
-      return MadeOtherwise(options, absl::StrCat("file ", i + 1, " of its text: it was made from ",
-                                                 made, ", not ", name));
-    }
-  }
   const bool has_stamps = !stamps->empty();
   Json now = Json::array();
   for (size_t i = 0; i < paths.size(); ++i) {
+    if (paths[i].empty()) {
+      now.push_back(has_stamps ? (*stamps)[i] : Json());
+      continue;
+    }
     ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(paths[i]));
     FileStamp settled = stamp;
     settled.is_settled = true;
@@ -206,14 +241,23 @@ absl::Status WritePrepared(const PrepareOptions& options, const std::string& des
 absl::Status CheckPrepared(const PrepareOptions& options, const Tokenizer& tokenizer,
                            std::vector<std::string>* notes) {
   const std::string store = absl::StrCat(options.output_dir, "/train.h5");
-  const absl::StatusOr<TextFiles> text = FindTextFiles(options.source.paths, options.source.field);
-  if (absl::IsNotFound(text.status())) {
-    notes->push_back(absl::StrCat(text.status().message(), "; ", store, " is used as it is"));
-    return absl::OkStatus();
+  ASSIGN_OR_RETURN(const TextFiles text,
+                   FindTextFiles(options.source.paths, options.source.field, MissingText::kMark));
+  if (!text.missing.empty()) {
+    const size_t shown = std::min(text.missing.size(), kNamesShown);
+    notes->push_back(absl::StrCat(
+        "no text (any more) at ",
+        absl::StrJoin(text.missing.begin(), std::next(text.missing.begin(), shown), ", "),
+        shown < text.missing.size() ? absl::StrCat(" and ", text.missing.size() - shown, " more")
+                                    : "",
+        text.missing.size() < text.paths.size() ? "; the other files are compared, and " : "; ",
+        store, " is used as it is"));
   }
-  RETURN_IF_ERROR(text.status());
   ASSIGN_OR_RETURN(const std::string description, ReadStorePreparation(store));
-  if (description.empty()) return CheckEarlierVersion(options, tokenizer, text->paths);
+  if (description.empty()) {
+    if (!text.missing.empty()) return absl::OkStatus();  // it knows the sum of the sizes alone
+    return CheckEarlierVersion(options, tokenizer, text.paths);
+  }
   ASSIGN_OR_RETURN(const Json made, ParseJson(description, absl::StrCat(store, ": preparation")));
   if (!made.is_object()) return MadeOtherwise(options, "its description is no object");
   // As text and back, as bytes that are not UTF-8 were lost on that way.
@@ -221,9 +265,11 @@ absl::Status CheckPrepared(const PrepareOptions& options, const Tokenizer& token
   const std::string difference = OptionDifference(wanted, made);
   if (!difference.empty()) return MadeOtherwise(options, difference);
 
-  Json stamps = StampsOf(options, description, text->paths.size());
+  const Json files = made.value("files", Json());
+  ASSIGN_OR_RETURN(const std::vector<std::string> paths, PathsOf(options, text, files));
+  Json stamps = StampsOf(options, description, paths.size());
   bool is_news = false;
-  RETURN_IF_ERROR(CheckFiles(options, text->paths, made.value("files", Json()), &stamps, &is_news));
+  RETURN_IF_ERROR(CheckFiles(options, paths, files, &stamps, &is_news));
   // Where it cannot be written, the next start reads the files again.
   if (is_news) WritePreparedJson(options, description, stamps).IgnoreError();
   return absl::OkStatus();

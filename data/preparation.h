@@ -29,7 +29,8 @@ absl::Status WritePrepared(const PrepareOptions& options, const std::string& des
 // whose size, inode, modification and change time are those of prepared.json count as equal;
 // others are read and compared by size and CRC-32 (then prepared.json is written anew), so that a
 // touched, moved or copied file is the same and a changed one never is, but for CRC-32's chance of
-// 2^-32. OK, with a note, where it cannot be known: the text is gone, or the store does not say.
+// 2^-32. Files that are gone cannot be compared, which a note says; options and the files that are
+// left are compared all the same. OK, too, where the store does not say what it was made from.
 // FailedPrecondition says what is different.
 absl::Status CheckPrepared(const PrepareOptions& options, const Tokenizer& tokenizer,
                            std::vector<std::string>* notes);

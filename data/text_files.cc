@@ -87,8 +87,10 @@ std::string EndingOf(const std::string& path) {
 
 class FolderWalk {
  public:
-  FolderWalk(std::string root, std::string field)
-      : root_(std::move(root)), field_(std::move(field)) {}
+  FolderWalk(std::string root, std::string field, MissingText missing)
+      : root_(std::move(root)),
+        field_(std::move(field)),
+        marks_missing_(missing == MissingText::kMark) {}
 
   absl::StatusOr<std::vector<std::string>> Run() {
     linked_folders_ = {root_};
@@ -97,10 +99,13 @@ class FolderWalk {
       for (const std::string& folder : folders) RETURN_IF_ERROR(Visit(folder));
     }
     RETURN_IF_ERROR(LeaveOutWhatIsAboutData());
+    found_.insert(found_.end(), missing_.begin(), missing_.end());
     std::sort(found_.begin(), found_.end());
     if (found_.empty()) return NoText();
     return std::move(found_);
   }
+
+  const std::set<std::string>& missing() const { return missing_; }  // of those that Run gave
 
   // Empty if nothing was passed over.
   std::string PassedOver() const {
@@ -133,7 +138,14 @@ class FolderWalk {
         continue;
       }
       const fs::file_status status = entry.status(error);
-      if (!fs::exists(status) && entry.is_symlink()) {
+      const bool leads_nowhere =
+          status.type() == fs::file_type::not_found || error.value() == ELOOP;
+      const bool is_dangling = leads_nowhere && entry.is_symlink();
+      if (is_dangling && marks_missing_) {
+        missing_.insert(path);
+        continue;
+      }
+      if (is_dangling) {
         return absl::NotFoundError(absl::StrCat(path, ": a link to nothing (",
                                                 fs::read_symlink(entry.path(), error).string(),
                                                 "); mend or remove it"));
@@ -212,6 +224,8 @@ class FolderWalk {
   }
 
   const std::string root_, field_;
+  const bool marks_missing_;
+  std::set<std::string> missing_;  // links to nothing
   std::set<FileId> folders_;
   std::vector<std::string> linked_folders_;  // to be visited
   std::vector<std::string> found_;
@@ -222,12 +236,17 @@ class FolderWalk {
 }  // namespace
 
 absl::StatusOr<TextFiles> FindTextFiles(const std::vector<std::string>& paths,
-                                        const std::string& field) {
+                                        const std::string& field, MissingText missing) {
   TextFiles found;
   std::vector<std::string> all;
   for (const std::string& path : paths) {
     std::error_code error;
     const fs::file_status status = fs::status(path, error);
+    if (status.type() == fs::file_type::not_found && missing == MissingText::kMark) {
+      found.missing.insert(path);
+      all.push_back(path);
+      continue;
+    }
     if (!fs::exists(status)) {
       return ErrnoStatus(error ? error.value() : ENOENT, "cannot read the input", path);
     }
@@ -235,9 +254,16 @@ absl::StatusOr<TextFiles> FindTextFiles(const std::vector<std::string>& paths,
       all.push_back(path);
       continue;
     }
-    FolderWalk walk(path, field);
-    ASSIGN_OR_RETURN(const std::vector<std::string> files, walk.Run());
-    all.insert(all.end(), files.begin(), files.end());
+    FolderWalk walk(path, field, missing);
+    const absl::StatusOr<std::vector<std::string>> files = walk.Run();
+    if (absl::IsNotFound(files.status()) && missing == MissingText::kMark) {
+      found.missing.insert(path);
+      all.push_back(path);
+      continue;
+    }
+    RETURN_IF_ERROR(files.status());
+    all.insert(all.end(), files->begin(), files->end());
+    found.missing.insert(walk.missing().begin(), walk.missing().end());
     const std::string passed = walk.PassedOver();
     if (!passed.empty()) {
       found.notes.push_back(absl::StrCat(path, ": passed over ", passed));
@@ -246,6 +272,10 @@ absl::StatusOr<TextFiles> FindTextFiles(const std::vector<std::string>& paths,
   std::set<FileId> seen;
   int64_t repeated = 0;
   for (std::string& path : all) {
+    if (found.missing.count(path) > 0) {
+      found.paths.push_back(std::move(path));
+      continue;
+    }
     ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(path));
     if (stamp.is_regular && !seen.insert({stamp.device, stamp.inode}).second) {
       ++repeated;

@@ -2,6 +2,7 @@
 #ifndef WYVERN_DATA_TEXT_FILES_H_
 #define WYVERN_DATA_TEXT_FILES_H_
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -11,8 +12,13 @@ namespace wyvern {
 
 struct TextFiles {
   std::vector<std::string> paths;
+  // With MissingText::kMark: those of `paths` that lead to no text (any more).
+  std::set<std::string> missing;
   std::vector<std::string> notes;  // what was passed over, for the console
 };
+
+// What a path, or a link in a folder, that leads to nothing is, and a folder without text.
+enum class MissingText { kError, kMark };
 
 // The files named, and of the folders named every file below that is text, sorted by path; each
 // file once, by whatever names it is reached. A file named itself may end in anything.
@@ -27,7 +33,8 @@ struct TextFiles {
 // Errors: a path that does not exist, a link to nothing, a folder without text, a file that cannot
 // be read or decompressed where its content decides.
 absl::StatusOr<TextFiles> FindTextFiles(const std::vector<std::string>& paths,
-                                        const std::string& field);
+                                        const std::string& field,
+                                        MissingText missing = MissingText::kError);
 
 }  // namespace wyvern
 

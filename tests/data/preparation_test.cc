@@ -122,6 +122,41 @@ TEST_F(PreparationTest, StoresOutliveTheirText) {
   EXPECT_TRUE(absl::StrContains(Check(), "is used as it is")) << Check();
 }
 
+TEST_F(PreparationTest, AMissingFileHidesNoChangeOfTheOthers) {
+  PrepareOptions options = Options();
+  options.source.paths = {Path("text/a.txt"), Path("more"), Path("text/b.txt")};
+  fs::create_directories(Path("more"));
+  WriteText("more/c.txt", "six");
+  WriteText("more/d.txt", "seven");
+  fs::remove_all(Path("out"));
+  ASSERT_TRUE(PrepareStore(options).ok());
+  EXPECT_EQ(Check(options), "");
+  const auto is_used_without = [&](const std::string& name) {
+    const std::string said = Check(options);
+    EXPECT_TRUE(absl::StrContains(said, "no text (any more) at " + Path(name))) << said;
+    EXPECT_TRUE(absl::StrContains(said, "is used as it is")) << said;
+    std::ofstream(Path("text/b.txt")) << "four\n\nFIVE";
+    EXPECT_TRUE(absl::StrContains(Check(options), "text/b.txt has changed")) << Check(options);
+    std::ofstream(Path("text/b.txt")) << "four\n\nfive";
+  };
+  fs::remove(Path("more/d.txt"));
+  EXPECT_TRUE(absl::StrContains(Check(options), "\"d.txt\", not \"b.txt\"")) << Check(options);
+  fs::create_symlink("/not/there", Path("more/d.txt"));
+  is_used_without("more/d.txt");
+  fs::remove_all(Path("more"));
+  is_used_without("more");
+  options.source.paths[1] = Path("text/a.txt");  // read once, so that no file of `more` is wanted
+  EXPECT_TRUE(absl::StrContains(Check(options), "\"c.txt\", not \"b.txt\"")) << Check(options);
+  options.source.paths[1] = Path("more");
+  fs::remove(Path("text/a.txt"));
+  is_used_without("more, " + Path("text/a.txt"));
+  options.source.document_separator = "\n";
+  EXPECT_TRUE(absl::StrContains(Check(options), "document_separator")) << Check(options);
+  options.source.document_separator = "\n\n";
+  fs::remove(Path("text/b.txt"));
+  EXPECT_TRUE(absl::StrContains(Check(options), "is used as it is")) << Check(options);
+}
+
 TEST_F(PreparationTest, APreparedFileOfOtherStoresIsNotBelieved) {
   for (const char* content :
        {"", "[1", "[]", "{\"stamps\": 5}", "{\"preparation_id\": [], \"a\": 1}"}) {
