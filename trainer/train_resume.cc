@@ -102,7 +102,13 @@ absl::Status TrainingRun::Resume(const std::string& resume) {
   if (path.empty()) {
     model_->Initialize(config_.run.seed);
   } else {
-    RETURN_IF_ERROR(Agreed(Restore(path)));
+    const absl::Status restored = Agreed(Restore(path));
+    if (absl::IsDataLoss(restored) && resume == "auto") {
+      return absl::DataLossError(
+          absl::StrCat(restored.message(), "; remove ", path,
+                       ", and the same command goes on from the one before"));
+    }
+    RETURN_IF_ERROR(restored);
     RETURN_IF_ERROR(Agreed(IsFirst() ? CheckIsNewest(resume) : absl::OkStatus()));
   }
   if (parallel_ != nullptr) parallel_->ValuesChanged();

@@ -114,6 +114,25 @@ absl::Status CheckMasterAddress(const EnvironmentLookup& variable, RankEnvironme
       " ranks are on several (LOCAL_WORLD_SIZE); set it to the address of rank 0's host"));
 }
 
+// One process of several that each took themselves for the only one would train the same run.
+absl::Status CheckStartedAlone(const EnvironmentLookup& variable) {
+  if (!variable("RANK").empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("RANK is ", variable("RANK"),
+                     ", but WORLD_SIZE is not set; a start without mpirun needs both, and "
+                     "MASTER_ADDR and MASTER_PORT; unset RANK to train in one process"));
+  }
+  int tasks = 0;
+  if (!variable("SLURM_PROCID").empty() &&
+      absl::SimpleAtoi(variable("SLURM_STEP_NUM_TASKS"), &tasks) && tasks > 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("srun started ", tasks,
+                     " tasks, but WORLD_SIZE is not set; start the ranks of a run with "
+                     "scripts/launch --slurm, or one process with srun --ntasks=1"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<RankEnvironment> ReadRankEnvironment(const EnvironmentLookup& variable) {
@@ -128,7 +147,10 @@ absl::StatusOr<RankEnvironment> ReadRankEnvironment(const EnvironmentLookup& var
     RETURN_IF_ERROR(ReadMeeting(variable, &e));
     return e;
   }
-  if (variable("WORLD_SIZE").empty()) return e;
+  if (variable("WORLD_SIZE").empty()) {
+    RETURN_IF_ERROR(CheckStartedAlone(variable));
+    return e;
+  }
   ASSIGN_OR_RETURN(e.size, IntVariable(variable, "WORLD_SIZE", 1, kMaxRanks));
   ASSIGN_OR_RETURN(e.rank, IntVariable(variable, "RANK", 0, e.size - 1));
   if (!variable("LOCAL_RANK").empty()) {

@@ -258,6 +258,10 @@ TEST(RankEnvironment, NamesWhatIsMissingOrWrong) {
     return std::string(Read(variables).status().message());
   };
   EXPECT_NE(message({{"WORLD_SIZE", "2"}}).find("RANK is not set"), std::string::npos);
+  EXPECT_NE(message({{"RANK", "1"}}).find("WORLD_SIZE is not set"), std::string::npos);
+  EXPECT_NE(
+      message({{"SLURM_PROCID", "1"}, {"SLURM_STEP_NUM_TASKS", "2"}}).find("srun started 2 tasks"),
+      std::string::npos);
   EXPECT_NE(message({{"WORLD_SIZE", "2"}, {"RANK", "0"}}).find("MASTER_ADDR is not set"),
             std::string::npos);
   EXPECT_NE(message({{"WORLD_SIZE", "2"}, {"RANK", "0"}, {"MASTER_ADDR", "x"}})

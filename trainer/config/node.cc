@@ -7,6 +7,7 @@
 #include <set>
 #include <sstream>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -297,12 +298,13 @@ absl::Status SetConfigValue(const std::string& assignment, ConfigNode* root) {
     return absl::InvalidArgumentError(
         absl::StrCat(where, ": expected key=value, as in --set train.steps=100"));
   }
+  // What a script's empty variable leaves must not give a key its default back.
+  if (absl::StripAsciiWhitespace(absl::string_view(assignment).substr(equals + 1)).empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": no value; write null for the default, or '' for an empty text"));
+  }
   absl::StatusOr<ConfigNode> value = ParseConfigText(assignment.substr(equals + 1), where);
   if (!value.ok()) return value.status();
-  if (value->map.empty() && value->kind == ConfigNode::Kind::kMap &&
-      assignment.find('{', equals) == std::string::npos) {
-    value->kind = ConfigNode::Kind::kNull;  // "key=": an empty text is nothing, not a section
-  }
   SetWhere(where, &*value);
   const std::vector<std::string> repeated = RepeatedKeys(*value);
   if (!repeated.empty()) return absl::InvalidArgumentError(repeated.front());

@@ -126,6 +126,7 @@ TEST(Config, SetGoesThroughTheSameReader) {
   EXPECT_TRUE(Contains(ErrorOf(kBase, {"train.steps=x"}),
                        "--set train.steps=x: train.steps: expected an integer, got 'x'"));
   EXPECT_TRUE(Contains(ErrorOf(kBase, {"steps"}), "--set steps: expected key=value"));
+  EXPECT_TRUE(Contains(ErrorOf(kBase, {"train.steps="}), "--set train.steps=: no value"));
   EXPECT_TRUE(Contains(ErrorOf(kBase, {"data.sources.3.dir=x"}), "expected an index below 1"));
 }
 
