@@ -37,6 +37,10 @@ class FilesSource final : public TextSource {
   absl::Status LookInto() {
     bool may_have_json = false;
     for (const std::string& file : files_) {
+      if (file.find('\n') != std::string::npos) {  // the store holds a name a line
+        return absl::InvalidArgumentError(absl::StrCat("the file \"", absl::CEscape(file),
+                                                       "\" has a newline in its path; rename it"));
+      }
       ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(file));
       stamps_.push_back(stamp);
       if (!stamp.is_regular) {

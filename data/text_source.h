@@ -47,7 +47,7 @@ class TextSource {
  public:
   // Finds the files and looks into each, so that a file that cannot be read is an error before
   // the others are. Errors: a path that does not exist, a folder without a text file, binary data,
-  // a `field` that no file needs.
+  // a newline in a path, a `field` that no file needs.
   static absl::StatusOr<std::unique_ptr<TextSource>> Open(const TextSourceOptions& options,
                                                           LongDocuments long_documents);
   virtual ~TextSource() = default;

@@ -39,7 +39,8 @@ def main():
             check_column(store, name, kinds, int(store.attrs["block_size"]))
         tokens, offsets = store["tokens"], store["document_offsets"][:]
         sources = store["document_sources"][:]
-        names = store["source_files"][:].tobytes().decode().splitlines()
+        names = store["source_files"][:].tobytes().decode(
+            errors="surrogateescape").split("\n")[:-1]
         if offsets[0] != 0 or offsets[-1] != len(tokens) or (np.diff(offsets) < 0).any():
             raise ValueError("the document boundaries do not cover the tokens")
         if len(sources) + 1 != len(offsets) or not ((0 <= sources) & (sources < len(names))).all():

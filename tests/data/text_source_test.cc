@@ -326,6 +326,19 @@ TEST_F(TextSourceTest, AFileThatChangesWhileItIsReadIsAnError) {
   }
 }
 
+TEST_F(TextSourceTest, ANewlineInAPathIsAnError) {
+  std::filesystem::create_directories(Path("in"));
+  WriteText("in/a.txt", "text");
+  WriteText("in/b\nc.txt", "text");
+  for (const char* path : {"in", "in/b\nc.txt"}) {
+    const absl::Status status = ReadAll({.paths = {Path(path)}}).status;
+    EXPECT_TRUE(absl::StrContains(status.message(), "in/b\\nc.txt\" has a newline")) << status;
+  }
+  WriteText("in/b\r\x0B.txt", "text");  // which are no ends of a line in a store
+  std::filesystem::remove(Path("in/b\nc.txt"));
+  EXPECT_EQ(ReadAll({.paths = {Path("in")}}).documents.size(), 2u);
+}
+
 TEST_F(TextSourceTest, MissingInputIsAnError) {
   EXPECT_EQ(ReadAll({.paths = {Path("none.txt")}}).status.code(), absl::StatusCode::kNotFound);
   EXPECT_FALSE(ReadAll({}).status.ok());
