@@ -169,7 +169,7 @@ void AddDecode(CLI::App* bench, int* exit_code) {
   command
       ->add_option("--prefill-seconds", decode.prefill_seconds,
                    "Do not read what would take longer, by the length's square (default: no limit)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1e-9, 1e9));
   command->add_flag("--json", options->json, "One JSON object a context");
   command->callback([=] {
     *exit_code =

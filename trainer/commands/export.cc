@@ -1,6 +1,7 @@
 #include "trainer/commands/export.h"
 
 #include <cstdio>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -88,7 +89,7 @@ void AddExportCommand(CLI::App& app, int* exit_code) {
   command
       ->add_option("--max-positions", options->max_positions,
                    "max_position_embeddings of config.json (2048, or as imported)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, std::numeric_limits<int>::max()));
   command->callback([=] { *exit_code = ExitCode(Run(*options)); });
 }
 

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -55,9 +56,10 @@ void AddGenerateCommand(CLI::App& app, int* exit_code) {
       ->add_option("CHECKPOINT", options->checkpoint,
                    "Checkpoint folder, or a run folder, of which the newest is taken")
       ->required();
+  const CLI::Range positive(1, std::numeric_limits<int>::max());
   command->add_option("--prompt", options->prompt, "The text to continue")->required();
   command->add_option("--max-tokens", options->generate.max_tokens, "New tokens (256)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive);
   SamplingOptions& sampling = options->generate.sampling;
   command->add_option("--temperature", sampling.temperature,
                       "Logits are divided by it (1); 0 is greedy");
@@ -70,7 +72,7 @@ void AddGenerateCommand(CLI::App& app, int* exit_code) {
   command
       ->add_option("--prefill-chunk", options->generate.prefill_chunk,
                    "Prompt tokens per forward (512); fewer need less memory")
-      ->check(CLI::PositiveNumber);
+      ->check(positive);
   options->place.AddTo(command);
   command->callback([=] { *exit_code = ExitCode(RunGenerate(*options)); });
 }

@@ -98,7 +98,7 @@ void AddSweepCommand(CLI::App& app, int* exit_code) {
   command
       ->add_option("--rate", options->rate,
                    "FLOPs per second of one run, for the hours of --dry-run")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1.0, 1e30))
       ->needs(dry_run);
   CLI::Option* slurm =
       command->add_flag("--slurm", options->slurm, "write and submit a Slurm array");
