@@ -305,6 +305,10 @@ absl::Status SetConfigValue(const std::string& assignment, ConfigNode* root) {
   }
   absl::StatusOr<ConfigNode> value = ParseConfigText(assignment.substr(equals + 1), where);
   if (!value.ok()) return value.status();
+  if (value->map.empty() && value->kind == ConfigNode::Kind::kMap &&
+      assignment.find('{', equals) == std::string::npos) {
+    value->kind = ConfigNode::Kind::kNull;  // a text without a value is nothing, not a section
+  }
   SetWhere(where, &*value);
   const std::vector<std::string> repeated = RepeatedKeys(*value);
   if (!repeated.empty()) return absl::InvalidArgumentError(repeated.front());
