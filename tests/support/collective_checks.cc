@@ -22,6 +22,10 @@ T FromDouble(double x) {
   return static_cast<T>(x);
 }
 template <>
+uint8_t FromDouble<uint8_t>(double x) {
+  return static_cast<uint8_t>(static_cast<int64_t>(x));  // modulo 256: a plain cast has no meaning
+}
+template <>
 Bf16 FromDouble<Bf16>(double x) {
   return ToBf16(static_cast<float>(x));
 }
