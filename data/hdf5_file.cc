@@ -193,9 +193,17 @@ absl::StatusOr<Hdf5File> Hdf5File::Create(const std::string& path) {
 absl::StatusOr<Hdf5File> Hdf5File::OpenReadOnly(const std::string& path) {
   LibraryLock lock;
   struct stat info = {};
-  if (stat(path.c_str(), &info) == 0 && (!S_ISREG(info.st_mode) || !HasKnownSuperblock(path))) {
-    return absl::DataLossError(absl::StrCat(
-        path, ": not an HDF5 file of the 1.10 format, or its first bytes are damaged"));
+  if (stat(path.c_str(), &info) == 0) {
+    if (S_ISDIR(info.st_mode)) {
+      return absl::DataLossError(absl::StrCat(path, " is a folder; name a file, such as ", path,
+                                              "/train.h5 or ", path, "/val.h5 of token stores"));
+    }
+    if (!S_ISREG(info.st_mode) || !HasKnownSuperblock(path)) {
+      return absl::DataLossError(absl::StrCat(
+          path,
+          ": neither a token store nor a part of a checkpoint: not an HDF5 file of the 1.10 "
+          "format, or its first bytes are damaged"));
+    }
   }
   const Handle locked(MakeFileAccess(true), H5Pclose), unlocked(MakeFileAccess(false), H5Pclose);
   const auto open = [&](hid_t access) { return H5Fopen(path.c_str(), H5F_ACC_RDONLY, access); };

@@ -45,6 +45,15 @@ class LineIterator final : public sentencepiece::SentenceIterator {
   size_t next_ = 0;
 };
 
+// The library begins its messages with "src/FILE.cc(LINE) [CONDITION] ", which helps no user.
+std::string WithoutPlace(const std::string& message) {
+  const size_t place = message.find(".cc(");
+  if (place == std::string::npos) return message;
+  const size_t end = message.rfind("] ");
+  const std::string words = end == std::string::npos ? "" : message.substr(end + 2);
+  return words.empty() ? "it cannot be parsed" : words;
+}
+
 }  // namespace
 
 std::unique_ptr<SentencePieceModel> SentencePieceModel::Load(const std::string& model,
@@ -53,7 +62,7 @@ std::unique_ptr<SentencePieceModel> SentencePieceModel::Load(const std::string& 
     auto loaded = std::make_unique<Model>();
     const sentencepiece::util::Status status = loaded->Load(model);
     if (status.ok() && loaded->vocab_size() > 0) return loaded;
-    *error = status.ok() ? "it holds no pieces" : status.error_message();
+    *error = status.ok() ? "it holds no pieces" : WithoutPlace(status.error_message());
   } catch (const std::exception&) {  // of an empty piece, for one
     *error = "its pieces cannot be looked up";
   }
@@ -80,7 +89,7 @@ std::string TrainSentencePiece(const SentencePieceTraining& training,
   try {
     LineIterator iterator(lines);
     const auto status = sentencepiece::SentencePieceTrainer::Train(options, &iterator, &model);
-    if (!status.ok()) *error = status.error_message();
+    if (!status.ok()) *error = WithoutPlace(status.error_message());
   } catch (const std::exception& exception) {
     *error = exception.what();
   }

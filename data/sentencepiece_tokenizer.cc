@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "data/sentencepiece_api.h"
 
@@ -46,6 +48,12 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeSentencePieceTokenizer(const std:
   std::string error;
   std::unique_ptr<SentencePieceModel> pieces = SentencePieceModel::Load(model, &error);
   if (pieces == nullptr) {
+    if (absl::StartsWith(absl::StripLeadingAsciiWhitespace(model), "{")) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(origin,
+                       ": this is JSON, such as a Hugging Face tokenizer.json, which Wyvern "
+                       "does not read; expected a SentencePiece model"));
+    }
     return absl::InvalidArgumentError(
         absl::StrCat(origin, ": not a SentencePiece model, or a truncated or damaged one (",
                      model.size(), " bytes; ", error, ")"));

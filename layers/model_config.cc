@@ -221,8 +221,10 @@ void ValidateLayout(const ModelConfig& c, Faults faults) {
     faults.Add("mixers", "expected at least one token mixer");
     return;
   }
+  bool all_known = true;
   const auto check_name = [&](const char* key, const std::string& name) {
     if (c.mixers.count(name) == 0) {
+      all_known = false;
       faults.Add(key, "'", name, "' is not among the mixers (", names, ")");
     }
   };
@@ -262,6 +264,7 @@ void ValidateLayout(const ModelConfig& c, Faults faults) {
     faults.Add("pattern",
                "is empty, and `at` leaves layers without a mixer: ", absl::StrJoin(without, ", "));
   }
+  if (!all_known) return;  // which mixer an unknown name means, and so which are idle, is open
   for (const auto& [name, mixer] : c.mixers) {
     if (!layers.empty() && uses[name] == 0) {
       faults.Add(absl::StrCat("mixers.", name), "has no effect: no layer uses it");

@@ -105,7 +105,16 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config) {
   }
   std::vector<MixtureEntry> entries;
   for (const DataSource& source : config.data.sources) {
-    if (!source.text.empty()) RETURN_IF_ERROR(PrepareSource(source, config, *data.tokenizer));
+    if (!source.text.empty()) {
+      RETURN_IF_ERROR(PrepareSource(source, config, *data.tokenizer));
+    } else if (std::error_code error;
+               !std::filesystem::exists(source.dir + "/train.h5", error) && !error) {
+      return absl::NotFoundError(
+          absl::StrCat(source.dir,
+                       "/train.h5: there is no token store; make it with `wyvern data prepare "
+                       "--output ",
+                       source.dir, "`, or name data.sources[", entries.size(), "].text"));
+    }
     entries.push_back({.path = source.dir + "/train.h5", .weight = source.weight});
   }
   const DocumentBoundary boundary = config.data.document_boundary == BoundaryChoice::kReset

@@ -151,6 +151,9 @@ TEST_F(TokenStoreTest, OtherFilesAreRefusedWithAReason) {
   EXPECT_EQ(TokenStore::Open(Path("none.h5")).status().code(), absl::StatusCode::kNotFound);
   const std::string text = WriteText("text.h5", "this is not HDF5, only text of some length");
   EXPECT_TRUE(absl::StrContains(TokenStore::Open(text).status().message(), "not an HDF5 file"));
+  const std::string folder = Path("");
+  EXPECT_TRUE(absl::StrContains(TokenStore::Open(folder).status().message(),
+                                folder + " is a folder; name a file, such as"));
   {
     auto other = Hdf5File::Create(Path("other.h5"));
     ASSERT_TRUE(other->Close().ok());

@@ -162,6 +162,8 @@ TEST(ModelConfig, LayoutFaults) {
   ModelConfig m = Everywhere(DeltaMixerConfig{});
   m.pattern = {"mixer", "sliding"};
   ExpectFault(m, "model.pattern", "'sliding' is not among the mixers (mixer)");
+  m.pattern = {"sliding"};
+  EXPECT_EQ(m.Validate().size(), 1u);  // not that `mixer` has no use
   m = Everywhere(DeltaMixerConfig{});
   m.mixers["global"] = AttentionMixerConfig{};
   ExpectFault(m, "model.mixers.global", "has no effect");

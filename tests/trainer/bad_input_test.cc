@@ -99,6 +99,10 @@ TEST_F(BadInputTest, UsageErrorsExitWithTwo) {
       {{"generate", "run", "--max_tokens=5"},
        "unknown option '--max_tokens' of generate; did you mean '--max-tokens'?"},
       {{"fit", "--point", "p.csv"}, "unknown option '--point' of fit; did you mean '--points'?"},
+      {{"train", "config.yaml", "--resume", "yes"},
+       "'yes' is none of auto, none and a checkpoint's folder"},
+      {{"generate", "x", "--prompt", "a", "--max-tokens", "0"}, "0 not in range 1 to 2147483647"},
+      {{"sweep", "x", "--dry-run", "--rate", "0"}, "expected a number above 0, got '0'"},
       {{"zzzzzzzz"}, "unknown command 'zzzzzzzz'; there are train, preflight, sweep"}};
   for (const auto& [args, message] : unknown) {
     const ProcessResult result = Wyvern(args);
@@ -113,6 +117,12 @@ TEST_F(BadInputTest, UsageErrorsExitWithTwo) {
 TEST_F(BadInputTest, MissingAndEmptyData) {
   ExpectFailure(Train({"data.sources.0.text=[" + Path("gone.txt") + "]"}), {"gone.txt"});
   EXPECT_FALSE(std::filesystem::exists(Path("store_a/train.h5")));
+  const std::string store = Path("store_a");
+  ExpectFailure(Train({"data.sources=[{dir: " + store + "}]"}),
+                {store +
+                 "/train.h5: there is no token store; make it with `wyvern data prepare "
+                 "--output " +
+                 store + "`, or name data.sources[0].text"});
   WriteText("a.txt", "");
   ExpectFailure(Train(), {"a.txt"});
   EXPECT_FALSE(std::filesystem::exists(Path("store_a/train.h5")));

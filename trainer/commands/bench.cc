@@ -17,6 +17,7 @@
 #include "trainer/commands/command.h"
 #include "trainer/commands/on_ranks.h"
 #include "trainer/commands/place.h"
+#include "trainer/commands/usage.h"
 #include "trainer/config/load.h"
 #include "trainer/config/nearest.h"
 
@@ -169,7 +170,7 @@ void AddDecode(CLI::App* bench, int* exit_code) {
   command
       ->add_option("--prefill-seconds", decode.prefill_seconds,
                    "Do not read what would take longer, by the length's square (default: no limit)")
-      ->check(CLI::Range(1e-9, 1e9));
+      ->check(CheckPositive);
   command->add_flag("--json", options->json, "One JSON object a context");
   command->callback([=] {
     *exit_code =

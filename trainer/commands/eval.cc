@@ -133,8 +133,8 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
   command
       ->add_option(
           "--batches", options->batches,
-          "Batches of 8 windows, spread evenly over the store (0, all of it); the windows of "
-          "a configuration's validation.batches")
+          "Batches of 8 windows, spread evenly over the store; default 0: all of it. The same "
+          "number as validation.batches gives the same loss.")
       ->check(CLI::Range(int64_t{0}, most));
   command
       ->add_option(

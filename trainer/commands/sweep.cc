@@ -10,6 +10,7 @@
 
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/usage.h"
 #include "trainer/report/console.h"
 #include "trainer/standard_output.h"
 #include "trainer/stop_signal.h"
@@ -98,7 +99,7 @@ void AddSweepCommand(CLI::App& app, int* exit_code) {
   command
       ->add_option("--rate", options->rate,
                    "FLOPs per second of one run, for the hours of --dry-run")
-      ->check(CLI::Range(1.0, 1e30))
+      ->check(CheckPositive)
       ->needs(dry_run);
   CLI::Option* slurm =
       command->add_flag("--slurm", options->slurm, "write and submit a Slurm array");

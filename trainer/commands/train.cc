@@ -159,8 +159,16 @@ void AddTrainCommand(CLI::App& app, int* exit_code) {
       app.add_subcommand("train", "Prepare the data, train or go on training, evaluate, report");
   command->add_option("CONFIG", options->path, "YAML file")->required();
   command->add_option("--set", options->sets, "key=value: overrides a key of the file");
-  command->add_option("--resume", options->resume,
-                      "auto (the newest checkpoint of the run folder), none, or a path");
+  command
+      ->add_option("--resume", options->resume,
+                   "auto (the newest checkpoint of the run folder), none, or a path")
+      ->check([](const std::string& resume) {
+        std::error_code error;
+        if (resume == "auto" || resume == "none" || std::filesystem::exists(resume, error)) {
+          return std::string();
+        }
+        return absl::StrCat("'", resume, "' is none of auto, none and a checkpoint's folder");
+      });
   command->callback([=] { *exit_code = Train(options->path, options->sets, options->resume); });
 }
 

@@ -1,8 +1,10 @@
 #include "trainer/commands/usage.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "trainer/config/nearest.h"
@@ -70,6 +72,12 @@ std::string UnknownWord(const CLI::App& app, const std::vector<std::string>& arg
     absl::StrAppend(&path, " ", arg);
   }
   return "";
+}
+
+std::string CheckPositive(const std::string& text) {
+  double value = 0;
+  if (absl::SimpleAtod(text, &value) && std::isfinite(value) && value > 0) return "";
+  return absl::StrCat("expected a number above 0, got '", text, "'");
 }
 
 }  // namespace wyvern

@@ -13,6 +13,10 @@ namespace wyvern {
 // "unknown command 'trian'; did you mean 'train'?". Empty if every word is known.
 std::string UnknownWord(const CLI::App& app, const std::vector<std::string>& args);
 
+// A check of an option: a finite number above 0. (CLI11's own names the largest double digit by
+// digit.)
+std::string CheckPositive(const std::string& text);
+
 }  // namespace wyvern
 
 #endif  // WYVERN_TRAINER_COMMANDS_USAGE_H_

@@ -149,6 +149,11 @@ absl::StatusOr<RunConfig> ParseRunConfig(const std::string& yaml, const std::str
     if (!with_sets.empty()) {
       const ConfigNode file = tree;
       for (const std::string& set : with_sets) {
+        if (absl::StartsWith(set, absl::StrCat(kOverlay, "."))) {
+          found->push_back(absl::StrCat("--set ", set, ": overrides act on the form of the file ",
+                                        "that runs; leave out '", kOverlay, ".'"));
+          continue;
+        }
         const absl::Status status = SetConfigValue(set, &tree);
         if (!status.ok()) found->push_back(std::string(status.message()));
       }

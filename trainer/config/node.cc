@@ -9,6 +9,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
@@ -259,13 +260,18 @@ std::string ConfigNode::Describe() const {
 
 absl::StatusOr<ConfigNode> ParseConfigText(const std::string& yaml, const std::string& origin) {
   try {
+    if (absl::StrContains(yaml, absl::string_view("\0", 1))) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(origin, ": not valid YAML: it is binary data, not text"));
+    }
     RETURN_IF_ERROR(CheckSize(yaml, origin));
     ASSIGN_OR_RETURN(ConfigNode root, Convert(YAML::Load(yaml), origin, 0));
     if (root.kind == ConfigNode::Kind::kNull) root.kind = ConfigNode::Kind::kMap;
     return root;
   } catch (const YAML::Exception& error) {
     return absl::InvalidArgumentError(
-        absl::StrCat(Place(origin, error.mark), ": not valid YAML: ", error.msg));
+        absl::StrCat(Place(origin, error.mark),
+                     ": not valid YAML: ", error.msg.empty() ? "it cannot be parsed" : error.msg));
   }
 }
 

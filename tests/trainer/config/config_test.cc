@@ -192,8 +192,17 @@ TEST(Config, DifferencesNameTheKeys) {
   EXPECT_TRUE(Differences(*a, *a).empty());
 }
 
+TEST(Config, OverridesSayWhatIsThereAndWhichFormTheyActOn) {
+  EXPECT_TRUE(Contains(ErrorOf(kBase, {"cuda.train.steps=3"}), "leave out 'cuda.'"));
+  EXPECT_TRUE(Contains(ErrorOf(kBase, {"model.pattern=[gnd]"}),
+                       "'gnd' is not among the mixers (gdn, kda, local)"))
+      << ErrorOf(kBase, {"model.pattern=[gnd]"});
+}
+
 TEST(Config, BrokenYamlIsAnErrorWithItsLine) {
   EXPECT_TRUE(Contains(ErrorOf("run: {name: x\nmodel: [1, 2\n"), "not valid YAML"));
+  EXPECT_TRUE(Contains(ErrorOf(std::string("\x89HDF\r\n\x1a\n\0\0", 10)),
+                       "c.yaml: not valid YAML: it is binary data"));
   EXPECT_TRUE(Contains(ErrorOf("just text"), "expected sections"));
   EXPECT_TRUE(Contains(ErrorOf(""), "run.name"));
 }
