@@ -164,8 +164,9 @@ void AddTrainCommand(CLI::App& app, int* exit_code) {
                    "auto (the newest checkpoint of the run folder), none, or a path")
       ->check([](const std::string& resume) {
         std::error_code error;
-        if (resume == "auto" || resume == "none" || std::filesystem::exists(resume, error)) {
-          return std::string();
+        if (resume == "auto" || resume == "none" || resume.find('/') != std::string::npos ||
+            std::filesystem::exists(resume, error)) {
+          return std::string();  // what is wrong with a path shows where it is read
         }
         return absl::StrCat("'", resume, "' is none of auto, none and a checkpoint's folder");
       });
