@@ -82,6 +82,7 @@ int Run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   WaitPassively(argv);
+  wyvern::HoldStandardStreams();
   wyvern::IgnoreWriteSignals();
   std::atexit(ExitOfALibrary);
   const int exit_code = wyvern::CloseOutput(Run(argc, argv));

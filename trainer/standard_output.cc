@@ -1,5 +1,6 @@
 #include "trainer/standard_output.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@ namespace wyvern {
 namespace {
 
 bool g_only_a_log = false;
+bool g_told = false;
 
 bool ReaderLeft() {
   pollfd output = {STDOUT_FILENO, 0, 0};
@@ -28,32 +30,47 @@ absl::Status Lost(int error) {
 
 }  // namespace
 
+void HoldStandardStreams() {
+  for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream) {
+    if (fcntl(stream, F_GETFD) != -1) continue;
+    // Takes the lowest number that is free: this one. Writes to it fail, as they did.
+    static_cast<void>(open("/dev/null", O_RDONLY));
+  }
+}
+
 void IgnoreWriteSignals() {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
-absl::Status FlushOutput(bool* reader_left) {
+absl::Status FlushOutput() {
   errno = 0;
   const bool failed = std::fflush(stdout) != 0;
   int error = failed ? errno : 0;
   const bool lost = failed || std::ferror(stdout) != 0;
   if (lost && ReaderLeft()) error = EPIPE;
-  if (reader_left != nullptr) *reader_left = error == EPIPE;
   return lost ? Lost(error) : absl::OkStatus();
 }
 
 void OutputIsOnlyALog() { g_only_a_log = true; }
 
+void OutputLossIsTold() { g_told = true; }
+
 int CloseOutput(int exit_code) {
-  bool reader_left = false;
-  absl::Status status = FlushOutput(&reader_left);
+  absl::Status status = FlushOutput();
   errno = 0;
   // A network's file system may refuse a write as late as here.
   if (std::fclose(stdout) != 0 && status.ok() && errno != EBADF) status = Lost(errno);
-  if (status.ok() || (reader_left && g_only_a_log)) return exit_code;
-  std::fprintf(stderr, "wyvern: %s\n", std::string(status.message()).c_str());
-  return exit_code == 0 ? 1 : exit_code;
+  if (status.ok()) return exit_code;
+  const std::string message(status.message());
+  if (!g_only_a_log) {
+    std::fprintf(stderr, "wyvern: %s\n", message.c_str());
+    return exit_code == 0 ? 1 : exit_code;
+  }
+  if (!g_told) {
+    std::fprintf(stderr, "wyvern: warning: %s; what was made is in its folder\n", message.c_str());
+  }
+  return exit_code;
 }
 
 }  // namespace wyvern

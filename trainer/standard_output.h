@@ -11,16 +11,22 @@ namespace wyvern {
 // of that write, which would otherwise end the process. For the whole program, once.
 void IgnoreWriteSignals();
 
-// Writes what is buffered. Error: something that was printed so far is lost. `reader_left`, if
-// given, says whether that is since the reading end of a pipe was closed.
-absl::Status FlushOutput(bool* reader_left = nullptr);
+// Standard input, output and error, where closed, stay unwritable but are taken: a file that is
+// opened later must not get their number, and with it what is printed. For the whole program, once.
+void HoldStandardStreams();
+
+// Writes what is buffered. Error: something that was printed so far is lost.
+absl::Status FlushOutput();
 
 // The exit code of the program, given its own: 1 instead of 0, with a message on stderr, if what
 // was printed could not be written. Closes standard output.
 int CloseOutput(int exit_code);
 
-// Lets a reader that leaves be no error in CloseOutput: what the work is for lies in files.
+// Makes a loss no error in CloseOutput, only a warning: what the work is for lies in files.
 void OutputIsOnlyALog();
+
+// The user knows already: no warning of CloseOutput.
+void OutputLossIsTold();
 
 }  // namespace wyvern
 

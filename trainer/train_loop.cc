@@ -257,6 +257,7 @@ void TrainingRun::CheckOutput() {
   const absl::Status status = FlushOutput();
   if (status.ok()) return;
   output_lost_ = true;
+  OutputLossIsTold();
   const std::string text = absl::StrCat(status.message(), "; training goes on, ", run_dir_,
                                         "/metrics.jsonl shows how far it is");
   std::fprintf(stderr, "wyvern: %s\n", text.c_str());

@@ -14,7 +14,7 @@ class PrintedOutputTest : public RunTest {
   ProcessResult Run(const std::vector<std::string>& args, const char* path = nullptr) {
     std::string command = Binary();
     for (const std::string& arg : args) absl::StrAppend(&command, " '", arg, "'");
-    if (path != nullptr) return Wait(StartCommand({"/bin/sh", "-c", command + " > " + path}));
+    if (path != nullptr) return Wait(StartCommand({"/bin/sh", "-c", command + " >" + path}));
     return Wait(StartCommand({"/bin/bash", "-c", command + " | true; exit ${PIPESTATUS[0]}"}));
   }
 };
@@ -57,6 +57,31 @@ TEST_F(PrintedOutputTest, ATrainingGoesOnWithoutItsReader) {
       << result.err;
   EXPECT_EQ(Metrics(Path("run")).size(), 41u);
   EXPECT_TRUE(std::filesystem::exists(Checkpoint(Path("run"), 40)));
+}
+
+// So that no launcher starts it again.
+TEST_F(PrintedOutputTest, ATrainingWhoseOutputIsFullOrClosedIsDone) {
+  const std::vector<std::string> args =
+      TrainArgs(Path("config.yaml"), {"train.steps=2", "schedule.warmup_steps=0"});
+  for (const char* output : {"/dev/full", "&-"}) {
+    std::filesystem::remove_all(Path("run"));
+    const ProcessResult first = Run(args, output);
+    EXPECT_EQ(first.exit_code, 0) << output << ": " << first.err;
+    EXPECT_NE(first.err.find("; training goes on"), std::string::npos) << first.err;
+    EXPECT_TRUE(std::filesystem::exists(Checkpoint(Path("run"), 2)));
+    EXPECT_EQ(Metrics(Path("run")).size(), 3u);
+    const ProcessResult finished = Run(args, output);
+    EXPECT_EQ(finished.exit_code, 0) << output << ": " << finished.err;
+    EXPECT_NE(finished.err.find("warning: cannot write standard output"), std::string::npos)
+        << finished.err;
+  }
+}
+
+// What is printed must not land in the first file that is opened.
+TEST_F(PrintedOutputTest, AClosedOutputIsAnErrorOfOtherCommands) {
+  const ProcessResult closed = Run({"config", "show", Path("config.yaml")}, "&-");
+  EXPECT_EQ(closed.exit_code, 1);
+  EXPECT_NE(closed.err.find("cannot write standard output"), std::string::npos) << closed.err;
 }
 
 TEST_F(PrintedOutputTest, ALimitOnFileSizesIsAFailedWrite) {
