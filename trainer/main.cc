@@ -61,6 +61,7 @@ int Run(int argc, char** argv) {
   int exit_code = 0;
   try {
     wyvern::AddAllCommands(app, &exit_code);
+    wyvern::RefuseNumbersOutOfRange(&app);
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const std::string unknown =

@@ -109,6 +109,22 @@ TEST_F(BadInputTest, UsageErrorsExitWithTwo) {
     EXPECT_EQ(result.exit_code, 2);
     EXPECT_NE(result.err.find(message), std::string::npos) << result.err;
   }
+  for (const std::vector<std::string>& args :
+       {std::vector<std::string>{"generate", "run", "--prompt", "a", "--seed", "-1"},
+        {"generate", "run", "--prompt", "a", "--seed=-1"},
+        {"fit", "--points", "p.csv", "--seed", "-18446744073709551615"}}) {
+    const ProcessResult result = Wyvern(args);
+    EXPECT_EQ(result.exit_code, 2) << result.err;
+    EXPECT_NE(result.err.find("--seed: expected a number of at least 0, got -1"), std::string::npos)
+        << result.err;
+  }
+  for (const char* option : {"--seed", "--top-k"}) {
+    const ProcessResult result =
+        Wyvern({"generate", "run", "--prompt", "a", option, "99999999999999999999"});
+    EXPECT_EQ(result.exit_code, 2) << result.err;
+    EXPECT_NE(result.err.find("99999999999999999999 does not fit into 64 bits"), std::string::npos)
+        << result.err;
+  }
   EXPECT_EQ(Wyvern({"--version"}).out, Version() + "\n");
   EXPECT_EQ(Wyvern({"selftest", "--device", "tpu"}).exit_code, 2);
   EXPECT_EQ(Wyvern({"--help"}).exit_code, 0);

@@ -1,9 +1,12 @@
 #include "trainer/commands/usage.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
+#include <cstdlib>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -43,7 +46,35 @@ std::string Unknown(const std::string& what, const std::string& word, const std:
                                       : absl::StrCat("; did you mean '", nearest, "'?"));
 }
 
+// strtoull and strtoll, by which CLI11 converts, take -1 for 2^64 - 1 and the nearest number for
+// one that is too large.
+std::string NumberOutOfRange(const std::string& text, bool is_unsigned) {
+  errno = 0;
+  if (is_unsigned) {
+    if (!text.empty() && text[0] == '-') {
+      return absl::StrCat("expected a number of at least 0, got ", text);
+    }
+    static_cast<void>(std::strtoull(text.c_str(), nullptr, 0));
+  } else {
+    static_cast<void>(std::strtoll(text.c_str(), nullptr, 0));
+  }
+  return errno == ERANGE ? absl::StrCat(text, " does not fit into 64 bits") : "";
+}
+
 }  // namespace
+
+void RefuseNumbersOutOfRange(CLI::App* app) {
+  for (CLI::Option* option : app->get_options([](const CLI::Option*) { return true; })) {
+    const std::string type = option->get_type_name();
+    const bool is_unsigned = absl::StartsWith(type, "UINT");
+    if (!is_unsigned && !absl::StartsWith(type, "INT")) continue;
+    option->check(
+        [is_unsigned](const std::string& text) { return NumberOutOfRange(text, is_unsigned); });
+  }
+  for (CLI::App* command : app->get_subcommands([](const CLI::App*) { return true; })) {
+    RefuseNumbersOutOfRange(command);
+  }
+}
 
 std::string UnknownWord(const CLI::App& app, const std::vector<std::string>& args) {
   const CLI::App* command = &app;

@@ -1,4 +1,4 @@
-// What is wrong with a command line that CLI11 refuses, in words that help.
+// What is wrong with a command line, in words that help.
 #ifndef WYVERN_TRAINER_COMMANDS_USAGE_H_
 #define WYVERN_TRAINER_COMMANDS_USAGE_H_
 
@@ -16,6 +16,9 @@ std::string UnknownWord(const CLI::App& app, const std::vector<std::string>& arg
 // A check of an option: a finite number above 0. (CLI11's own names the largest double digit by
 // digit.)
 std::string CheckPositive(const std::string& text);
+
+// Makes integers that their option cannot hold usage errors, of all commands below `app`.
+void RefuseNumbersOutOfRange(CLI::App* app);
 
 }  // namespace wyvern
 
