@@ -12,7 +12,7 @@
 namespace wyvern {
 
 // The exit code of a command that all ranks of a run run, which get the same status: rank 0 alone
-// writes to stdout, and says what failed.
+// writes to stdout, and says what failed; of that the others say the first line.
 // Before it meets the others: what the configuration, if it could be read, says of that.
 int OnAllRanks(const absl::StatusOr<RunConfig>& config,
                const std::function<absl::Status(World*)>& command);
