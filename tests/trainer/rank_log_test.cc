@@ -44,6 +44,9 @@ TEST_F(RankLogTest, AFaultIsParsedStrictly) {
     EXPECT_FALSE(ParseFaults(bad).ok()) << bad;
   }
   EXPECT_TRUE(ParseFaults("")->empty());
+  EXPECT_EQ(ParseFaults("rank=1,phase=backward,do=kill").status().message(),
+            "WYVERN_FAULT: 'phase=backward': there is no such phase; there are 'data', 'batch', "
+            "'forward and backward', 'update', 'validation', 'checkpoint'");
 }
 
 // In a child process.

@@ -1,20 +1,26 @@
 #include "trainer/parallel/phase.h"
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <iterator>
 #include <thread>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "kernels/comm/comm_failure.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
 namespace {
+
+constexpr const char* kPhases[] = {"data",   "batch",      "forward and backward",
+                                   "update", "validation", "checkpoint"};
 
 // Of the thread that trains.
 int64_t current_step = 0;
@@ -33,6 +39,11 @@ absl::StatusOr<Fault> ParseFault(const std::string& text) {
     } else if (name == "step") {
       good = absl::SimpleAtoi(value, &fault.step) && fault.step >= 1;
     } else if (name == "phase") {
+      if (std::find(std::begin(kPhases), std::end(kPhases), value) == std::end(kPhases)) {
+        return absl::InvalidArgumentError(absl::StrCat("WYVERN_FAULT: '", part,
+                                                       "': there is no such phase; there are '",
+                                                       absl::StrJoin(kPhases, "', '"), "'"));
+      }
       fault.phase = value;
     } else if (name == "do") {
       has_kind = true;
