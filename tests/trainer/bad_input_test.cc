@@ -1,5 +1,7 @@
 // What users get wrong, and what machines do: one message on stderr, exit code 1 (2 for wrong
 // usage), nothing half-written.
+#include <cstring>
+
 #include "absl/strings/str_format.h"
 #include "kernels/runtime/device.h"
 #include "tests/trainer/run_fixture.h"
@@ -176,6 +178,31 @@ TEST_F(BadInputTest, TokenizersThatDoNotFit) {
   WriteText("bad.model", Read(Path("t.model")).substr(0, 300));
   ExpectFailure(Train({"tokenizer={type: file, path: " + Path("bad.model") + "}", stores}),
                 {"bad.model"});
+}
+
+TEST_F(BadInputTest, ALossThatIsNotANumber) {
+  const ProcessResult trained =
+      Train({"train.steps=1", "schedule.warmup_steps=0",
+             "model.mixers={gdn: {type: gated_delta_net, num_heads: 2, key_dim: 16, value_dim: "
+             "16}}",
+             "model.pattern=[gdn]"});
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  ASSERT_EQ(Wyvern({"export", Path("run"), Path("hf")}).exit_code, 0);
+  std::string weights = Read(Path("hf/model.safetensors"));
+  ASSERT_GT(weights.size(), 4u);
+  const uint32_t nan = 0x7fc00000;
+  std::memcpy(weights.data() + weights.size() - sizeof(nan), &nan, sizeof(nan));
+  ASSERT_TRUE(WriteFileAtomically(Path("hf/model.safetensors"), weights).ok());
+  const ProcessResult imported = Wyvern({"import", Path("hf"), Path("nan")});
+  EXPECT_EQ(imported.exit_code, 0) << imported.err;
+  EXPECT_NE(imported.err.find("not finite in fp32"), std::string::npos) << imported.err;
+  for (const char* format : {"--batches=1", "--json"}) {
+    const ProcessResult evaluated =
+        Wyvern({"eval", Path("nan"), "--data", Path("store_a/val.h5"), format});
+    EXPECT_EQ(evaluated.exit_code, 1);
+    EXPECT_NE(evaluated.out.find("loss"), std::string::npos) << evaluated.out;
+    EXPECT_NE(evaluated.err.find("the loss is not a number; "), std::string::npos) << evaluated.err;
+  }
 }
 
 TEST_F(BadInputTest, AGpuThatIsNotThere) {

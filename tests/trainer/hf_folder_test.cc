@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "absl/strings/match.h"
@@ -256,6 +257,26 @@ TEST_F(HfFolderDamage, MissingExtraAndMisshapenTensorsAreNamed) {
   changed["model.norm.weight"].dtype = "I32";
   WriteRaw(file_, changed);
   ExpectError("model.norm.weight has element type I32");
+}
+
+TEST_F(HfFolderDamage, NumbersThatAreNotFiniteAreNamed) {
+  const auto clean = ImportHfFolder(dir_, folder_ / "clean", {.piece_bytes = 64});
+  ASSERT_TRUE(clean.ok()) << clean.status();
+  EXPECT_TRUE(clean->warnings.empty());
+  auto tensors = ReadRaw(file_);
+  const float nan = std::nanf(""), infinity = INFINITY;
+  std::string& norm = tensors["model.norm.weight"].bytes;
+  std::memcpy(norm.data() + norm.size() - sizeof(float), &nan, sizeof(float));
+  std::memcpy(tensors["model.layers.1.attn.q_proj.weight"].bytes.data() + 400, &infinity,
+              sizeof(float));
+  WriteRaw(file_, tensors);
+  const auto imported = ImportHfFolder(dir_, folder_ / "checkpoint", {.piece_bytes = 64});
+  ASSERT_TRUE(imported.ok()) << imported.status();
+  EXPECT_EQ(imported->warnings,
+            (std::vector<std::string>{
+                file_ + ": model.layers.1.attn.q_proj.weight holds numbers that are not finite in "
+                        "fp32",
+                file_ + ": model.norm.weight holds numbers that are not finite in fp32"}));
 }
 
 TEST_F(HfFolderDamage, TruncatedFilesAreErrors) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -115,7 +116,14 @@ absl::Status RunEval(Options options) {
   } else {
     Print(options, result, seconds.count());
   }
-  return absl::OkStatus();
+  if (std::isfinite(result.loss)) return absl::OkStatus();
+  return absl::DataLossError(
+      result.num_targets == 0
+          ? absl::StrCat("the loss is not a number; ", options.data,
+                         ": no document has a second token to predict")
+          : absl::StrCat("the loss is not a number; ", options.checkpoint,
+                         ": its weights are not finite, or so large that sums overflow; take an "
+                         "earlier checkpoint, or import the model anew"));
 }
 
 }  // namespace

@@ -71,6 +71,8 @@ class HfModelWeights {
   // Rows [begin, end) of the first axis of a parameter or buffer, on the CPU: fp64 where the folder
   // holds that, else fp32.
   absl::StatusOr<Tensor> Rows(const std::string& name, int64_t begin, int64_t end) const;
+  // The tensor of the folder that holds row `row` of the first axis.
+  const std::string& StoredName(const std::string& name, int64_t row) const;
 
  private:
   struct Part {
@@ -129,7 +131,7 @@ struct HfImportOptions {
 struct HfImport {
   HfFamily family = HfFamily::kDeltaNet;
   ModelConfig model;
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings;  // the configuration's; tensors that are not finite
 };
 // Makes a checkpoint of the folder, piece by piece: a model of any size passes through. All of the
 // folder's headers are compared with its configuration first. `checkpoint` must not exist.

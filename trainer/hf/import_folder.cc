@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/operation.h"
@@ -10,16 +12,31 @@
 namespace wyvern {
 namespace {
 
+// Of rows of a parameter or buffer, from `begin` on, those tensors of the folder that are not
+// finite.
+void NoteNonFinite(const HfModelWeights& weights, const std::string& name, const Tensor& rows,
+                   int64_t begin, std::set<std::string>* nonfinite) {
+  const int64_t row = rows.numel() / rows.dim(0);
+  const float* value = rows.data<float>();
+  for (int64_t i = 0; i < rows.dim(0); ++i, value += row) {
+    if (std::all_of(value, value + row, [](float x) { return std::isfinite(x); })) continue;
+    nonfinite->insert(weights.StoredName(name, begin + i));
+  }
+}
+
 // A parameter or buffer as fp32 masters.
 StreamedTensor Streamed(const HfModelWeights& weights, const std::string& name, const Shape& shape,
-                        int64_t piece_bytes) {
+                        int64_t piece_bytes, std::set<std::string>* nonfinite) {
   const int64_t row_bytes = NumElements(shape) / shape[0] * SizeOf(DType::kFloat32);
-  return {.tensor = {absl::StrCat("model/", name), shape, DType::kFloat32},
-          .rows_at_once = std::max<int64_t>(1, piece_bytes / std::max<int64_t>(1, row_bytes)),
-          .rows = [&weights, name](int64_t begin, int64_t end) -> absl::StatusOr<Tensor> {
-            ASSIGN_OR_RETURN(const Tensor rows, weights.Rows(name, begin, end));
-            return rows.To(DType::kFloat32);
-          }};
+  return {
+      .tensor = {absl::StrCat("model/", name), shape, DType::kFloat32},
+      .rows_at_once = std::max<int64_t>(1, piece_bytes / std::max<int64_t>(1, row_bytes)),
+      .rows = [&weights, name, nonfinite](int64_t begin, int64_t end) -> absl::StatusOr<Tensor> {
+        ASSIGN_OR_RETURN(const Tensor read, weights.Rows(name, begin, end));
+        const Tensor rows = read.To(DType::kFloat32);
+        NoteNonFinite(weights, name, rows, begin, nonfinite);
+        return rows;
+      }};
 }
 
 }  // namespace
@@ -43,15 +60,20 @@ absl::StatusOr<HfImport> ImportHfFolder(const std::string& dir, const std::strin
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, DeclareModel(config.model, weights));
   ASSIGN_OR_RETURN(const HfModelWeights matched,
                    HfModelWeights::Match(weights, config.family, model.get()));
+  std::set<std::string> nonfinite;
   std::vector<StreamedTensor> tensors;
   for (const Parameter* p : model->parameters()) {
-    tensors.push_back(Streamed(matched, p->name, p->shape, options.piece_bytes));
+    tensors.push_back(Streamed(matched, p->name, p->shape, options.piece_bytes, &nonfinite));
   }
   for (const ModelBuffer* b : model->buffers()) {
-    tensors.push_back(Streamed(matched, b->name, b->shape, options.piece_bytes));
+    tensors.push_back(Streamed(matched, b->name, b->shape, options.piece_bytes, &nonfinite));
   }
   RETURN_IF_ERROR(SaveStreamedModel(checkpoint, config.model, tensors, options.tokenizer,
                                     {{"huggingface", config.kept}}));
+  for (const std::string& name : nonfinite) {
+    config.warnings.push_back(absl::StrCat(weights.PathOf(name), ": ", name,
+                                           " holds numbers that are not finite in fp32"));
+  }
   return HfImport{.family = config.family, .model = config.model, .warnings = config.warnings};
 }
 

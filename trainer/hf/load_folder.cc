@@ -267,6 +267,11 @@ absl::Status HfModelWeights::Add(const std::string& name, const Shape& shape,
   return absl::OkStatus();
 }
 
+const std::string& HfModelWeights::StoredName(const std::string& name, int64_t row) const {
+  const std::vector<Part>& parts = entries_.at(name).parts;
+  return parts[parts.front().tensor.slice < 0 ? 0 : static_cast<size_t>(row)].stored;
+}
+
 absl::StatusOr<Tensor> HfModelWeights::Rows(const std::string& name, int64_t begin,
                                             int64_t end) const {
   const Entry& entry = entries_.at(name);
