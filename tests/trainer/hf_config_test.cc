@@ -103,6 +103,21 @@ TEST(HfConfig, WhatCannotBeHonouredIsAnErrorThatNamesTheKey) {
       {"layer 2 is named twice", With("kda", "attn",
                                       json::array({{{"layers", {1}}, {"num_heads", 4}},
                                                    {{"layers", {1}}, {"num_heads", 2}}}))},
+      {"quantization_config", With("llama", "quantization_config", {{"quant_method", "gptq"}})},
+      {"quantization_config", With("kda", "quantization_config", json::object())},
+      {"logit_scale", With("llama", "logit_scale", 0.0625)},
+      {"embedding_multiplier", With("delta_net", "embedding_multiplier", 12)},
+      {"residual_multiplier", With("llama", "residual_multiplier", 0.22)},
+      {"attention_multiplier", With("llama", "attention_multiplier", 0.0078125)},
+      {"final_logit_softcapping", With("llama", "final_logit_softcapping", 30.0)},
+      {"use_qk_norm", With("llama", "use_qk_norm", true)},
+      {"qk_norm", With("llama", "qk_norm", true)},
+      {"use_sliding_window", With("llama", "use_sliding_window", true)},
+      {"num_key_value_heads: expected a positive number, got 0",
+       With("llama", "num_key_value_heads", 0)},
+      {"head_dim: expected a positive number, got 0", With("llama", "head_dim", 0)},
+      {"num_kv_heads: expected a positive number", With("transformer", "num_kv_heads", 0)},
+      {"num_v_heads: expected a positive number", With("gated_deltanet", "num_v_heads", 0)},
       {"model_type", With("mamba", "num_experts", 8)}};
   for (const auto& [key, config] : cases) {
     const auto read = ReadHfConfig(config);
@@ -110,6 +125,23 @@ TEST(HfConfig, WhatCannotBeHonouredIsAnErrorThatNamesTheKey) {
     EXPECT_EQ(read.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_TRUE(absl::StrContains(read.status().message(), key)) << key << " in: " << read.status();
   }
+}
+
+TEST(HfConfig, AlterationsThatAlterNothingAreFine) {
+  json config = Base("llama");
+  for (const char* key :
+       {"logit_scale", "embedding_multiplier", "residual_multiplier", "attention_multiplier"}) {
+    config[key] = 1.0;
+  }
+  for (const char* key : {"use_qk_norm", "use_sliding_window"}) config[key] = false;
+  for (const char* key :
+       {"quantization_config", "num_key_value_heads", "final_logit_softcapping"}) {
+    config[key] = nullptr;
+  }
+  const auto read = ReadHfConfig(config);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->model, Read(Base("llama")));
+  EXPECT_TRUE(read->warnings.empty()) << absl::StrJoin(read->warnings, "\n");
 }
 
 TEST(HfConfig, EveryFaultIsReported) {

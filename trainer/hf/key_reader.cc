@@ -35,6 +35,17 @@ void KeyReader::Int(const char* key, std::optional<int64_t>* value) {
   *value = read;
 }
 
+void KeyReader::Count(const char* key, int64_t* value) {
+  if (!Has(key)) return;
+  int64_t read = 1;
+  Int(key, &read);
+  if (read < 1) {
+    Fault(key, absl::StrCat("expected a positive number, got ", read));
+    return;
+  }
+  *value = read;
+}
+
 void KeyReader::Real(const char* key, double* value) {
   const nlohmann::json* found = Find(key);
   if (found == nullptr) return;

@@ -21,6 +21,8 @@ class KeyReader {
   bool Has(const char* key);  // present and not null
   void Int(const char* key, int64_t* value);
   void Int(const char* key, std::optional<int64_t>* value);
+  // One or more.
+  void Count(const char* key, int64_t* value);
   void Real(const char* key, double* value);
   void Real(const char* key, std::optional<double>* value);
   void Bool(const char* key, bool* value);

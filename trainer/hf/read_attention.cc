@@ -37,7 +37,7 @@ void ReadAttentionSpec(const nlohmann::json& spec, const std::string& prefix, Mo
   AttentionMixerConfig a;
   if (!r.Has("num_heads")) r.Fault("num_heads", "is missing");
   r.Int("num_heads", &a.num_heads);
-  r.Int("num_kv_heads", &a.num_kv_heads);
+  r.Count("num_kv_heads", &a.num_kv_heads);
   r.Bool("qkv_bias", &a.qkv_bias);
   r.Real("rope_theta", &a.rope_theta);
   a.window = ReadWindow(&r);
@@ -118,7 +118,7 @@ void ReadHybrid(const nlohmann::json& attn, ModelConfig* m, std::vector<std::str
 AttentionMixerConfig ReadTransformerAttention(KeyReader* r) {
   AttentionMixerConfig a{.num_heads = 32};
   r->Int("num_heads", &a.num_heads);
-  r->Int("num_kv_heads", &a.num_kv_heads);
+  r->Count("num_kv_heads", &a.num_kv_heads);
   r->Bool("qkv_bias", &a.qkv_bias);
   r->Bool("qk_norm", &a.qk_norm);  // of eps 1e-5, our default, whatever norm_eps says
   a.window = ReadWindow(r);
@@ -131,8 +131,8 @@ AttentionMixerConfig ReadLlamaAttention(KeyReader* r, std::vector<std::string>* 
                                         std::vector<std::string>* unread) {
   AttentionMixerConfig a{.num_heads = 32};
   r->Int("num_attention_heads", &a.num_heads);
-  r->Int("num_key_value_heads", &a.num_kv_heads);
-  r->Int("head_dim", &a.head_dim);
+  r->Count("num_key_value_heads", &a.num_kv_heads);
+  r->Count("head_dim", &a.head_dim);
   r->Bool("attention_bias", &a.qkv_bias);
   a.output_bias = a.qkv_bias;
   a.rope_theta = ReadRopeTheta(r, faults, unread);

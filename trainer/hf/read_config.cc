@@ -84,6 +84,32 @@ void IgnoreCommonKeys(KeyReader* r) {
              "begin_suppress_tokens"});
 }
 
+// What changes the model's function in relatives of these families, and is served in none.
+void RefuseAlterations(KeyReader* r) {
+  for (const char* key : {"quantization_config", "compression_config"}) {
+    r->Only(key, false, "the weights must not be quantized");
+  }
+  for (const char* key : {"logit_scale", "logits_scaling", "lm_head_multiplier"}) {
+    r->Only(key, 1, "logits are not scaled");
+  }
+  for (const char* key : {"embedding_multiplier", "scale_emb"}) {
+    r->Only(key, 1, "embeddings are not scaled");
+  }
+  r->Only("residual_multiplier", 1, "the residual path is not scaled");
+  r->Only("scale_depth", false, "the residual path is not scaled");
+  r->Only("attention_multiplier", 1, "attention scores are scaled by 1 / sqrt(head_dim)");
+  r->Only("query_pre_attn_scalar", nullptr, "attention scores are scaled by 1 / sqrt(head_dim)");
+  for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping"}) {
+    r->Only(key, false, "logits are not capped");
+  }
+  for (const char* key : {"use_qk_norm", "qk_layernorm"}) {
+    r->Only(key, false, "q and k are normalised as the family's library does");
+  }
+  for (const char* key : {"use_sliding_window", "use_parallel_residual"}) {
+    r->Only(key, false, "it changes the layers");
+  }
+}
+
 void ReadVocabulary(KeyReader* r, ModelConfig* m) {
   r->Int("vocab_size", &m->vocab_size);
   r->Bool("tie_word_embeddings", &m->tie_embeddings);
@@ -197,7 +223,7 @@ DeltaMixerConfig ReadGated(KeyReader* r, HfFamily family) {
                      .num_heads = kda ? 16 : 6,
                      .key_dim = kda ? 128 : 256};
   ReadDeltaCommon(r, &d);
-  r->Int("num_v_heads", &d.num_value_heads);
+  r->Count("num_v_heads", &d.num_value_heads);
   r->Int("head_dim", &d.key_dim);
   double expand_v = kda ? 1 : 2;
   r->Real("expand_v", &expand_v);
@@ -241,6 +267,7 @@ AttentionMixerConfig ReadLlama(KeyReader* r, ModelConfig* m, std::vector<std::st
   if (act != "silu" && act != "swish") {
     r->Fault("hidden_act", absl::StrCat("\"", act, "\" is not supported: the MLP is SwiGLU"));
   }
+  r->Only("qk_norm", false, "q and k are not normalised");
   r->Ignore({"pretraining_tp"});  // splits products, changes no result
   return a;
 }
@@ -263,6 +290,7 @@ absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config) {
   HfConfig result{.family = *family};
   ModelConfig& m = result.model;
   IgnoreCommonKeys(&r);
+  RefuseAlterations(&r);
   ReadVocabulary(&r, &m);
   if (*family != HfFamily::kLlama && *family != HfFamily::kKimiLinear) ReadFlaCommon(&r, &m);
   switch (*family) {
