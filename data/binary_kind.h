@@ -8,7 +8,7 @@
 
 namespace wyvern {
 
-// What the binary data is and what to do about it; empty for what may be text. A zero byte in
+// Says what the binary data is and what to do about it; empty for what may be text. A zero byte in
 // `head` is binary data of an unknown kind.
 std::string BinaryKind(absl::string_view head);
 

@@ -28,7 +28,7 @@ class InputFile {
     return InputFile(path, std::move(fd), stamp);
   }
 
-  // What was read and not yet used, `size` bytes at least unless the file ends before.
+  // Bytes that were read and not yet used, `size` bytes at least unless the file ends before.
   absl::StatusOr<absl::string_view> Peek(size_t size) {
     while (end_ - begin_ < size && !at_end_) {
       std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);

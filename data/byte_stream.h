@@ -1,6 +1,6 @@
 // The bytes of a file, decompressed if they are compressed: gzip, zstd, bzip2 and xz, any number of
 // members behind one another, and zero bytes behind these, as tapes and block copies leave them.
-// What a file is compressed with is seen in its first bytes; a name that promises another
+// The first bytes of a file show what it is compressed with; a name that promises another
 // compression than none is an error where the content has none.
 #ifndef WYVERN_DATA_BYTE_STREAM_H_
 #define WYVERN_DATA_BYTE_STREAM_H_
@@ -26,7 +26,7 @@ class ByteStream {
   // damaged or truncated compressed data, other bytes behind it, a failed read.
   virtual absl::StatusOr<size_t> Read(char* bytes, size_t size) = 0;
 
-  // Of the file itself, so far; all of it once Read gave 0.
+  // Describes the file itself, as far as it was read; all of it once Read gave 0.
   virtual int64_t file_bytes_read() const = 0;
   virtual uint32_t file_crc32() const = 0;
   // When it was opened.

@@ -15,7 +15,7 @@
 namespace wyvern {
 namespace {
 
-// What xz may take: its largest preset needs 65 MiB.
+// Memory that xz may take: its largest preset needs 65 MiB.
 constexpr uint64_t kXzMemory = uint64_t{1} << 30;
 
 absl::Status Damaged(absl::string_view reason) {

@@ -21,7 +21,7 @@ absl::string_view SkipSpace(absl::string_view text) {
   return begin == absl::string_view::npos ? absl::string_view() : text.substr(begin);
 }
 
-// What JSON a text begins with, as far as its first characters say.
+// The kind of JSON that a text begins with, as far as its first characters say.
 enum class Opening { kOther, kObject, kArrayOfObjects };
 
 Opening OpeningOf(absl::string_view text) {

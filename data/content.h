@@ -1,4 +1,4 @@
-// What the bytes of an input are, judged by themselves, with the file's name as a hint.
+// The kind of an input's bytes, judged by themselves, with the file's name as a hint.
 #ifndef WYVERN_DATA_CONTENT_H_
 #define WYVERN_DATA_CONTENT_H_
 
@@ -18,8 +18,8 @@ enum class ContentKind {
   kJsonArray,  // of objects, however it is laid out
 };
 
-// What the endings of a name say, those of compression left aside: JSON (.jsonl, .ndjson, .json,
-// .jsonlines, .jl), text (.txt, .md) or neither; neither, too, if the two last ones disagree
+// The kind that the endings of a name say, those of compression left aside: JSON (.jsonl, .ndjson,
+// .json, .jsonlines, .jl), text (.txt, .md) or neither; neither, too, if the two last ones disagree
 // (.jsonl.txt).
 enum class NameHint { kNone, kText, kJson };
 NameHint HintOfName(absl::string_view path);
