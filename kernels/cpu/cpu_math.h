@@ -14,7 +14,8 @@ namespace wyvern {
 inline float Exp(float x) {
   x = x < -87.f ? -87.f : x;
   x = x > 88.f ? 88.f : x;
-  const float n = (x * 1.44269504f + 12582912.f) - 12582912.f;  // nearest integer of x / log 2
+  const float shifted = x * 1.44269504f + 12582912.f;  // 1.5 * 2^23: the last bits are an integer
+  const float n = shifted - 12582912.f;                // nearest integer of x / log 2
   const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
   float p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
@@ -22,7 +23,8 @@ inline float Exp(float x) {
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  const float scale = std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
+  // From the bits, which NaN has too; a conversion of NaN to an integer would be undefined.
+  const float scale = std::bit_cast<float>((std::bit_cast<uint32_t>(shifted) + 127u) << 23);
   return (p * r * r + r + 1.f) * scale;
 }
 inline double Exp(double x) { return std::exp(x); }
