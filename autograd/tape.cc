@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "kernels/ops/elementwise.h"
+#include "kernels/pointwise/elementwise.h"
 
 namespace wyvern {
 

@@ -1,7 +1,7 @@
 // Reverse-mode automatic differentiation. Ops run eagerly; the tape records, in order, what each
 // backward needs.
 //
-// An op is a struct (autograd/ops/rms_norm.h is a short one to read):
+// An op is a struct (autograd/ops/norm/rms_norm.h is a short one to read):
 //
 //   struct Scale {
 //     static constexpr const char* kName = "scale";
@@ -52,8 +52,8 @@
 
 #include "autograd/bf16_storage.h"
 #include "autograd/fields.h"
-#include "autograd/op_case.h"
 #include "autograd/profiler_range.h"
+#include "autograd/role.h"
 #include "autograd/tensor.h"
 #include "autograd/var.h"
 

@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "kernels/ops/elementwise.h"
+#include "kernels/pointwise/elementwise.h"
 #include "kernels/runtime/checked_math.h"
 
 namespace wyvern {

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "layers/linear.h"
-#include "layers/mixer.h"
+#include "layers/mixers/mixer.h"
 #include "layers/mlp.h"
 #include "layers/moe.h"
 

@@ -1,9 +1,9 @@
 #include "layers/linear.h"
 
-#include "autograd/context/context_short_conv.h"
-#include "autograd/ops/matmul.h"
-#include "autograd/ops/short_conv.h"
-#include "autograd/ops/silu.h"
+#include "autograd/ops/conv/short_conv.h"
+#include "autograd/ops/matmul/matmul.h"
+#include "autograd/ops/pointwise/silu.h"
+#include "autograd/parallel/context_short_conv.h"
 
 namespace wyvern {
 

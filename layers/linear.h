@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "autograd/ops/rms_norm.h"
+#include "autograd/ops/norm/rms_norm.h"
 #include "layers/packing.h"
 #include "layers/parameter.h"
 

@@ -1,6 +1,6 @@
 #include "layers/mlp.h"
 
-#include "autograd/ops/swiglu.h"
+#include "autograd/ops/pointwise/swiglu.h"
 
 namespace wyvern {
 

@@ -2,10 +2,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "autograd/ops/embedding.h"
-#include "autograd/ops/matmul.h"
+#include "autograd/ops/head/embedding.h"
+#include "autograd/ops/matmul/matmul.h"
 #include "layers/block.h"
-#include "layers/decode_cache.h"
+#include "layers/mixers/decode_cache.h"
 
 namespace wyvern {
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "autograd/ops/linear_cross_entropy.h"
+#include "autograd/ops/head/linear_cross_entropy.h"
 #include "layers/model_config.h"
 #include "layers/packing.h"
 #include "layers/parameter.h"
@@ -91,7 +91,7 @@ class Model : public Module {
   // Of the same layers, the routers' correction biases [E].
   std::vector<ModelBuffer*> router_biases();
   // From now on a backward from Loss includes `weight` times the sequence-wise balance loss of
-  // every router (kernels/ops/moe_balance.h), a mean over tokens as the loss is; 0: not.
+  // every router (kernels/moe/moe_balance.h), a mean over tokens as the loss is; 0: not.
   void SetBalanceLoss(double weight) { balance_loss_weight_ = weight; }
   // Its sum over the layers since ZeroGradients, [1] Acc; defined where expert_loads is.
   const Tensor& balance_loss() const { return balance_loss_; }

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "kernels/ops/latent_attention.h"
+#include "kernels/attention/latent_attention.h"
 #include "kernels/runtime/check.h"
 
 namespace wyvern {

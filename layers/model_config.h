@@ -9,8 +9,8 @@
 #include <variant>
 #include <vector>
 
-#include "kernels/ops/gated_delta_rule.h"
-#include "kernels/ops/moe_route.h"
+#include "kernels/delta_rule/gated_delta_rule.h"
+#include "kernels/moe/moe_route.h"
 
 namespace wyvern {
 
@@ -74,7 +74,7 @@ struct MlaMixerConfig {
 
 using MixerConfig = std::variant<DeltaMixerConfig, AttentionMixerConfig, MlaMixerConfig>;
 
-// Mixture of experts in the place of the MLP; equations in kernels/ops/moe_route.h.
+// Mixture of experts in the place of the MLP; equations in kernels/moe/moe_route.h.
 struct MoeConfig {
   int64_t num_experts = 0;
   int64_t experts_per_token = 8;

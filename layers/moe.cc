@@ -1,14 +1,14 @@
 #include "layers/moe.h"
 
-#include "autograd/context/expert_exchange.h"
-#include "autograd/expert_plan.h"
-#include "autograd/ops/grouped_matmul.h"
-#include "autograd/ops/moe_balance.h"
-#include "autograd/ops/moe_combine.h"
-#include "autograd/ops/moe_permute.h"
-#include "autograd/ops/moe_route.h"
-#include "autograd/ops/swiglu.h"
-#include "kernels/ops/elementwise.h"
+#include "autograd/ops/moe/expert_plan.h"
+#include "autograd/ops/moe/grouped_matmul.h"
+#include "autograd/ops/moe/moe_balance.h"
+#include "autograd/ops/moe/moe_combine.h"
+#include "autograd/ops/moe/moe_permute.h"
+#include "autograd/ops/moe/moe_route.h"
+#include "autograd/ops/pointwise/swiglu.h"
+#include "autograd/parallel/expert_exchange.h"
+#include "kernels/pointwise/elementwise.h"
 
 namespace wyvern {
 

@@ -11,7 +11,7 @@ namespace wyvern {
 
 // Mixture of experts: y[t] = shared(x[t]) + sum over the chosen experts e of w[t, e]
 // expert_e(x[t]), each expert a SwiGLU. The router, its choice and its weights:
-// kernels/ops/moe_route.h. No token is dropped, however they are routed.
+// kernels/moe/moe_route.h. No token is dropped, however they are routed.
 //
 // Parameters, E experts of width I: router.weight [E, D], kept in the type of sums;
 // experts.{gate,up}.weight [E, I, D], experts.down.weight [E, D, I]; shared.* as of an Mlp.
@@ -19,15 +19,15 @@ namespace wyvern {
 // UpdateBalance (trainer/optimizer/expert_balance.h), not a gradient.
 //
 // With a `group` of ranks each has E / size of the experts, the slices [rank E / size, ...) of
-// their parameters: rows go to their experts and back (autograd/context/expert_exchange.h), and the
-// shared experts are computed on the way there.
+// their parameters: rows go to their experts and back (autograd/parallel/expert_exchange.h), and
+// the shared experts are computed on the way there.
 class Moe : public Module {
  public:
   explicit Moe(const ModelConfig& model, Communicator* group = nullptr);
 
   // x [T, D] -> [T, D]. The caller does not use x afterwards: its memory may be given back. Where a
   // backward follows, it adds this batch's loads to those of RecordTo; and with a balance_factor,
-  // factor times the sequence-wise balance loss (kernels/ops/moe_balance.h; documents are its
+  // factor times the sequence-wise balance loss (kernels/moe/moe_balance.h; documents are its
   // sequences) is a term of what backward differentiates.
   Var Forward(Tape& tape, const Var& x, const Packing& packing, double balance_factor) const;
 

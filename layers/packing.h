@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "autograd/context/context_split.h"
+#include "autograd/parallel/context_split.h"
 
 namespace wyvern {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/ops/draw.h"
+#include "kernels/pointwise/draw.h"
 #include "kernels/runtime/dispatch.h"
 #include "layers/unit.h"
 

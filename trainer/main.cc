@@ -11,8 +11,8 @@
 #include "kernels/runtime/operation.h"
 #include "trainer/commands/all.h"
 #include "trainer/commands/usage.h"
-#include "trainer/standard_output.h"
-#include "trainer/version.h"
+#include "trainer/report/standard_output.h"
+#include "trainer/run/version.h"
 
 namespace {
 
@@ -53,7 +53,7 @@ void ExitOfALibrary() {
 }
 
 // Exit codes: 0 done, 1 the work failed (one message on stderr says why), 2 wrong usage, 128 + N
-// stopped by signal N (trainer/stop_signal.h).
+// stopped by signal N (trainer/run/stop_signal.h).
 int Run(int argc, char** argv) {
   CLI::App app("Wyvern trains language models whose token mixers are delta rules.", "wyvern");
   app.require_subcommand(1);

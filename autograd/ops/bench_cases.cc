@@ -2,21 +2,21 @@
 // 32,768 packed tokens; on the CPU at the size of a small model.
 #include <cmath>
 
-#include "autograd/bench_inputs.h"
-#include "autograd/ops/attention.h"
-#include "autograd/ops/embedding.h"
-#include "autograd/ops/gated_rms_norm.h"
-#include "autograd/ops/l2_norm.h"
-#include "autograd/ops/latent_attention.h"
-#include "autograd/ops/linear_cross_entropy.h"
-#include "autograd/ops/matmul.h"
-#include "autograd/ops/mla_keys.h"
-#include "autograd/ops/rms_norm.h"
-#include "autograd/ops/rope.h"
-#include "autograd/ops/short_conv.h"
-#include "autograd/ops/sigmoid_gate.h"
-#include "autograd/ops/silu.h"
-#include "autograd/ops/swiglu.h"
+#include "autograd/check/bench_inputs.h"
+#include "autograd/ops/attention/attention.h"
+#include "autograd/ops/attention/latent_attention.h"
+#include "autograd/ops/attention/mla_keys.h"
+#include "autograd/ops/attention/rope.h"
+#include "autograd/ops/conv/short_conv.h"
+#include "autograd/ops/head/embedding.h"
+#include "autograd/ops/head/linear_cross_entropy.h"
+#include "autograd/ops/matmul/matmul.h"
+#include "autograd/ops/norm/gated_rms_norm.h"
+#include "autograd/ops/norm/l2_norm.h"
+#include "autograd/ops/norm/rms_norm.h"
+#include "autograd/ops/pointwise/sigmoid_gate.h"
+#include "autograd/ops/pointwise/silu.h"
+#include "autograd/ops/pointwise/swiglu.h"
 
 namespace wyvern {
 namespace {

@@ -13,7 +13,7 @@ echo "selftest: $(grep -c PASS "$out/selftest.txt") passed, $(grep -c FAIL "$out
 grep FAIL "$out/selftest.txt"
 
 : >"$out/parity.txt"
-for folder in "${GOLDEN:-../shared/golden}"/hf/* tests/trainer/hf_reference/*/; do
+for folder in "${GOLDEN:-../shared/golden}"/hf/* tests/trainer/hf/reference/*/; do
   case "$folder" in *kimi_linear* | *'*'*) continue ;; esac
   [ -f "$folder/reference.safetensors" ] || continue
   for dtype in fp32 bf16; do

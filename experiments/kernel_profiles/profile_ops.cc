@@ -26,18 +26,18 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
-#include "autograd/bench_inputs.h"
-#include "autograd/op_bench.h"
-#include "autograd/ops/attention.h"
-#include "autograd/ops/gated_delta_rule.h"
-#include "autograd/ops/gated_rms_norm.h"
-#include "autograd/ops/grouped_matmul.h"
-#include "autograd/ops/linear_cross_entropy.h"
-#include "autograd/ops/matmul.h"
-#include "autograd/ops/rms_norm.h"
-#include "autograd/ops/short_conv.h"
-#include "autograd/ops/swiglu.h"
-#include "kernels/ops/delay.h"
+#include "autograd/check/bench_inputs.h"
+#include "autograd/check/op_bench.h"
+#include "autograd/ops/attention/attention.h"
+#include "autograd/ops/conv/short_conv.h"
+#include "autograd/ops/delta_rule/gated_delta_rule.h"
+#include "autograd/ops/head/linear_cross_entropy.h"
+#include "autograd/ops/matmul/matmul.h"
+#include "autograd/ops/moe/grouped_matmul.h"
+#include "autograd/ops/norm/gated_rms_norm.h"
+#include "autograd/ops/norm/rms_norm.h"
+#include "autograd/ops/pointwise/swiglu.h"
+#include "kernels/common/delay.h"
 #include "kernels/runtime/allocator.h"
 #include "kernels/runtime/dispatch.h"
 
@@ -133,7 +133,7 @@ void Run(const Options& options, const std::string& op, const std::string& name,
   std::fflush(stdout);
 }
 
-// As BenchOp in autograd/op_bench.h, with forward and backward handed to Run.
+// As BenchOp in autograd/check/op_bench.h, with forward and backward handed to Run.
 template <class Op>
 void RunCase(const Options& options, const BenchCase<Op>& c) {
   const Device device = Device::kCuda;

@@ -7,11 +7,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "kernels/comm/transport.h"
+#include "kernels/comm/host/transport.h"
 #ifdef WYVERN_CUDA
 #include <cuda_runtime.h>
 
-#include "kernels/comm/nccl_library.h"
+#include "kernels/comm/nccl/nccl_library.h"
 #endif
 
 namespace wyvern {

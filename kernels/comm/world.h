@@ -10,8 +10,8 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/comm/communicator.h"
+#include "kernels/comm/host/transport.h"
 #include "kernels/comm/meta_communicator.h"
-#include "kernels/comm/transport.h"
 
 namespace wyvern {
 

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <limits>
 
-#include "autograd/op_check.h"
-#include "autograd/ops/matmul.h"
+#include "autograd/check/op_check.h"
+#include "autograd/ops/matmul/matmul.h"
 
 namespace wyvern {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "autograd/ops/silu.h"
+#include "autograd/ops/pointwise/silu.h"
 #include "autograd/tape.h"
 
 namespace wyvern {

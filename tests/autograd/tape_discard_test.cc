@@ -1,10 +1,10 @@
 // What the tape gives back before backward, and computes again there.
 #include <gtest/gtest.h>
 
-#include "autograd/op_check.h"
-#include "autograd/ops/matmul.h"
-#include "autograd/ops/rms_norm.h"
-#include "autograd/ops/swiglu.h"
+#include "autograd/check/op_check.h"
+#include "autograd/ops/matmul/matmul.h"
+#include "autograd/ops/norm/rms_norm.h"
+#include "autograd/ops/pointwise/swiglu.h"
 #include "autograd/tape.h"
 #include "kernels/runtime/allocator.h"
 

@@ -4,11 +4,11 @@
 
 #include <cmath>
 
-#include "autograd/op_check.h"
-#include "autograd/ops/embedding.h"
-#include "autograd/ops/matmul.h"
-#include "autograd/ops/rms_norm.h"
-#include "autograd/ops/swiglu.h"
+#include "autograd/check/op_check.h"
+#include "autograd/ops/head/embedding.h"
+#include "autograd/ops/matmul/matmul.h"
+#include "autograd/ops/norm/rms_norm.h"
+#include "autograd/ops/pointwise/swiglu.h"
 #include "kernels/runtime/dispatch.h"
 
 namespace wyvern {

@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "data/byte_tokenizer.h"
-#include "data/file.h"
-#include "data/token_store.h"
+#include "data/io/file.h"
+#include "data/store/token_store.h"
+#include "data/tokenizer/byte_tokenizer.h"
 
 namespace wyvern {
 

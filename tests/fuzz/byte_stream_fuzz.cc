@@ -1,7 +1,7 @@
 // Compressed bytes. The first byte chooses the name's ending.
 #include <vector>
 
-#include "data/byte_stream.h"
+#include "data/io/byte_stream.h"
 #include "tests/fuzz/scratch.h"
 
 namespace {

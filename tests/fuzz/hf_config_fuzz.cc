@@ -1,6 +1,6 @@
 // config.json of a Hugging Face folder: what is accepted and can be written again, where a family
 // holds it, reads back, and is then written as before.
-#include "data/json.h"
+#include "data/io/json.h"
 #include "tests/fuzz/scratch.h"
 #include "trainer/config/model_json.h"
 #include "trainer/hf/hf_config.h"

@@ -1,5 +1,5 @@
 // JSON: a value that is accepted is written and read back as the same.
-#include "data/json.h"
+#include "data/io/json.h"
 #include "tests/fuzz/scratch.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -1,5 +1,5 @@
 // JSON lines, as documents of training text.
-#include "data/document_reader.h"
+#include "data/text/document_reader.h"
 #include "tests/fuzz/scratch.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -1,7 +1,7 @@
 // A checkpoint's manifest with the checksum of its text, as anyone could write it: what is accepted
 // is written and read back as it was.
 #include "absl/strings/str_format.h"
-#include "data/file.h"
+#include "data/io/file.h"
 #include "tests/fuzz/scratch.h"
 #include "trainer/checkpoint/manifest.h"
 

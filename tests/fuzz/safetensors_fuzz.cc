@@ -1,7 +1,7 @@
 // A safetensors file: what Open accepts can be read whole.
 #include <vector>
 
-#include "data/safetensors.h"
+#include "data/io/safetensors.h"
 #include "tests/fuzz/scratch.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

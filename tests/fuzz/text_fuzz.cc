@@ -1,7 +1,7 @@
 // Text between separators: the documents and what stands between them are the file again. The first
 // byte chooses the separator.
 #include "absl/strings/str_cat.h"
-#include "data/document_reader.h"
+#include "data/text/document_reader.h"
 #include "tests/fuzz/scratch.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -1,7 +1,7 @@
 // The file of a token store. HDF5 itself is the distribution's library and is not instrumented.
 #include <vector>
 
-#include "data/token_store.h"
+#include "data/store/token_store.h"
 #include "tests/fuzz/scratch.h"
 
 // The library loses small pieces of its own when it gives up on a damaged file.

@@ -4,8 +4,8 @@
 #include <memory>
 #include <vector>
 
-#include "data/prepare.h"
-#include "data/tokenizer.h"
+#include "data/tokenizer/tokenizer.h"
+#include "data/tokenizer/tokenizer_training.h"
 #include "tests/fuzz/scratch.h"
 
 namespace {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "autograd/op_bench.h"
-#include "kernels/ops/matmul.h"
+#include "autograd/check/op_bench.h"
+#include "kernels/matmul/matmul.h"
 #include "layers/moe.h"
 #include "layers/unit.h"
 

@@ -6,7 +6,7 @@
 #include <map>
 #include <set>
 
-#include "autograd/op_check.h"
+#include "autograd/check/op_check.h"
 #include "tests/layers/tiny_models.h"
 
 namespace wyvern {

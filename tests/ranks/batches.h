@@ -1,7 +1,7 @@
 #ifndef WYVERN_TESTS_RANKS_BATCHES_H_
 #define WYVERN_TESTS_RANKS_BATCHES_H_
 
-#include "data/batch.h"
+#include "data/sampling/batch.h"
 #include "kernels/runtime/random.h"
 
 namespace wyvern {

@@ -4,7 +4,7 @@
 
 #include <cstdio>
 
-#include "kernels/comm/comm_failure.h"
+#include "kernels/comm/failure/comm_failure.h"
 #include "kernels/runtime/gpu.h"
 #include "tests/ranks/ranks.h"
 

@@ -17,7 +17,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/ranks/ranks.h"
-#include "trainer/train_step.h"
+#include "trainer/loop/train_step.h"
 
 namespace wyvern {
 

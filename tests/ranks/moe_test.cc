@@ -4,11 +4,11 @@
 
 #include <map>
 
-#include "autograd/context/expert_exchange.h"
+#include "autograd/parallel/expert_exchange.h"
 #include "kernels/runtime/random.h"
 #include "tests/ranks/mesh_training.h"
 #include "tests/trainer/tiny_model.h"
-#include "trainer/eval.h"
+#include "trainer/inference/eval.h"
 #include "trainer/optimizer/expert_balance.h"
 
 namespace wyvern {

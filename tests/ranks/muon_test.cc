@@ -5,7 +5,7 @@
 
 #include <map>
 
-#include "autograd/op_case.h"
+#include "autograd/check/op_case.h"
 #include "kernels/runtime/random.h"
 #include "tests/ranks/ranks.h"
 #include "tests/trainer/tiny_model.h"

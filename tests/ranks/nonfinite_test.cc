@@ -10,7 +10,7 @@
 #include "kernels/runtime/status.h"
 #include "tests/ranks/ranks.h"
 #include "trainer/config/load.h"
-#include "trainer/train_loop.h"
+#include "trainer/loop/train_loop.h"
 
 namespace wyvern {
 namespace {

@@ -8,8 +8,8 @@
 #include "tests/ranks/batches.h"
 #include "tests/ranks/ranks.h"
 #include "tests/trainer/tiny_model.h"
-#include "trainer/eval.h"
-#include "trainer/train_step.h"
+#include "trainer/inference/eval.h"
+#include "trainer/loop/train_step.h"
 
 namespace wyvern {
 namespace {

@@ -8,8 +8,8 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/comm/rendezvous.h"
-#include "kernels/comm/socket.h"
+#include "kernels/comm/rendezvous/rendezvous.h"
+#include "kernels/comm/rendezvous/socket.h"
 #include "kernels/comm/world.h"
 
 namespace wyvern {

@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "autograd/op_check.h"
+#include "autograd/check/op_check.h"
 
 namespace wyvern {
 

@@ -5,7 +5,7 @@
 #include "absl/strings/str_format.h"
 #include "kernels/runtime/device.h"
 #include "tests/trainer/run_fixture.h"
-#include "trainer/version.h"
+#include "trainer/run/version.h"
 
 namespace wyvern {
 namespace {

@@ -10,9 +10,9 @@
 #include "trainer/checkpoint/model.h"
 #include "trainer/config/load.h"
 #include "trainer/config/model_json.h"
+#include "trainer/loop/train_step.h"
 #include "trainer/optimizer/expert_balance.h"
 #include "trainer/plan/model_cost.h"
-#include "trainer/train_step.h"
 
 namespace wyvern {
 namespace {

@@ -11,7 +11,7 @@
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
 #include "layers/model.h"
-#include "trainer/run_model.h"
+#include "trainer/run/run_model.h"
 
 namespace wyvern {
 namespace {

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "absl/strings/str_format.h"
-#include "autograd/op_bench.h"
-#include "autograd/ops/matmul.h"
+#include "autograd/check/op_bench.h"
+#include "autograd/ops/matmul/matmul.h"
 
 namespace wyvern {
 namespace {

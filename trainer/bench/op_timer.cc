@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "kernels/ops/delay.h"
+#include "kernels/common/delay.h"
 #include "kernels/runtime/dispatch.h"
 
 namespace wyvern {

@@ -9,14 +9,14 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "data/file.h"
+#include "data/io/file.h"
 #include "kernels/runtime/allocator.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
+#include "trainer/loop/train_step.h"
 #include "trainer/optimizer/schedule.h"
-#include "trainer/run_mesh.h"
-#include "trainer/run_model.h"
-#include "trainer/train_step.h"
+#include "trainer/run/run_mesh.h"
+#include "trainer/run/run_model.h"
 
 namespace wyvern {
 namespace {

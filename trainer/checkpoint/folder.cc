@@ -12,9 +12,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
-#include "data/file.h"
-#include "data/replace_folder.h"
-#include "data/unique_name.h"
+#include "data/io/file.h"
+#include "data/io/replace_folder.h"
+#include "data/io/unique_name.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/read.h"
 

@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "autograd/tensor.h"
-#include "data/hdf5_file.h"
+#include "data/io/hdf5_file.h"
 #include "trainer/checkpoint/tensors.h"
 
 namespace wyvern {

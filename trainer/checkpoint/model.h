@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "data/tokenizer.h"
+#include "data/tokenizer/tokenizer.h"
 #include "layers/model.h"
 #include "trainer/checkpoint/read.h"
 #include "trainer/checkpoint/write.h"

@@ -9,8 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "data/file.h"
-#include "data/hdf5_file.h"
+#include "data/io/file.h"
+#include "data/io/hdf5_file.h"
 #include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/folder.h"

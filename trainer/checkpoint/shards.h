@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "data/hdf5_file.h"
+#include "data/io/hdf5_file.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/tensors.h"
 

@@ -4,8 +4,8 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
-#include "data/file.h"
-#include "data/output.h"
+#include "data/io/file.h"
+#include "data/io/output.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/folder.h"
 #include "trainer/checkpoint/shards.h"

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "autograd/op_registry.h"
-#include "data/json.h"
+#include "autograd/check/op_registry.h"
+#include "data/io/json.h"
 #include "kernels/runtime/status.h"
 #include "trainer/bench/decode_bench.h"
 #include "trainer/bench/device_rates.h"

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "data/json.h"
+#include "data/io/json.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/read.h"
 #include "trainer/commands/command.h"

@@ -6,9 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "data/file.h"
-#include "data/prepare.h"
-#include "data/token_store.h"
+#include "data/io/file.h"
+#include "data/store/prepare.h"
+#include "data/store/token_store.h"
+#include "data/tokenizer/tokenizer_training.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
 

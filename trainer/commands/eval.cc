@@ -8,16 +8,16 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "data/json.h"
-#include "data/json_members.h"
-#include "data/sampler.h"
+#include "data/io/json.h"
+#include "data/io/json_members.h"
+#include "data/sampling/sampler.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/place.h"
 #include "trainer/config/load.h"
-#include "trainer/eval.h"
+#include "trainer/inference/eval.h"
 
 namespace wyvern {
 namespace {

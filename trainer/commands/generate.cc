@@ -10,8 +10,8 @@
 #include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/place.h"
-#include "trainer/generate.h"
-#include "trainer/standard_output.h"
+#include "trainer/inference/generate.h"
+#include "trainer/report/standard_output.h"
 
 namespace wyvern {
 namespace {

@@ -6,7 +6,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/comm/comm_failure.h"
+#include "kernels/comm/failure/comm_failure.h"
 #include "trainer/commands/command.h"
 
 namespace wyvern {

@@ -9,8 +9,8 @@
 #include "kernels/runtime/status.h"
 #include "trainer/commands/on_ranks.h"
 #include "trainer/config/load.h"
-#include "trainer/preflight.h"
-#include "trainer/run_mesh.h"
+#include "trainer/run/preflight.h"
+#include "trainer/run/run_mesh.h"
 
 namespace wyvern {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "autograd/op_registry.h"
+#include "autograd/check/op_registry.h"
 #include "trainer/commands/command.h"
 #include "trainer/config/nearest.h"
 

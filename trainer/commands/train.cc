@@ -9,20 +9,20 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "data/file.h"
+#include "data/io/file.h"
 #include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/on_ranks.h"
 #include "trainer/config/load.h"
-#include "trainer/generate.h"
+#include "trainer/inference/generate.h"
+#include "trainer/loop/train_loop.h"
 #include "trainer/parallel/mesh.h"
 #include "trainer/plan/model_cost.h"
-#include "trainer/preflight.h"
 #include "trainer/report/report.h"
-#include "trainer/run_model.h"
-#include "trainer/standard_output.h"
-#include "trainer/stop_signal.h"
-#include "trainer/train_loop.h"
+#include "trainer/report/standard_output.h"
+#include "trainer/run/preflight.h"
+#include "trainer/run/run_model.h"
+#include "trainer/run/stop_signal.h"
 
 namespace wyvern {
 namespace {

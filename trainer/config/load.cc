@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "data/file.h"
+#include "data/io/file.h"
 #include "kernels/runtime/device.h"
 #include "kernels/runtime/operation.h"
 #include "kernels/runtime/random.h"

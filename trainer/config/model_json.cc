@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "data/json_members.h"
+#include "data/io/json_members.h"
 #include "kernels/runtime/status.h"
 #include "trainer/config/fields.h"
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "autograd/tape.h"
-#include "data/text_format.h"
+#include "data/text/text_format.h"
 #include "layers/model_config.h"
 
 namespace wyvern {

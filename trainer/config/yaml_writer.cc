@@ -6,7 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "data/json.h"
+#include "data/io/json.h"
 
 namespace wyvern {
 namespace {

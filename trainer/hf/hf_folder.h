@@ -11,8 +11,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "data/safetensors.h"
-#include "data/tokenizer.h"
+#include "data/io/safetensors.h"
+#include "data/tokenizer/tokenizer.h"
 #include "layers/model.h"
 #include "trainer/hf/hf_config.h"
 #include "trainer/hf/tensor_names.h"

@@ -1,7 +1,7 @@
 #include "trainer/hf/key_reader.h"
 
 #include "absl/strings/str_cat.h"
-#include "data/json_members.h"
+#include "data/io/json_members.h"
 
 namespace wyvern {
 

@@ -5,8 +5,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "data/json.h"
-#include "data/plain_name.h"
+#include "data/io/json.h"
+#include "data/io/plain_name.h"
 #include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 #include "trainer/hf/hf_folder.h"

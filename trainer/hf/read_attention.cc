@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
-#include "data/json_members.h"
+#include "data/io/json_members.h"
 
 namespace wyvern {
 namespace {

@@ -3,7 +3,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
-#include "data/json_members.h"
+#include "data/io/json_members.h"
 #include "kernels/runtime/checked_math.h"
 #include "trainer/hf/kimi_config.h"
 

@@ -2,9 +2,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "data/file.h"
-#include "data/json.h"
-#include "data/output.h"
+#include "data/io/file.h"
+#include "data/io/json.h"
+#include "data/io/output.h"
 #include "kernels/runtime/status.h"
 #include "trainer/hf/hf_folder.h"
 #include "trainer/hf/tensor_names.h"

@@ -5,8 +5,8 @@
 #include <map>
 
 #include "autograd/profiler_range.h"
-#include "kernels/ops/dispatch_muon.h"
-#include "kernels/ops/muon.h"
+#include "kernels/optim/dispatch_muon.h"
+#include "kernels/optim/muon.h"
 #include "trainer/optimizer/newton_schulz.h"
 #include "trainer/optimizer/optimizer.h"
 

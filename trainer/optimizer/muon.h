@@ -10,7 +10,7 @@
 
 namespace wyvern {
 
-// Muon (kernels/ops/muon.h) over the matrices of a model. Of a flat that is divided over a group
+// Muon (kernels/optim/muon.h) over the matrices of a model. Of a flat that is divided over a group
 // (Sharding::group) each rank has a part of gradients, momenta and masters; the matrices are
 // orthogonalised whole, each by one rank of the group:
 //

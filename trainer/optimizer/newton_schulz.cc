@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "kernels/ops/dispatch_muon.h"
-#include "kernels/ops/matmul.h"
-#include "kernels/ops/muon.h"
+#include "kernels/matmul/matmul.h"
+#include "kernels/optim/dispatch_muon.h"
+#include "kernels/optim/muon.h"
 
 namespace wyvern {
 namespace {

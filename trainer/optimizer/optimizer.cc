@@ -5,8 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/comm/communicator.h"
-#include "kernels/ops/adamw.h"
-#include "kernels/ops/grad_norm.h"
+#include "kernels/optim/adamw.h"
+#include "kernels/optim/grad_norm.h"
 #include "kernels/runtime/dispatch.h"
 
 namespace wyvern {

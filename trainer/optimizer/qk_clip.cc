@@ -4,8 +4,8 @@
 #include <limits>
 
 #include "autograd/profiler_range.h"
-#include "kernels/ops/elementwise.h"
-#include "kernels/ops/qk_clip.h"
+#include "kernels/optim/qk_clip.h"
+#include "kernels/pointwise/elementwise.h"
 #include "kernels/runtime/dispatch.h"
 
 namespace wyvern {

@@ -4,13 +4,13 @@
 #include <cstdint>
 #include <vector>
 
-#include "layers/mixer.h"
+#include "layers/mixers/mixer.h"
 #include "layers/model.h"
 
 namespace wyvern {
 
-// QK-clip of a model's attention heads (kernels/ops/qk_clip.h): the largest logit of each head over
-// the micro batches and ranks of a step, and the weights that are scaled after its update. The
+// QK-clip of a model's attention heads (kernels/optim/qk_clip.h): the largest logit of each head
+// over the micro batches and ranks of a step, and the weights that are scaled after its update. The
 // function of every other head stays as it is.
 class QkClipper {
  public:

@@ -1,6 +1,6 @@
 #include "trainer/parallel/data_parallel.h"
 
-#include "kernels/ops/elementwise.h"
+#include "kernels/pointwise/elementwise.h"
 
 namespace wyvern {
 namespace {

@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "kernels/comm/comm_failure.h"
+#include "kernels/comm/failure/comm_failure.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {

@@ -17,7 +17,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
-#include "data/file.h"
+#include "data/io/file.h"
 #include "kernels/runtime/check.h"
 #include "kernels/runtime/failure_observer.h"
 #include "kernels/runtime/status.h"

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "kernels/comm/comm_failure.h"
+#include "kernels/comm/failure/comm_failure.h"
 #include "kernels/comm/world.h"
 
 namespace wyvern {

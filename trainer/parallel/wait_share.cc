@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "absl/strings/str_format.h"
-#include "kernels/comm/wait_clock.h"
+#include "kernels/comm/failure/wait_clock.h"
 
 namespace wyvern {
 namespace {

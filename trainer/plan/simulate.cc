@@ -5,11 +5,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "autograd/ops/linear_cross_entropy.h"
+#include "autograd/ops/head/linear_cross_entropy.h"
 #include "kernels/runtime/allocator.h"
 #include "kernels/runtime/status.h"
-#include "trainer/run_mesh.h"
-#include "trainer/train_step.h"
+#include "trainer/loop/train_step.h"
+#include "trainer/run/run_mesh.h"
 
 namespace wyvern {
 namespace {

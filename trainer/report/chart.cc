@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "data/json.h"
+#include "data/io/json.h"
 
 namespace wyvern {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <cerrno>
 
-#include "data/file.h"
+#include "data/io/file.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {

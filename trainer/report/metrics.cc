@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "data/file.h"
+#include "data/io/file.h"
 #include "kernels/runtime/status.h"
 #include "trainer/report/metrics_file.h"
 

@@ -21,11 +21,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "data/file.h"
+#include "data/io/file.h"
 #include "kernels/runtime/gpu.h"
 #include "kernels/runtime/status.h"
 #include "trainer/report/console.h"
-#include "trainer/stop_signal.h"
+#include "trainer/run/stop_signal.h"
 #include "trainer/sweep/run_state.h"
 #include "trainer/sweep/status_table.h"
 

@@ -14,8 +14,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "data/file.h"
-#include "data/lock_file.h"
+#include "data/io/file.h"
+#include "data/io/lock_file.h"
 #include "trainer/report/metrics_file.h"
 
 namespace wyvern {

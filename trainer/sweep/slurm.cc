@@ -8,7 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "data/file.h"
+#include "data/io/file.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {

@@ -6,7 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "data/file.h"
+#include "data/io/file.h"
 #include "kernels/runtime/checked_math.h"
 #include "kernels/runtime/status.h"
 #include "trainer/config/nearest.h"

@@ -5,11 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "data/file.h"
-#include "data/json.h"
+#include "data/io/file.h"
+#include "data/io/json.h"
 #include "kernels/runtime/status.h"
 #include "trainer/config/load.h"
-#include "trainer/run_data.h"
+#include "trainer/run/run_data.h"
 #include "trainer/sweep/local_runner.h"
 
 namespace wyvern {

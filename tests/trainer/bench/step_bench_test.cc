@@ -4,8 +4,8 @@
 
 #include <thread>
 
-#include "autograd/op_registry.h"
-#include "kernels/ops/delay.h"
+#include "autograd/check/op_registry.h"
+#include "kernels/common/delay.h"
 #include "kernels/runtime/dispatch.h"
 #include "tests/trainer/run_fixture.h"
 #include "tests/trainer/tiny_model.h"

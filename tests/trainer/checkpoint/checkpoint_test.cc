@@ -1,6 +1,6 @@
 #include "absl/strings/match.h"
-#include "data/hdf5_file.h"
-#include "data/output.h"
+#include "data/io/hdf5_file.h"
+#include "data/io/output.h"
 #include "tests/trainer/checkpoint/fixture.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/read.h"

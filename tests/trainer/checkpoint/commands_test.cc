@@ -1,14 +1,14 @@
 // `wyvern eval`, `generate` and `checkpoint` on a small model's checkpoint.
 
 #include "absl/strings/match.h"
-#include "data/byte_tokenizer.h"
-#include "data/sampler.h"
+#include "data/sampling/sampler.h"
+#include "data/tokenizer/byte_tokenizer.h"
 #include "tests/trainer/checkpoint/fixture.h"
 #include "tests/trainer/saved_model.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/commands/all.h"
-#include "trainer/eval.h"
+#include "trainer/inference/eval.h"
 
 namespace wyvern {
 namespace {

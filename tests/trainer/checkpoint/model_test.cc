@@ -1,7 +1,7 @@
 #include "trainer/checkpoint/model.h"
 
 #include "absl/strings/match.h"
-#include "data/byte_tokenizer.h"
+#include "data/tokenizer/byte_tokenizer.h"
 #include "tests/trainer/checkpoint/fixture.h"
 #include "tests/trainer/saved_model.h"
 #include "tests/trainer/state_checks.h"

@@ -8,7 +8,7 @@
 #include <map>
 #include <set>
 
-#include "autograd/op_check.h"
+#include "autograd/check/op_check.h"
 #include "tests/trainer/state_checks.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/optimizer/newton_schulz.h"

@@ -8,9 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/config/run_config.h"
-#include "trainer/device_batch.h"
-#include "trainer/eval.h"
-#include "trainer/train_step.h"
+#include "trainer/inference/eval.h"
+#include "trainer/loop/train_step.h"
+#include "trainer/parallel/device_batch.h"
 
 namespace wyvern {
 namespace {

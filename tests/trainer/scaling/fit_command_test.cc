@@ -3,7 +3,7 @@
 #include <random>
 
 #include "absl/strings/str_format.h"
-#include "data/json.h"
+#include "data/io/json.h"
 #include "tests/trainer/sweep/sweep_fixture.h"
 #include "trainer/scaling/analysis.h"
 #include "trainer/scaling/fit_output.h"

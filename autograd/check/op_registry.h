@@ -1,0 +1,43 @@
+// The table of ops: one row each, made from the op's cases. It drives the op tests, `wyvern
+// selftest` and `wyvern bench ops`.
+#ifndef WYVERN_AUTOGRAD_CHECK_OP_REGISTRY_H_
+#define WYVERN_AUTOGRAD_CHECK_OP_REGISTRY_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "autograd/tape.h"
+
+namespace wyvern {
+
+// One comparison of one output or gradient of one case.
+struct CheckResult {
+  std::string op, case_name;
+  std::string check;     // "finite differences", "cpu fp32", "cuda bf16", "repeat cuda bf16", ...
+  std::string quantity;  // an output ("o") or a gradient ("d_q")
+  double error = 0;      // relative RMS; NaN never passes
+  double limit = 0;
+  bool passed() const { return error <= limit; }
+};
+
+struct BenchResult {
+  std::string op, case_name, direction;  // "forward" or "backward"
+  double ms = 0;                         // median after warm-up; of device events on CUDA
+  double flops = 0, bytes = 0;           // necessary work, from EstimateCost
+};
+
+struct OpRow {
+  std::string name;
+  // Runs every case on `device`. On the CPU: finite differences in fp64 and fp32 against fp64. On
+  // CUDA: bf16 and fp32 against the CPU's fp64, poisoned outputs and bitwise repetition.
+  std::function<std::vector<CheckResult>(Device device)> check;
+  // Times every bench case in bf16 on CUDA, in fp32 on the CPU with smaller shapes.
+  std::function<std::vector<BenchResult>(Device device)> bench;
+};
+
+const std::vector<OpRow>& OpRegistry();
+
+}  // namespace wyvern
+
+#endif  // WYVERN_AUTOGRAD_CHECK_OP_REGISTRY_H_

@@ -1,0 +1,48 @@
+#ifndef WYVERN_AUTOGRAD_OPS_ATTENTION_LATENT_ATTENTION_H_
+#define WYVERN_AUTOGRAD_OPS_ATTENTION_LATENT_ATTENTION_H_
+
+#include "autograd/check/op_case.h"
+#include "autograd/tape.h"
+
+namespace wyvern {
+
+// Multi-head latent attention of one document's last tokens over its latent vectors, in the
+// absorbed form; equations in kernels/attention/latent_attention.h. It equals attention over the
+// keys and values that the weight makes of them, and its backward is that attention's.
+struct LatentAttention {
+  static constexpr const char* kName = "latent_attention";
+  template <class T>
+  struct Inputs {
+    T q;       // [T, H, P + R]; may be columns
+    T latent;  // [Tk, L + R], Tk >= T
+    T weight;  // [H P + H V, L]: key rows of all heads, then value rows
+    FIELDS(q, latent, weight)
+  };
+  static constexpr Role kInputRoles[] = {Role::kIo, Role::kIo, Role::kIo};
+  static constexpr bool kReadsColumns[] = {true, false, false};
+  template <class T>
+  struct Outputs {
+    T o;  // [T, H, V]
+    FIELDS(o)
+  };
+  static constexpr Role kOutputRoles[] = {Role::kIo};
+  struct Params {
+    int64_t value_dim = 0;  // V
+    double scale = 0;       // 0: (P + R)^-1/2
+  };
+  struct Saved {
+    Inputs<Tensor> in;
+    Params params;
+  };
+
+  static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);
+  static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
+                                 const Inputs<GradRequest>& want);
+  static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
+  static std::vector<OpCase<LatentAttention>> Cases();
+  static std::vector<BenchCase<LatentAttention>> BenchCases(Device device);
+};
+
+}  // namespace wyvern
+
+#endif  // WYVERN_AUTOGRAD_OPS_ATTENTION_LATENT_ATTENTION_H_

@@ -1,0 +1,19 @@
+#include "autograd/ops/pointwise/silu.h"
+
+namespace wyvern {
+
+std::vector<OpCase<Silu>> Silu::Cases() {
+  CaseRandom random(kName);
+  std::vector<OpCase<Silu>> cases;
+  for (const Shape& shape :
+       {Shape{1}, Shape{0, 8}, Shape{3, 5}, Shape{2, 4, 24}, Shape{77, 1000}}) {
+    OpCase<Silu> c;
+    c.name = ToString(shape);
+    c.in.x = random.Normal(shape, 0, 2);
+    c.finite_differences = c.in.x.numel() < 1000;
+    cases.push_back(std::move(c));
+  }
+  return cases;
+}
+
+}  // namespace wyvern

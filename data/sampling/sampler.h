@@ -1,0 +1,108 @@
+// Training and validation batches. A batch is a pure function of (seed, consumed windows, stores):
+// nothing else is kept, so a resumed run continues with the very tokens it would have seen.
+#ifndef WYVERN_DATA_SAMPLING_SAMPLER_H_
+#define WYVERN_DATA_SAMPLING_SAMPLER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "data/sampling/batch.h"
+#include "data/sampling/mixture.h"
+#include "data/store/token_store.h"
+
+namespace wyvern {
+
+enum class DocumentBoundary {
+  kNone,   // a window is one sequence, documents run on
+  kReset,  // a sequence ends where its document or its window ends; no target crosses documents
+};
+
+struct MixtureEntry {
+  std::string path;   // of a token store
+  double weight = 0;  // share of the tokens, relative to the others; all 0: by size
+};
+
+struct SamplerOptions {
+  int64_t seq_len = 2048;  // tokens of a window, apart from the last one's target
+  uint64_t seed = 1;
+  DocumentBoundary boundary = DocumentBoundary::kNone;
+};
+
+// Windows [j seq_len, (j + 1) seq_len] of each store (the last token is a target only; a shorter
+// rest is left out). Each store is gone through again and again, every epoch in another order: a
+// permutation keyed by (seed, store, epoch), of constant memory. Sample may be called by any
+// thread.
+class Sampler {
+ public:
+  // Errors: a store that does not open, is shorter than seq_len + 1 tokens or has another tokenizer
+  // than the first; bad weights.
+  static absl::StatusOr<std::unique_ptr<Sampler>> Open(const std::vector<MixtureEntry>& entries,
+                                                       const SamplerOptions& options);
+
+  // The same stores with windows of another length, in an order of their own.
+  absl::StatusOr<std::unique_ptr<Sampler>> WithLength(int64_t seq_len) const;
+
+  // The windows numbered [consumed_windows, consumed_windows + num_windows) of the run.
+  absl::StatusOr<Batch> Sample(int64_t consumed_windows, int64_t num_windows) const;
+
+  const SamplerOptions& options() const { return options_; }
+  const std::vector<std::shared_ptr<TokenStore>>& stores() const { return stores_; }
+  int64_t num_windows(int store) const {
+    return (stores_[store]->num_tokens() - 1) / options_.seq_len;
+  }
+  // One line per store (path, fingerprint, weight), which a run that resumes compares by
+  // ManifestDifference.
+  std::string Manifest() const;
+
+  struct Window {
+    int32_t store;
+    int64_t epoch;   // of that store
+    int64_t window;  // in [0, num_windows(store))
+  };
+  Window At(int64_t consumed_windows) const;
+
+ private:
+  Sampler(SamplerOptions options, std::vector<std::shared_ptr<TokenStore>> stores,
+          std::vector<double> weights, MixtureSchedule schedule);
+
+  SamplerOptions options_;
+  std::vector<std::shared_ptr<TokenStore>> stores_;
+  std::vector<double> weights_;
+  MixtureSchedule schedule_;
+};
+
+// A store from its first token to its last, in order: window j holds the inputs
+// [j seq_len, (j + 1) seq_len) and the last window is shorter. Every token but the first is a
+// target once (kReset: but the first of each document).
+class SequentialSampler {
+ public:
+  SequentialSampler(std::shared_ptr<TokenStore> store, int64_t seq_len, DocumentBoundary boundary);
+
+  int64_t num_windows() const;  // 0 if the store holds fewer than two tokens
+  // Windows [first, first + num_windows), cut at the end of the store.
+  absl::StatusOr<Batch> Sample(int64_t first, int64_t num_windows) const;
+  // These windows, in this order.
+  absl::StatusOr<Batch> Sample(absl::Span<const int64_t> windows) const;
+
+ private:
+  std::shared_ptr<TokenStore> store_;
+  int64_t seq_len_;
+  DocumentBoundary boundary_;
+};
+
+// Permutes [0, size): a Feistel network on Philox over the next power of four, walked until the
+// result falls inside. 0 <= index < size.
+uint64_t PermuteIndex(uint64_t seed, uint64_t stream, uint64_t size, uint64_t index);
+
+// How the stores of two manifests differ: in number, order, content or weight, not in where they
+// lie. Empty: in nothing, so that a run's place in the one means the same in the other.
+std::string ManifestDifference(absl::string_view now, absl::string_view then);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_DATA_SAMPLING_SAMPLER_H_

@@ -1,0 +1,59 @@
+#include "data/text/document_reader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "data/io/read_buffer.h"
+#include "data/io/utf8.h"
+#include "kernels/runtime/status.h"
+
+namespace wyvern {
+namespace {
+
+// Whether so much of the head is not UTF-8 that it is another encoding: replacing its faults would
+// leave nothing of the text.
+bool IsOtherEncoding(absl::string_view head) {
+  std::string text(head.data(), head.size());
+  const int64_t faults = ReplaceUtf8Faults(&text);
+  return faults > 16 && faults > static_cast<int64_t>(head.size()) / 4;
+}
+
+}  // namespace
+
+absl::Status Utf8Fault(const std::string& path, const ReadBuffer& buffer, size_t offset) {
+  const ReadBuffer::Place place = buffer.PlaceOf(offset);
+  const std::string where =
+      absl::StrFormat("%s:%d:%d: byte %d", path, place.line, place.column, place.byte);
+  if (buffer.text()[offset] == '\0') {
+    return absl::InvalidArgumentError(absl::StrCat(
+        where, " is zero, which no text holds: this is binary data, or text that was damaged"));
+  }
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "%s (0x%02X) is not UTF-8; convert the text (iconv -f LATIN1 -t UTF-8, say), or set "
+      "invalid_utf8 to 'replace' to put U+FFFD there",
+      where, static_cast<unsigned char>(buffer.text()[offset])));
+}
+
+absl::StatusOr<std::unique_ptr<DocumentReader>> DocumentReader::Open(
+    const std::string& path, const DocumentOptions& options) {
+  ASSIGN_OR_RETURN(std::unique_ptr<ByteStream> stream, ByteStream::Open(path));
+  ReadBuffer buffer(std::move(stream));
+  while (!buffer.at_end() && buffer.text().size() < kHeadBytes) RETURN_IF_ERROR(buffer.Fill());
+  if (absl::StartsWith(buffer.text(), kUtf8Bom)) buffer.Consume(kUtf8Bom.size());
+  const absl::string_view head = buffer.text().substr(0, kHeadBytes);
+  const bool is_whole = buffer.at_end() && head.size() == buffer.text().size();
+  ASSIGN_OR_RETURN(const ContentKind kind, KindOfContent(path, head, is_whole, options.format));
+  if (options.invalid_utf8 == InvalidUtf8::kReplace && IsOtherEncoding(head)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path,
+        ": most of this is not UTF-8, so it is binary data or text in another encoding; "
+        "convert it instead of replacing what is not UTF-8"));
+  }
+  if (kind == ContentKind::kText) return MakeTextReader(path, std::move(buffer), options);
+  return MakeJsonReader(path, std::move(buffer), options, kind);
+}
+
+}  // namespace wyvern

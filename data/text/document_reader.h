@@ -1,0 +1,62 @@
+// The documents of one file.
+#ifndef WYVERN_DATA_TEXT_DOCUMENT_READER_H_
+#define WYVERN_DATA_TEXT_DOCUMENT_READER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "data/io/byte_stream.h"
+#include "data/text/content.h"
+#include "data/text/text_format.h"
+
+namespace wyvern {
+
+// How a document comes that is longer than a piece of 1 MiB.
+enum class LongDocuments {
+  kWhole,     // at once; beyond kMaxDocumentBytes it is an error
+  kInPieces,  // of text files: in pieces cut behind a line, else between two characters
+};
+
+struct DocumentOptions {
+  std::string field;               // JSON: the member that holds the text
+  std::string document_separator;  // text: empty: a file is one document
+  TextFormat format = TextFormat::kAuto;
+  InvalidUtf8 invalid_utf8 = InvalidUtf8::kError;
+  LongDocuments long_documents = LongDocuments::kWhole;
+};
+
+class DocumentReader {
+ public:
+  // Decompresses the file and judges its first bytes (data/text/content.h); a UTF-8 byte order mark
+  // at its beginning is left out. Errors as of ByteStream::Open and KindOfContent.
+  static absl::StatusOr<std::unique_ptr<DocumentReader>> Open(const std::string& path,
+                                                              const DocumentOptions& options);
+  virtual ~DocumentReader() = default;
+
+  // The next document or part of one, as TextSource::Next.
+  virtual absl::StatusOr<bool> Next(std::string* text, bool* ends_document) = 0;
+
+  virtual ContentKind kind() const = 0;
+  virtual const ByteStream& stream() const = 0;
+  virtual int64_t separators() const { return 0; }  // met so far
+  int64_t replaced_faults() const { return replaced_faults_; }
+
+ protected:
+  int64_t replaced_faults_ = 0;
+};
+
+// For DocumentReader::Open alone.
+class ReadBuffer;
+std::unique_ptr<DocumentReader> MakeTextReader(const std::string& path, ReadBuffer buffer,
+                                               const DocumentOptions& options);
+std::unique_ptr<DocumentReader> MakeJsonReader(const std::string& path, ReadBuffer buffer,
+                                               const DocumentOptions& options, ContentKind kind);
+
+// The error for text()[offset], a fault of UTF-8.
+absl::Status Utf8Fault(const std::string& path, const ReadBuffer& buffer, size_t offset);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_DATA_TEXT_DOCUMENT_READER_H_

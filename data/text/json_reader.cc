@@ -1,0 +1,159 @@
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "data/io/json_member.h"
+#include "data/io/read_buffer.h"
+#include "data/io/utf8.h"
+#include "data/text/document_reader.h"
+#include "kernels/runtime/status.h"
+
+namespace wyvern {
+namespace {
+
+bool IsBlank(absl::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return absl::ascii_isspace(static_cast<unsigned char>(c)); });
+}
+
+// Documents of JSON objects, which stand on lines of their own or in one array.
+class JsonReader final : public DocumentReader {
+ public:
+  JsonReader(std::string path, ReadBuffer buffer, const DocumentOptions& options, ContentKind kind)
+      : path_(std::move(path)),
+        buffer_(std::move(buffer)),
+        field_(options.field),
+        replace_(options.invalid_utf8 == InvalidUtf8::kReplace),
+        kind_(kind) {}
+
+  absl::StatusOr<bool> Next(std::string* text, bool* ends_document) override {
+    *ends_document = true;
+    while (true) {
+      ASSIGN_OR_RETURN(const bool found,
+                       kind_ == ContentKind::kJsonLines ? FindLine() : FindElement());
+      if (!found) return false;
+      RETURN_IF_ERROR(Parse(buffer_.text().substr(0, value_bytes_), text));
+      buffer_.Consume(value_bytes_);
+      if (!IsBlank(*text)) return true;
+    }
+  }
+  ContentKind kind() const override { return kind_; }
+  const ByteStream& stream() const override { return buffer_.stream(); }
+
+ private:
+  // Each of these brings the next value to the front of the buffer, value_bytes_ long, or finds
+  // the end.
+  absl::StatusOr<bool> FindLine() {
+    size_t searched = 0;
+    while (true) {
+      const absl::string_view unread = buffer_.text();
+      const size_t end = unread.find('\n', searched);
+      if (end == absl::string_view::npos && !buffer_.at_end()) {
+        searched = unread.size();
+        if (searched > kMaxDocumentBytes) return TooLong("line");
+        RETURN_IF_ERROR(buffer_.Fill());
+        continue;
+      }
+      value_bytes_ = std::min(end, unread.size());
+      if (value_bytes_ > kMaxDocumentBytes) return TooLong("line");
+      if (!IsBlank(unread.substr(0, value_bytes_))) return true;
+      if (end == absl::string_view::npos) return false;
+      buffer_.Consume(value_bytes_ + 1);
+      searched = 0;
+    }
+  }
+
+  absl::StatusOr<bool> FindElement() {
+    ASSIGN_OR_RETURN(int next, SkipSpace());
+    if (!inside_array_) {
+      if (next == kEnd) return false;
+      if (ended_array_ || next != '[') return Fault("there is more behind the array's end");
+      buffer_.Consume(1);
+      inside_array_ = true;
+      ASSIGN_OR_RETURN(next, SkipSpace());
+    } else if (next == ',') {
+      buffer_.Consume(1);
+      ASSIGN_OR_RETURN(next, SkipSpace());
+      if (next == ']') return Fault("an element of the array is missing");
+    } else if (next != ']' && next != kEnd) {
+      return Fault("expected ',' or ']' behind an element of the array");
+    }
+    if (next == ']') {
+      buffer_.Consume(1);
+      inside_array_ = false;
+      ended_array_ = true;
+      return FindElement();
+    }
+    if (next == kEnd) return Fault("the file ends within the array");
+    if (next != '{') return Fault("expected an array of JSON objects alone");
+    JsonValueScanner scanner;
+    while ((value_bytes_ = scanner.Scan(buffer_.text())) == absl::string_view::npos) {
+      if (buffer_.text().size() > kMaxDocumentBytes) return TooLong("element");
+      if (buffer_.at_end()) return Fault("the file ends within the array");
+      RETURN_IF_ERROR(buffer_.Fill());
+    }
+    return true;
+  }
+
+  // The first character that is no space, or kEnd.
+  static constexpr int kEnd = -1;
+  absl::StatusOr<int> SkipSpace() {
+    while (true) {
+      const size_t begin = buffer_.text().find_first_not_of(" \t\r\n");
+      if (begin != absl::string_view::npos) {
+        buffer_.Consume(begin);
+        return static_cast<unsigned char>(buffer_.text()[0]);
+      }
+      buffer_.Consume(buffer_.text().size());
+      if (buffer_.at_end()) return kEnd;
+      RETURN_IF_ERROR(buffer_.Fill());
+    }
+  }
+
+  absl::Status Fault(const std::string& what) const {
+    return absl::InvalidArgumentError(absl::StrCat(path_, ":", buffer_.line(), ": ", what));
+  }
+  absl::Status TooLong(const std::string& what) const {
+    return Fault(absl::StrCat("the ", what, " is longer than ", kMaxDocumentBytes >> 20,
+                              " MiB, the most that is read of one document"));
+  }
+
+  absl::Status Parse(absl::string_view value, std::string* text) {
+    std::string mended;
+    const size_t good = Utf8PrefixLength(value);
+    if (good < value.size()) {
+      if (!replace_) return Utf8Fault(path_, buffer_, good);
+      mended.assign(value.data(), value.size());
+      replaced_faults_ += ReplaceUtf8Faults(&mended);
+      value = mended;
+    }
+    const std::string origin = absl::StrCat(path_, ":", buffer_.line());
+    absl::StatusOr<std::string> member = ReadJsonMember(value, field_, origin);
+    if (!member.ok() && replace_) {
+      std::string whole(value.data(), value.size());
+      replaced_faults_ += ReplaceLoneSurrogates(&whole);
+      member = ReadJsonMember(whole, field_, origin);
+    }
+    RETURN_IF_ERROR(member.status());
+    *text = *std::move(member);
+    return absl::OkStatus();
+  }
+
+  const std::string path_;
+  ReadBuffer buffer_;
+  const std::string field_;
+  const bool replace_;
+  const ContentKind kind_;
+  size_t value_bytes_ = 0;
+  bool inside_array_ = false, ended_array_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<DocumentReader> MakeJsonReader(const std::string& path, ReadBuffer buffer,
+                                               const DocumentOptions& options, ContentKind kind) {
+  return std::make_unique<JsonReader>(path, std::move(buffer), options, kind);
+}
+
+}  // namespace wyvern

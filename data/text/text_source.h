@@ -1,0 +1,76 @@
+// Documents from files: text and JSON lines, each plain or compressed, read once, in order, in
+// bounded memory.
+#ifndef WYVERN_DATA_TEXT_TEXT_SOURCE_H_
+#define WYVERN_DATA_TEXT_TEXT_SOURCE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "data/io/file_stamp.h"
+#include "data/text/document_reader.h"
+
+namespace wyvern {
+
+struct TextSourceOptions {
+  // Files and folders, in this order; data/text/text_files.h says which files of a folder. What
+  // each holds is seen in its content (data/text/content.h), its compression too.
+  std::vector<std::string> paths;
+  // JSON: the member of each object that holds the text.
+  std::string field = "text";
+  // Text: what stands between two documents ("\n\n": blank lines, also of files with "\r\n");
+  // empty: a file is one document. Empty documents are dropped.
+  std::string document_separator;
+  TextFormat format = TextFormat::kAuto;
+  InvalidUtf8 invalid_utf8 = InvalidUtf8::kError;
+};
+
+// A document, or part of a long one.
+struct TextPiece {
+  std::string text;
+  int32_t source = 0;  // index into TextSource::files()
+  bool ends_document = true;
+};
+
+// A file as it was read: its bytes on disk, before decompression.
+struct ReadFileInfo {
+  int64_t bytes = 0;
+  uint32_t crc32 = 0;
+  FileStamp stamp;  // before it was read
+};
+
+class TextSource {
+ public:
+  // Finds the files and looks into each, so that a file that cannot be read is an error before
+  // the others are. Errors: a path that does not exist, a folder without a text file, binary data,
+  // a newline in a path, a `field` that no file needs.
+  static absl::StatusOr<std::unique_ptr<TextSource>> Open(const TextSourceOptions& options,
+                                                          LongDocuments long_documents);
+  virtual ~TextSource() = default;
+
+  // Fills `piece` and returns true, or returns false at the end. Errors name file and line: invalid
+  // JSON, an object without the field or with another type in it, bytes that are not UTF-8, a
+  // document that is too long, damaged compressed data, a file that changed since Open.
+  virtual absl::StatusOr<bool> Next(TextPiece* piece) = 0;
+
+  virtual const std::vector<std::string>& files() const = 0;
+  virtual bool can_be_read_again() const = 0;   // false for a pipe
+  virtual int64_t file_bytes() const = 0;       // of all files, as they lie on disk
+  virtual int64_t file_bytes_read() const = 0;  // of these, read so far
+
+  // Behind the end: of each file, and what the user should know (files passed over, a separator
+  // that never occurred, faults replaced).
+  virtual const std::vector<ReadFileInfo>& read_files() const = 0;
+  virtual std::vector<std::string> Notes() const = 0;
+};
+
+// "\n", "\t", "\\" and the other C escapes in a separator typed on a command line.
+absl::StatusOr<std::string> UnescapeSeparator(absl::string_view text);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_DATA_TEXT_TEXT_SOURCE_H_

@@ -1,0 +1,64 @@
+#include "data/tokenizer/sentencepiece_tokenizer.h"
+
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "data/tokenizer/sentencepiece_api.h"
+
+namespace wyvern {
+namespace {
+
+class SentencePieceTokenizer final : public Tokenizer {
+ public:
+  SentencePieceTokenizer(std::unique_ptr<SentencePieceModel> pieces, std::string model)
+      : pieces_(std::move(pieces)), model_(std::move(model)) {}
+
+  std::vector<int32_t> Encode(absl::string_view text) const override {
+    return pieces_->Encode({text.data(), text.size()});
+  }
+  std::string Decode(absl::Span<const int32_t> ids) const override {
+    std::vector<int32_t> known;
+    known.reserve(ids.size());
+    for (const int32_t id : ids) {
+      if (id >= 0 && id < pieces_->vocab_size()) known.push_back(id);
+    }
+    return pieces_->Decode(known);
+  }
+  int64_t vocab_size() const override { return pieces_->vocab_size(); }
+  std::optional<int32_t> bos_id() const override { return IdOrNone(pieces_->bos_id()); }
+  std::optional<int32_t> eos_id() const override { return IdOrNone(pieces_->eos_id()); }
+  std::string kind() const override { return "sentencepiece"; }
+  const std::string& model() const override { return model_; }
+
+ private:
+  static std::optional<int32_t> IdOrNone(int id) {
+    return id < 0 ? std::nullopt : std::optional<int32_t>(id);
+  }
+
+  const std::unique_ptr<SentencePieceModel> pieces_;
+  const std::string model_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeSentencePieceTokenizer(const std::string& model,
+                                                                      const std::string& origin) {
+  std::string error;
+  std::unique_ptr<SentencePieceModel> pieces = SentencePieceModel::Load(model, &error);
+  if (pieces == nullptr) {
+    if (absl::StartsWith(absl::StripLeadingAsciiWhitespace(model), "{")) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(origin,
+                       ": this is JSON, such as a Hugging Face tokenizer.json, which Wyvern "
+                       "does not read; expected a SentencePiece model"));
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat(origin, ": not a SentencePiece model, or a truncated or damaged one (",
+                     model.size(), " bytes; ", error, ")"));
+  }
+  return std::make_unique<SentencePieceTokenizer>(std::move(pieces), model);
+}
+
+}  // namespace wyvern

@@ -1,0 +1,40 @@
+// Parallel tokenisation of a source, in bounded memory and in the source's order.
+#ifndef WYVERN_DATA_TOKENIZER_TOKENIZE_H_
+#define WYVERN_DATA_TOKENIZER_TOKENIZE_H_
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "data/text/text_source.h"
+#include "data/tokenizer/tokenizer.h"
+
+namespace wyvern {
+
+// A piece of the source with its tokens. bos and eos are not among them.
+struct TokenizedPiece {
+  std::vector<int32_t> tokens;
+  int64_t text_bytes = 0;
+  int32_t source = 0;
+  bool ends_document = true;
+};
+
+// How the documents of a source are to come for this tokenizer: in pieces only if no token of the
+// text depends on where it is cut.
+LongDocuments LongDocumentsOf(const Tokenizer& tokenizer);
+
+// Reads on a thread of its own, encodes on `num_threads` others and calls `consume` on the caller's
+// thread for every piece, in the order of the source: what it sees does not depend on the number
+// of threads. Stops at the first error of the source or of `consume`, and returns it. Each call to
+// `consume` also gets the bytes of the source's files that were read by then.
+absl::Status Tokenize(
+    TextSource* source, const Tokenizer& tokenizer, int num_threads,
+    const std::function<absl::Status(const TokenizedPiece&, int64_t file_bytes_read)>& consume);
+
+// `requested`, or the machine's cores if it is 0.
+int ThreadCount(int requested);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_DATA_TOKENIZER_TOKENIZE_H_

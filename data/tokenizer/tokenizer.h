@@ -1,0 +1,57 @@
+// Tokenizers: text to token ids and back.
+#ifndef WYVERN_DATA_TOKENIZER_TOKENIZER_H_
+#define WYVERN_DATA_TOKENIZER_TOKENIZER_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace wyvern {
+
+// Immutable once made, so any number of threads may use one.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  // Ids of the text alone: bos and eos are the caller's to add.
+  virtual std::vector<int32_t> Encode(absl::string_view text) const = 0;
+  // The bytes that the ids stand for. bos and eos give nothing, ids outside [0, vocab_size)
+  // nothing.
+  virtual std::string Decode(absl::Span<const int32_t> ids) const = 0;
+
+  // Whether a text's ids are those of its parts, wherever it is cut.
+  virtual bool is_bytewise() const { return false; }
+
+  virtual int64_t vocab_size() const = 0;
+  virtual std::optional<int32_t> bos_id() const = 0;
+  virtual std::optional<int32_t> eos_id() const = 0;
+
+  // "byte" or "sentencepiece".
+  virtual std::string kind() const = 0;
+  // The serialized model, from which MakeTokenizer(kind(), model()) makes an equal tokenizer.
+  virtual const std::string& model() const = 0;
+
+  // 16 hex digits, FNV-1a (64 bits) of kind, a zero byte and model: equal exactly for tokenizers
+  // that give equal ids, on every machine.
+  std::string hash() const;
+};
+
+// The tokenizer that a config or command names: "byte", or the path of a SentencePiece model.
+// Errors: missing file; truncated, damaged or foreign model.
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& name_or_path);
+
+// The tokenizer of a serialized model. `origin` names the model's place in messages.
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const std::string& kind,
+                                                         const std::string& model,
+                                                         const std::string& origin);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_DATA_TOKENIZER_TOKENIZER_H_

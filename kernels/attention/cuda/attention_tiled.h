@@ -1,0 +1,36 @@
+// Wyvern's own attention kernels behind the choice in kernels/attention/attention_config.h: any
+// lengths, windows and head dims up to 256. bf16 products run on tensor cores, fp32 ones in exact
+// fp32.
+#ifndef WYVERN_KERNELS_ATTENTION_CUDA_ATTENTION_TILED_H_
+#define WYVERN_KERNELS_ATTENTION_CUDA_ATTENTION_TILED_H_
+
+#include <algorithm>
+
+#include "kernels/attention/attention_config.h"
+
+namespace wyvern::attention {
+
+// Where lse of query i of a document and head h lies: behind the document's first query's place,
+// at h * head + i * token. [Tq, H] has strides 1 and H, [N, H, S] has S and 1.
+struct LseStrides {
+  int64_t head = 1, token = 0;
+};
+
+// What the host knows about a launch.
+struct Launch {
+  int padded_dim = 0;
+  int max_queries = 0, max_keys = 0;  // of any document
+  bool vectors = false;               // 16-byte copies fit every row
+  LseStrides lse;
+  float* row_max = nullptr;  // [H, Tq] the largest logit of each row, written if not null
+};
+
+void TiledForward(const AttentionFwdParams<Bf16>& p, const Launch& launch);
+void TiledForward(const AttentionFwdParams<float>& p, const Launch& launch);
+// `delta` [Tq, H] holds do . o of each row.
+void TiledBackward(const AttentionBwdParams<Bf16>& p, const float* delta, const Launch& launch);
+void TiledBackward(const AttentionBwdParams<float>& p, const float* delta, const Launch& launch);
+
+}  // namespace wyvern::attention
+
+#endif  // WYVERN_KERNELS_ATTENTION_CUDA_ATTENTION_TILED_H_

@@ -1,0 +1,20 @@
+#ifndef WYVERN_KERNELS_COMM_HOST_HOST_COMMUNICATOR_H_
+#define WYVERN_KERNELS_COMM_HOST_HOST_COMMUNICATOR_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/comm/communicator.h"
+#include "kernels/comm/host/transport.h"
+
+namespace wyvern {
+
+// Collectives in host memory of the ranks `members` of `transport`, which must outlive the result;
+// this process is one of them. Every element is reduced in one place, in the order of `members`.
+std::unique_ptr<Communicator> MakeHostCommunicator(Transport* transport, std::vector<int> members,
+                                                   std::string name);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_KERNELS_COMM_HOST_HOST_COMMUNICATOR_H_

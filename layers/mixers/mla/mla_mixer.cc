@@ -1,0 +1,144 @@
+#include "layers/mixers/mla/mla_mixer.h"
+
+#include <limits>
+
+#include "autograd/ops/attention/latent_attention.h"
+#include "autograd/ops/attention/mla_keys.h"
+#include "autograd/ops/attention/rope.h"
+#include "autograd/ops/pointwise/sigmoid_gate.h"
+#include "autograd/parallel/context_rows.h"
+
+namespace wyvern {
+namespace {
+
+// New tokens from which on it takes fewer operations to make keys and values of the cached tokens
+// than to attend in the latent space: per head and cached token the former takes 2 L (P + V), the
+// latter 2 (2 L - P - V) more for each new token.
+int64_t LeastExpanded(const MlaMixerConfig& c) {
+  const int64_t expanded = c.qk_nope_dim + c.value_dim, latent = 2 * c.kv_lora_rank;
+  if (latent <= expanded) return std::numeric_limits<int64_t>::max();
+  return c.kv_lora_rank * expanded / (latent - expanded) + 1;
+}
+
+}  // namespace
+
+MlaMixer::MlaMixer(const ModelConfig& model, const MlaMixerConfig& config)
+    : config_(config),
+      q_proj_(model.hidden_size,
+              config.q_lora_rank > 0 ? config.q_lora_rank : config.num_heads * config.QueryDim(),
+              model.initializer_range),
+      kv_a_proj_(model.hidden_size, config.kv_lora_rank + config.qk_rope_dim,
+                 model.initializer_range),
+      kv_norm_(config.kv_lora_rank, config.latent_norm_eps),
+      kv_b_proj_(config.kv_lora_rank, config.num_heads * (config.qk_nope_dim + config.value_dim),
+                 model.initializer_range),
+      o_proj_(config.num_heads * config.value_dim, model.hidden_size, model.initializer_range),
+      inputs_({&q_proj_, &kv_a_proj_}) {
+  if (config.q_lora_rank > 0) {
+    q_norm_ = std::make_unique<Norm>(config.q_lora_rank, config.latent_norm_eps);
+    q_b_proj_ = std::make_unique<Linear>(config.q_lora_rank, config.num_heads * config.QueryDim(),
+                                         model.initializer_range);
+    AddChild("q_a_proj", &q_proj_);
+    AddChild("kv_a_proj", &kv_a_proj_);
+    AddChild("q_norm", q_norm_.get());
+    AddChild("q_b_proj", q_b_proj_.get());
+  } else {
+    AddChild("q_proj", &q_proj_);
+    AddChild("kv_a_proj", &kv_a_proj_);
+  }
+  AddChild("kv_norm", &kv_norm_);
+  AddChild("kv_b_proj", &kv_b_proj_);
+  if (config.output_gate != OutputGate::kNone) {
+    gate_proj_ = std::make_unique<Linear>(model.hidden_size, config.num_heads * config.value_dim,
+                                          model.initializer_range);
+    AddChild("gate_proj", gate_proj_.get());
+  }
+  AddChild("o_proj", &o_proj_);
+}
+
+Var MlaMixer::Queries(Tape& tape, const Var& projected, const Packing& packing) const {
+  Var q = inputs_.Part(projected, q_proj_);
+  if (q_b_proj_ != nullptr) q = q_b_proj_->Forward(tape, q_norm_->Forward(tape, q).y);
+  q = q.Reshape({q.value().dim(0), config_.num_heads, config_.QueryDim()});
+  if (!config_.rope) return q;
+  return tape
+      .Apply<Rope>({.x = q}, {.positions = packing.positions,
+                              .theta = config_.rope_theta,
+                              .rotary_begin = config_.qk_nope_dim,
+                              .in_place = true})  // no product reads its output again
+      .y;
+}
+
+Var MlaMixer::Expanded(Tape& tape, const Var& q, const Var& c, const Var& r,
+                       const Attention::Params& params) const {
+  const int64_t T = c.value().dim(0), H = config_.num_heads, P = config_.qk_nope_dim;
+  const Var kv = kv_b_proj_.Forward(tape, c);
+  const Var own = kv.Columns(0, H * P).Reshape({T, H, P});
+  const Var v = kv.Columns(H * P, H * (P + config_.value_dim)).Reshape({T, H, config_.value_dim});
+  const Var k = tape.Apply<MlaKeys>({.own = own, .shared = r}, {}).k;
+  const auto out = tape.Apply<Attention>({.q = q, .k = k, .v = v}, params);
+  if (params.want_max_logit) RaiseMaxLogit(out.max_logit.value());
+  return out.o;
+}
+
+std::vector<QkRows> MlaMixer::qk_rows() const {
+  const int64_t H = config_.num_heads, P = config_.qk_nope_dim, Q = config_.QueryDim();
+  Parameter* q = (q_b_proj_ == nullptr ? q_proj_ : *q_b_proj_).weight();
+  return {{q, H, Q, 0, P, 0.5}, {q, H, Q, P, Q, 1}, {kv_b_proj_.weight(), H, P, 0, P, 0.5}};
+}
+
+Var MlaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, LayerCache* cache) const {
+  const int64_t T = x.value().dim(0), L = config_.kv_lora_rank, R = config_.qk_rope_dim;
+  const Var projected = inputs_.Forward(tape, x);
+  if (gate_proj_ == nullptr) tape.Discard({x});
+  const Var q = Queries(tape, projected, packing);
+  const Var compressed = inputs_.Part(projected, kv_a_proj_);
+  Var c = kv_norm_.Forward(tape, compressed.Columns(0, L)).y;
+  Var r = compressed.Columns(L, L + R);
+  if (config_.rope) {
+    r = tape.Apply<Rope>(
+                {.x = r.Reshape({T, 1, R})},
+                {.positions = packing.positions, .theta = config_.rope_theta, .in_place = true})
+            .y.Reshape({T, R});
+  }
+
+  Attention::Params params{.cu_seqlens_q = packing.cu_seqlens,
+                           .cu_seqlens_q_host = packing.cu_seqlens_host,
+                           .want_max_logit = TracksMaxLogit(tape)};
+  Var o;
+  if (cache != nullptr) {
+    const Tensor latent = cache->latent.Append(c.value(), r.value());
+    const int64_t num_seen = latent.dim(0);
+    if (num_seen > T && T < LeastExpanded(config_)) {
+      o = tape.Apply<LatentAttention>(
+                  {.q = q, .latent = Var(latent), .weight = kv_b_proj_.weight()->var},
+                  {.value_dim = config_.value_dim})
+              .o;
+    } else {
+      params.cu_seqlens_k_host = {0, static_cast<int32_t>(num_seen)};
+      params.cu_seqlens_k =
+          Tensor::FromVector(params.cu_seqlens_k_host, {2}).To(x.value().device());
+      o = Expanded(tape, q, Var(latent).Columns(0, L), Var(latent).Columns(L, L + R), params);
+    }
+  } else {
+    if (packing.context != nullptr) {
+      // Latent vectors travel, some 20 times smaller than keys and values.
+      const ContextRows::Params rows{.split = packing.context};
+      c = tape.Apply<ContextRows>({.x = c}, rows).y;
+      r = tape.Apply<ContextRows>({.x = r}, rows).y;
+      const ContextSplit::Offsets& offsets = packing.context->WithRowsBefore(c.value().dim(0) - T);
+      params.cu_seqlens_k_host = offsets.host;
+      params.cu_seqlens_k = offsets.device;
+    }
+    o = Expanded(tape, q, c, r, params);
+  }
+  o = o.Reshape({T, config_.num_heads * config_.value_dim});
+  if (gate_proj_ != nullptr) {
+    const Var gate = gate_proj_->Forward(tape, x);
+    tape.Discard({x});
+    o = tape.Apply<SigmoidGate>({.x = o, .gate = gate}, {}).y;
+  }
+  return o_proj_.Forward(tape, o);
+}
+
+}  // namespace wyvern

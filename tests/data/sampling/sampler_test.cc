@@ -1,0 +1,231 @@
+#include "data/sampling/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "absl/strings/match.h"
+#include "data/sampling/prefetcher.h"
+#include "tests/data/data_fixture.h"
+
+namespace wyvern {
+namespace {
+
+class SamplerTest : public DataTest {
+ protected:
+  std::unique_ptr<Sampler> Open(const std::vector<MixtureEntry>& entries,
+                                const SamplerOptions& options) {
+    auto sampler = Sampler::Open(entries, options);
+    EXPECT_TRUE(sampler.ok()) << sampler.status();
+    return std::move(sampler).value();
+  }
+};
+
+TEST(PermuteIndex, IsAPermutationThatDependsOnItsKey) {
+  for (const uint64_t size : {1, 2, 3, 4, 5, 16, 17, 1000, 1025}) {
+    std::set<uint64_t> seen;
+    int fixed = 0;
+    for (uint64_t i = 0; i < size; ++i) {
+      const uint64_t p = PermuteIndex(7, 1, size, i);
+      ASSERT_LT(p, size);
+      seen.insert(p);
+      fixed += p == PermuteIndex(7, 2, size, i) ? 1 : 0;
+    }
+    EXPECT_EQ(seen.size(), size);
+    if (size >= 1000) {
+      EXPECT_LT(fixed, 20) << "two streams give nearly the same order";
+    }
+  }
+}
+
+TEST_F(SamplerTest, AnEpochHoldsEveryWindowOnce) {
+  const std::string path = WriteStore("a.h5", CountingDocuments({500, 503}));
+  const auto sampler = Open({{path}}, {.seq_len = 10, .seed = 3});
+  const int64_t n = sampler->num_windows(0);
+  ASSERT_EQ(n, 100);
+  std::vector<int64_t> orders[2];
+  for (int64_t epoch = 0; epoch < 2; ++epoch) {
+    for (int64_t i = 0; i < n; ++i) {
+      const Sampler::Window window = sampler->At(epoch * n + i);
+      EXPECT_EQ(window.epoch, epoch);
+      orders[epoch].push_back(window.window);
+      const Batch batch = *sampler->Sample(epoch * n + i, 1);
+      ASSERT_EQ(batch.num_tokens, 10);
+      EXPECT_EQ(batch.num_targets, 10);
+      EXPECT_EQ(batch.cu_seqlens, (std::vector<int32_t>{0, 10}));
+      for (int64_t t = 0; t < 10; ++t) {
+        ASSERT_EQ(batch.tokens[t], (window.window * 10 + t) % 251);
+        ASSERT_EQ(batch.targets[t], (window.window * 10 + t + 1) % 251);
+        ASSERT_EQ(batch.positions[t], t);
+      }
+    }
+  }
+  EXPECT_NE(orders[0], orders[1]) << "the second epoch repeats the order of the first";
+  for (auto& order : orders) {
+    EXPECT_FALSE(std::is_sorted(order.begin(), order.end()));
+    std::sort(order.begin(), order.end());
+    for (int64_t i = 0; i < n; ++i) ASSERT_EQ(order[i], i);
+  }
+}
+
+TEST_F(SamplerTest, SeekingEqualsRunningAcrossFilesAndEpochs) {
+  const std::string a = WriteStore("a.h5", CountingDocuments({301}));
+  const std::string b = WriteStore("b.h5", CountingDocuments({150, 60}, 100));
+  const std::vector<MixtureEntry> entries = {{a, 2}, {b, 1}};
+  for (const DocumentBoundary boundary : {DocumentBoundary::kNone, DocumentBoundary::kReset}) {
+    const SamplerOptions options = {.seq_len = 16, .seed = 11, .boundary = boundary};
+    const auto whole = Open(entries, options);
+    const Batch run = *whole->Sample(0, 120);
+    std::set<int64_t> stores, epochs;
+    for (int64_t n = 0; n < 120; n += 8) {
+      const auto resumed = Open(entries, options);  // a new process
+      const Batch part = *resumed->Sample(n, 8);
+      ASSERT_TRUE(std::equal(part.tokens.begin(), part.tokens.end(), run.tokens.begin() + n * 16));
+      ASSERT_TRUE(
+          std::equal(part.targets.begin(), part.targets.end(), run.targets.begin() + n * 16));
+      stores.insert(resumed->At(n).store);
+      epochs.insert(resumed->At(n).epoch);
+    }
+    EXPECT_EQ(stores.size(), 2u);
+    EXPECT_GT(epochs.size(), 2u);
+    const auto other = Open(entries, {.seq_len = 16, .seed = 12, .boundary = boundary});
+    EXPECT_NE(other->Sample(0, 120)->tokens, run.tokens);
+  }
+}
+
+TEST_F(SamplerTest, ResetStopsAtDocuments) {
+  // Documents [0, 4), [4, 4), [4, 10), [10, 23): windows of 8 are [0, 8), [8, 16); 22 is the rest.
+  const std::string path = WriteStore("a.h5", CountingDocuments({4, 0, 6, 13}));
+  const SequentialSampler sampler(*TokenStore::Open(path), 8, DocumentBoundary::kReset);
+  EXPECT_EQ(sampler.num_windows(), 3);
+  const Batch batch = *sampler.Sample(0, 3);
+  EXPECT_EQ(batch.num_tokens, 22);
+  EXPECT_EQ(batch.cu_seqlens, (std::vector<int32_t>{0, 4, 8, 10, 16, 22}));
+  EXPECT_EQ(batch.positions, (std::vector<int32_t>{0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 0,
+                                                   1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5}));
+  for (int32_t t = 0; t < 22; ++t) {
+    EXPECT_EQ(batch.tokens[t], t);
+    EXPECT_EQ(batch.targets[t], t == 3 || t == 9 ? kIgnoredTarget : t + 1) << t;
+  }
+  EXPECT_EQ(batch.num_targets, 20);
+}
+
+TEST_F(SamplerTest, ADocumentThatEndsWithItsWindowPredictsNothing) {
+  const std::string path = WriteStore("a.h5", CountingDocuments({8, 9}));
+  const SequentialSampler sampler(*TokenStore::Open(path), 8, DocumentBoundary::kReset);
+  const Batch batch = *sampler.Sample(0, 1);
+  EXPECT_EQ(batch.cu_seqlens, (std::vector<int32_t>{0, 8}));
+  EXPECT_EQ(batch.targets[7], kIgnoredTarget);
+  EXPECT_EQ(batch.num_targets, 7);
+}
+
+TEST_F(SamplerTest, SequentialReadsEveryTokenOnce) {
+  const std::string path = WriteStore("a.h5", CountingDocuments({40, 61}));
+  for (const int64_t seq_len : {7, 10, 100, 500}) {
+    const SequentialSampler sampler(*TokenStore::Open(path), seq_len, DocumentBoundary::kNone);
+    std::vector<int32_t> targets;
+    for (int64_t window = 0; window < sampler.num_windows(); window += 3) {
+      const Batch batch = *sampler.Sample(window, 3);
+      EXPECT_EQ(batch.num_targets, batch.num_tokens);
+      targets.insert(targets.end(), batch.targets.begin(), batch.targets.end());
+    }
+    ASSERT_EQ(targets.size(), 100u);
+    for (int32_t t = 0; t < 100; ++t) ASSERT_EQ(targets[t], t + 1);
+  }
+  const std::string tiny = WriteStore("tiny.h5", CountingDocuments({1}));
+  EXPECT_EQ(SequentialSampler(*TokenStore::Open(tiny), 4, DocumentBoundary::kNone).num_windows(),
+            0);
+}
+
+TEST_F(SamplerTest, RefusesWhatItCannotServe) {
+  const std::string path = WriteStore("a.h5", CountingDocuments({10}));
+  const auto short_store = Sampler::Open({{path}}, {.seq_len = 10});
+  EXPECT_TRUE(absl::StrContains(short_store.status().message(), "needs 11"))
+      << short_store.status();
+  EXPECT_TRUE(Sampler::Open({{path}}, {.seq_len = 9}).ok());
+  EXPECT_FALSE(Sampler::Open({}, {}).ok());
+  EXPECT_FALSE(Sampler::Open({{path, 1}, {path, 0}}, {.seq_len = 4}).ok());
+  EXPECT_FALSE(Sampler::Open({{path, -1}}, {.seq_len = 4}).ok());
+  EXPECT_EQ(Sampler::Open({{Path("none.h5")}}, {}).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(MixtureSchedule, EveryPrefixFollowsTheWeightsWithinOneDraw) {
+  const std::vector<std::vector<double>> mixtures = {
+      {1}, {1, 1}, {3, 1}, {0.7, 0.2, 0.1}, {5, 1, 1, 1, 1, 1}, {1000, 1, 30, 7.5}};
+  for (const std::vector<double>& weights : mixtures) {
+    const auto schedule = MixtureSchedule::Make(weights);
+    ASSERT_TRUE(schedule.ok());
+    double total = 0;
+    for (const double weight : weights) total += weight;
+    std::vector<int64_t> draws(weights.size(), 0);
+    for (int64_t n = 0; n < 20000; ++n) {
+      const MixtureSchedule::Draw draw = schedule->At(n);
+      ASSERT_EQ(draw.index, draws[draw.source]++);
+      for (size_t i = 0; i < weights.size(); ++i) {
+        const double exact = static_cast<double>(n + 1) * weights[i] / total;
+        ASSERT_LT(std::abs(static_cast<double>(draws[i]) - exact), 1.02) << n << " " << i;
+      }
+    }
+    // Across the period of the table the indices go on.
+    const int64_t period = int64_t{1} << 20;
+    std::vector<int64_t> last(weights.size(), -1);
+    for (int64_t n = period - 5000; n < period + 5000; ++n) {
+      const MixtureSchedule::Draw draw = schedule->At(n);
+      if (last[draw.source] >= 0) {
+        ASSERT_EQ(draw.index, last[draw.source] + 1);
+      }
+      last[draw.source] = draw.index;
+    }
+  }
+  EXPECT_FALSE(MixtureSchedule::Make({1, 1e-9}).ok());
+}
+
+TEST_F(SamplerTest, PrefetchedBatchesAreTheSampledOnes) {
+  const std::string path = WriteStore("a.h5", CountingDocuments({1000}));
+  const auto sampler = Open({{path}}, {.seq_len = 8, .seed = 5});
+  Prefetcher prefetcher([&](int64_t consumed) { return sampler->Sample(consumed, 4); }, 12, 4);
+  for (int64_t consumed = 12; consumed < 12 + 4 * 40; consumed += 4) {
+    const auto batch = prefetcher.Next();
+    ASSERT_TRUE(batch.ok());
+    EXPECT_EQ(batch->tokens, sampler->Sample(consumed, 4)->tokens);
+  }
+}
+
+TEST_F(SamplerTest, PrefetcherHandsOnAnErrorAfterTheBatchesBeforeIt) {
+  int made = 0;
+  Prefetcher prefetcher(
+      [&](int64_t) -> absl::StatusOr<Batch> {
+        if (made++ == 2) return absl::DataLossError("damaged");
+        return Batch{};
+      },
+      0, 1);
+  EXPECT_TRUE(prefetcher.Next().ok());
+  EXPECT_TRUE(prefetcher.Next().ok());
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(prefetcher.Next().status().code(), absl::StatusCode::kDataLoss);
+  }
+}
+
+TEST_F(SamplerTest, AnExceptionWhilePrefetchingIsAnError) {
+  Prefetcher prefetcher([](int64_t) -> absl::StatusOr<Batch> { throw std::bad_alloc(); }, 0, 1);
+  const absl::Status status = prefetcher.Next().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(status.message(), "out of memory");
+}
+
+TEST(ManifestDifference, IsOfContentAndNotOfPlace) {
+  const std::string here = "/a b/train.h5 00ff weight 0.5\n/c/train.h5 11ee weight 0.5\n";
+  const std::string moved = "train.h5 00ff weight 0.5\n../d/train.h5 11ee weight 0.5\n";
+  EXPECT_EQ(ManifestDifference(here, here), "");
+  EXPECT_EQ(ManifestDifference(here, moved), "");
+  for (const std::string& other :
+       {std::string("/a b/train.h5 00fe weight 0.5\n/c/train.h5 11ee weight 0.5\n"),   // content
+        std::string("/a b/train.h5 00ff weight 0.25\n/c/train.h5 11ee weight 0.5\n"),  // weight
+        std::string("/c/train.h5 11ee weight 0.5\n/a b/train.h5 00ff weight 0.5\n"),   // order
+        std::string("/a b/train.h5 00ff weight 0.5\n"), std::string()}) {
+    EXPECT_NE(ManifestDifference(here, other), "") << other;
+  }
+}
+
+}  // namespace
+}  // namespace wyvern

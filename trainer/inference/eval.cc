@@ -1,0 +1,126 @@
+#include "trainer/inference/eval.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "trainer/parallel/device_batch.h"
+
+namespace wyvern {
+namespace {
+
+// Of any position of 64 bits.
+constexpr size_t kMaxBuckets = 65;
+
+// Bucket 0 is position 0, bucket b is [2^(b-1), 2^b).
+size_t BucketOf(int64_t position) { return std::bit_width(static_cast<uint64_t>(position)); }
+
+}  // namespace
+
+int64_t EvalWindowsAtOnce(int64_t seq_len) {
+  constexpr int64_t kTokens = 4096;  // that keep a GPU busy, and need little memory in a forward
+  return std::clamp<int64_t>(kTokens / seq_len, 1, kEvalBatchWindows);
+}
+
+std::vector<int64_t> EvalWindows(const SequentialSampler& sampler, int64_t batches) {
+  const int64_t all = sampler.num_windows();
+  const int64_t available = (all + kEvalBatchWindows - 1) / kEvalBatchWindows;
+  const int64_t count = batches == 0 ? available : std::min(batches, available);
+  std::vector<int64_t> windows;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t first = i * available / count * kEvalBatchWindows;
+    const int64_t end = std::min(first + kEvalBatchWindows, all);
+    for (int64_t window = first; window < end; ++window) windows.push_back(window);
+  }
+  return windows;
+}
+
+void Evaluator::Add(const Batch& batch) {
+  Tape tape(/*recording=*/false);
+  const DeviceBatch part = Upload(batch, model_->device(), mesh_);
+  const auto loss = model_->Loss(tape, part.ids, part.targets, part.packing, /*denominator=*/1);
+  const std::vector<double> token_loss =
+      loss.token_loss.value().To(DType::kFloat64).ToVector<double>();
+  for (int64_t t = 0; t < part.num_tokens(); ++t) {
+    if (batch.targets[part.begin + t] < 0) continue;
+    const size_t bucket = BucketOf(batch.positions[part.begin + t]);
+    if (bucket >= buckets_.size()) buckets_.resize(bucket + 1);
+    buckets_[bucket].loss += token_loss[t];
+    ++buckets_[bucket].count;
+  }
+  num_tokens_ += part.num_tokens();
+}
+
+EvalResult Evaluator::Result() const {
+  EvalResult result;
+  result.num_tokens = num_tokens_;
+  double sum = 0;
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    if (buckets_[b].count == 0) continue;
+    sum += buckets_[b].loss;
+    result.num_targets += buckets_[b].count;
+    result.positions.push_back({.begin = b == 0 ? 0 : int64_t{1} << (b - 1),
+                                .end = int64_t{1} << b,
+                                .num_targets = buckets_[b].count,
+                                .loss = buckets_[b].loss / buckets_[b].count});
+  }
+  result.loss =
+      result.num_targets == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / result.num_targets;
+  result.perplexity = std::exp(result.loss);
+  return result;
+}
+
+EvalResult Evaluate(Model* model, absl::Span<const Batch> batches) {
+  Evaluator evaluator(model);
+  for (const Batch& batch : batches) evaluator.Add(batch);
+  return evaluator.Result();
+}
+
+void Evaluator::SumOverRanks() {
+  Communicator& host = mesh_->world().host();
+  std::vector<double> loss(kMaxBuckets);
+  std::vector<int64_t> counts(kMaxBuckets + 1);
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    loss[b] = buckets_[b].loss;
+    counts[b] = buckets_[b].count;
+  }
+  counts[kMaxBuckets] = num_tokens_;
+  host.AllReduce(loss.data(), loss.data(), static_cast<int64_t>(loss.size()), DType::kFloat64);
+  host.AllReduce(counts.data(), counts.data(), static_cast<int64_t>(counts.size()), DType::kInt64);
+  buckets_.resize(kMaxBuckets);
+  for (size_t b = 0; b < kMaxBuckets; ++b) buckets_[b] = {.loss = loss[b], .count = counts[b]};
+  num_tokens_ = counts[kMaxBuckets];
+}
+
+EvalResult Evaluate(Model* model, absl::Span<const Batch> batches, DataParallel* parallel) {
+  if (parallel == nullptr || batches.empty()) return Evaluate(model, batches);
+  const Mesh& mesh = parallel->mesh();
+  const auto ranks = static_cast<size_t>(mesh.num_data_ranks());
+  const auto index = static_cast<size_t>(mesh.data_index());
+  Evaluator evaluator(model, &mesh), unused(model, &mesh);
+  for (size_t first = 0; first < batches.size(); first += ranks) {
+    // A rank that has no batch left runs one all the same: the others need its part of the values.
+    const bool mine = first + index < batches.size();
+    (mine ? evaluator : unused).Add(batches[mine ? first + index : first]);
+  }
+  evaluator.SumOverRanks();
+  return evaluator.Result();
+}
+
+nlohmann::json EvalResult::ToJson() const {
+  nlohmann::json json = {{"loss", loss},
+                         {"perplexity", perplexity},
+                         {"num_tokens", num_tokens},
+                         {"num_targets", num_targets},
+                         {"positions", nlohmann::json::array()}};
+  for (const Bucket& bucket : positions) {
+    json["positions"].push_back({{"begin", bucket.begin},
+                                 {"end", bucket.end},
+                                 {"num_targets", bucket.num_targets},
+                                 {"loss", bucket.loss}});
+  }
+  return json;
+}
+
+}  // namespace wyvern

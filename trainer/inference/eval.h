@@ -1,0 +1,75 @@
+// Loss and perplexity of a model on held-out batches; in the training loop and in `wyvern eval`.
+#ifndef WYVERN_TRAINER_INFERENCE_EVAL_H_
+#define WYVERN_TRAINER_INFERENCE_EVAL_H_
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "data/sampling/batch.h"
+#include "data/sampling/sampler.h"
+#include "layers/model.h"
+#include "trainer/parallel/data_parallel.h"
+
+namespace wyvern {
+
+// The windows of one batch of `validation.batches` and `wyvern eval --batches`. Fixed, so that the
+// windows, and with them the loss, depend on neither the micro batch nor the ranks.
+inline constexpr int64_t kEvalBatchWindows = 8;
+
+// How many windows are run at once: a matter of their length alone, since products of other heights
+// round otherwise.
+int64_t EvalWindowsAtOnce(int64_t seq_len);
+
+// `batches` batches of neighbouring windows, spread evenly over the store; all of a smaller one, or
+// for 0.
+std::vector<int64_t> EvalWindows(const SequentialSampler& sampler, int64_t batches);
+
+struct EvalResult {
+  // Positions [begin, end) of their sequences.
+  struct Bucket {
+    int64_t begin = 0, end = 0;
+    int64_t num_targets = 0;
+    double loss = 0;
+  };
+  double loss = 0;        // mean over targets, in nats; NaN without targets
+  double perplexity = 0;  // exp(loss)
+  int64_t num_tokens = 0;
+  int64_t num_targets = 0;
+  std::vector<Bucket> positions;  // [0, 1), [1, 2), [2, 4), [4, 8) ...; empty ones are left out
+
+  nlohmann::json ToJson() const;
+};
+
+// Gathers the loss over any number of batches. Sums are in fp64 and in the tokens' order, so the
+// result does not depend on anything but the batches.
+class Evaluator {
+ public:
+  // With a mesh, the ranks of a context group divide the tokens of each batch: all of them add the
+  // same ones.
+  explicit Evaluator(Model* model, const Mesh* mesh = nullptr) : model_(model), mesh_(mesh) {}
+
+  void Add(const Batch& batch);
+  // Adds up what the ranks of the mesh have gathered; the result is then the same on all of them.
+  void SumOverRanks();
+  EvalResult Result() const;
+
+ private:
+  struct Sum {
+    double loss = 0;
+    int64_t count = 0;
+  };
+  Model* model_;
+  const Mesh* mesh_;
+  int64_t num_tokens_ = 0;
+  std::vector<Sum> buckets_;
+};
+
+EvalResult Evaluate(Model* model, absl::Span<const Batch> batches);
+// All ranks of `parallel` call it with the same batches, which they divide among themselves.
+EvalResult Evaluate(Model* model, absl::Span<const Batch> batches, DataParallel* parallel);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_INFERENCE_EVAL_H_

@@ -1,0 +1,170 @@
+// From which checkpoint a training run goes on, and how (trainer/loop/train_loop.h).
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "data/io/json_members.h"
+#include "kernels/runtime/status.h"
+#include "trainer/checkpoint/folder.h"
+#include "trainer/checkpoint/manifest.h"
+#include "trainer/checkpoint/model.h"
+#include "trainer/checkpoint/sharded_state.h"
+#include "trainer/config/load.h"
+#include "trainer/config/model_json.h"
+#include "trainer/loop/train_loop.h"
+#include "trainer/parallel/phase.h"
+
+namespace wyvern {
+namespace {
+
+std::optional<double> OptionalDouble(const nlohmann::json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_number()) return std::nullopt;
+  return found->get<double>();
+}
+
+// Empty if the steps that follow read the same batches. Stores may have moved meanwhile.
+std::string DataDifference(nlohmann::json now, nlohmann::json then) {
+  const auto take_stores = [](nlohmann::json* manifest) -> std::optional<std::string> {
+    if (!manifest->is_object()) return std::nullopt;
+    const auto found = manifest->find("stores");
+    if (found == manifest->end() || !found->is_string()) return std::nullopt;
+    std::string stores = found->get<std::string>();
+    manifest->erase(found);
+    return stores;
+  };
+  const auto stores_now = take_stores(&now), stores_then = take_stores(&then);
+  if (stores_now.has_value() && stores_then.has_value()) {
+    std::string difference = ManifestDifference(*stores_now, *stores_then);
+    if (!difference.empty()) return absl::StrCat("data: ", difference);
+  }
+  return FirstDifference(now, then, "data");
+}
+
+}  // namespace
+
+nlohmann::json TrainingRun::DataManifest() const {
+  const Stage& stage = StageOfStep(stages_, std::max<int64_t>(counters_.step - 1, 0));
+  nlohmann::json manifest = {
+      {"stores", data_.sampler->Manifest()},
+      {"seed", config_.run.seed},
+      {"seq_len", stage.seq_len},
+      {"batch_windows", stage.batch_tokens / stage.seq_len},
+      {"document_boundary",
+       config_.data.document_boundary == BoundaryChoice::kReset ? "reset" : "none"}};
+  if (stage.index > 0) {
+    manifest["stage_first_step"] = stage.first_step;
+    manifest["stage_first_token"] = stage.first_token;
+  }
+  return manifest;
+}
+
+absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& resume) const {
+  const bool own_run = resume == "auto" || resume == "none";
+  if (own_run) {
+    std::vector<std::string> damaged;
+    ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> own, ListCheckpoints(run_dir_, &damaged));
+    if (own.empty() && damaged.empty()) return std::string();
+    if (own.empty()) {
+      return absl::DataLossError(absl::StrCat(
+          run_dir_,
+          " holds a run, but no checkpoint of it is complete: ", absl::StrJoin(damaged, "; "),
+          "; restore one, remove the run folder to begin anew, or set another run.dir"));
+    }
+    if (resume == "none") {
+      return absl::FailedPreconditionError(
+          absl::StrCat("--resume none: ", run_dir_, " already holds a run, saved up to step ",
+                       own.back().step, "; set another run.dir, or remove the folder"));
+    }
+  }
+  ASSIGN_OR_RETURN(const CheckpointInfo chosen, OpenCheckpoint(own_run ? run_dir_ : resume));
+  for (const std::string& line : chosen.passed_over) std::printf("%s\n", line.c_str());
+  return chosen.path;
+}
+
+absl::Status TrainingRun::CheckIsNewest(const std::string& resume) const {
+  ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> own, ListCheckpoints(run_dir_));
+  if (own.empty() || own.back().step <= counters_.step) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("--resume ", resume, ": it is at step ", counters_.step, ", but ", run_dir_,
+                   " holds a later checkpoint (", own.back().path,
+                   "); remove the later ones, or set another run.dir to branch off"));
+}
+
+absl::Status TrainingRun::Resume(const std::string& resume) {
+  SetCommActivity("resuming");
+  absl::StatusOr<std::string> chosen = std::string();
+  if (IsFirst()) chosen = ChooseCheckpoint(resume);
+  RETURN_IF_ERROR(Agreed(chosen.status()));
+  const std::string path = GatherTexts(world_->host(), *chosen).front();  // rank 0 decides
+  if (path.empty()) {
+    model_->Initialize(config_.run.seed);
+  } else {
+    const absl::Status restored = Agreed(Restore(path));
+    if (absl::IsDataLoss(restored) && resume == "auto") {
+      return absl::DataLossError(
+          absl::StrCat(restored.message(), "; remove ", path,
+                       ", and the same command goes on from the one before"));
+    }
+    RETURN_IF_ERROR(restored);
+    RETURN_IF_ERROR(Agreed(IsFirst() ? CheckIsNewest(resume) : absl::OkStatus()));
+  }
+  if (parallel_ != nullptr) parallel_->ValuesChanged();
+  first_step_ = counters_.step;
+  if (first_step_ > 0) LogOfRank(absl::StrCat("resumed from step ", first_step_));
+  return Agreed(ReadFaults(world_->rank(), first_step_ > 0));
+}
+
+absl::Status TrainingRun::Restore(const std::string& path) {
+  ASSIGN_OR_RETURN(const CheckpointInfo checkpoint, OpenCheckpoint(path));
+  const JsonMembers meta(checkpoint.meta, absl::StrCat(checkpoint.path, "/", kManifestName),
+                         "meta");
+  if (!meta.Has("training")) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        checkpoint.path, ": holds a model but no training run, so there is nothing to resume"));
+  }
+  const TrainingState state{.model = model_.get(), .tokenizer = data_.tokenizer.get()};
+  RETURN_IF_ERROR(CheckModel(checkpoint, state));
+  RETURN_IF_ERROR(ReadState(checkpoint, *optimizer_));
+  RETURN_IF_ERROR(ReadCheckpoint(checkpoint.path, BufferTensors(model_.get())));
+  ASSIGN_OR_RETURN(const nlohmann::json* values, meta.Object("training"));
+  ASSIGN_OR_RETURN(const nlohmann::json* data, meta.Object("data"));
+  const JsonMembers training = meta.At("training");
+  ASSIGN_OR_RETURN(counters_.step, training.Count("step", checkpoint.step));
+  const std::string difference = DataDifference(DataManifest(), *data);
+  if (!difference.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        checkpoint.path, ": the run read other data, so its place in them means nothing here: ",
+        difference, "; resume with the same data, or start a new run in another run.dir"));
+  }
+  ASSIGN_OR_RETURN(counters_.updates, training.Count("updates", checkpoint.step));
+  ASSIGN_OR_RETURN(counters_.stage_updates, training.Count("stage_updates", counters_.updates));
+  ASSIGN_OR_RETURN(counters_.skipped_in_a_row, training.Count("skipped_in_a_row", 0));
+  if (counters_.step != checkpoint.step) {
+    return training.Expected("step", absl::StrCat("the checkpoint's ", checkpoint.step));
+  }
+  if (std::max({counters_.updates, counters_.stage_updates, counters_.skipped_in_a_row}) >
+      counters_.step) {
+    return training.Expected("updates", absl::StrCat("counts of at most ", counters_.step));
+  }
+  counters_.first_val_loss = OptionalDouble(*values, "first_val_loss");
+  counters_.last_val_loss = OptionalDouble(*values, "last_val_loss");
+  std::error_code error;
+  if (std::filesystem::equivalent(checkpoint.path, CheckpointFolder(run_dir_, counters_.step),
+                                  error)) {
+    saved_step_ = counters_.step;
+  }
+  std::printf("resuming from %s\n", checkpoint.path.c_str());
+  ASSIGN_OR_RETURN(const std::string config, meta.String("config"));
+  const auto before = ParseRunConfig(config, "the checkpoint's configuration");
+  if (before.ok()) {
+    for (const std::string& change : Differences(*before, config_)) {
+      std::printf("  changed since then: %s\n", change.c_str());
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace wyvern

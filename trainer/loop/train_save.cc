@@ -1,0 +1,102 @@
+// What a training run saves, and when (trainer/loop/train_loop.h).
+#include <chrono>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "kernels/runtime/status.h"
+#include "trainer/checkpoint/model.h"
+#include "trainer/checkpoint/sharded_state.h"
+#include "trainer/config/load.h"
+#include "trainer/loop/train_loop.h"
+#include "trainer/parallel/phase.h"
+
+namespace wyvern {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+nlohmann::json ToJson(const std::optional<double>& value) {
+  return value.has_value() ? nlohmann::json(*value) : nlohmann::json();
+}
+
+}  // namespace
+
+nlohmann::json TrainingRun::SavedMeta() const {
+  return {{"config", ToYaml(config_)},
+          {"config_hash", ConfigHash(config_)},
+          {"data", DataManifest()},
+          {"training",
+           {{"step", counters_.step},
+            {"stage", StageOfStep(stages_, counters_.step - 1).name},
+            {"updates", counters_.updates},
+            {"stage_updates", counters_.stage_updates},
+            {"skipped_in_a_row", counters_.skipped_in_a_row},
+            {"first_val_loss", ToJson(counters_.first_val_loss)},
+            {"last_val_loss", ToJson(counters_.last_val_loss)}}}};
+}
+
+CheckpointContents TrainingRun::Contents() {
+  CheckpointContents contents{
+      .step = counters_.step, .parts = PartsToWrite(*optimizer_, mesh_.get()), .meta = SavedMeta()};
+  const TrainingState state{.model = model_.get(), .tokenizer = data_.tokenizer.get()};
+  // Equal on all ranks: the first one writes them.
+  for (const NamedTensor& t : CommonTensors(state, &contents.meta)) {
+    contents.parts.push_back(
+        {{t.name, t.tensor.shape(), t.tensor.dtype()}, 0, IsFirst() ? t.tensor : Tensor()});
+  }
+  // The lines up to this step must be there when the checkpoint is.
+  if (IsFirst()) contents.before_publishing = [this] { return metrics_->Sync(); };
+  return contents;
+}
+
+absl::Status TrainingRun::Save(bool last) {
+  BeginPhase("checkpoint");
+  if (saver_->in_flight()) {
+    const Clock::time_point begin = Clock::now();
+    const std::optional<SavedCheckpoint> before = saver_->Wait();
+    if (IsFirst() && !last) {
+      console_->Line(absl::StrFormat(
+          "the checkpoint of step %d waited %.1f s for that of step %d to be complete",
+          counters_.step, SecondsSince(begin), before->step));
+    }
+    Report(*before);
+  }
+  if (counters_.step == 0 || saved_step_ == counters_.step) return absl::OkStatus();
+  const Clock::time_point begin = Clock::now();
+  SavedCheckpoint saved{.step = counters_.step, .status = saver_->Start(Contents())};
+  checkpoint_stall_ms_ = 1e3 * SecondsSince(begin);
+  if (saved.status.ok()) {
+    if (!last) return absl::OkStatus();
+    saved = *saver_->Wait();
+  }
+  if (last && !saved.status.ok()) return saved.status;
+  Report(saved);
+  return absl::OkStatus();
+}
+
+void TrainingRun::PollSaver() {
+  if (const std::optional<SavedCheckpoint> saved = saver_->Poll()) Report(*saved);
+}
+
+void TrainingRun::Report(const SavedCheckpoint& saved) {
+  if (saved.status.ok()) {
+    saved_step_ = saved.step;
+    checkpoint_s_ = saved.seconds;
+  }
+  if (!IsFirst()) return;
+  if (saved.status.ok()) {
+    console_->Line(absl::StrFormat(
+        "checkpoint of step %d: %.1f MiB, training stood still for %.0f ms, complete after %.1f s",
+        saved.step, static_cast<double>(saved.num_bytes) / (1 << 20), saved.stall_ms,
+        saved.seconds));
+  } else {
+    console_->Line(absl::StrCat("training goes on without a checkpoint of step ", saved.step, ": ",
+                                absl::string_view(saved.status.message())));
+  }
+}
+
+}  // namespace wyvern

@@ -1,0 +1,49 @@
+#ifndef WYVERN_TRAINER_LOOP_TRAIN_STEP_H_
+#define WYVERN_TRAINER_LOOP_TRAIN_STEP_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "data/sampling/batch.h"
+#include "layers/model.h"
+#include "trainer/optimizer/expert_balance.h"
+#include "trainer/optimizer/optimizer.h"
+#include "trainer/parallel/data_parallel.h"
+
+namespace wyvern {
+
+struct StepResult {
+  double loss = 0;  // mean over all counted targets of the step
+  double grad_norm = 0;
+  bool updated = false;  // false: loss or gradient was not finite, and nothing changed
+  double flops = 0;      // necessary products of forward and backward
+  Tensor own_loss;       // [1]: of this rank's tokens; undefined on one rank
+  std::vector<ExpertLoad> expert_loads;      // of the layers with experts
+  double balance_loss = 0;                   // as in Model::balance_loss; 0 where there is none
+  std::optional<QkClipper::Summary> logits;  // with QK-clip, before it
+};
+
+// One optimizer step over the micro batches of one batch: their losses are divided by the number of
+// targets of all of them, so the result is that of one large batch. `lr` and `update` as in
+// Optimizer::Step. The host waits for the device once, at the end.
+//
+// With `parallel`, all its ranks call this, the same number of micro batches each: its own, but the
+// same ones in all ranks of a context group, which divide their tokens. Together they are one
+// batch, and loss, norm and `updated` are those of it, the same everywhere. `flops` are this
+// rank's.
+StepResult TrainStep(Model* model, Optimizer* optimizer, absl::Span<const Batch> micro_batches,
+                     double lr, double max_norm, int64_t update, DataParallel* parallel = nullptr);
+
+// After a step that was not finite, with the arguments of TrainStep: what was not, and on which
+// ranks, "the loss (nan) of rank 3" or "the gradient of blocks.0.mlp.up_proj.weight". All ranks of
+// `parallel` call it, and get the same text; to learn whose gradient it was they compute them
+// again.
+std::string DescribeNonFinite(Model* model, const StepResult& result,
+                              absl::Span<const Batch> micro_batches,
+                              DataParallel* parallel = nullptr);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_LOOP_TRAIN_STEP_H_

@@ -1,0 +1,180 @@
+#include "trainer/run/run_data.h"
+
+#include <cstdio>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "data/io/file.h"
+#include "data/store/preparation.h"
+#include "data/store/prepare.h"
+#include "data/tokenizer/tokenizer_training.h"
+#include "kernels/runtime/status.h"
+#include "trainer/config/stages.h"
+#include "trainer/inference/eval.h"
+
+namespace wyvern {
+namespace {
+
+// Which documents are held out depends on the data alone, so that runs of several seeds share it.
+constexpr uint64_t kSplitSeed = 1;
+
+bool Exists(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error);
+}
+
+TextSourceOptions TextOf(const DataSource& source) {
+  return {.paths = source.text,
+          .field = source.field,
+          .document_separator = source.document_separator,
+          .format = source.format,
+          .invalid_utf8 = source.invalid_utf8};
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> TrainOrLoad(const RunConfig& config) {
+  const TokenizerSection& section = config.tokenizer;
+  if (!Exists(section.path)) {
+    TokenizerTrainOptions options;
+    options.output = section.path;
+    options.type = section.type == TokenizerType::kBpe ? "bpe" : "unigram";
+    options.vocab_size = section.vocab_size;
+    for (const DataSource& source : config.data.sources) {
+      if (!source.text.empty()) options.sources.push_back(TextOf(source));
+    }
+    std::printf("tokenizer: training %s with %lld tokens\n", section.path.c_str(),
+                static_cast<long long>(section.vocab_size));
+    std::fflush(stdout);
+    RETURN_IF_ERROR(
+        MakeFolders(std::filesystem::path(section.path).parent_path().lexically_normal().string()));
+    ASSIGN_OR_RETURN(const TokenizerTrainResult result, TrainTokenizer(options));
+    std::printf("%s\n", result.ToString().c_str());
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(section.path));
+  if (tokenizer->vocab_size() != section.vocab_size) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("tokenizer.path: ", section.path, " has ", tokenizer->vocab_size(),
+                     " tokens, tokenizer.vocab_size is ", section.vocab_size,
+                     "; remove the file to train it anew, or name another path"));
+  }
+  return tokenizer;
+}
+
+absl::Status PrepareSource(const DataSource& source, const RunConfig& config,
+                           const Tokenizer& tokenizer) {
+  PrepareOptions options;
+  options.source = TextOf(source);
+  options.tokenizer =
+      config.tokenizer.type == TokenizerType::kByte ? "byte" : config.tokenizer.path;
+  options.output_dir = source.dir;
+  options.val_fraction = source.val_fraction;
+  options.val_documents = source.val_documents;
+  options.seed = kSplitSeed;
+  if (Exists(source.dir + "/train.h5")) {
+    std::vector<std::string> notes;
+    RETURN_IF_ERROR(CheckPrepared(options, tokenizer, &notes));
+    for (const std::string& note : notes) std::printf("data: %s\n", note.c_str());
+    return absl::OkStatus();
+  }
+  std::printf("data: preparing %s\n", source.dir.c_str());
+  std::fflush(stdout);
+  RETURN_IF_ERROR(MakeFolders(source.dir));
+  ASSIGN_OR_RETURN(const PrepareResult result, PrepareStore(options));
+  std::printf("%s\n", result.ToString().c_str());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<RunData> PrepareRunData(const RunConfig& config) {
+  RunData data;
+  switch (config.tokenizer.type) {
+    case TokenizerType::kStore:
+      break;
+    case TokenizerType::kByte: {
+      ASSIGN_OR_RETURN(data.tokenizer, LoadTokenizer("byte"));
+      break;
+    }
+    case TokenizerType::kFile: {
+      ASSIGN_OR_RETURN(data.tokenizer, LoadTokenizer(config.tokenizer.path));
+      break;
+    }
+    case TokenizerType::kBpe:
+    case TokenizerType::kUnigram: {
+      ASSIGN_OR_RETURN(data.tokenizer, TrainOrLoad(config));
+      break;
+    }
+  }
+  std::vector<MixtureEntry> entries;
+  for (const DataSource& source : config.data.sources) {
+    if (!source.text.empty()) {
+      RETURN_IF_ERROR(PrepareSource(source, config, *data.tokenizer));
+    } else if (std::error_code error;
+               !std::filesystem::exists(source.dir + "/train.h5", error) && !error) {
+      return absl::NotFoundError(
+          absl::StrCat(source.dir,
+                       "/train.h5: there is no token store; make it with `wyvern data prepare "
+                       "--output ",
+                       source.dir, "`, or name data.sources[", entries.size(), "].text"));
+    }
+    entries.push_back({.path = source.dir + "/train.h5", .weight = source.weight});
+  }
+  const DocumentBoundary boundary = config.data.document_boundary == BoundaryChoice::kReset
+                                        ? DocumentBoundary::kReset
+                                        : DocumentBoundary::kNone;
+  ASSIGN_OR_RETURN(data.sampler, Sampler::Open(entries, {.seq_len = config.data.seq_len,
+                                                         .seed = config.run.seed,
+                                                         .boundary = boundary}));
+  for (const Stage& stage : StagesOf(config)) {
+    ASSIGN_OR_RETURN(std::unique_ptr<Sampler> sampler, data.sampler->WithLength(stage.seq_len));
+    data.stage_samplers.push_back(std::move(sampler));
+  }
+  if (data.tokenizer == nullptr) {
+    ASSIGN_OR_RETURN(data.tokenizer, data.sampler->stores()[0]->MakeStoreTokenizer());
+  }
+  for (size_t i = 0; i < config.data.sources.size(); ++i) {
+    const std::string path = config.data.sources[i].dir + "/val.h5";
+    if (!Exists(path)) continue;
+    ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, TokenStore::Open(path));
+    RETURN_IF_ERROR(store->CheckSamePreparation(*data.sampler->stores()[i]));
+    data.validation.push_back(std::move(store));
+  }
+  std::vector<std::shared_ptr<TokenStore>> stores = data.sampler->stores();
+  stores.insert(stores.end(), data.validation.begin(), data.validation.end());
+  for (const std::shared_ptr<TokenStore>& store : stores) {
+    RETURN_IF_ERROR(store->CheckTokenizer(*data.tokenizer));
+    if (store->info().vocab_size > config.model.vocab_size) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(store->path(), ": its tokens go up to ", store->info().vocab_size - 1,
+                       ", but model.vocab_size is ", config.model.vocab_size,
+                       "; raise it to at least ", store->info().vocab_size));
+    }
+  }
+  if (config.validation.every > 0 && data.validation.empty()) {
+    return absl::FailedPreconditionError(
+        "validation.every: no source has a val.h5; prepare one, or set validation.every: 0");
+  }
+  return data;
+}
+
+absl::StatusOr<std::vector<Batch>> ValidationBatches(const RunConfig& config, const RunData& data) {
+  std::vector<Batch> batches;
+  if (config.validation.every == 0) return batches;
+  for (const std::shared_ptr<TokenStore>& store : data.validation) {
+    const SequentialSampler sampler(store, config.data.seq_len, data.sampler->options().boundary);
+    const std::vector<int64_t> windows = EvalWindows(sampler, config.validation.batches);
+    const auto size = static_cast<size_t>(EvalWindowsAtOnce(config.data.seq_len));
+    for (size_t begin = 0; begin < windows.size(); begin += size) {
+      ASSIGN_OR_RETURN(Batch batch,
+                       sampler.Sample(absl::MakeConstSpan(windows).subspan(begin, size)));
+      if (batch.num_targets > 0) batches.push_back(std::move(batch));
+    }
+  }
+  if (batches.empty()) {
+    return absl::FailedPreconditionError(
+        "validation.every: the held-out documents have no two tokens; hold out more, or set "
+        "validation.every: 0");
+  }
+  return batches;
+}
+
+}  // namespace wyvern

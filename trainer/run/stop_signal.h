@@ -1,0 +1,36 @@
+#ifndef WYVERN_TRAINER_RUN_STOP_SIGNAL_H_
+#define WYVERN_TRAINER_RUN_STOP_SIGNAL_H_
+
+#include <string>
+
+namespace wyvern {
+
+// While it lives, SIGTERM, SIGINT, SIGHUP and SIGUSR1 ask the training loop to finish its step,
+// save and stop. A second signal ends the process at once. A SIGHUP that was ignored when the
+// program started (nohup) stays ignored. (mpirun passes SIGUSR1 on and leaves the ranks their time;
+// SIGTERM makes it kill them.)
+class StopSignal {
+ public:
+  StopSignal();
+  ~StopSignal();
+  StopSignal(const StopSignal&) = delete;
+  StopSignal& operator=(const StopSignal&) = delete;
+
+  // The signal that came; 0: none.
+  static int Received();
+};
+
+// "SIGTERM".
+std::string SignalName(int signal);
+
+// The exit code of work of `num_ranks` processes that `signal` has stopped and that is saved: 128 +
+// signal, as a shell shows a process that died of it. 0 without a signal; after SIGUSR1, by which
+// schedulers ask to save and end; and on several ranks, where mpirun and srun would take another
+// code for a rank's failure and kill the ranks that are still ending.
+int StoppedExitCode(int signal, int num_ranks = 1);
+// Whether a process that ended so was asked to: it has not failed, and is not to be started again.
+bool IsStoppedExitCode(int code);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_RUN_STOP_SIGNAL_H_
