@@ -1,5 +1,6 @@
 # wyvern_library(NAME DEPENDS...) builds the library of the current folder from every source below
-# it. The dependency list is the layering: an include that skips a layer fails to link.
+# it. Dependencies are inherited, so a library of a higher layer does not link; within the layers it is
+# tests/house/rooms.py that holds includes to docs/rooms.md.
 set(WYVERN_CXX_WARNINGS -Wall -Wextra)
 set(WYVERN_CUDA_WARNINGS "")
 if(WYVERN_WERROR)
@@ -51,4 +52,8 @@ function(wyvern_tests PREFIX)
   gtest_discover_tests(${NAME} TEST_PREFIX ${PREFIX}/ DISCOVERY_TIMEOUT 60
     WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
     PROPERTIES TIMEOUT 300 ENVIRONMENT "OMP_WAIT_POLICY=passive;OPENBLAS_NUM_THREADS=1")
+  # The names are known when the tests are run, so the labels are given then.
+  file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/${NAME}_labels.cmake
+    "include(${CMAKE_SOURCE_DIR}/cmake/TestLabels.cmake)\nwyvern_label_tests(\${${NAME}_TESTS})\n")
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${CMAKE_CURRENT_BINARY_DIR}/${NAME}_labels.cmake)
 endfunction()

@@ -255,19 +255,37 @@ def choose(trials, scenarios, points, generator):
             return list(chosen)
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"scripts/kill_points: {message}; --help shows the use\n")
+
+
+def trial_name(text):
+    parts = text.split(":")
+    if len(parts) != 3 or parts[1] not in ACTIONS or not parts[2].isdigit():
+        raise argparse.ArgumentTypeError(f"expected SCENARIO:DO:N, DO one of {', '.join(ACTIONS)}, got '{text}'")
+    return parts
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("wyvern")
     parser.add_argument("inject")
     parser.add_argument("--points", type=int, default=100)
     parser.add_argument("--all", action="store_true")
-    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--at", help="SCENARIO:DO:N")
+    parser.add_argument("--at", type=trial_name)
+    parser.add_argument("--check", action="store_true", help="read the options, and do nothing")
     options = parser.parse_args()
-    at = options.at.split(":") if options.at else None
+    at = options.at
     names = [at[0]] if at else options.only
+    for name in names:
+        if name not in [scenario.name for scenario in SCENARIOS]:
+            parser.error(f"unknown scenario {name}; there are: {' '.join(scenario.name for scenario in SCENARIOS)}")
+    if options.check:
+        return
     scenarios = [scenario for scenario in SCENARIOS if not names or scenario.name in names]
     root = pathlib.Path(tempfile.mkdtemp(prefix="wyvern_kill_points_"))
     trials = Trials(options, root)

@@ -61,8 +61,9 @@ class ScriptsTest(unittest.TestCase):
         self.root = pathlib.Path(temporary.name)
         shutil.copytree(ROOT / "scripts", self.root / "scripts")
         shutil.copy(ROOT / "CMakePresets.json", self.root)
-        shutil.copytree(ROOT / "tests/clients", self.root / "tests/clients")
-        for name in ("skipped.py", "skips.txt"):
+        for folder in ("tests/clients", "tests/faults"):
+            shutil.copytree(ROOT / folder, self.root / folder)
+        for name in ("skipped.py", "skips.txt", "slow.py", "labels.txt"):
             shutil.copy(ROOT / "tests" / name, self.root / "tests")
         (self.root / "configs").mkdir()
         (self.root / "configs/quickstart.yaml").write_text("")
@@ -97,7 +98,8 @@ class ScriptsTest(unittest.TestCase):
         return calls
 
     def test_help_is_printed_and_nothing_is_built(self):
-        for script in ("setup", "train", "test", "launch", "try_releases", "format", "sanitize"):
+        for script in ("setup", "train", "test", "launch", "rank", "try_releases", "format", "sanitize",
+                       "sanitize_host", "fuzz", "kill_points"):
             for option in ("--help", "-h"):
                 result = self.run_script(script, option)
                 self.assertEqual((result.returncode, result.stderr), (0, ""), script)
@@ -123,6 +125,13 @@ class ScriptsTest(unittest.TestCase):
                 (("setup", "base"), "unknown preset base"),
                 (("format", "--chekc"), "unknown argument --chekc"),
                 (("sanitize", "--tool"), "unknown option --tool"),
+                (("sanitize_host", "--fast"), "unknown option --fast"),
+                (("kill_points", "--every"), "unrecognized arguments: --every"),
+                (("kill_points", "--points", "few"), "--points: invalid int value: 'few'"),
+                (("kill_points", "--only", "trian"), "unknown scenario trian; there are: prepare "),
+                (("kill_points", "--at", "train:kill"), "expected SCENARIO:DO:N"),
+                (("rank", "--cores"), "unknown option --cores"),
+                (("rank",), "no command given"),
                 (("try_releases", "--jobs"), "unknown option --jobs")):
             result = self.run_script(*arguments)
             self.assertEqual(result.returncode, 2, arguments)
@@ -218,6 +227,12 @@ class ScriptsTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0)
         self.assertIn("PyPI cannot be reached", result.stderr)
         self.assertRegex(self.calls()[-1], "^ctest ")
+        # The fast tests need no clients.
+        shutil.rmtree(self.root / "build/clients")
+        self.assertEqual(self.run_script("test", "--fast", "cpu").returncode, 0)
+        calls = self.calls()
+        self.assertRegex(calls[-1], r"^ctest .* -L \^fast\$$")
+        self.assertNotIn("venv build/clients", calls)
 
 
 if __name__ == "__main__":
