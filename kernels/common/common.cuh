@@ -9,6 +9,7 @@
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/runtime/device.h"
 #include "kernels/runtime/dtype.h"
+#include "kernels/runtime/gpu.h"
 
 namespace wyvern {
 

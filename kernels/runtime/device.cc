@@ -1,6 +1,8 @@
 #include "kernels/runtime/device.h"
 
 #include <cstring>
+#include <map>
+#include <mutex>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/check.h"
@@ -10,6 +12,20 @@
 #endif
 
 namespace wyvern {
+
+const GpuInfo& MetaGpu() {
+  static const GpuInfo h200 = {.name = "NVIDIA H200",
+                               .major = 9,
+                               .minor = 0,
+                               .num_sms = 132,
+                               .shared_bytes_per_block = 227 << 10,
+                               .shared_bytes_per_sm = 228 << 10,
+                               .l2_bytes = 50 << 20,
+                               .total_bytes = int64_t{150110011392},
+                               .peak_bf16_flops = 989e12,
+                               .peak_bandwidth = 4.8e12};
+  return h200;
+}
 
 #ifdef WYVERN_CUDA
 namespace {
@@ -29,6 +45,21 @@ double PeakBandwidth() {
   CUDA_CHECK(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrMemoryClockRate, gpu_in_use));
   CUDA_CHECK(cudaDeviceGetAttribute(&bus_bits, cudaDevAttrGlobalMemoryBusWidth, gpu_in_use));
   return 2 * 1e3 * clock_khz * bus_bits / 8;  // two transfers a clock
+}
+
+GpuInfo QueryGpu() {
+  cudaDeviceProp properties;
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, gpu_in_use));
+  return {.name = properties.name,
+          .major = properties.major,
+          .minor = properties.minor,
+          .num_sms = properties.multiProcessorCount,
+          .shared_bytes_per_block = static_cast<int64_t>(properties.sharedMemPerBlockOptin),
+          .shared_bytes_per_sm = static_cast<int64_t>(properties.sharedMemPerMultiprocessor),
+          .l2_bytes = properties.l2CacheSize,
+          .total_bytes = static_cast<int64_t>(properties.totalGlobalMem),
+          .peak_bf16_flops = PeakBf16Flops(properties),
+          .peak_bandwidth = PeakBandwidth()};
 }
 
 cudaStream_t MakeComputeStream() {
@@ -65,18 +96,13 @@ bool CudaAvailable(std::string* why) {
   return false;
 }
 
-GpuInfo CurrentGpu() {
-  cudaDeviceProp properties;
-  CUDA_CHECK(cudaGetDeviceProperties(&properties, gpu_in_use));
-  GpuInfo info;
-  info.name = properties.name;
-  info.major = properties.major;
-  info.minor = properties.minor;
-  info.num_sms = properties.multiProcessorCount;
-  info.total_bytes = static_cast<int64_t>(properties.totalGlobalMem);
-  info.peak_bf16_flops = PeakBf16Flops(properties);
-  info.peak_bandwidth = PeakBandwidth();
-  return info;
+const GpuInfo& CurrentGpu() {
+  static std::mutex mutex;
+  static std::map<int, GpuInfo> known;  // a query takes the host long
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto [entry, fresh] = known.try_emplace(gpu_in_use);
+  if (fresh) entry->second = QueryGpu();
+  return entry->second;
 }
 
 int GpuCount() {
@@ -134,9 +160,9 @@ bool CudaAvailable(std::string* why) {
   return false;
 }
 
-GpuInfo CurrentGpu() {
+const GpuInfo& CurrentGpu() {
   CHECK(false, "a build without CUDA has no GPU");
-  return {};
+  return MetaGpu();
 }
 
 int GpuCount() { return 0; }

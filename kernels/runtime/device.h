@@ -34,17 +34,6 @@ StreamHandle ComputeStream();
 // given) says what is missing.
 bool CudaAvailable(std::string* why = nullptr);
 
-struct GpuInfo {
-  std::string name;
-  int major = 0, minor = 0;
-  int num_sms = 0;
-  int64_t total_bytes = 0;
-  double peak_bf16_flops = 0;  // dense, from the vendor's data sheet; 0 when unknown
-  double peak_bandwidth = 0;   // bytes per second between memory and chip: clock times bus width
-};
-// Of GPU 0. Requires CudaAvailable().
-GpuInfo CurrentGpu();
-
 // Waits until all work queued on the compute stream has run.
 void Synchronize(Device device);
 

@@ -5,6 +5,7 @@
 #include "absl/strings/str_format.h"
 #include "autograd/check/op_bench.h"
 #include "autograd/ops/matmul/matmul.h"
+#include "kernels/runtime/gpu.h"
 
 namespace wyvern {
 namespace {

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/io/file.h"
+#include "kernels/runtime/gpu.h"
 #include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/on_ranks.h"

@@ -12,6 +12,7 @@
 #include "data/sampling/prefetcher.h"
 #include "kernels/comm/failure/comm_failure.h"
 #include "kernels/runtime/allocator.h"
+#include "kernels/runtime/gpu.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/folder.h"
 #include "trainer/config/load.h"

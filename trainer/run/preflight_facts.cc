@@ -1,5 +1,6 @@
 #include "data/io/hdf5_file.h"
 #include "kernels/comm/versions.h"
+#include "kernels/runtime/gpu.h"
 #include "trainer/run/preflight.h"
 #include "trainer/run/version.h"
 

@@ -7,6 +7,7 @@
 
 #include "autograd/check/op_registry.h"
 #include "kernels/runtime/event.h"
+#include "kernels/runtime/gpu.h"
 
 namespace wyvern {
 namespace {

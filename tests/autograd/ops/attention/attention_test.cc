@@ -5,6 +5,7 @@
 
 #include "autograd/check/op_check.h"
 #include "kernels/attention/attention_config.h"
+#include "kernels/runtime/gpu.h"
 #include "tests/support/within_limits.h"
 #ifdef WYVERN_CUDA
 #include "kernels/attention/cuda/cudnn_attention.h"
