@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every op and every reference model on the GPU, and a run that is killed and resumed.
 #   WYVERN=build/cuda/bin/wyvern GOLDEN=../shared/golden OUT=DIR experiments/first_light/checks.sh
-# Run from the repository root. Prints one line per check; full tables go to OUT.
+# Run from the repository root. Prints one line per check; full tables and their summaries go to OUT.
 set -uo pipefail
 wyvern="${WYVERN:-build/cuda/bin/wyvern}"
 out="${OUT:-/tmp/first_light}"
@@ -11,6 +11,7 @@ failed=0
 "$wyvern" selftest --device cuda >"$out/selftest.txt" 2>&1 || failed=1
 echo "selftest: $(grep -c PASS "$out/selftest.txt") passed, $(grep -c FAIL "$out/selftest.txt") failed"
 grep FAIL "$out/selftest.txt"
+experiments/first_light/summarize.py selftest <"$out/selftest.txt" >"$out/selftest_summary.txt"
 
 : >"$out/parity.txt"
 for folder in "${GOLDEN:-../shared/golden}"/hf/* tests/trainer/hf/reference/*/; do
@@ -31,6 +32,7 @@ for folder in "${GOLDEN:-../shared/golden}"/hf/* tests/trainer/hf/reference/*/; 
   done
 done
 rm -f "$out/one.txt"
+experiments/first_light/summarize.py parity <"$out/parity.txt" >"$out/parity_summary.txt"
 
 # 60 steps at once, against 60 steps killed with SIGKILL after the checkpoint of step 20.
 work="$(mktemp -d)"

@@ -3,7 +3,7 @@
 
     experiments/kimi_linear/plot.py FOLDER
 
-FOLDER holds RUN.metrics.jsonl of each run, as experiments/real_runs.py leaves them. Needs matplotlib.
+FOLDER holds RUN.metrics.jsonl of each run, as experiments/kimi_linear/real_runs.py leaves them. Needs matplotlib.
 """
 
 import glob

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains the runs of several sweeps on the GPUs of one host within a given time.
 
-    experiments/real_runs.py --seconds 470 --gpus 0,1,2,3 [--out FOLDER] [SWEEP.yaml=SHARE ...]
+    experiments/kimi_linear/real_runs.py --seconds 470 --gpus 0,1,2,3 [--out FOLDER] [SWEEP.yaml=SHARE ...]
 
 Run from the repository root; WYVERN names the program (build/cuda/bin/wyvern). Sweeps default to
 experiments/kimi_linear/real.yaml and experiments/scaling_laws/ladder.yaml; SHARE is the part of the
