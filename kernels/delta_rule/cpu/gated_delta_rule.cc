@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "kernels/delta_rule/cpu/gated_delta_rule_core.h"
+#include "kernels/delta_rule/cpu/recurrence.h"
 
 namespace wyvern {
 
@@ -13,7 +13,8 @@ size_t GatedDeltaRuleWorkspaceBytes(CpuTag, const GatedDeltaRuleInputs<Io>& in) 
 // The oracle: the equations of the header, one token at a time. Documents and value heads are
 // independent of each other, so the result does not depend on the number of threads.
 template <typename Acc>
-void RunDeltaForward(const GatedDeltaRuleFwdParams<Acc>& p, const DeltaCore<Acc>& core) {
+void RunDeltaRecurrence(const GatedDeltaRuleFwdParams<Acc>& p,
+                        const DeltaRecurrenceInputs<Acc>& core) {
   const GatedDeltaRuleInputs<Acc>& in = p.in;
   const int64_t H = in.num_heads, HV = in.num_value_heads, K = in.key_dim, V = in.value_dim;
   const int64_t G = core.gate_dim;
@@ -60,13 +61,15 @@ void RunDeltaForward(const GatedDeltaRuleFwdParams<Acc>& p, const DeltaCore<Acc>
 
 template <typename Io>
 void GatedDeltaRuleFwd(CpuTag, const GatedDeltaRuleFwdParams<Io>& p) {
-  RunDeltaForward(p, MakeDeltaCore(p.in));
+  RunDeltaRecurrence(p, MakeDeltaRecurrenceInputs(p.in));
 }
 
 template size_t GatedDeltaRuleWorkspaceBytes(CpuTag, const GatedDeltaRuleInputs<float>&);
 template size_t GatedDeltaRuleWorkspaceBytes(CpuTag, const GatedDeltaRuleInputs<double>&);
-template void RunDeltaForward(const GatedDeltaRuleFwdParams<float>&, const DeltaCore<float>&);
-template void RunDeltaForward(const GatedDeltaRuleFwdParams<double>&, const DeltaCore<double>&);
+template void RunDeltaRecurrence(const GatedDeltaRuleFwdParams<float>&,
+                                 const DeltaRecurrenceInputs<float>&);
+template void RunDeltaRecurrence(const GatedDeltaRuleFwdParams<double>&,
+                                 const DeltaRecurrenceInputs<double>&);
 template void GatedDeltaRuleFwd(CpuTag, const GatedDeltaRuleFwdParams<float>&);
 template void GatedDeltaRuleFwd(CpuTag, const GatedDeltaRuleFwdParams<double>&);
 

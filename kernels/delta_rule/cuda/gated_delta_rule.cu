@@ -1,6 +1,7 @@
-// Entry points: choose the launch geometry, give every pass its buffers, run the passes.
-#include "kernels/delta_rule/cuda/gated_delta_rule.cuh"
-#include "kernels/delta_rule/sm90/delta.cuh"
+// The op's entries: choose the path, give every pass of the general path its buffers, run the
+// passes.
+#include "kernels/delta_rule/cuda/passes.cuh"
+#include "kernels/delta_rule/sm90/passes.cuh"
 
 namespace wyvern {
 namespace delta {
@@ -27,7 +28,7 @@ int64_t SquareElements(const Args<T>& a) {
 template <typename T>
 void PlaceSquares(Args<T>& a, T* workspace, Arena& arena) {
   if (workspace == nullptr) arena.Allocate(workspace, 3 * SquareElements(a));
-  a.a_less_one = workspace;
+  a.ut_less_one = workspace;
   a.p = workspace + SquareElements(a);
   a.m = workspace + 2 * SquareElements(a);
 }
@@ -111,16 +112,16 @@ template <typename Io>
 void GatedDeltaRuleFwd(CudaTag, const GatedDeltaRuleFwdParams<Io>& p) {
   const cudaStream_t stream = ToStream(p.stream);
   const delta::Path path = delta::ChoosePath(p.in, p.workspace != nullptr);
-  if (path == delta::Path::kSteps) return delta::Steps(p, stream);
+  if (path == delta::Path::kSteps) return delta::Recurrence(p, stream);
   if constexpr (kIsBf16<Io>) {
     if (path == delta::Path::kHopper) return sm90::Forward(p, stream);
   }
   delta::Arena arena;
   delta::Args<Io> a = delta::MakeArgs(p.in, arena);
   delta::PlaceSquares(a, static_cast<Io*>(p.workspace), arena);
-  delta::Prologue(a, p.in, stream);
-  delta::Intra(a, stream);
-  delta::State(a, p.in.v, p.in.h0, p.ht, stream);
+  delta::ChunkInputs(a, p.in, stream);
+  delta::WyRepresentation(a, stream);
+  delta::StateScan(a, p.in.v, p.in.h0, p.ht, stream);
   delta::Output(a, p.o, stream);
 }
 
@@ -136,14 +137,14 @@ void GatedDeltaRuleBwd(CudaTag, const GatedDeltaRuleBwdParams<Io>& p) {
   delta::Args<Io> a = delta::MakeArgs(p.in, arena);
   // The workspace is only read; passes take it as they take their own buffers.
   delta::PlaceSquares(a, static_cast<Io*>(const_cast<void*>(p.workspace)), arena);
-  delta::Prologue(a, p.in, stream);
-  if (p.workspace == nullptr) delta::Intra(a, stream);
+  delta::ChunkInputs(a, p.in, stream);
+  if (p.workspace == nullptr) delta::WyRepresentation(a, stream);
   const int64_t token_heads = a.num_tokens * a.value_heads;
   if (kIsBf16<Io>) {
     arena.Allocate(a.e_rest, token_heads * a.value_pad());
     arena.Allocate(a.y_rest, token_heads * a.value_pad());
   }
-  delta::State<Io>(a, p.in.v, p.in.h0, nullptr, stream);
+  delta::StateScan<Io>(a, p.in.v, p.in.h0, nullptr, stream);
 
   const int64_t chunk_heads = static_cast<int64_t>(a.num_chunks) * a.value_heads;
   const Io* d_o = p.d_o;
@@ -155,7 +156,7 @@ void GatedDeltaRuleBwd(CudaTag, const GatedDeltaRuleBwdParams<Io>& p) {
   }
   arena.Allocate(a.d_states, chunk_heads * a.key_pad() * a.value_pad());
   arena.Allocate(a.y, token_heads * a.value_pad());
-  delta::StateBwd(a, d_o, p.d_ht, p.dv, p.d_h0, stream);
+  delta::StateScanBackward(a, d_o, p.d_ht, p.dv, p.d_h0, stream);
   const bool per_channel = a.decay == DeltaDecay::kPerChannel;
   arena.Allocate(a.dq, token_heads * a.key_pad());
   arena.Allocate(a.dk, token_heads * a.key_pad());
@@ -163,8 +164,8 @@ void GatedDeltaRuleBwd(CudaTag, const GatedDeltaRuleBwdParams<Io>& p) {
   if (a.decay != DeltaDecay::kNone) {
     arena.Allocate(a.dg, token_heads * (per_channel ? a.key_pad() : 1));
   }
-  delta::Grad(a, d_o, stream);
-  delta::Epilogue(a, p, stream);
+  delta::ChunkGrad(a, d_o, stream);
+  delta::InputGrad(a, p, stream);
 }
 
 template size_t GatedDeltaRuleWorkspaceBytes(CudaTag, const GatedDeltaRuleInputs<float>&);

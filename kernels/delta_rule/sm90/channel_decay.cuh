@@ -10,8 +10,8 @@
 #pragma once
 
 #include "kernels/common/sm90/wgmma.cuh"
-#include "kernels/delta_rule/cuda/gated_delta_rule_gates.cuh"
-#include "kernels/delta_rule/sm90/delta.cuh"
+#include "kernels/delta_rule/cuda/gates.cuh"
+#include "kernels/delta_rule/sm90/passes.cuh"
 
 namespace wyvern::sm90 {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/delta_rule/sm90/delta.cuh"
+#include "kernels/delta_rule/sm90/passes.cuh"
 #include "kernels/runtime/allocator.h"
 
 namespace wyvern::sm90 {
@@ -179,7 +179,7 @@ Inputs MakeInputs(const Case& c) {
 struct Reference {
   int rows;
   Values q, k, query_norm, key_norm, g, sum, beta;  // q, k of unit length; g not clamped
-  Values p, a_inv, m;                               // m without beta
+  Values p, ut, m;                                  // m without beta
 
   double Decay(int64_t i, int64_t j, int64_t d, int64_t K) const {
     return std::exp(sum[i * K + d] - sum[j * K + d]);
@@ -218,7 +218,7 @@ Reference MakeReference(const Case& c, const Inputs& in, const Chunk& chunk, int
   }
   r.p.assign(n * n, 0);
   r.m.assign(n * n, 0);
-  r.a_inv.assign(n * n, 0);
+  r.ut.assign(n * n, 0);
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t j = 0; j <= i; ++j) {
       for (int64_t d = 0; d < K; ++d) {
@@ -227,10 +227,10 @@ Reference MakeReference(const Case& c, const Inputs& in, const Chunk& chunk, int
         if (i > j) r.m[i * n + j] += r.k[i * K + d] * decayed;
       }
     }
-    r.a_inv[i * n + i] = 1;
+    r.ut[i * n + i] = 1;
     for (int64_t l = 0; l < i; ++l) {
       for (int64_t j = 0; j <= l; ++j) {
-        r.a_inv[i * n + j] -= r.beta[i] * r.m[i * n + l] * r.a_inv[l * n + j];
+        r.ut[i * n + j] -= r.beta[i] * r.m[i * n + l] * r.ut[l * n + j];
       }
     }
   }
@@ -261,7 +261,7 @@ struct OnDevice {
         chunks(in.chunks),
         rows(in.chunks.size() * in.value_heads * kNumRowFactors * kChunk),
         chunk_decay(in.chunks.size() * in.value_heads * in.key_dim),
-        a_inv(in.chunks.size() * in.value_heads * kChunk * kChunk),
+        ut(in.chunks.size() * in.value_heads * kChunk * kChunk),
         p(in.chunks.size() * in.value_heads * kChunk * kChunk),
         q_operand(in.gate.size()),
         k_operand(in.gate.size()),
@@ -279,7 +279,7 @@ struct OnDevice {
     args.chunks = chunks.data();
     args.rows = rows.data();
     args.chunk_decay = chunk_decay.data();
-    args.a_inv = a_inv.data();
+    args.ut = ut.data();
     args.p = p.data();
     args.q_operand = q_operand.data();
     args.k_operand = k_operand.data();
@@ -312,7 +312,7 @@ struct OnDevice {
   OnGpu<Bf16> states, d_states, e, dv, d_o;
   OnGpu<Chunk> chunks;
   OnGpu<float> rows, chunk_decay;
-  OnGpu<Bf16> a_inv, p, q_operand, k_operand, k_bar;
+  OnGpu<Bf16> ut, p, q_operand, k_operand, k_bar;
   Args args;
   GatedDeltaRuleInputs<Bf16> inputs;
 };

@@ -1,5 +1,5 @@
 // The passes of the Hopper path that know a decay per channel, each on its own against fp64: given
-// random states, e and dv instead of those of the serial passes.
+// random states, e and dv instead of those of the scans.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -27,15 +27,15 @@ class Sm90Channels : public testing::TestWithParam<Case> {
   }
 };
 
-TEST_P(Sm90Channels, PrepareMatchesFp64) {
+TEST_P(Sm90Channels, WyMatchesFp64) {
   const Case& c = GetParam();
   const Inputs in = MakeInputs(c);
   OnDevice gpu(c, in);
   const cudaStream_t stream = ToStream(ComputeStream());
-  PrepareChannels(gpu.args, gpu.inputs, stream);
+  WyChannels(gpu.args, gpu.inputs, stream);
   const int64_t K = in.key_dim, HV = in.value_heads;
   Values rows(in.chunks.size() * HV * kNumRowFactors * kChunk), decay(in.chunks.size() * HV * K);
-  Values a_inv(in.chunks.size() * HV * kChunk * kChunk), p = a_inv;
+  Values ut(in.chunks.size() * HV * kChunk * kChunk), p = ut;
   Values q_operand(in.gate.size()), k_operand = q_operand, k_bar = q_operand;
   for (size_t chunk = 0; chunk < in.chunks.size(); ++chunk) {
     for (int64_t hv = 0; hv < HV; ++hv) {
@@ -56,7 +56,7 @@ TEST_P(Sm90Channels, PrepareMatchesFp64) {
           decay[at * K + d] = std::exp(last);
         }
         for (int64_t j = 0; j < n; ++j) {
-          a_inv[(at * kChunk + i) * kChunk + j] = r.a_inv[i * n + j];
+          ut[(at * kChunk + i) * kChunk + j] = r.ut[i * n + j];
           p[(at * kChunk + i) * kChunk + j] = r.p[i * n + j];
         }
       }
@@ -64,7 +64,7 @@ TEST_P(Sm90Channels, PrepareMatchesFp64) {
   }
   EXPECT_LE(RelativeError(gpu.rows.Read(), rows), 1e-6);
   EXPECT_LE(RelativeError(gpu.chunk_decay.Read(), decay), 1e-4);
-  EXPECT_LE(RelativeError(WithoutDiagonal(gpu.a_inv.Read()), WithoutDiagonal(a_inv)), 4e-3);
+  EXPECT_LE(RelativeError(WithoutDiagonal(gpu.ut.Read()), WithoutDiagonal(ut)), 4e-3);
   EXPECT_LE(RelativeError(gpu.p.Read(), p), 4e-3);
   const Values operands[] = {gpu.q_operand.Read(), gpu.k_operand.Read(), gpu.k_bar.Read()};
   EXPECT_LE(RelativeError(operands[0], q_operand), 2.5e-3);
@@ -75,7 +75,7 @@ TEST_P(Sm90Channels, PrepareMatchesFp64) {
   for (const Bf16* operand : {gpu.args.q_operand, gpu.args.k_operand, gpu.args.k_bar}) {
     FillBytes(const_cast<Bf16*>(operand), Device::kCuda, 0xff, in.gate.size() * sizeof(Bf16));
   }
-  PrepareOperands(gpu.args, gpu.inputs, stream);
+  ChannelOperands(gpu.args, gpu.inputs, stream);
   EXPECT_EQ(gpu.q_operand.Read(), operands[0]);
   EXPECT_EQ(gpu.k_operand.Read(), operands[1]);
   EXPECT_EQ(gpu.k_bar.Read(), operands[2]);
@@ -179,18 +179,18 @@ void AddGradients(const Case& c, const Inputs& in, size_t chunk_index, int64_t h
   }
 }
 
-TEST_P(Sm90Channels, GradMatchesFp64) {
+TEST_P(Sm90Channels, ChunkGradMatchesFp64) {
   const Case& c = GetParam();
   const Inputs in = MakeInputs(c);
   OnDevice gpu(c, in);
   const cudaStream_t stream = ToStream(ComputeStream());
-  PrepareChannels(gpu.args, gpu.inputs, stream);
+  WyChannels(gpu.args, gpu.inputs, stream);
   const int64_t HV = in.value_heads, K = in.key_dim;
   const OnGpu<Bf16> dq(in.q.size()), dk(in.k.size()), d_beta(in.beta.size());
   const OnGpu<Bf16> d_gate(in.gate.size());
   const OnGpu<float> d_a_log(HV), d_dt_bias(HV * K);
-  GradChannels(gpu.args, gpu.inputs, gpu.d_o.data(), dq.data(), dk.data(), d_beta.data(),
-               d_gate.data(), d_a_log.data(), d_dt_bias.data(), stream);
+  ChunkGradChannels(gpu.args, gpu.inputs, gpu.d_o.data(), dq.data(), dk.data(), d_beta.data(),
+                    d_gate.data(), d_a_log.data(), d_dt_bias.data(), stream);
   Gradients r;
   r.dq.assign(in.q.size(), 0);
   r.dk = r.dq;

@@ -1,0 +1,142 @@
+// The chunkwise gated delta rule on Hopper: what its passes share. bf16 inputs, key dim 64 or 128,
+// value dim 64, 128 or 256; everything else takes the general path (../cuda/passes.cuh, whose
+// notation this one keeps: chunks of up to 64 rows, G the running sum of log decays in a chunk
+// clamped to -20 per step, r the factor of the L2 norm, s the scale, A = (I + Diag(beta) M)^-1).
+//
+//   WyHeads, WyChannels  per chunk and value head: row factors, A, P; with a decay per channel also
+//                        the decayed operands, which ChannelOperands makes again for the backward
+//   OutputScan           serial over a document's chunks, S^T in registers: o
+//   StateScan            the same in the backward: e and the S that enters each chunk
+//   StateScanBackward    serial in reverse, dS^T in registers: dv and the dS+ that leaves each
+//   chunk ChunkGradHeads, ChunkGradChannels   per chunk and value head: dq, dk, dbeta, dg
+//
+// Where documents are too few to fill the GPU they are cut into segments of chunks, which are then
+// scanned in parallel. A segment maps the state that enters it to Phi S + E: E is its scan
+// from 0, Phi that of the identity with v = 0. Both come from one more scan, and are combined,
+// exactly but for rounding, into the state that enters each segment; backward, dS becomes Phi^T dS
+// + F likewise.
+//
+// With a decay per head or none, tensor cores are fed with the caller's q and k, and the factors of
+// a row are applied in fp32 to the other side. With one per channel the operands
+// r e^G q, r e^G k and r e^{G_C - G} k are stored by WyChannels and the factors of a row are 1.
+// |beta| is floored at kMinBeta, so that e / beta stands for r - M e without cancellation; small
+// beside anything it meets, and its square times gradients still far from fp32's smallest number.
+#pragma once
+
+#include "kernels/delta_rule/cuda/passes.cuh"
+
+namespace wyvern::sm90 {
+
+using delta::Chunk;
+using delta::kMinLogDecay;
+
+constexpr int kChunk = kDeltaChunk;
+constexpr float kMinBeta = 1e-9f;
+
+// Row factors of a chunk and value head, 64 of each; those of rows beyond the chunk are zeros.
+enum RowFactor {
+  kQueryFactor,  // s r_q e^G       (per channel: s)
+  kKeyFactor,    // r_k e^G         (per channel: 1)
+  kBarFactor,    // r_k e^{G_C - G} (per channel: 1)
+  kBeta,
+  kQueryNorm,  // r_q
+  kKeyNorm,    // r_k
+  // 0 unless the decay is per head or none: G, and what the gradients of beta (before its square is
+  // divided out), of the log decay and again of the log decay are multiplied with to become those
+  // of what `beta` holds, of the gate and of a_log.
+  kGate,
+  kBetaSlope,
+  kGateSlope,
+  kRateSlope,
+  kNumRowFactors,
+};
+static_assert(kNumRowFactors == kDeltaRowFactors);
+
+struct Segment {
+  int begin, end, doc, unused;  // chunks begin .. end - 1
+};
+
+struct Args {
+  int num_docs = 0, num_chunks = 0;
+  int64_t num_tokens = 0;
+  int heads = 0, value_heads = 0, group = 0;  // group = value_heads / heads
+  int key_dim = 0, value_dim = 0;
+  DeltaDecay decay = DeltaDecay::kNone;
+  float scale = 1;
+
+  const int* doc_chunks = nullptr;   // [N + 1] first chunk of each document
+  const Chunk* chunks = nullptr;     // [NC]
+  float* rows = nullptr;             // [NC, HV, kNumRowFactors, 64]
+  float* chunk_decay = nullptr;      // [NC, HV, K] e^{G_C}; null without decay
+  Bf16 *ut = nullptr, *p = nullptr;  // [NC, HV, 64, 64]; zero in rows and columns beyond the
+                                     // chunk, P (with s, norms and decays) above its diagonal
+  // Decay per channel only: [T, HV, K].
+  Bf16 *q_operand = nullptr, *k_operand = nullptr, *k_bar = nullptr;
+
+  // Segments; none when documents are scanned whole.
+  int num_segments = 0, segment_chunks = 0;
+  const Segment* segments = nullptr;  // [NS]
+  float* segment_states = nullptr;    // [NS, HV, K, V] S entering the segment
+  float* transitions = nullptr;       // [NS, HV, K, K] Phi
+  float* segment_d_states = nullptr;  // [NS, HV, K, V] dS leaving the segment
+
+  Bf16* states = nullptr;    // [NC, HV, V, K] S^T entering the chunk
+  Bf16* e = nullptr;         // [T, HV, V]
+  Bf16* d_states = nullptr;  // [NC, HV, V, K] dS+^T leaving the chunk
+  Bf16* dv = nullptr;        // [T, HV, V] beta y
+
+  // Documents or segments, which scans go through at the same time.
+  __host__ __device__ int num_scans() const {
+    return segments == nullptr ? num_docs : num_segments;
+  }
+  __host__ __device__ int key_blocks() const { return key_dim / 64; }
+  __host__ __device__ int64_t chunk_heads() const {
+    return static_cast<int64_t>(num_chunks) * value_heads;
+  }
+};
+
+// The op's entries. `Serves`: whether this GPU and the kernels here take these inputs.
+bool Serves(const GatedDeltaRuleInputs<Bf16>& in);
+size_t WorkspaceBytes(const GatedDeltaRuleInputs<Bf16>& in);
+void Forward(const GatedDeltaRuleFwdParams<Bf16>& p, cudaStream_t stream);
+void Backward(const GatedDeltaRuleBwdParams<Bf16>& p, cudaStream_t stream);
+
+// Fills rows, chunk_decay, ut and p. Without decay or with one per head.
+void WyHeads(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStream_t stream);
+// The same, and the operands, with a decay per channel.
+void WyChannels(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStream_t stream);
+// The operands alone, from rows, where the rest is there already.
+void ChannelOperands(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStream_t stream);
+
+// Fills segments from doc_chunks.
+void ListSegments(const Args& args, Segment* segments, cudaStream_t stream);
+// args.segment_states and args.transitions, from h0.
+void EnterSegments(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStream_t stream);
+// args.segment_d_states from d_o and dht.
+void LeaveSegments(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
+                   const float* d_ht, cudaStream_t stream);
+
+// o [T, HV, V] and ht from S_0 = h0 ([N, HV, K, V] fp32 or null). Reads rows, chunk_decay, ut,
+// p and q, k, v or the operands.
+void OutputScan(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, Bf16* o, float* ht,
+                cudaStream_t stream);
+// args.states and args.e.
+void StateScan(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStream_t stream);
+
+// args.d_states, args.dv and dh0 from d_o [T, HV, V] and dht ([N, HV, K, V] fp32 or null).
+void StateScanBackward(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
+                       const float* d_ht, float* d_h0, cudaStream_t stream);
+
+// dq, dk ([T, H, K], norm's backward and the sum over a group's value heads included) and d_beta
+// [T, HV] of what `beta` holds, from rows, chunk_decay, states, e, d_states, dv and d_o. With a
+// decay also d_gate [T, HV] of what `gate` holds, and the sums over tokens d_a_log [HV] and
+// d_dt_bias [HV], in a fixed order. Each may be null.
+void ChunkGradHeads(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
+                    Bf16* dq, Bf16* dk, Bf16* d_beta, Bf16* d_gate, float* d_a_log,
+                    float* d_dt_bias, cudaStream_t stream);
+// The same with a decay per channel: d_gate is [T, HV, K] and d_dt_bias [HV, K].
+void ChunkGradChannels(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
+                       Bf16* dq, Bf16* dk, Bf16* d_beta, Bf16* d_gate, float* d_a_log,
+                       float* d_dt_bias, cudaStream_t stream);
+
+}  // namespace wyvern::sm90
