@@ -13,11 +13,11 @@ RangeObserver* current_observer = nullptr;
 
 void ObserveRanges(RangeObserver* observer) { current_observer = observer; }
 
-ProfilerRange::ProfilerRange(const char* name, Pass pass) {
+ProfilerRange::ProfilerRange(const char* name, WorkClass work_class, Pass pass) {
 #ifdef WYVERN_CUDA
   nvtxRangePushA(name);
 #endif
-  if (current_observer != nullptr) current_observer->Begin(name, pass);
+  if (current_observer != nullptr) current_observer->Begin(name, work_class, pass);
 }
 
 ProfilerRange::~ProfilerRange() {

@@ -3,6 +3,8 @@
 #ifndef WYVERN_AUTOGRAD_PROFILER_RANGE_H_
 #define WYVERN_AUTOGRAD_PROFILER_RANGE_H_
 
+#include "autograd/work_class.h"
+
 namespace wyvern {
 
 // The part of a training step that a range belongs to.
@@ -32,7 +34,7 @@ struct Work {
 class RangeObserver {
  public:
   virtual ~RangeObserver() = default;
-  virtual void Begin(const char* name, Pass pass) = 0;
+  virtual void Begin(const char* name, WorkClass work_class, Pass pass) = 0;
   // Ends the innermost range.
   virtual void End(const Work& work) = 0;
 };
@@ -45,7 +47,7 @@ void ObserveRanges(RangeObserver* observer);
 class ProfilerRange {
  public:
   // `name` must outlive every observer: a literal.
-  ProfilerRange(const char* name, Pass pass);
+  ProfilerRange(const char* name, WorkClass work_class, Pass pass);
   ~ProfilerRange();
   ProfilerRange(const ProfilerRange&) = delete;
   ProfilerRange& operator=(const ProfilerRange&) = delete;

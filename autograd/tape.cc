@@ -38,7 +38,7 @@ void Tape::FreePlace(const GradSlot& slot) {
 void Tape::Accumulate(const Slot& slot, Tensor gradient) {
   if (slot->whole != nullptr) {
     gradient = gradient.Reshape(slot->shape);
-    ProfilerRange range("add_gradient", Pass::kBackward);
+    ProfilerRange range("add_gradient", WorkClass::kPointwise, Pass::kBackward);
     range.SetWork({.bytes = static_cast<double>(2 * gradient.nbytes())});
     const Tensor place = ReservePlace(*slot);
     if (place.defined()) return place.CopyFrom(gradient);
@@ -65,7 +65,7 @@ void Tape::Accumulate(const Slot& slot, Tensor gradient) {
   }
   CHECK(slot->grad.numel() == gradient.numel(), "gradient ", ToString(gradient.shape()),
         " added to one of shape ", ToString(slot->grad.shape()));
-  ProfilerRange range("add_gradient", Pass::kBackward);
+  ProfilerRange range("add_gradient", WorkClass::kPointwise, Pass::kBackward);
   range.SetWork({.bytes = static_cast<double>(2 * slot->grad.nbytes() + gradient.nbytes())});
   if (slot->cleared) {
     slot->cleared = false;

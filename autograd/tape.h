@@ -5,6 +5,7 @@
 //
 //   struct Scale {
 //     static constexpr const char* kName = "scale";
+//     static constexpr WorkClass kClass = WorkClass::kPointwise;  // its row in tables of time
 //     template <class T> struct Inputs { T x; FIELDS(x) };    // differentiable tensors
 //     template <class T> struct Outputs { T y; FIELDS(y) };
 //     struct Params { double factor = 1; };                   // everything else, index tensors too
@@ -29,9 +30,9 @@
 //     // By input: whether Forward and Backward read it in place when it is a view of columns. The
 //     // tape gives the others a contiguous copy.
 //     static constexpr bool kReadsColumns[] = {true};
-//     // Fills the defined fields of `out` with what Forward gave, from Saved alone; which outputs
-//     it
-//     // can, and from which policy on the tape has it do so (Tape::Discard).
+//     // Recompute fills the defined fields of `out` with what Forward gave, from Saved alone.
+//     // kRecomputed: which outputs it can; kRecompute: the policy from which on the tape calls it
+//     // (Tape::Discard).
 //     static constexpr bool kRecomputed[] = {true};
 //     static constexpr RecomputePolicy kRecompute = RecomputePolicy::kElementwise;
 //     static void Recompute(const Saved& saved, const Outputs<Tensor>& out);
@@ -174,7 +175,7 @@ struct Tape::OpNode : Tape::Node {
   void Recompute(const std::vector<Output>& outputs) override {
     if constexpr (kRecomputes) {
       ForEachField([](const char*, const Slot& slot) { Restore(slot); }, in);
-      ProfilerRange range(Op::kName, Pass::kRecompute);
+      ProfilerRange range(Op::kName, Op::kClass, Pass::kRecompute);
       range.SetWork(cost.forward());
       typename Op::template Outputs<Tensor> values;
       for (const Output& output : outputs) Put(output, &values);
@@ -217,7 +218,7 @@ struct Tape::OpNode : Tape::Node {
   }
 
   void DifferentiateAll() {
-    ProfilerRange range(Op::kName, Pass::kBackward);
+    ProfilerRange range(Op::kName, Op::kClass, Pass::kBackward);
     typename Op::template Outputs<Tensor> d_out;
     bool any = false;
     ForEachField(
@@ -251,7 +252,7 @@ struct Tape::OpNode : Tape::Node {
       Differentiate(d_out, first);
       postpone_to->postponed = [this, self = this->shared_from_this(), d_out, want,
                                 work]() mutable {
-        ProfilerRange later(Op::kName, Pass::kBackward);
+        ProfilerRange later(Op::kName, Op::kClass, Pass::kBackward);
         later.SetWork(work);
         Differentiate(d_out, want);
       };
@@ -309,7 +310,7 @@ struct Tape::OpNode : Tape::Node {
 template <class Op>
 typename Op::template Outputs<Var> Tape::Apply(const typename Op::template Inputs<Var>& in,
                                                const typename Op::Params& params) {
-  ProfilerRange range(Op::kName, pass_);
+  ProfilerRange range(Op::kName, Op::kClass, pass_);
   typename Op::template Inputs<Tensor> values;
   bool record = false;
   size_t i = 0;

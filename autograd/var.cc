@@ -33,7 +33,7 @@ Var Var::Parameter(Tensor value, Tensor grad) {
 void GradSlot::Settle() {
   if (!std::exchange(cleared, false)) return;
   grad.Restore();
-  ProfilerRange range("zero_gradients", Pass::kUpdate);
+  ProfilerRange range("zero_gradients", WorkClass::kCopies, Pass::kUpdate);
   range.SetWork({.bytes = static_cast<double>(grad.nbytes())});
   grad.FillZero();
 }

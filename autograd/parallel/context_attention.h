@@ -13,6 +13,7 @@ namespace wyvern {
 // covers, and gives their gradients back. All ranks of the group apply it.
 struct ContextAttention {
   static constexpr const char* kName = "context_attention";
+  static constexpr WorkClass kClass = WorkClass::kAttention;
   template <class T>
   struct Inputs {
     T q;  // [T, H, D] this rank's tokens; all may be columns

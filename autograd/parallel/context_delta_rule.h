@@ -19,6 +19,7 @@ namespace wyvern {
 // All ranks of the group apply it; gradients of a_log and dt_bias are those of this rank's tokens.
 struct ContextDeltaRule {
   static constexpr const char* kName = "context_delta_rule";
+  static constexpr WorkClass kClass = WorkClass::kDeltaRule;
   template <class T>
   struct Inputs {
     // As in GatedDeltaRule, of this rank's T tokens.

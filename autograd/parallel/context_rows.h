@@ -13,6 +13,7 @@ namespace wyvern {
 // it.
 struct ContextRows {
   static constexpr const char* kName = "context_rows";
+  static constexpr WorkClass kClass = WorkClass::kAttention;
   template <class T>
   struct Inputs {
     T x;  // [T, D] of this rank's tokens; may be columns

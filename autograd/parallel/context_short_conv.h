@@ -13,6 +13,7 @@ namespace wyvern {
 // the group apply it; the gradient of `weight` is that of this rank's tokens.
 struct ContextShortConv {
   static constexpr const char* kName = "context_short_conv";
+  static constexpr WorkClass kClass = WorkClass::kConvolution;
   static constexpr bool kOverwrites = true;
   template <class T>
   struct Inputs {

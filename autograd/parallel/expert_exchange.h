@@ -38,6 +38,7 @@ class ExpertExchange {
 // y = x sent by an exchange; the gradient goes the other way.
 struct ExchangeRows {
   static constexpr const char* kName = "exchange_rows";
+  static constexpr WorkClass kClass = WorkClass::kRouting;
   template <class T>
   struct Inputs {
     T x;  // [rows here, D]

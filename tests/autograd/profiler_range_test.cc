@@ -18,7 +18,8 @@ struct Recorder : RangeObserver {
 
   Recorder() { ObserveRanges(this); }
   ~Recorder() override { ObserveRanges(nullptr); }
-  void Begin(const char* name, Pass pass) override {
+  void Begin(const char* name, WorkClass work_class, Pass pass) override {
+    EXPECT_EQ(work_class, WorkClass::kPointwise);
     open.push_back(absl::StrCat(std::string(open.size(), ' '), name, " ", Name(pass)));
   }
   void End(const Work& work) override {

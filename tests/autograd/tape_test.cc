@@ -20,6 +20,7 @@ enum class Flaw { kNone, kGradient, kUnwritten, kRounding };
 template <Flaw kFlaw>
 struct Product {
   static constexpr const char* kName = "product";
+  static constexpr WorkClass kClass = WorkClass::kOther;
   template <class T>
   struct Inputs {
     T a, b;

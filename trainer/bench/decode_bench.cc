@@ -36,7 +36,7 @@ class FlopsObserver : public RangeObserver {
  public:
   FlopsObserver() { ObserveRanges(this); }
   ~FlopsObserver() override { ObserveRanges(nullptr); }
-  void Begin(const char*, Pass) override {}
+  void Begin(const char*, WorkClass, Pass) override {}
   void End(const Work& work) override { flops_ += work.flops; }
   double flops() const { return flops_; }
 

@@ -63,10 +63,10 @@ double OpTimer::IntervalMs(size_t interval) const {
   return events_[2 * interval + 1].MillisecondsSince(events_[2 * interval]);
 }
 
-void OpTimer::Begin(const char* name, Pass pass) {
+void OpTimer::Begin(const char* name, WorkClass work_class, Pass pass) {
   if (!open_.empty()) Pause();
   open_.push_back(ranges_.size());
-  ranges_.push_back({.name = name, .pass = pass});
+  ranges_.push_back({.name = name, .work_class = work_class, .pass = pass});
   Resume(open_.back());
 }
 

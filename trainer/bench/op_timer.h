@@ -11,6 +11,7 @@ namespace wyvern {
 
 struct TimedRange {
   const char* name;
+  WorkClass work_class;
   Pass pass;
   Work work;
   double ms = 0;  // of its own, without the ranges inside it
@@ -28,7 +29,7 @@ class OpTimer : public RangeObserver {
   // as Take is called.
   void StartTiming();
 
-  void Begin(const char* name, Pass pass) override;
+  void Begin(const char* name, WorkClass work_class, Pass pass) override;
   void End(const Work& work) override;
 
   // Waits for the device; the ranges since the last call or StartTiming, in the order in which they

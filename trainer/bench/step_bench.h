@@ -61,9 +61,6 @@ struct StepBench {
   nlohmann::json Json() const;  // one flat object, `classes` a list
 };
 
-// "matrix products" for "matmul"; "other" for a name that is not known.
-std::string ClassOfRange(const std::string& name);
-
 // Groups ranges of `num_steps` steps; per step.
 std::vector<ClassTime> SumByClass(const std::vector<TimedRange>& ranges, int64_t num_steps,
                                   const DeviceRates& rates);

@@ -1,4 +1,4 @@
-// The classes of a step's work and the text of `wyvern bench step`.
+// The sums by class of work and the text of `wyvern bench step`.
 #include <algorithm>
 #include <map>
 
@@ -8,43 +8,6 @@
 
 namespace wyvern {
 namespace {
-
-struct RangeClass {
-  const char* name;
-  std::vector<std::string> ranges;
-};
-
-// In the order of the table.
-const std::vector<RangeClass>& RangeClasses() {
-  static const std::vector<RangeClass> classes = {
-      {"matrix products", {"matmul"}},
-      {"head, cross-entropy", {"linear_cross_entropy"}},
-      {"delta rule", {"gated_delta_rule", "context_delta_rule"}},
-      {"attention",
-       {"attention", "context_attention", "mla_keys", "latent_attention", "context_rows"}},
-      {"experts", {"grouped_matmul"}},
-      {"routing", {"moe_route", "moe_balance", "moe_permute", "moe_combine", "exchange_rows"}},
-      {"convolution", {"short_conv", "context_short_conv"}},
-      {"norms", {"rms_norm", "gated_rms_norm", "l2_norm"}},
-      {"element-wise", {"silu", "swiglu", "sigmoid_gate", "rope", "add_gradient"}},
-      {"embedding", {"embedding"}},
-      {"gradient norm, AdamW", {"grad_norm", "adamw"}},
-      {"Newton-Schulz", {"newton_schulz"}},
-      {"Muon, QK-clip", {"muon_momentum", "muon_exchange", "muon_apply", "qk_clip"}},
-      {"zeroing, copies", {"zero_gradients", "upload"}},
-      {"other", {}},
-  };
-  return classes;
-}
-
-size_t ClassIndex(const std::string& name) {
-  const auto& classes = RangeClasses();
-  for (size_t i = 0; i < classes.size(); ++i) {
-    const auto& ranges = classes[i].ranges;
-    if (std::find(ranges.begin(), ranges.end(), name) != ranges.end()) return i;
-  }
-  return classes.size() - 1;
-}
 
 std::string Row(const std::string& name, const std::string& pass, double num_ranges, double ms,
                 double step_ms) {
@@ -64,16 +27,13 @@ std::string Figure(double value, const char* unit = "") {
 
 }  // namespace
 
-std::string ClassOfRange(const std::string& name) { return RangeClasses()[ClassIndex(name)].name; }
-
 std::vector<ClassTime> SumByClass(const std::vector<TimedRange>& ranges, int64_t num_steps,
                                   const DeviceRates& rates) {
-  std::map<std::pair<size_t, Pass>, ClassTime> sums;
+  std::map<std::pair<WorkClass, Pass>, ClassTime> sums;
   const double share = 1.0 / static_cast<double>(num_steps);
   for (const TimedRange& range : ranges) {
-    const size_t index = ClassIndex(range.name);
-    ClassTime& sum = sums[{index, range.pass}];
-    sum.name = RangeClasses()[index].name;
+    ClassTime& sum = sums[{range.work_class, range.pass}];
+    sum.name = Name(range.work_class);
     sum.pass = range.pass;
     sum.num_ranges += share;
     sum.ms += share * range.ms;

@@ -104,7 +104,7 @@ Muon::Buffers Muon::Send(const Round& round, const Update& update) const {
   const DType type = ProductType(like);
   Buffers buffers{.pieces = Tensor::Empty({round.num_sent}, type, device)};
   {
-    ProfilerRange range("muon_momentum", Pass::kUpdate);
+    ProfilerRange range("muon_momentum", WorkClass::kMuon, Pass::kUpdate);
     double bytes = 0;
     DispatchMuon(device, type, [&](auto tag, auto t) {
       using T = typename decltype(t)::type;
@@ -144,7 +144,7 @@ Muon::Buffers Muon::Send(const Round& round, const Update& update) const {
 void Muon::Orthogonalize(const Round& round, Buffers* buffers) const {
   const auto copy = [&](const Tensor& from, int64_t Copy::*from_offset, const Tensor& to,
                         int64_t Copy::*to_offset) {
-    ProfilerRange range("muon_exchange", Pass::kUpdate);
+    ProfilerRange range("muon_exchange", WorkClass::kMuon, Pass::kUpdate);
     range.SetWork({.bytes = 2 * static_cast<double>(from.nbytes())});
     for (const Copy& c : round.copies) {
       to.Rows(c.*to_offset, c.*to_offset + c.size)
@@ -157,7 +157,7 @@ void Muon::Orthogonalize(const Round& round, Buffers* buffers) const {
     copy(buffers->arrivals, &Copy::arrival, buffers->matrices, &Copy::matrix);
   }
   {
-    ProfilerRange range("newton_schulz", Pass::kUpdate);
+    ProfilerRange range("newton_schulz", WorkClass::kNewtonSchulz, Pass::kUpdate);
     double flops = 0;
     for (const Batch& batch : round.batches) {
       const int64_t size = batch.count * batch.rows * batch.columns;
@@ -178,7 +178,7 @@ void Muon::Orthogonalize(const Round& round, Buffers* buffers) const {
 
 void Muon::Apply(const Round& round, const Update& update, Buffers* buffers) const {
   buffers->exchange.Wait();
-  ProfilerRange range("muon_apply", Pass::kUpdate);
+  ProfilerRange range("muon_apply", WorkClass::kMuon, Pass::kUpdate);
   double bytes = 0;
   DispatchMuon(buffers->pieces.device(), buffers->pieces.dtype(), [&](auto tag, auto t) {
     using T = typename decltype(t)::type;

@@ -108,7 +108,7 @@ void Optimizer::MeasureGradients(double max_norm, const Tensor& loss, const Resu
   Communicator* divided_over = division.experts;
   const bool alone = division.sharding.group == nullptr && divided_over == nullptr;
   const Tensor squares = alone ? Tensor() : Tensor::Empty({2}, DType::kFloat64, device);
-  ProfilerRange range("grad_norm", Pass::kUpdate);
+  ProfilerRange range("grad_norm", WorkClass::kAdamW, Pass::kUpdate);
   Dispatch(device, model_->compute(), [&](auto tag, auto io) {
     using Acc = AccOf<typename decltype(io)::type>;
     GradNormParams<Acc> norm{.max_norm = max_norm,
@@ -156,7 +156,7 @@ void Optimizer::MeasureGradients(double max_norm, const Tensor& loss, const Resu
 
 void Optimizer::StepAdamW(double lr, int64_t update, const Tensor& clip,
                           const Tensor& finite) const {
-  ProfilerRange range("adamw", Pass::kUpdate);
+  ProfilerRange range("adamw", WorkClass::kAdamW, Pass::kUpdate);
   double bytes = 0;
   Dispatch(model_->device(), model_->compute(), [&](auto tag, auto io) {
     using Io = typename decltype(io)::type;

@@ -39,7 +39,7 @@ void QkClipper::Reset() const {
 }
 
 void QkClipper::Apply(const Tensor& finite) const {
-  ProfilerRange range("qk_clip", Pass::kUpdate);
+  ProfilerRange range("qk_clip", WorkClass::kMuon, Pass::kUpdate);
   Dispatch(model_->device(), model_->compute(), [&](auto tag, auto io) {
     using Io = typename decltype(io)::type;
     using Acc = AccOf<Io>;

@@ -5,7 +5,7 @@
 namespace wyvern {
 
 DeviceBatch Upload(const Batch& batch, Device device, const Mesh* mesh) {
-  const ProfilerRange range("upload", Pass::kForward);
+  const ProfilerRange range("upload", WorkClass::kCopies, Pass::kForward);
   DeviceBatch part;
   int64_t end = batch.num_tokens;
   if (mesh == nullptr || mesh->shape().context == 1) {

@@ -11,25 +11,19 @@ namespace wyvern {
 namespace {
 
 struct Share {
-  const char* name;
+  WorkClass work_class;
   double forward, backward;
   double backward_fused;  // where norms and gates write their outputs again in backward
 };
 
 constexpr Share kShares[] = {
-    {"matrix products", 0.785, 0.735, 0.735},
-    {"attention", 0.56, 0.28, 0.28},
-    {"convolution", 0.85, 0.80, 0.80},
-    {"norms", 0.98, 0.895, 0.745},
-    {"element-wise", 1.0, 0.965, 0.80},
-    {"embedding", 0.94, 0.76, 0.76},
-    {"gradient norm, AdamW", 0.97, 0.97, 0.97},
-    {"zeroing, copies", 1.0, 1.0, 1.0},
-    {"experts", 0.61, 0.46, 0.46},
-    {"routing", 0.66, 0.66, 0.66},
-    {"Newton-Schulz", 0.61, 0.61, 0.61},
-    {"Muon, QK-clip", 0.935, 0.935, 0.935},
-    {"other", 1.0, 1.0, 1.0},
+    {WorkClass::kMatmul, 0.785, 0.735, 0.735},    {WorkClass::kAttention, 0.56, 0.28, 0.28},
+    {WorkClass::kConvolution, 0.85, 0.80, 0.80},  {WorkClass::kNorm, 0.98, 0.895, 0.745},
+    {WorkClass::kPointwise, 1.0, 0.965, 0.80},    {WorkClass::kEmbedding, 0.94, 0.76, 0.76},
+    {WorkClass::kAdamW, 0.97, 0.97, 0.97},        {WorkClass::kCopies, 1.0, 1.0, 1.0},
+    {WorkClass::kExperts, 0.61, 0.46, 0.46},      {WorkClass::kRouting, 0.66, 0.66, 0.66},
+    {WorkClass::kNewtonSchulz, 0.61, 0.61, 0.61}, {WorkClass::kMuon, 0.935, 0.935, 0.935},
+    {WorkClass::kOther, 1.0, 1.0, 1.0},
 };
 
 // By decay: none, per head, per channel.
@@ -84,17 +78,17 @@ absl::StatusOr<GpuSpec> FindGpu(const std::string& name) {
       absl::StrCat("GPU '", name, "' is not known; known are ", absl::StrJoin(names, ", ")));
 }
 
-double ShareOfBound(const std::string& name, Pass pass, const ModelConfig& model,
+double ShareOfBound(WorkClass work_class, Pass pass, const ModelConfig& model,
                     RecomputePolicy recompute) {
-  if (name == "head, cross-entropy") return HeadShare(pass, model);
-  if (name == "delta rule") return DeltaShare(pass, model);
+  if (work_class == WorkClass::kHead) return HeadShare(pass, model);
+  if (work_class == WorkClass::kDeltaRule) return DeltaShare(pass, model);
   for (const Share& share : kShares) {
-    if (name != share.name) continue;
+    if (work_class != share.work_class) continue;
     const bool fused = recompute >= RecomputePolicy::kFused;
     const double backward = fused ? share.backward_fused : share.backward;
     return pass == Pass::kBackward ? backward : share.forward;
   }
-  CHECK(false, "no share of the bound for the class '", name, "'");
+  CHECK(false, "no share of the bound for the class '", Name(work_class), "'");
   return 1;
 }
 

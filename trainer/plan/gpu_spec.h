@@ -30,8 +30,8 @@ absl::StatusOr<GpuSpec> FindGpu(const std::string& name);
 // peak rate, or its necessary bytes at that of a large copy, over the time of its kernels. From
 // `wyvern bench step` of DeltaNet 1.3B, Gated DeltaNet 1.3B, KDA 1.3B and the Transformer on an
 // H100 (experiments/throughput/results/models.jsonl), and of four layers of Kimi Linear 48B on an
-// H200 (experiments/kimi_linear). `name` as ClassOfRange gives it.
-double ShareOfBound(const std::string& name, Pass pass, const ModelConfig& model,
+// H200 (experiments/kimi_linear).
+double ShareOfBound(WorkClass work_class, Pass pass, const ModelConfig& model,
                     RecomputePolicy recompute);
 
 // Of a step: what it takes beyond its kernels (`wyvern bench step`: "outside").

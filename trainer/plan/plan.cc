@@ -25,7 +25,7 @@ std::vector<PlannedClass> TimeClasses(const SimulatedStep& step, const RunConfig
                                       const GpuSpec& gpu) {
   std::map<std::pair<std::string, Pass>, PlannedClass> classes;
   for (const SimulatedRange& range : step.ranges) {
-    const std::string name = ClassOfRange(range.name);
+    const std::string name = Name(range.work_class);
     PlannedClass& c = classes[{name, range.pass}];
     c.name = name;
     c.pass = range.pass;
@@ -33,7 +33,8 @@ std::vector<PlannedClass> TimeClasses(const SimulatedStep& step, const RunConfig
     c.bytes += range.count * range.work.bytes;
     const double bound =
         std::max(range.work.flops / gpu.peak_flops, range.work.bytes / gpu.copy_bytes);
-    const double share = ShareOfBound(name, range.pass, config.model, config.train.recompute);
+    const double share =
+        ShareOfBound(range.work_class, range.pass, config.model, config.train.recompute);
     c.ms += 1e3 * range.count * bound / share;
   }
   std::vector<PlannedClass> list;

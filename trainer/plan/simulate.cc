@@ -18,10 +18,10 @@ namespace {
 // in which the memory was at its peak.
 class RangeList : public RangeObserver {
  public:
-  void Begin(const char* name, Pass pass) override {
+  void Begin(const char* name, WorkClass work_class, Pass pass) override {
     LookAtPeak();
     open_.push_back(ranges_.size());
-    ranges_.push_back({.name = name, .pass = pass, .work = {}});
+    ranges_.push_back({.name = name, .work_class = work_class, .pass = pass, .work = {}});
   }
   void End(const Work& work) override {
     LookAtPeak();

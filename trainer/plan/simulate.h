@@ -36,6 +36,7 @@ struct StepMemory {
 // One op, or other work on the device, of one step on one GPU.
 struct SimulatedRange {
   std::string name;  // of the range: "matmul"
+  WorkClass work_class = WorkClass::kOther;
   Pass pass = Pass::kForward;
   Work work;
   double count = 1;  // times in a step

@@ -11,6 +11,7 @@ namespace wyvern {
 // kernels/attention/attention.h. Query head j reads key head j / (H / HK).
 struct Attention {
   static constexpr const char* kName = "attention";
+  static constexpr WorkClass kClass = WorkClass::kAttention;
   template <class T>
   struct Inputs {
     T q;  // [Tq, H, D]; all may be columns

@@ -11,6 +11,7 @@ namespace wyvern {
 // keys and values that the weight makes of them, and its backward is that attention's.
 struct LatentAttention {
   static constexpr const char* kName = "latent_attention";
+  static constexpr WorkClass kClass = WorkClass::kAttention;
   template <class T>
   struct Inputs {
     T q;       // [T, H, P + R]; may be columns

@@ -10,6 +10,7 @@ namespace wyvern {
 // equations in kernels/attention/mla_keys.h.
 struct MlaKeys {
   static constexpr const char* kName = "mla_keys";
+  static constexpr WorkClass kClass = WorkClass::kAttention;
   template <class T>
   struct Inputs {
     T own;     // [T, H, P]; both may be columns

@@ -10,6 +10,7 @@ namespace wyvern {
 // kernels/attention/rope.h.
 struct Rope {
   static constexpr const char* kName = "rope";
+  static constexpr WorkClass kClass = WorkClass::kPointwise;
   template <class T>
   struct Inputs {
     T x;  // [T, H, D]

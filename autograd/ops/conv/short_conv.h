@@ -10,6 +10,7 @@ namespace wyvern {
 // kernels/conv/short_conv.h.
 struct ShortConv {
   static constexpr const char* kName = "short_conv";
+  static constexpr WorkClass kClass = WorkClass::kConvolution;
   static constexpr bool kOverwrites = true;
   template <class T>
   struct Inputs {

@@ -13,6 +13,7 @@ namespace wyvern {
 // / H).
 struct GatedDeltaRule {
   static constexpr const char* kName = "gated_delta_rule";
+  static constexpr WorkClass kClass = WorkClass::kDeltaRule;
   template <class T>
   struct Inputs {
     T q;        // [T, H, K]

@@ -9,6 +9,7 @@ namespace wyvern {
 // Rows of a table: y[t] = weight[ids[t]]; see kernels/head/embedding.h.
 struct Embedding {
   static constexpr const char* kName = "embedding";
+  static constexpr WorkClass kClass = WorkClass::kEmbedding;
   template <class T>
   struct Inputs {
     T weight;  // [V, D]

@@ -18,6 +18,7 @@ namespace wyvern {
 //   loss          = sum_t token_loss[t] / denominator
 struct LinearCrossEntropy {
   static constexpr const char* kName = "linear_cross_entropy";
+  static constexpr WorkClass kClass = WorkClass::kHead;
   static constexpr bool kOverwrites = true;
   template <class T>
   struct Inputs {

@@ -9,6 +9,7 @@ namespace wyvern {
 // Product with a transposed weight, y = x W^T + bias; equations in kernels/matmul/matmul.h.
 struct MatMul {
   static constexpr const char* kName = "matmul";
+  static constexpr WorkClass kClass = WorkClass::kMatmul;
   static constexpr bool kOverwrites = true;
   template <class T>
   struct Inputs {

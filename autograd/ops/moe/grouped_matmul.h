@@ -9,6 +9,7 @@ namespace wyvern {
 // Products of rows with their experts' matrices; equations in kernels/moe/grouped_matmul.h.
 struct GroupedMatMul {
   static constexpr const char* kName = "grouped_matmul";
+  static constexpr WorkClass kClass = WorkClass::kExperts;
   static constexpr bool kOverwrites = true;
   template <class T>
   struct Inputs {

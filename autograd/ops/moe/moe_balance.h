@@ -9,6 +9,7 @@ namespace wyvern {
 // Sequence-wise balance loss of a router; equations in kernels/moe/moe_balance.h.
 struct MoeBalance {
   static constexpr const char* kName = "moe_balance";
+  static constexpr WorkClass kClass = WorkClass::kRouting;
   template <class T>
   struct Inputs {
     T scores;  // [T, E], positive

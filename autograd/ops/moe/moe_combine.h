@@ -10,6 +10,7 @@ namespace wyvern {
 // Tokens' weighted sums over their experts' rows; the gather of kernels/moe/moe_rows.h.
 struct MoeCombine {
   static constexpr const char* kName = "moe_combine";
+  static constexpr WorkClass kClass = WorkClass::kRouting;
   template <class T>
   struct Inputs {
     T rows;     // [R, D]

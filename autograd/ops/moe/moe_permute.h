@@ -10,6 +10,7 @@ namespace wyvern {
 // Tokens' rows in the order of a plan; the scatter of kernels/moe/moe_rows.h without weights.
 struct MoePermute {
   static constexpr const char* kName = "moe_permute";
+  static constexpr WorkClass kClass = WorkClass::kRouting;
   template <class T>
   struct Inputs {
     T x;  // [T, D]

@@ -11,6 +11,7 @@ namespace wyvern {
 // kernels/moe/moe_route.h and expert_plan.h.
 struct MoeRoute {
   static constexpr const char* kName = "moe_route";
+  static constexpr WorkClass kClass = WorkClass::kRouting;
   static constexpr bool kOverwrites = true;
   template <class T>
   struct Inputs {

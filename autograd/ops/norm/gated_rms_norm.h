@@ -11,6 +11,7 @@ namespace wyvern {
 // kernels/norm/gated_rms_norm.h.
 struct GatedRmsNorm {
   static constexpr const char* kName = "gated_rms_norm";
+  static constexpr WorkClass kClass = WorkClass::kNorm;
   static constexpr bool kOverwrites = true;
   template <class T>
   struct Inputs {

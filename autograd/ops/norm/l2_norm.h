@@ -9,6 +9,7 @@ namespace wyvern {
 // y = x (sum(x^2) + eps)^-1/2 over the last axis, eps inside the root; see kernels/norm/l2_norm.h.
 struct L2Norm {
   static constexpr const char* kName = "l2_norm";
+  static constexpr WorkClass kClass = WorkClass::kNorm;
   template <class T>
   struct Inputs {
     T x;  // [..., K]

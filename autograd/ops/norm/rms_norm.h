@@ -9,6 +9,7 @@ namespace wyvern {
 // RMS norm with fused residual add; equations in kernels/norm/rms_norm.h.
 struct RmsNorm {
   static constexpr const char* kName = "rms_norm";
+  static constexpr WorkClass kClass = WorkClass::kNorm;
   static constexpr bool kOverwrites = true;
   template <class T>
   struct Inputs {

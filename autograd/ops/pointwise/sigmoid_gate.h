@@ -9,6 +9,7 @@ namespace wyvern {
 // y = x * sigmoid(gate), element by element: the output gate of attention layers.
 struct SigmoidGate {
   static constexpr const char* kName = "sigmoid_gate";
+  static constexpr WorkClass kClass = WorkClass::kPointwise;
   template <class T>
   struct Inputs {
     T x;     // any shape

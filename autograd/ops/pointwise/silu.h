@@ -9,6 +9,7 @@ namespace wyvern {
 // y = x sigmoid(x), element by element.
 struct Silu {
   static constexpr const char* kName = "silu";
+  static constexpr WorkClass kClass = WorkClass::kPointwise;
   template <class T>
   struct Inputs {
     T x;  // any shape

@@ -9,6 +9,7 @@ namespace wyvern {
 // y = silu(gate) * up, element by element (arXiv 2002.05202).
 struct SwiGlu {
   static constexpr const char* kName = "swiglu";
+  static constexpr WorkClass kClass = WorkClass::kPointwise;
   template <class T>
   struct Inputs {
     T gate;  // any shape

@@ -4,7 +4,6 @@
 
 #include <thread>
 
-#include "autograd/check/op_registry.h"
 #include "kernels/common/delay.h"
 #include "kernels/runtime/dispatch.h"
 #include "tests/trainer/run_fixture.h"
@@ -86,17 +85,12 @@ TEST(StepBench, TellsRecomputationFromTheForward) {
   EXPECT_NEAR((forward + backward) / bench->flops, 1, 1e-9);
 }
 
-TEST(StepBench, EveryOpHasAClass) {
-  for (const OpRow& row : OpRegistry()) EXPECT_NE(ClassOfRange(row.name), "other") << row.name;
-  EXPECT_EQ(ClassOfRange("something new"), "other");
-}
-
 TEST(StepBench, SumsClassesPerStepWithTheirBounds) {
   const DeviceRates rates = {.device = "d", .bytes = 1e9, .flops = 1e12};
   // Bound by 2 ms of products, by 3 ms of bytes; the third in another pass.
-  const auto classes = SumByClass({{"matmul", Pass::kForward, {2e9, 1e6}, 5},
-                                   {"matmul", Pass::kForward, {1e9, 3e6}, 7},
-                                   {"matmul", Pass::kBackward, {1e9, 0}, 4}},
+  const auto classes = SumByClass({{"matmul", WorkClass::kMatmul, Pass::kForward, {2e9, 1e6}, 5},
+                                   {"matmul", WorkClass::kMatmul, Pass::kForward, {1e9, 3e6}, 7},
+                                   {"matmul", WorkClass::kMatmul, Pass::kBackward, {1e9, 0}, 4}},
                                   2, rates);
   ASSERT_EQ(classes.size(), 2u);
   EXPECT_EQ(classes[0].name, "matrix products");
@@ -110,13 +104,13 @@ TEST(StepBench, SumsClassesPerStepWithTheirBounds) {
 
 TEST(OpTimer, ChargesTheInnerRangeAlone) {
   OpTimer timer(Device::kCpu);
-  timer.Begin("learnt", Pass::kForward);
+  timer.Begin("learnt", WorkClass::kOther, Pass::kForward);
   timer.End({});
   timer.StartTiming();
   const auto sleep = [](int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); };
-  timer.Begin("outer", Pass::kBackward);
+  timer.Begin("outer", WorkClass::kOther, Pass::kBackward);
   sleep(2);
-  timer.Begin("inner", Pass::kForward);
+  timer.Begin("inner", WorkClass::kOther, Pass::kForward);
   sleep(40);
   timer.End({.flops = 1});
   sleep(2);
@@ -137,9 +131,9 @@ TEST(OpTimer, TimesTheWorkOnTheDevice) {
   if (!CudaAvailable(&why)) GTEST_SKIP() << why;
   OpTimer timer(Device::kCuda);
   timer.StartTiming();
-  timer.Begin("empty", Pass::kForward);
+  timer.Begin("empty", WorkClass::kOther, Pass::kForward);
   timer.End({});
-  timer.Begin("delay", Pass::kForward);
+  timer.Begin("delay", WorkClass::kOther, Pass::kForward);
   Dispatch(Device::kCuda, DType::kFloat32,
            [](auto tag, auto) { QueueDelay(tag, 2000, ComputeStream()); });
   timer.End({});
