@@ -52,8 +52,8 @@ void ExitOfALibrary() {
   std::_Exit(1);
 }
 
-// Exit codes: 0 done, 1 the work failed (one message on stderr says why), 2 wrong usage, 128 + N
-// stopped by signal N (trainer/run/stop_signal.h).
+// Exit codes: 0 done, 1 the work failed (one message on stderr says why), 2 wrong usage, of the
+// command line or in a configuration, 128 + N stopped by signal N (trainer/run/stop_signal.h).
 int Run(int argc, char** argv) {
   CLI::App app("Wyvern trains language models whose token mixers are delta rules.", "wyvern");
   app.require_subcommand(1);

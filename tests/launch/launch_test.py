@@ -18,7 +18,7 @@ echo "rank ${OMPI_COMM_WORLD_RANK:-${RANK:--}} gpu ${CUDA_VISIBLE_DEVICES:--}" \
   "card ${NCCL_IB_HCA:--} threads ${OMP_NUM_THREADS:--}: $*"
 count=$(cat FOLDER/starts 2>/dev/null || echo 0)
 echo $((count + 1)) >FOLDER/starts
-if [ "$count" -lt "${FAILURES:-0}" ]; then exit 3; fi
+if [ "$count" -lt "${FAILURES:-0}" ]; then exit "${CODE:-3}"; fi
 if [ -n "${SLOW:-}" ]; then
   sleep 30 >/dev/null &
   trap 'sleep 2; echo saved; kill $! 2>/dev/null; exit 0' TERM USR1
@@ -113,6 +113,10 @@ class LaunchTest(unittest.TestCase):
         (self.folder / "starts").unlink()
         self.check(self.launch("-n", "1", "--restarts", "1", self.config, FAILURES="9"), 3)
         self.assertEqual(self.starts(), 2)
+        # A configuration that is wrong stays so.
+        (self.folder / "starts").unlink()
+        self.check(self.launch("-n", "1", "--restarts", "2", self.config, FAILURES="9", CODE="2"), 2)
+        self.assertEqual(self.starts(), 1)
 
     def test_a_signal_is_passed_on_and_nothing_is_started_again(self):
         # Saving takes a while, which mpirun must grant.

@@ -12,8 +12,9 @@ namespace {
 
 class BadInputTest : public RunTest {
  protected:
-  void ExpectFailure(const ProcessResult& result, const std::vector<std::string>& parts) {
-    EXPECT_EQ(result.exit_code, 1) << result.out;
+  void ExpectFailure(const ProcessResult& result, const std::vector<std::string>& parts,
+                     int exit_code = 1) {
+    EXPECT_EQ(result.exit_code, exit_code) << result.out;
     for (const std::string& part : parts) {
       EXPECT_NE(result.err.find(part), std::string::npos)
           << "'" << part << "' is not in: " << result.err;
@@ -27,11 +28,21 @@ TEST_F(BadInputTest, ConfigurationFaultsAreReportedTogether) {
                 {"3 errors in the configuration",
                  "--set train.stepz=5: train.stepz: unknown key; did you mean 'steps'?",
                  "model.mixers.local.window: expected a positive number or 0 (all tokens), got -3",
-                 "data.seq_len: expected an integer, got 'many'"});
+                 "data.seq_len: expected an integer, got 'many'"},
+                /*exit_code=*/2);
   ExpectFailure(Train({"model.mixers.kda.key_dim=300"}),
-                {"model.mixers.kda.key_dim: expected 1 to 256"});
+                {"model.mixers.kda.key_dim: expected 1 to 256"}, /*exit_code=*/2);
   EXPECT_FALSE(std::filesystem::exists(Path("run")));
-  ExpectFailure(Wyvern({"train", Path("nothing.yaml")}), {"nothing.yaml", "No such file"});
+  ExpectFailure(Wyvern({"train", Path("nothing.yaml")}), {"nothing.yaml", "No such file"},
+                /*exit_code=*/2);
+  // On several ranks too, so that scripts/launch starts none of them again.
+  const ProcessResult ranks = Wait(Start(TrainArgs(Path("config.yaml"), {"train.stepz=5"}), 2));
+  EXPECT_EQ(ranks.exit_code, 2) << ranks.err;
+  EXPECT_NE(ranks.err.find("train.stepz: unknown key"), std::string::npos) << ranks.err;
+  WriteText("sweep.yaml", "base: nothing.yaml\n");
+  for (const char* command : {"plan", "preflight", "sweep"}) {
+    EXPECT_EQ(Wyvern({command, Path("sweep.yaml")}).exit_code, 2) << command;
+  }
 }
 
 TEST_F(BadInputTest, WhatDoesNotFitIntoMemoryIsNamed) {

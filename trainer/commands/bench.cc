@@ -86,7 +86,7 @@ void AddOps(CLI::App* bench, int* exit_code) {
 
 absl::Status BenchSteps(const std::string& path, const std::vector<std::string>& sets,
                         const StepBenchOptions& options, bool json) {
-  ASSIGN_OR_RETURN(const RunConfig config, LoadRunConfig(path, sets));
+  ASSIGN_OR_RETURN(const RunConfig config, AsUsage(LoadRunConfig(path, sets)));
   ASSIGN_OR_RETURN(const std::unique_ptr<World> world, ConnectRanks(config));
   ASSIGN_OR_RETURN(const StepBench bench, BenchStep(config, options, world.get()));
   if (world->rank() != 0) return absl::OkStatus();
@@ -128,7 +128,7 @@ void AddStep(CLI::App* bench, int* exit_code) {
 
 absl::Status BenchDecoding(const std::string& path, const std::vector<std::string>& sets,
                            const DecodeBenchOptions& options, bool json) {
-  ASSIGN_OR_RETURN(const RunConfig config, LoadRunConfig(path, sets));
+  ASSIGN_OR_RETURN(const RunConfig config, AsUsage(LoadRunConfig(path, sets)));
   bool first = true;
   return BenchDecode(config, options, [&](const DecodeBench& bench, const DecodeRow& row) {
     if (json) {

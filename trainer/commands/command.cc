@@ -3,15 +3,30 @@
 #include <cstdio>
 #include <string>
 
+#include "absl/strings/cord.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
+namespace {
+
+constexpr char kUsageMark[] = "wyvern/wrong_usage";
+
+}  // namespace
+
+absl::Status AsUsage(absl::Status status) {
+  if (absl::IsInvalidArgument(status) || absl::IsNotFound(status)) {
+    status.SetPayload(kUsageMark, absl::Cord());
+  }
+  return status;
+}
+
+bool IsUsage(const absl::Status& status) { return status.GetPayload(kUsageMark).has_value(); }
 
 int ExitCode(const absl::Status& status) {
   if (status.ok()) return 0;
   std::fflush(stdout);
   std::fprintf(stderr, "wyvern: %s\n", std::string(status.message()).c_str());
-  return 1;
+  return IsUsage(status) ? kWrongUsage : 1;
 }
 
 absl::StatusOr<CheckpointInfo> OpenCheckpointAloud(const std::string& path) {

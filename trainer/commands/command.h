@@ -12,8 +12,22 @@
 
 namespace wyvern {
 
-// 0 for OK; otherwise prints the message on stderr, once, and returns 1.
+// 0 for OK; otherwise prints the message on stderr, once, and returns 1, or kWrongUsage for a
+// status of AsUsage.
 int ExitCode(const absl::Status& status);
+
+// The exit code of a command line or of a file of the user's that says something wrong. Who starts
+// the command again gets the same, so scripts/launch does not.
+inline constexpr int kWrongUsage = 2;
+
+// Marks the errors of a configuration's text, or of its absence, as wrong usage.
+absl::Status AsUsage(absl::Status status);
+bool IsUsage(const absl::Status& status);  // whether it is marked
+template <typename T>
+absl::StatusOr<T> AsUsage(absl::StatusOr<T> read) {
+  if (read.ok()) return read;
+  return AsUsage(read.status());
+}
 
 // OpenCheckpoint. Says on stderr which one it is, and which later ones of the run it is not and
 // why.

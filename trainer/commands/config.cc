@@ -14,7 +14,7 @@ namespace wyvern {
 namespace {
 
 absl::Status Show(const std::string& path, const std::vector<std::string>& sets) {
-  ASSIGN_OR_RETURN(const RunConfig config, LoadRunConfig(path, sets));
+  ASSIGN_OR_RETURN(const RunConfig config, AsUsage(LoadRunConfig(path, sets)));
   std::printf("%s# hash              %s\n%s", DescribeCost(config, "# ").c_str(),
               ConfigHash(config).c_str(), ToYaml(config).c_str());
   return absl::OkStatus();

@@ -28,13 +28,18 @@ int OnAllRanks(const absl::StatusOr<RunConfig>& config,
   const bool main = (*world)->rank() == 0;
   if (!main && std::freopen("/dev/null", "w", stdout) == nullptr) return 1;
   const absl::Status status = command(world->get());
-  if (main) return ExitCode(status);
   if (status.ok()) return 0;
+  // Ranks agree on a message alone, without the mark of wrong usage.
+  const int code = IsUsage(config.status()) ? kWrongUsage : 1;
+  if (main) {
+    ExitCode(status);
+    return code;
+  }
   const std::string message(status.message());
   std::fprintf(stderr, "wyvern: rank %d of %d (%s): ended with rank 0, which says: %s\n",
                (*world)->rank(), (*world)->size(), (*world)->host_name((*world)->rank()).c_str(),
                message.substr(0, message.find('\n')).c_str());
-  return 1;
+  return code;
 }
 
 }  // namespace wyvern

@@ -26,7 +26,7 @@ absl::Status PrintPlan(const Options& options) {
   // A run on GPUs, whatever this machine has.
   std::vector<std::string> sets = {"run.device=cuda"};
   sets.insert(sets.end(), options.sets.begin(), options.sets.end());
-  ASSIGN_OR_RETURN(const RunConfig config, LoadRunConfig(options.path, sets));
+  ASSIGN_OR_RETURN(const RunConfig config, AsUsage(LoadRunConfig(options.path, sets)));
   if (config.run.device != DeviceChoice::kCuda) {
     return absl::InvalidArgumentError(
         "run.device: plan is for GPUs; leave it out or set it to cuda");

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/runtime/status.h"
+#include "trainer/commands/command.h"
 #include "trainer/commands/on_ranks.h"
 #include "trainer/config/load.h"
 #include "trainer/run/preflight.h"
@@ -66,7 +67,7 @@ void AddPreflightCommand(CLI::App& app, int* exit_code) {
   command->add_option("CONFIG", options->path, "YAML file")->required();
   command->add_option("--set", options->sets, "key=value: overrides a key of the file");
   command->callback([=] {
-    const absl::StatusOr<RunConfig> config = LoadRunConfig(options->path, options->sets);
+    const absl::StatusOr<RunConfig> config = AsUsage(LoadRunConfig(options->path, options->sets));
     *exit_code = OnAllRanks(config, [&](World* world) { return Run(config, world); });
   });
 }

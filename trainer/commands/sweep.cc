@@ -8,10 +8,10 @@
 #include <string>
 #include <thread>
 
+#include "data/io/terminal.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/usage.h"
-#include "trainer/report/console.h"
 #include "trainer/report/standard_output.h"
 #include "trainer/run/stop_signal.h"
 #include "trainer/sweep/local_runner.h"
@@ -57,7 +57,7 @@ absl::Status ShowStatus(const SweepPlan& plan) {
 }
 
 absl::Status Sweep(const Options& options) {
-  ASSIGN_OR_RETURN(const SweepPlan plan, LoadSweep(options.path));
+  ASSIGN_OR_RETURN(const SweepPlan plan, AsUsage(LoadSweep(options.path)));
   if (options.status) return ShowStatus(plan);
   const std::vector<RunState> states = ReadRunStates(plan.runs);
   std::string script;

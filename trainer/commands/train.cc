@@ -13,6 +13,7 @@
 #include "kernels/runtime/gpu.h"
 #include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
+#include "trainer/commands/command.h"
 #include "trainer/commands/on_ranks.h"
 #include "trainer/config/load.h"
 #include "trainer/inference/generate.h"
@@ -141,7 +142,7 @@ absl::Status TrainOnRanks(const absl::StatusOr<RunConfig>& loaded, const std::st
 int Train(const std::string& path, const std::vector<std::string>& sets,
           const std::string& resume) {
   OutputIsOnlyALog();
-  const absl::StatusOr<RunConfig> config = LoadRunConfig(path, sets);
+  const absl::StatusOr<RunConfig> config = AsUsage(LoadRunConfig(path, sets));
   int stopped_code = 0;
   const int code = OnAllRanks(
       config, [&](World* world) { return TrainOnRanks(config, resume, world, &stopped_code); });
