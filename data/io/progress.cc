@@ -1,10 +1,10 @@
 #include "data/io/progress.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <utility>
+
+#include "data/io/terminal.h"
 
 namespace wyvern {
 namespace {
@@ -17,7 +17,7 @@ constexpr auto kLogPeriod = std::chrono::seconds(5);
 ProgressLine::ProgressLine(std::string label, bool enabled)
     : label_(std::move(label)),
       enabled_(enabled),
-      terminal_(isatty(STDERR_FILENO) == 1),
+      terminal_(StderrIsTerminal()),
       next_(std::chrono::steady_clock::now() +
             (terminal_ ? std::chrono::steady_clock::duration(kTerminalPeriod) : kLogPeriod)) {}
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "kernels/runtime/check.h"
 #include "kernels/runtime/failure_observer.h"
+#include "kernels/runtime/memory_text.h"
 #include "kernels/runtime/operation.h"
 #ifdef WYVERN_CUDA
 #include "kernels/runtime/cuda_check.h"
@@ -35,13 +36,13 @@ std::string& Advice() {
 }
 
 [[noreturn]] void OutOfMemory(Device device, size_t num_bytes) {
-  constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
   const std::string operation = Operation::Current();
   const std::string message = absl::StrFormat(
-      "out of %s memory%s%s: asked for %.3f GiB more while %.3f GiB are in use.%s%s",
+      "out of %s memory%s%s: asked for %s more while %s are in use.%s%s",
       device == Device::kCpu ? "host" : "device", operation.empty() ? "" : " while ", operation,
-      num_bytes / kGiB, GetMemoryStats(device).current_bytes / kGiB, Advice().empty() ? "" : " ",
-      Advice());
+      MemoryText(static_cast<double>(num_bytes)),
+      MemoryText(static_cast<double>(GetMemoryStats(device).current_bytes)),
+      Advice().empty() ? "" : " ", Advice());
   std::fprintf(stderr, "%s\n", message.c_str());
   std::fflush(stderr);
   ObserveFailure(message);

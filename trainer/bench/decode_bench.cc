@@ -1,13 +1,13 @@
 #include "trainer/bench/decode_bench.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "kernels/runtime/allocator.h"
+#include "kernels/runtime/clock.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
 #include "layers/model.h"
@@ -20,10 +20,6 @@ constexpr int64_t kWarmupTokens = 3, kObservedTokens = 3;
 // A short context is read again until this much time has gone by.
 constexpr double kPrefillSeconds = 5;
 constexpr size_t kMostPrefills = 5;
-
-double Seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 double Median(std::vector<double> x) {
   if (x.empty()) return 0;
@@ -103,17 +99,18 @@ class Measurement {
   }
 
   absl::Status Prefill() {
-    const double begin = Seconds();
+    const double begin = MonotonicSeconds();
     do {
       sequence_.reset();  // its memory first
       sequence_ = std::make_unique<Sequence>(model_, reserved_);
       Synchronize(model_->device());
       FlopsObserver observer;
-      const double start = Seconds();
+      const double start = MonotonicSeconds();
       RETURN_IF_ERROR(sequence_->Read(row_.context, row_.prefill_chunk));
-      row_.prefill_ms.push_back(1e3 * (Seconds() - start));
+      row_.prefill_ms.push_back(1e3 * (MonotonicSeconds() - start));
       row_.prefill_flops = observer.flops();
-    } while (row_.prefill_ms.size() < kMostPrefills && Seconds() - begin < kPrefillSeconds);
+    } while (row_.prefill_ms.size() < kMostPrefills &&
+             MonotonicSeconds() - begin < kPrefillSeconds);
     return absl::OkStatus();
   }
 
@@ -127,9 +124,9 @@ class Measurement {
   absl::Status Decode(const DeviceRates& rates) {
     for (int64_t i = 0; i < kWarmupTokens; ++i) RETURN_IF_ERROR(sequence_->Advance(1));
     for (int64_t i = 0; i < tokens_; ++i) {
-      const double begin = Seconds();
+      const double begin = MonotonicSeconds();
       RETURN_IF_ERROR(sequence_->Advance(1));
-      row_.token_ms.push_back(1e3 * (Seconds() - begin));
+      row_.token_ms.push_back(1e3 * (MonotonicSeconds() - begin));
     }
     OpTimer timer(model_->device());
     for (int64_t i = 0; i <= kObservedTokens; ++i) {

@@ -4,13 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "data/io/file.h"
 #include "kernels/runtime/allocator.h"
+#include "kernels/runtime/clock.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
 #include "trainer/loop/train_step.h"
@@ -22,10 +22,6 @@ namespace wyvern {
 namespace {
 
 constexpr int64_t kObservedSteps = 3;
-
-double Seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // Since the kernel started this process; it keeps its age when it replaces its program by exec.
 double ProcessAgeSeconds() {
@@ -135,11 +131,11 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
                                                 bench.num_readers +
                                             (mesh == nullptr ? 0 : mesh->data_index()))));
     }
-    const double begin = Seconds();
+    const double begin = MonotonicSeconds();
     const StepResult result =
         TrainStep(model.get(), optimizer.get(), batches, schedule.RateAt(bench.num_updates),
                   config.train.grad_clip, bench.num_updates + 1, parallel.get());
-    bench.step_ms.push_back(1e3 * (Seconds() - begin));
+    bench.step_ms.push_back(1e3 * (MonotonicSeconds() - begin));
     if (!result.updated) {
       return absl::InternalError(absl::StrCat(
           "bench step: step ", bench.num_updates + 1, ": ",

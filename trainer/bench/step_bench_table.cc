@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "kernels/runtime/memory_text.h"
 #include "trainer/bench/step_bench.h"
 
 namespace wyvern {
@@ -61,7 +62,6 @@ nlohmann::json ClassesJson(const std::vector<ClassTime>& classes) {
 }
 
 std::string StepBench::Table() const {
-  constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
   const double step = MedianMs();
   const auto [least, most] = std::minmax_element(step_ms.begin(), step_ms.end());
   std::string text = absl::StrFormat(
@@ -76,11 +76,11 @@ std::string StepBench::Table() const {
   if (Mfu() > 0) absl::StrAppendFormat(&text, "MFU           %.1f%%\n", 100 * Mfu());
   absl::StrAppendFormat(&text,
                         "products      %.2f TFLOP/s\n"
-                        "peak memory   %.2f GiB, of which %.2f GiB parameters, gradients and "
+                        "peak memory   %s, of which %s parameters, gradients and "
                         "optimizer\n"
                         "first step    ended %.1f s after the process started\n\n",
-                        flops / (step * 1e-3) / 1e12, static_cast<double>(peak_bytes) / kGiB,
-                        static_cast<double>(state_bytes) / kGiB, first_step_seconds);
+                        flops / (step * 1e-3) / 1e12, MemoryText(static_cast<double>(peak_bytes)),
+                        MemoryText(static_cast<double>(state_bytes)), first_step_seconds);
   absl::StrAppendFormat(&text, "%-21s %-9s %6s %9s %7s %8s %7s %9s %9s\n", "class", "pass",
                         "ranges", "ms", "of step", "TFLOP/s", "TB/s", "bound ms", "of bound");
   std::map<Pass, ClassTime> passes;

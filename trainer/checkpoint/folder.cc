@@ -15,6 +15,7 @@
 #include "data/io/file.h"
 #include "data/io/replace_folder.h"
 #include "data/io/unique_name.h"
+#include "kernels/runtime/memory_text.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/read.h"
 
@@ -78,9 +79,9 @@ absl::Status CheckSpace(const std::string& folder, int64_t num_bytes) {
   const double available = static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize);
   if (needed <= available) return absl::OkStatus();
   return absl::ResourceExhaustedError(
-      absl::StrFormat("no checkpoint was written: it needs %.1f MiB, the disk of %s has %.1f MiB "
+      absl::StrFormat("no checkpoint was written: it needs %s, the disk of %s has %s "
                       "free; free some space or let the run write to another disk",
-                      needed / (1 << 20), folder, available / (1 << 20)));
+                      MemoryText(needed), folder, MemoryText(available)));
 }
 
 void RemoveLeftovers(const std::string& target, bool all_steps) {

@@ -9,6 +9,8 @@
 #include "absl/strings/str_format.h"
 #include "data/io/file.h"
 #include "kernels/runtime/catch.h"
+#include "kernels/runtime/clock.h"
+#include "kernels/runtime/memory_text.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/folder.h"
 #include "trainer/checkpoint/shards.h"
@@ -18,10 +20,6 @@ namespace {
 
 constexpr size_t kAlignment = 256;  // of parts in the staging memory
 constexpr auto kPeriod = std::chrono::milliseconds(20);
-
-double Seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 size_t StagedBytes(const TensorPart& part) {
   const size_t bytes = part.values.defined() ? static_cast<size_t>(part.values.nbytes()) : 0;
@@ -50,9 +48,9 @@ absl::Status CheckpointSaver::Reserve(const std::vector<TensorPart>& parts) {
   staging_ = std::make_unique<StagingBuffer>(device_, bytes);
   if (staging_->ok()) return absl::OkStatus();
   staging_.reset();
-  return absl::ResourceExhaustedError(
-      absl::StrFormat("out of host memory: asked for %.3f GiB to copy a checkpoint into",
-                      static_cast<double>(bytes) / (1 << 30)));
+  return absl::ResourceExhaustedError(absl::StrCat("out of host memory: asked for ",
+                                                   MemoryText(static_cast<double>(bytes)),
+                                                   " to copy a checkpoint into"));
 }
 
 absl::Status CheckpointSaver::Stage(const std::vector<TensorPart>& parts) {
@@ -72,7 +70,7 @@ absl::Status CheckpointSaver::Stage(const std::vector<TensorPart>& parts) {
 
 absl::Status CheckpointSaver::Start(CheckpointContents contents) {
   CHECK(phase_ == Phase::kNone, "a checkpoint is being written already");
-  began_ = Seconds();
+  began_ = MonotonicSeconds();
   const std::string target = CheckpointFolder(run_dir_, contents.step);
   std::vector<CheckpointTensor> tensors;
   int64_t num_bytes = 0;
@@ -95,7 +93,7 @@ absl::Status CheckpointSaver::Start(CheckpointContents contents) {
   }
   for (TensorPart& part : contents.parts) part.values = Tensor();
   contents_ = std::move(contents);
-  result_ = {.step = contents_.step, .stall_ms = 1e3 * (Seconds() - began_)};
+  result_ = {.step = contents_.step, .stall_ms = 1e3 * (MonotonicSeconds() - began_)};
   phase_ = Phase::kWriting;
   RunThread([this] { return WriteShards(); });
   return absl::OkStatus();
@@ -195,7 +193,7 @@ void CheckpointSaver::RemoveTemporary() {
 
 SavedCheckpoint CheckpointSaver::Finish(const absl::Status& status) {
   phase_ = Phase::kNone;
-  result_.seconds = Seconds() - began_;
+  result_.seconds = MonotonicSeconds() - began_;
   if (!status.ok()) {
     result_.status = NotWritten(CheckpointFolder(run_dir_, contents_.step), status);
     RemoveTemporary();

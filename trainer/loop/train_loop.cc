@@ -1,7 +1,6 @@
 #include "trainer/loop/train_loop.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <utility>
 
@@ -12,6 +11,7 @@
 #include "data/sampling/prefetcher.h"
 #include "kernels/comm/failure/comm_failure.h"
 #include "kernels/runtime/allocator.h"
+#include "kernels/runtime/clock.h"
 #include "kernels/runtime/gpu.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/folder.h"
@@ -32,10 +32,6 @@ constexpr int64_t kMaxSkippedInARow = 50;
 
 // That ranks wait for rank 0 to prepare the data.
 constexpr double kPreparationSeconds = 7 * 24 * 3600;
-
-double Seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 }  // namespace
 
@@ -159,12 +155,12 @@ void TrainingRun::AddExpertMetrics(const StepResult& result, const Stage& stage,
 }
 
 absl::Status TrainingRun::OneStep(const Stage& stage, absl::Span<const Batch> batches) {
-  const double begin = Seconds();
+  const double begin = MonotonicSeconds();
   const double lr = Schedule(stage).RateAt(counters_.stage_updates);
   const StepResult result =
       TrainStep(model_.get(), optimizer_.get(), batches, lr, config_.train.grad_clip,
                 counters_.updates + 1, parallel_.get());
-  const double seconds = Seconds() - begin;
+  const double seconds = MonotonicSeconds() - begin;
   if (!result.updated) {
     const std::string what = absl::StrCat(
         "step ", counters_.step + 1, ": ",

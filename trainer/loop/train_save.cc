@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "kernels/runtime/memory_text.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/checkpoint/sharded_state.h"
@@ -90,8 +91,8 @@ void TrainingRun::Report(const SavedCheckpoint& saved) {
   if (!IsFirst()) return;
   if (saved.status.ok()) {
     console_->Line(absl::StrFormat(
-        "checkpoint of step %d: %.1f MiB, training stood still for %.0f ms, complete after %.1f s",
-        saved.step, static_cast<double>(saved.num_bytes) / (1 << 20), saved.stall_ms,
+        "checkpoint of step %d: %s, training stood still for %.0f ms, complete after %.1f s",
+        saved.step, MemoryText(static_cast<double>(saved.num_bytes)), saved.stall_ms,
         saved.seconds));
   } else {
     console_->Line(absl::StrCat("training goes on without a checkpoint of step ", saved.step, ": ",

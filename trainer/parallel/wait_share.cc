@@ -1,21 +1,17 @@
 #include "trainer/parallel/wait_share.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "absl/strings/str_format.h"
 #include "kernels/comm/failure/wait_clock.h"
+#include "kernels/runtime/clock.h"
 
 namespace wyvern {
 namespace {
 
 constexpr double kUnits = 1e6;  // of a share, in integers that travel
 constexpr int64_t kMaxRanks = int64_t{1} << 20;
-
-double Seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 }  // namespace
 
@@ -24,10 +20,11 @@ std::string WaitShares::ToString() const {
                          100 * most, slowest, 100 * least);
 }
 
-WaitMeter::WaitMeter(World* world) : world_(world), begin_(Seconds()), waited_(CommWaitSeconds()) {}
+WaitMeter::WaitMeter(World* world)
+    : world_(world), begin_(MonotonicSeconds()), waited_(CommWaitSeconds()) {}
 
 WaitShares WaitMeter::Next() {
-  const double now = Seconds(), waited = CommWaitSeconds();
+  const double now = MonotonicSeconds(), waited = CommWaitSeconds();
   WaitShares shares;
   shares.own = std::clamp((waited - waited_) / std::max(now - begin_, 1e-9), 0.0, 1.0);
   begin_ = now;

@@ -1,34 +1,23 @@
 #include "trainer/report/console.h"
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/string_view.h"
+#include "data/io/terminal.h"
 
 namespace wyvern {
 namespace {
 
-// Columns of the terminal: a longer live line would wrap and could not be rewritten.
+// A longer live line would wrap and could not be rewritten.
 size_t TerminalWidth() {
-  winsize size = {};
-  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+  const int columns = StdoutSize().columns;
+  return columns > 0 ? static_cast<size_t>(columns) : 80;
 }
 
 }  // namespace
-
-bool StdoutIsTerminal() {
-  const char* said = std::getenv("WYVERN_TERMINAL");
-  const bool looked_at = said != nullptr ? absl::string_view(said) != "0"
-                                         : std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr;
-  return looked_at && isatty(STDOUT_FILENO) == 1;
-}
 
 std::string DurationText(double seconds) {
   const int64_t s = std::llround(seconds);

@@ -26,10 +26,6 @@ class Console {
   bool line_open_ = false;
 };
 
-// Whether someone looks at stdout. mpirun gives a rank a terminal wherever its own output goes;
-// only WYVERN_TERMINAL, 0 or 1, which scripts/launch sets, says whether that is one.
-bool StdoutIsTerminal();
-
 // "1:02:03", "2:05".
 std::string DurationText(double seconds);
 

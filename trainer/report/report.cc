@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/io/file.h"
+#include "kernels/runtime/memory_text.h"
 #include "kernels/runtime/status.h"
 #include "trainer/report/chart.h"
 #include "trainer/report/metrics_file.h"
@@ -20,8 +21,6 @@ namespace wyvern {
 namespace {
 
 using Points = std::vector<std::pair<double, double>>;
-
-constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
 struct Metrics {
   std::map<int64_t, nlohmann::json> rows;  // by step
@@ -131,11 +130,7 @@ std::vector<Tile> Tiles(const Metrics& metrics) {
   }
   const Points bytes = metrics.Column("peak_bytes");
   if (!bytes.empty()) {
-    const double peak = Largest(bytes);
-    tiles.push_back({"Peak memory",
-                     peak < kGiB ? absl::StrFormat("%.0f MiB", peak / (1 << 20))
-                                 : absl::StrFormat("%.2f GiB", peak / kGiB),
-                     "of tensors"});
+    tiles.push_back({"Peak memory", MemoryText(Largest(bytes)), "of tensors"});
   }
   return tiles;
 }

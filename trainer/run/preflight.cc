@@ -1,7 +1,6 @@
 #include "trainer/run/preflight.h"
 
 #include <algorithm>
-#include <chrono>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "kernels/comm/failure/comm_failure.h"
+#include "kernels/runtime/clock.h"
 #include "kernels/runtime/status.h"
 #include "trainer/config/load.h"
 #include "trainer/run/run_model.h"
@@ -19,10 +19,6 @@ namespace {
 constexpr char kConfiguration[] = "configuration";
 constexpr int kRepeats = 3;  // measured sums, after one that is not
 constexpr size_t kMaxNamed = 8;
-
-double Seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 const RankFact* Find(const RankFacts& facts, const std::string& name) {
   const auto found = std::find_if(facts.begin(), facts.end(),
@@ -185,10 +181,10 @@ void Preflight::AddAxis(const std::string& name, Communicator* group, bool* corr
       CopyBytes(numbers.raw(), numbers.device(), own.data(), Device::kCpu, numbers.nbytes());
       Synchronize(numbers.device());
       group->Barrier();
-      const double begin = Seconds();
+      const double begin = MonotonicSeconds();
       group->AllReduce(numbers.raw(), numbers.raw(), count, DType::kFloat32).Wait();
       Synchronize(numbers.device());
-      if (i > 0) seconds = std::min(seconds, Seconds() - begin);
+      if (i > 0) seconds = std::min(seconds, MonotonicSeconds() - begin);
       const float expected = static_cast<float>(group->size() * (group->size() + 1) / 2);
       for (const float x : numbers.ToVector<float>()) *correct = *correct && x == expected;
     }

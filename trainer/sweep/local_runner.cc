@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +21,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "data/io/file.h"
+#include "data/io/terminal.h"
 #include "kernels/runtime/gpu.h"
 #include "kernels/runtime/status.h"
 #include "trainer/report/console.h"
@@ -167,9 +167,9 @@ class LocalSweep {
         states_[slot.run].stage = RunStage::kRunning;
       }
     }
-    winsize size = {};
-    const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 8;
-    const size_t rows = last || !live_ ? plan_.runs.size() : known ? size.ws_row - 6u : 18u;
+    const TerminalSize size = StdoutSize();
+    const bool known = size.rows > 8;
+    const size_t rows = last || !live_ ? plan_.runs.size() : known ? size.rows - 6u : 18u;
     if (!live_ && !last) {
       for (const Slot& slot : slots_) {
         if (slot.pid != 0) Say(Progress(slot.run));
@@ -179,7 +179,7 @@ class LocalSweep {
     EraseTable();
     const std::vector<std::string> lines = StatusLines(plan_, states_, rows);
     for (const std::string& line : lines) {
-      const size_t columns = live_ && !last && known ? size.ws_col - 1u : line.size();
+      const size_t columns = live_ && !last && known ? size.columns - 1u : line.size();
       std::printf("%s\n", line.substr(0, columns).c_str());
     }
     std::fflush(stdout);
