@@ -22,7 +22,7 @@ namespace {
 void WaitPassively(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   setenv("OMP_WAIT_POLICY", "passive", /*overwrite=*/0);
-  execv("/proc/self/exe", argv);  // on failure, work goes on, only slower
+  execv("/proc/self/exe", argv);  // on failure, the program works, only slower
 }
 
 // "wyvern checkpoint info"
@@ -31,7 +31,7 @@ std::string CommandName(const CLI::App& app) {
   return chosen.empty() ? app.get_name() : app.get_name() + " " + CommandName(*chosen.front());
 }
 
-// What a command ends with when something was thrown, by a library or for want of memory.
+// The exit code after an exception, thrown by a library or for want of memory.
 int Ended(const CLI::App& app, const std::string& what) {
   const std::string operation = wyvern::Operation::Failed();
   std::fflush(stdout);

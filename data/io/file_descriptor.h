@@ -22,7 +22,7 @@ class FileDescriptor {
   }
 
   int get() const { return fd_; }
-  // What close returned: a write may fail as late as here.
+  // Returns close()'s result: a write may fail as late as here.
   int Close() {
     const int result = close(fd_);
     fd_ = -1;

@@ -1,4 +1,4 @@
-// What the file system says of a file, to learn without reading it that it is still the same.
+// A file's metadata, by which it is known to be the same without being read.
 #ifndef WYVERN_DATA_IO_FILE_STAMP_H_
 #define WYVERN_DATA_IO_FILE_STAMP_H_
 

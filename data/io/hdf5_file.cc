@@ -255,7 +255,7 @@ absl::Status Hdf5File::Close() {
   }
   if (!write_error_.ok()) {
     // The library crashes when it closes a file whose cached blocks cannot be written. The handles
-    // are left open instead, and the disk space, which may be what was missing, is given back.
+    // are left open instead, and the disk space, which may be what was missing, is freed.
     int* descriptor = nullptr;
     if (H5Fget_vfd_handle(id_, H5P_DEFAULT, reinterpret_cast<void**>(&descriptor)) >= 0) {
       [[maybe_unused]] const int ignored = ftruncate(*descriptor, 0);  // the error is known already

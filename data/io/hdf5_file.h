@@ -48,7 +48,7 @@ struct Hdf5Dataset {
   std::vector<int64_t> shape;  // {}: a scalar
 };
 
-// Of the library: "1.10.8".
+// The library's version: "1.10.8".
 std::string Hdf5Version();
 
 class Hdf5File {

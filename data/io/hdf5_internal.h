@@ -1,4 +1,4 @@
-// What the files of the HDF5 wrapper share.
+// Declarations that the files of the HDF5 wrapper share.
 #ifndef WYVERN_DATA_IO_HDF5_INTERNAL_H_
 #define WYVERN_DATA_IO_HDF5_INTERNAL_H_
 

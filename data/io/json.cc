@@ -32,7 +32,7 @@ size_t FindTooDeep(absl::string_view text) {
   return absl::string_view::npos;
 }
 
-// What the library says, without the name and number that it gives its exceptions.
+// The library's message, without the name and number of its exception.
 std::string Reason(const nlohmann::json::exception& error) {
   const std::string text = error.what();
   const size_t bracket = text.find("] ");

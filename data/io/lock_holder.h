@@ -21,7 +21,7 @@ struct LockHolder {
   std::string command;       // may be cut; without control characters
 
   static LockHolder Self();
-  // What Text wrote; nullopt for anything else.
+  // Reads what Text wrote; nullopt for anything else.
   static std::optional<LockHolder> Parse(absl::string_view text);
   std::string Text() const;
   // Whether `text` is empty or begins as a Text does: whoever wrote it may have been killed

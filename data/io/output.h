@@ -27,7 +27,7 @@ class Output {
   static absl::StatusOr<Output> Claim(const std::string& path, double wait_seconds = 0);
   Output(Output&& other) noexcept { *this = std::move(other); }
   Output& operator=(Output&& other) noexcept;
-  // What is not committed is removed.
+  // Removes what was not committed.
   ~Output();
 
   // PATH.tmp-<32 hexadecimal digits>: a name that nobody else uses, for the caller to create.

@@ -13,7 +13,7 @@
 
 namespace wyvern {
 
-// Of a document, and of a line of JSON. Text of this size is held in memory a few times over.
+// The limit of a document, and of a line of JSON. Memory holds such a text a few times over.
 inline constexpr size_t kMaxDocumentBytes = size_t{64} << 20;
 
 class ReadBuffer {
@@ -28,7 +28,7 @@ class ReadBuffer {
   absl::Status Fill();
   void Consume(size_t count);
 
-  // Of text()[offset], from 1; the column and the byte count bytes.
+  // The place of text()[offset], counted from 1; column and byte count bytes.
   struct Place {
     int64_t line, column, byte;
   };

@@ -7,7 +7,7 @@ namespace {
 
 enum class Form { kWhole, kCut, kFault };
 
-// What the text begins with, and its bytes: of a fault the longest beginning of a character.
+// The text's first character and its bytes; of an error, the longest beginning of a character.
 struct Character {
   size_t length;
   Form form;

@@ -1,5 +1,5 @@
 // UTF-8 as text holds it: no overlong forms, no surrogates, nothing beyond U+10FFFF, and no zero
-// byte, which is the surest sign of something else than text. All else is a fault.
+// byte, which is the surest sign of something else than text. All else is an error.
 #ifndef WYVERN_DATA_IO_UTF8_H_
 #define WYVERN_DATA_IO_UTF8_H_
 
@@ -13,13 +13,13 @@ namespace wyvern {
 
 inline constexpr absl::string_view kUtf8Bom = "\xEF\xBB\xBF";
 
-// The bytes before the first fault; all of them if there is none.
+// The bytes before the first error; all of them if there is none.
 size_t Utf8PrefixLength(absl::string_view text);
 
 // Whether `text` is the beginning of one character, of which the rest is missing.
 bool IsCutCharacter(absl::string_view text);
 
-// Puts U+FFFD in the place of every fault (the longest beginning of a character, else one byte) and
+// Puts U+FFFD in the place of every error (the longest beginning of a character, else one byte) and
 // returns their number.
 int64_t ReplaceUtf8Faults(std::string* text);
 

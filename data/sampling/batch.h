@@ -1,4 +1,4 @@
-// What the trainer feeds to a model in one forward.
+// One micro batch: the input of a model's forward.
 #ifndef WYVERN_DATA_SAMPLING_BATCH_H_
 #define WYVERN_DATA_SAMPLING_BATCH_H_
 

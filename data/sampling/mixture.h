@@ -1,4 +1,4 @@
-// Which store the n-th window of training comes from.
+// Which store the n-th training sample comes from.
 #ifndef WYVERN_DATA_SAMPLING_MIXTURE_H_
 #define WYVERN_DATA_SAMPLING_MIXTURE_H_
 

@@ -15,8 +15,8 @@
 
 namespace wyvern {
 
-// The n-th Next() returns make(first + n * step): with make = Sampler::Sample of `step` windows,
-// the batches from `first` consumed windows on. The position is the caller's to keep and to save.
+// The n-th Next() returns make(first + n * step): with make = Sampler::Sample of `step` samples,
+// the batches from `first` samples seen on. The caller keeps and saves the position.
 class Prefetcher {
  public:
   using MakeBatch = std::function<absl::StatusOr<Batch>(int64_t consumed_windows)>;

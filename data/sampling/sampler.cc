@@ -20,7 +20,7 @@ absl::Status CheckLength(const TokenStore& store, int64_t seq_len) {
   }
   if (store.num_tokens() >= seq_len + 1) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
-      store.path(), ": holds ", store.num_tokens(), " tokens, but one window of ", seq_len,
+      store.path(), ": holds ", store.num_tokens(), " tokens, but one sample of ", seq_len,
       " tokens and its last target needs ", seq_len + 1, "; lower seq_len or prepare more text"));
 }
 

@@ -1,4 +1,4 @@
-// Training and validation batches. A batch is a pure function of (seed, consumed windows, stores):
+// Training and validation batches. A batch is a pure function of (seed, samples seen, stores):
 // nothing else is kept, so a resumed run continues with the very tokens it would have seen.
 #ifndef WYVERN_DATA_SAMPLING_SAMPLER_H_
 #define WYVERN_DATA_SAMPLING_SAMPLER_H_
@@ -18,8 +18,8 @@
 namespace wyvern {
 
 enum class DocumentBoundary {
-  kNone,   // a window is one sequence, documents run on
-  kReset,  // a sequence ends where its document or its window ends; no target crosses documents
+  kNone,   // a sample is one sequence, across documents
+  kReset,  // a sequence ends where its document or its sample ends; no target crosses documents
 };
 
 struct MixtureEntry {
@@ -28,7 +28,7 @@ struct MixtureEntry {
 };
 
 struct SamplerOptions {
-  int64_t seq_len = 2048;  // tokens of a window, apart from the last one's target
+  int64_t seq_len = 2048;  // tokens of a sample, apart from the last one's target
   uint64_t seed = 1;
   DocumentBoundary boundary = DocumentBoundary::kNone;
 };
@@ -44,10 +44,10 @@ class Sampler {
   static absl::StatusOr<std::unique_ptr<Sampler>> Open(const std::vector<MixtureEntry>& entries,
                                                        const SamplerOptions& options);
 
-  // The same stores with windows of another length, in an order of their own.
+  // The same stores with samples of another length, in an order of their own.
   absl::StatusOr<std::unique_ptr<Sampler>> WithLength(int64_t seq_len) const;
 
-  // The windows numbered [consumed_windows, consumed_windows + num_windows) of the run.
+  // The samples numbered [consumed_windows, consumed_windows + num_windows) of the run.
   absl::StatusOr<Batch> Sample(int64_t consumed_windows, int64_t num_windows) const;
 
   const SamplerOptions& options() const { return options_; }
@@ -76,17 +76,17 @@ class Sampler {
   MixtureSchedule schedule_;
 };
 
-// A store from its first token to its last, in order: window j holds the inputs
-// [j seq_len, (j + 1) seq_len) and the last window is shorter. Every token but the first is a
+// A store from its first token to its last, in order: sample j holds the inputs
+// [j seq_len, (j + 1) seq_len) and the last sample is shorter. Every token but the first is a
 // target once (kReset: but the first of each document).
 class SequentialSampler {
  public:
   SequentialSampler(std::shared_ptr<TokenStore> store, int64_t seq_len, DocumentBoundary boundary);
 
   int64_t num_windows() const;  // 0 if the store holds fewer than two tokens
-  // Windows [first, first + num_windows), cut at the end of the store.
+  // Samples [first, first + num_windows), cut at the end of the store.
   absl::StatusOr<Batch> Sample(int64_t first, int64_t num_windows) const;
-  // These windows, in this order.
+  // These samples, in this order.
   absl::StatusOr<Batch> Sample(absl::Span<const int64_t> windows) const;
 
  private:

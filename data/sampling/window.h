@@ -1,4 +1,4 @@
-// Cutting windows out of a store, shared by the samplers.
+// Cutting samples out of a store, shared by the samplers.
 #ifndef WYVERN_DATA_SAMPLING_WINDOW_H_
 #define WYVERN_DATA_SAMPLING_WINDOW_H_
 

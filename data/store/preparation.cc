@@ -80,7 +80,7 @@ absl::Status MadeOtherwise(const PrepareOptions& options, const std::string& dif
       difference, "); name another dir, or remove this one to prepare it again"));
 }
 
-// Of two objects' members, the first that differs, `files` left aside; empty: none.
+// Names the first member that differs between two objects, `files` left aside; empty: none.
 std::string OptionDifference(const Json& wanted, const Json& made) {
   std::set<std::string> keys;
   for (const Json* json : {&wanted, &made}) {
@@ -119,9 +119,9 @@ Json StampsOf(const PrepareOptions& options, const std::string& description, siz
   return stamps.is_array() && stamps.size() == num_files ? stamps : Json::array();
 }
 
-// Of each file that the stores were made from, the path where it is now; empty: it is missing. A
-// missing path may have been a folder of any number of files, so where one is that is not the next
-// file's, files may be left out from there on.
+// The present path of each file that the stores were made from; empty: it is missing. A missing
+// path may have been a folder of any number of files. So where a path is not the next file's, files
+// may be left out from there on.
 absl::StatusOr<std::vector<std::string>> PathsOf(const PrepareOptions& options,
                                                  const TextFiles& text, const Json& files) {
   if (!files.is_array()) return MadeOtherwise(options, "its description names no files");

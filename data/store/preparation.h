@@ -1,4 +1,5 @@
-// What token stores were made from, by content, and whether they would be made the same again.
+// Describes by content the text that token stores were made from, and compares it with the present
+// text.
 //
 // The description is JSON: the options, the tokenizer's hash and of every file its name without
 // folders, size and CRC-32. It lies in the stores themselves (data/README.md). The file

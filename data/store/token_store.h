@@ -40,7 +40,7 @@ class TokenStoreWriter {
   virtual int64_t num_documents() const = 0;
 };
 
-// What a store says of itself.
+// A store's description of itself.
 struct TokenStoreInfo {
   int64_t format_version = 0;
   int64_t num_tokens = 0;
@@ -82,7 +82,7 @@ class TokenStore {
   virtual absl::StatusOr<std::vector<int32_t>> ReadDocumentSources() const = 0;
   // The tokenizer embedded in the store.
   virtual absl::StatusOr<std::unique_ptr<Tokenizer>> MakeStoreTokenizer() const = 0;
-  // What the store was made from; empty if it does not say.
+  // Describes what the store was made from; empty if the store does not say.
   virtual absl::StatusOr<std::string> ReadPreparation() const = 0;
   // FailedPrecondition unless both were made by one preparation.
   absl::Status CheckSamePreparation(const TokenStore& other) const;

@@ -46,7 +46,7 @@ bool IsObject(absl::string_view text) {
 
 enum class LinesAre { kObjects, kObjectFirst, kOther };
 
-// The lines of a head, of which the last one may go on. A line too long for the head is judged by
+// The lines of a head, whose last one may be cut. A line too long for the head is judged by
 // its first characters.
 LinesAre JudgeLines(absl::string_view head, bool is_whole) {
   int objects = 0;
@@ -84,7 +84,7 @@ absl::Status SingleObject(const std::string& path) {
       "(jq -c . makes lines of it); if it is to be read as text, say so by the format 'text'"));
 }
 
-// With every fault of UTF-8 replaced, so that it does not decide what the text is: the reader
+// With every error of UTF-8 replaced, so that it does not decide what the text is: the reader
 // judges it.
 std::string Mended(absl::string_view head) {
   std::string text(head.data(), head.size());

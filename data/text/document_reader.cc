@@ -13,7 +13,7 @@
 namespace wyvern {
 namespace {
 
-// Whether so much of the head is not UTF-8 that it is another encoding: replacing its faults would
+// Whether so much of the head is not UTF-8 that it is another encoding: replacing its errors would
 // leave nothing of the text.
 bool IsOtherEncoding(absl::string_view head) {
   std::string text(head.data(), head.size());

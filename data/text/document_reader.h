@@ -54,7 +54,7 @@ std::unique_ptr<DocumentReader> MakeTextReader(const std::string& path, ReadBuff
 std::unique_ptr<DocumentReader> MakeJsonReader(const std::string& path, ReadBuffer buffer,
                                                const DocumentOptions& options, ContentKind kind);
 
-// The error for text()[offset], a fault of UTF-8.
+// The error for text()[offset], where UTF-8 is violated.
 absl::Status Utf8Fault(const std::string& path, const ReadBuffer& buffer, size_t offset);
 
 }  // namespace wyvern

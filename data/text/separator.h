@@ -1,4 +1,4 @@
-// What stands between two documents of a text file.
+// The separator between two documents of a text file.
 #ifndef WYVERN_DATA_TEXT_SEPARATOR_H_
 #define WYVERN_DATA_TEXT_SEPARATOR_H_
 
@@ -16,7 +16,7 @@ class Separator {
   explicit Separator(absl::string_view text);
 
   bool empty() const { return text_.empty(); }
-  // Of a match at most, in bytes.
+  // The length of the longest match, in bytes.
   size_t max_length() const { return max_length_; }
 
   struct Match {

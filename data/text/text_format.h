@@ -1,4 +1,4 @@
-// What a user may say of text that comes in.
+// The options by which a user describes incoming text.
 #ifndef WYVERN_DATA_TEXT_TEXT_FORMAT_H_
 #define WYVERN_DATA_TEXT_TEXT_FORMAT_H_
 
@@ -7,7 +7,7 @@ namespace wyvern {
 // kAuto: what the content shows, with the name as a hint (data/text/content.h).
 enum class TextFormat { kAuto, kText, kJson };
 
-// What to do with bytes that are not UTF-8: an error, or U+FFFD in their place.
+// The treatment of bytes that are not UTF-8: an error, or U+FFFD in their place.
 enum class InvalidUtf8 { kError, kReplace };
 
 }  // namespace wyvern

@@ -71,7 +71,7 @@ class FilesSource final : public TextSource {
         piece->source = static_cast<int32_t>(read_files_.size());
         return true;
       }
-      RETURN_IF_ERROR(CheckUnchanged());  // which explains other faults, too
+      RETURN_IF_ERROR(CheckUnchanged());  // which explains other errors, too
       RETURN_IF_ERROR(found.status());
       FinishFile();
     }
@@ -99,7 +99,7 @@ class FilesSource final : public TextSource {
                        Names(text_files_.empty() ? files_ : text_files_)));
     }
     if (replaced_faults_ > 0) {
-      notes.push_back(absl::StrCat(replaced_faults_, replaced_faults_ == 1 ? " fault" : " faults",
+      notes.push_back(absl::StrCat(replaced_faults_, replaced_faults_ == 1 ? " error" : " errors",
                                    " of UTF-8 became U+FFFD, in ", Names(mended_files_)));
     }
     return notes;

@@ -63,7 +63,7 @@ class TextSource {
   virtual int64_t file_bytes_read() const = 0;  // of these, read so far
 
   // Behind the end: of each file, and what the user should know (files passed over, a separator
-  // that never occurred, faults replaced).
+  // that never occurred, bytes replaced).
   virtual const std::vector<ReadFileInfo>& read_files() const = 0;
   virtual std::vector<std::string> Notes() const = 0;
 };

@@ -1,5 +1,5 @@
 // Every byte is a token: ids 0 to 255 are the bytes, 256 is bos, 257 is eos; vocab_size 258.
-// Encode then Decode gives back any string of bytes exactly.
+// Decode(Encode(s)) equals s for any string of bytes.
 #ifndef WYVERN_DATA_TOKENIZER_BYTE_TOKENIZER_H_
 #define WYVERN_DATA_TOKENIZER_BYTE_TOKENIZER_H_
 

@@ -6,8 +6,8 @@
 //
 // Host memory: a call returns when it is done. Device memory: a call queues the operation on the
 // communication stream and returns. The operation starts after everything that was queued on the
-// compute stream before the call; the compute stream goes on beside it, until Pending::Wait. Until
-// then the buffers must neither be given back, nor written, nor (the output) read.
+// compute stream before the call; the compute stream runs beside it, until Pending::Wait. Until
+// then the buffers must neither be freed, nor written, nor (the output) read.
 //
 // The same call on the same numbers gives the same bits every time, and all ranks receive the same
 // bits of a sum. On the host, sums run in the order of the ranks, those of bf16 in fp32.
@@ -44,8 +44,8 @@ class Pending {
   Pending() = default;
   explicit Pending(std::shared_ptr<Work> work) : work_(std::move(work)) {}
 
-  // What is queued on the compute stream from now on runs after the operation. The host does not
-  // wait. Further calls do nothing.
+  // Orders all that is queued on the compute stream from now on behind the operation. The host does
+  // not wait. Further calls do nothing.
   void Wait() {
     if (work_ == nullptr) return;
     work_->Wait();

@@ -10,7 +10,7 @@
 
 namespace wyvern {
 
-// What the collectives of a program would move.
+// The bytes that the collectives of a program would move.
 struct CommVolume {
   int64_t num_calls = 0;
   double sent_bytes = 0;  // by this rank, in a ring (AllToAll: to the other ranks)

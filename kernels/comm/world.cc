@@ -76,7 +76,7 @@ absl::Status ReadMeeting(const EnvironmentLookup& variable, RankEnvironment* e) 
   return absl::OkStatus();
 }
 
-// What no resolver can ever know is noticed before anyone waits for it.
+// Notices names that no resolver can ever know, before anyone waits for them.
 absl::Status CheckMasterAddress(const EnvironmentLookup& variable, RankEnvironment* e) {
   if (!variable("LOCAL_WORLD_SIZE").empty()) {
     ASSIGN_OR_RETURN(const int local_size, IntVariable(variable, "LOCAL_WORLD_SIZE", 1, e->size));

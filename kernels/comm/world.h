@@ -15,7 +15,7 @@
 
 namespace wyvern {
 
-// What the environment says of this process.
+// This process's place, read from the environment.
 struct RankEnvironment {
   enum class Start {
     kSingle,  // one process

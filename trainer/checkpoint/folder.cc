@@ -33,7 +33,7 @@ fs::path Hidden(const char* prefix, const fs::path& folder) {
   return folder.parent_path() / absl::StrCat(prefix, folder.filename().string(), "-", UniqueName());
 }
 
-// Of the checkpoint of that name, or of any of a run.
+// Whether a file is left over from the checkpoint of that name, or from any of a run.
 bool IsLeftover(absl::string_view file, absl::string_view name, bool all_steps) {
   if (!absl::ConsumePrefix(&file, kTemporaryPrefix) && !absl::ConsumePrefix(&file, kDoomedPrefix)) {
     return false;
@@ -141,7 +141,7 @@ absl::StatusOr<std::string> MakeTemporaryFolder(const std::string& target, int64
 absl::Status WriteManifest(const std::string& temporary, const Manifest& manifest) {
   const std::string text = ManifestToText(manifest);
   const std::string path = absl::StrCat(temporary, "/", kManifestName);
-  // What readers will ask of it: whole tensors, shards in full size.
+  // The manifest must pass a reader's checks: whole tensors, shards in full size.
   RETURN_IF_ERROR(ManifestFromText(text, path).status());
   RETURN_IF_ERROR(CheckShards(temporary, manifest));
   RETURN_IF_ERROR(WriteFileAtomically(path, text));

@@ -23,7 +23,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr char kFormatName[] = "wyvern-checkpoint";
-// Of one tensor. Every pair is compared.
+// The limit of one tensor's slices. Every pair is compared.
 constexpr size_t kMaxManifestSlices = 16384;
 constexpr int64_t kMaxStep = int64_t{1} << 53;  // of any configuration
 constexpr DType kDTypes[] = {DType::kFloat64, DType::kFloat32, DType::kBf16,
@@ -64,7 +64,7 @@ bool Overlap(const ManifestSlice& a, const ManifestSlice& b) {
   return true;
 }
 
-// What is wrong with the slices: they lie in the tensor, do not overlap, and cover it.
+// Checks that the slices lie in the tensor, do not overlap, and cover it.
 absl::Status CheckTiling(const ManifestTensor& entry, const JsonMembers& json) {
   const std::string tensor = absl::StrCat("the tensor \"", entry.tensor.name, "\"");
   int64_t covered = 0;

@@ -49,7 +49,7 @@ std::string ManifestToText(const Manifest& manifest);
 // format version (FailedPrecondition), a structure that the format rules out (DataLoss).
 absl::StatusOr<Manifest> ManifestFromText(const std::string& text, const std::string& path);
 
-// What one of several writers has written: shards and tensors alone, whose slices need not cover
+// The part of one of several writers: shards and tensors alone, whose slices need not cover
 // them. The inverse errs as ManifestFromText does.
 std::string ManifestPartToText(const Manifest& part);
 absl::StatusOr<Manifest> ManifestPartFromText(const std::string& text);

@@ -110,7 +110,7 @@ absl::Status CheckModel(const CheckpointInfo& checkpoint, const TrainingState& s
   return absl::OkStatus();
 }
 
-// That the checkpoint holds the tensors of a model, before memory for the model is taken.
+// Checks that the checkpoint holds the tensors of a model, before memory for the model is taken.
 absl::Status CheckTensors(const CheckpointInfo& checkpoint, const ModelConfig& config) {
   std::map<std::string, const Shape*> shapes;
   for (const CheckpointTensor& tensor : checkpoint.tensors) shapes[tensor.name] = &tensor.shape;

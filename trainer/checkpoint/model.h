@@ -5,7 +5,7 @@
 //   meta["tokenizer"]  {"kind", "hash", "vocab_size"}; the serialized model is the uint8 tensor
 //                      "tokenizer/model". Absent when no tokenizer was given.
 //   meta["config"]     the run's configuration as YAML, where a run wrote the checkpoint
-//   "model/<parameter>"              fp32 masters (fp64 in an fp64 model); buffers, likewise
+//   "model/<parameter>"              fp32 master weights (fp64 in an fp64 model); buffers alike
 //   "optimizer/<parameter>/<state>"  whatever the optimizer keeps
 #ifndef WYVERN_TRAINER_CHECKPOINT_MODEL_H_
 #define WYVERN_TRAINER_CHECKPOINT_MODEL_H_
@@ -21,7 +21,7 @@
 
 namespace wyvern {
 
-// What a training run saves besides its counters and its optimizer.
+// The state that a training run saves besides its counters and its optimizer.
 struct TrainingState {
   Model* model = nullptr;
   const Tokenizer* tokenizer = nullptr;  // may be null
@@ -36,8 +36,8 @@ absl::Status SaveStreamedModel(const std::string& path, const ModelConfig& model
                                std::vector<StreamedTensor> tensors, const Tokenizer* tokenizer,
                                nlohmann::json meta);
 
-// What a checkpoint of `state` holds besides parameters and optimizer state, which is the same on
-// all ranks of a run: buffers, the tokenizer. Adds "model" and "tokenizer" to `meta`.
+// The tensors of a checkpoint that are neither parameters nor optimizer state, and the same on all
+// ranks: buffers, the tokenizer. Adds "model" and "tokenizer" to `meta`.
 std::vector<NamedTensor> CommonTensors(const TrainingState& state, nlohmann::json* meta);
 
 // FailedPrecondition if the checkpoint is of another model than state.model, naming the first key

@@ -1,7 +1,7 @@
 // Checkpoints of a running training, written by all its ranks at once and in the background.
 //
 //   Start    (all ranks) rank 0 makes a temporary folder; every rank copies the parts that it is
-//            to save into host memory: the only time that the training stands still.
+//            to save into host memory: the only time that training stalls.
 //   1.       A thread of every rank writes its shards and syncs them. It talks to no other rank.
 //   Poll     (all ranks, at the end of each step) one small reduction: is a thread still at work?
 //            If none is and all succeeded, rank 0 gets every rank's list of slices.
@@ -34,7 +34,7 @@
 
 namespace wyvern {
 
-// What a run saves at a step.
+// All that a run saves at a step.
 struct CheckpointContents {
   int64_t step = 0;
   // Every tensor of the checkpoint, with what this rank is to write of it. The parts of all ranks

@@ -10,13 +10,13 @@
 namespace wyvern {
 namespace {
 
-// Below that, copies do not share a flat shard: the manifest would list more slices than it is
-// worth.
+// Replicas divide the writing of a flat shard only above this size: below it the manifest would
+// list more slices than it is worth.
 constexpr int64_t kLeastShare = int64_t{1} << 20;
 
 using Range = std::pair<int64_t, int64_t>;
 
-// Of every flat shard the elements [first, second) that `range_of` gives for its number and flat.
+// The parts of every flat shard's elements [first, second) = range_of(number, flat).
 template <typename RangeOf>
 std::vector<TensorPart> Parts(const Optimizer& optimizer, const RangeOf& range_of) {
   std::vector<TensorPart> masters, states;

@@ -37,7 +37,7 @@ class ShardWriter {
   // Waits until the last file is on disk.
   absl::Status Finish();
 
-  // What was added; step and meta data are not set.
+  // The manifest of what was added; step and meta data are not set.
   const Manifest& written() const { return written_; }
   int64_t num_bytes() const { return num_bytes_; }  // of tensors
 

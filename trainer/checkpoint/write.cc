@@ -60,7 +60,7 @@ absl::StatusOr<Manifest> WriteContents(const std::string& temporary, int64_t ste
   return manifest;
 }
 
-// Each in one piece.
+// Each as one slice.
 std::vector<StreamedTensor> Whole(const std::vector<NamedTensor>& tensors) {
   std::vector<StreamedTensor> streamed;
   for (const NamedTensor& t : tensors) {

@@ -49,7 +49,7 @@ absl::Status BenchOps(const std::string& device_name, const std::string& op, boo
   const DeviceRates rates = MeasureRates(place.device);
   if (!json) {
     std::printf("%s\n%-21s %-44s %-9s %10s %13s %15s\n", rates.Describe().c_str(), "op", "case",
-                "direction", "ms", "% byte bound", "% product bound");
+                "direction", "ms", "% byte bound", "% FLOP bound");
   }
   for (const OpRow& row : OpRegistry()) {
     if ((!op.empty() && row.name != op) || row.bench == nullptr) continue;
@@ -75,7 +75,7 @@ void AddOps(CLI::App* bench, int* exit_code) {
   };
   auto options = std::make_shared<Options>();
   CLI::App* ops = bench->add_subcommand(
-      "ops", "Time every op, as a share of what its bytes and its products allow");
+      "ops", "Time every op, as a share of what its bytes and its FLOPs allow");
   ops->add_option("--device", options->device, "auto (the GPU if there is one), cpu or cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   ops->add_option("--op", options->op, "Only the op of this name");

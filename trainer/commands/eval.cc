@@ -26,7 +26,7 @@ struct Options {
   std::string checkpoint, data;
   PlaceOptions place;
   int64_t batches = 0;
-  int64_t batch = 0;    // windows at a time; 0: EvalWindowsAtOnce
+  int64_t batch = 0;    // samples at a time; 0: EvalWindowsAtOnce
   int64_t seq_len = 0;  // 0, "": as the checkpoint's run was trained
   std::string boundary;
   bool json = false;
@@ -35,7 +35,7 @@ struct Options {
 void Print(const Options& options, const EvalResult& result, double seconds) {
   std::printf("loss        %.6f nats per token\nperplexity  %.4f\n", result.loss,
               result.perplexity);
-  std::printf("windows     %lld tokens, document boundary %s\n",
+  std::printf("samples     %lld tokens, document boundary %s\n",
               static_cast<long long>(options.seq_len), options.boundary.c_str());
   std::printf("tokens      %lld, of which %lld predicted; %.0f tokens/s\n",
               static_cast<long long>(result.num_tokens), static_cast<long long>(result.num_targets),
@@ -141,17 +141,17 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
   command
       ->add_option(
           "--batches", options->batches,
-          "Batches of 8 windows, spread evenly over the store; default 0: all of it. The same "
+          "Batches of 8 samples, spread evenly over the store; default 0: all of it. The same "
           "number as validation.batches gives the same loss.")
       ->check(CLI::Range(int64_t{0}, most));
   command
       ->add_option(
           "--batch", options->batch,
-          "Windows at a time, which change the result by rounding alone (as in training: those "
+          "Samples at a time, which change the result by rounding alone (as in training: those "
           "of 4096 tokens, at most 8)")
       ->check(CLI::Range(int64_t{1}, most));
   command
-      ->add_option("--seq-len", options->seq_len, "Tokens per window (as in training, else 2048)")
+      ->add_option("--seq-len", options->seq_len, "Tokens per sample (as in training, else 2048)")
       ->check(CLI::Range(int64_t{1}, most));
   command
       ->add_option(

@@ -29,7 +29,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> ChooseTokenizer(const Options& option
 }
 
 absl::Status Run(const Options& options) {
-  // What is wrong with the folder shows before its tokenizer is read.
+  // An error of the folder shows before its tokenizer is read.
   RETURN_IF_ERROR(ReadHfConfigFile(options.dir).status());
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, ChooseTokenizer(options));
   ASSIGN_OR_RETURN(const HfImport imported,

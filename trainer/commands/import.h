@@ -5,7 +5,8 @@
 
 namespace wyvern {
 
-// wyvern import HF_DIR CHECKPOINT: a Hugging Face folder becomes a checkpoint of fp32 masters.
+// wyvern import HF_DIR CHECKPOINT: a Hugging Face folder becomes a checkpoint of fp32 master
+// weights.
 void AddImportCommand(CLI::App& app, int* exit_code);
 
 }  // namespace wyvern

@@ -86,7 +86,7 @@ absl::Status Report(TrainingRun* run, const std::string& sample) {
   return absl::OkStatus();
 }
 
-// All ranks: the sample takes the values of each of them.
+// All ranks take part: the sample needs the parameters of each.
 absl::Status Finish(TrainingRun* run, World* world) {
   const absl::StatusOr<std::string> sample = Sample(run);
   RETURN_IF_ERROR(Agree(world->host(), sample.status()));
@@ -158,7 +158,7 @@ void AddTrainCommand(CLI::App& app, int* exit_code) {
   };
   auto options = std::make_shared<Options>();
   CLI::App* command =
-      app.add_subcommand("train", "Prepare the data, train or go on training, evaluate, report");
+      app.add_subcommand("train", "Prepare the data, train or resume, evaluate, report");
   command->add_option("CONFIG", options->path, "YAML file")->required();
   command->add_option("--set", options->sets, "key=value: overrides a key of the file");
   command

@@ -6,8 +6,7 @@
 namespace wyvern {
 
 // wyvern train CONFIG [--set key=value ...] [--resume auto|none|PATH]: prepares the data where that
-// is not done yet, trains or goes on training, evaluates, prints a sample and where the report
-// lies.
+// is not done yet, trains or resumes, evaluates, prints a sample and where the report lies.
 void AddTrainCommand(CLI::App& app, int* exit_code);
 
 }  // namespace wyvern

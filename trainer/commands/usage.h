@@ -1,4 +1,4 @@
-// What is wrong with a command line, in words that help.
+// Explains an error of a command line in words that help.
 #ifndef WYVERN_TRAINER_COMMANDS_USAGE_H_
 #define WYVERN_TRAINER_COMMANDS_USAGE_H_
 

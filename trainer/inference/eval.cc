@@ -10,7 +10,7 @@
 namespace wyvern {
 namespace {
 
-// Of any position of 64 bits.
+// Enough buckets for any position of 64 bits.
 constexpr size_t kMaxBuckets = 65;
 
 // Bucket 0 is position 0, bucket b is [2^(b-1), 2^b).
@@ -100,7 +100,7 @@ EvalResult Evaluate(Model* model, absl::Span<const Batch> batches, DataParallel*
   const auto index = static_cast<size_t>(mesh.data_index());
   Evaluator evaluator(model, &mesh), unused(model, &mesh);
   for (size_t first = 0; first < batches.size(); first += ranks) {
-    // A rank that has no batch left runs one all the same: the others need its part of the values.
+    // A rank that has no batch left runs one all the same: the others need its parameter shards.
     const bool mine = first + index < batches.size();
     (mine ? evaluator : unused).Add(batches[mine ? first + index : first]);
   }

@@ -14,15 +14,15 @@
 
 namespace wyvern {
 
-// The windows of one batch of `validation.batches` and `wyvern eval --batches`. Fixed, so that the
-// windows, and with them the loss, depend on neither the micro batch nor the ranks.
+// The samples of one batch of `validation.batches` and `wyvern eval --batches`. Fixed, so that the
+// samples, and with them the loss, depend on neither the micro batch nor the ranks.
 inline constexpr int64_t kEvalBatchWindows = 8;
 
-// How many windows are run at once: a matter of their length alone, since products of other heights
-// round otherwise.
+// How many samples are run at once: a function of their length alone, since matmuls of another
+// height round differently.
 int64_t EvalWindowsAtOnce(int64_t seq_len);
 
-// `batches` batches of neighbouring windows, spread evenly over the store; all of a smaller one, or
+// `batches` batches of neighbouring samples, spread evenly over the store; all of a smaller one, or
 // for 0.
 std::vector<int64_t> EvalWindows(const SequentialSampler& sampler, int64_t batches);
 
@@ -46,7 +46,7 @@ struct EvalResult {
 // result does not depend on anything but the batches.
 class Evaluator {
  public:
-  // With a mesh, the ranks of a context group divide the tokens of each batch: all of them add the
+  // With a mesh, the ranks of a CP group divide the tokens of each batch: all of them add the
   // same ones.
   explicit Evaluator(Model* model, const Mesh* mesh = nullptr) : model_(model), mesh_(mesh) {}
 

@@ -56,7 +56,7 @@ class TextStream {
   // `previous` is the token before the first one.
   TextStream(const Tokenizer& tokenizer, int32_t previous);
 
-  // What has become whole with this token; may be empty.
+  // The text that this token completes; may be empty.
   std::string Add(int32_t token);
 
  private:
@@ -71,7 +71,7 @@ struct GeneratedText {
 };
 
 // Generate on text, up to the tokenizer's eos. An empty prompt starts from bos, else eos. `on_text`
-// gets the new text piece by piece, each of whole UTF-8 characters, and returns whether to go on.
+// gets the new text in parts of whole UTF-8 characters, and returns whether to continue.
 absl::StatusOr<GeneratedText> GenerateText(
     Model* model, const Tokenizer& tokenizer, const std::string& prompt, GenerateOptions options,
     const std::function<bool(const std::string&)>& on_text = {});

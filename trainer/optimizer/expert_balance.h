@@ -11,7 +11,7 @@
 
 namespace wyvern {
 
-// Of one layer with experts, in one step.
+// The load of one layer's experts in one step.
 struct ExpertLoad {
   std::vector<int64_t> rows;  // of each expert: tokens that chose it
 
@@ -21,8 +21,8 @@ struct ExpertLoad {
   double Entropy() const;
 };
 
-// Of all layers with experts, since Model::ZeroGradients, added up over the ranks of `parallel`,
-// all of which call it. Empty without experts. Waits for the device.
+// The loads of all layers with experts since Model::ZeroGradients, summed over the ranks of
+// `parallel`, all of which call it. Empty without experts. Waits for the device.
 std::vector<ExpertLoad> ExpertLoads(const Model& model, const DataParallel* parallel);
 
 // b += rate (sign(e) - mean sign(e)), e = mean load - load, for the bias b of each expert in each

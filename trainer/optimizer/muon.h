@@ -10,27 +10,28 @@
 
 namespace wyvern {
 
-// Muon (kernels/optim/muon.h) over the matrices of a model. Of a flat that is divided over a group
-// (Sharding::group) each rank has a part of gradients, momenta and masters; the matrices are
-// orthogonalised whole, each by one rank of the group:
+// Muon (kernels/optim/muon.h) over the matrices of a model. Of a flat buffer that is sharded over a
+// group (Sharding::group), each rank has its shard of gradients, momenta and master weights. The
+// matrices are orthogonalised whole, each by one rank of the group:
 //
-//   1. every rank updates its part of the momentum; the pieces of each matrix's Nesterov momentum
-//      go to its owner;
+//   1. every rank updates its shard of the momentum; the slices of each matrix's Nesterov momentum
+//      go to the matrix's owner;
 //   2. the owner orthogonalises it, in batches of equal shape;
-//   3. the pieces of the result go back, and every rank updates its part of the masters.
+//   3. the slices of the result go back, and every rank updates its shard of the master weights.
 //
-// This goes in rounds of bounded memory; the exchanges of one round run beside the products of the
-// next. Pieces travel in the type of the products. Where every matrix of a round lies whole in its
-// owner's shard, and in a flat that is not divided, nothing is sent.
+// This goes in rounds of bounded memory; the exchanges of one round run beside the matmuls of the
+// next. Slices travel in the dtype of the matmuls. Where every matrix of a round lies whole in its
+// owner's shard, and in a flat buffer that is not sharded, nothing is sent.
 class Muon {
  public:
   struct Target {
     Parameter* parameter = nullptr;
-    Tensor m;  // [shard_size] of its flat: momenta, in the layout of the masters
+    Tensor m;  // [shard_size] of its flat buffer: momenta, in the layout of the master weights
     double weight_decay = 0;
   };
 
-  // Of a round, for each rank. A rank has the pieces, arrivals and matrices of up to three rounds.
+  // The elements of a round, for each rank. A rank holds the slices, arrivals and matrices of up to
+  // three rounds.
   static constexpr int64_t kRoundElements = int64_t{32} << 20;
 
   // The parameters outlive this, and all ranks of a group make it of the same ones.
@@ -45,7 +46,7 @@ class Muon {
   void Step(const Update& update) const;
 
  private:
-  // A copy between pieces by rank, as they arrive, and whole matrices.
+  // A copy between slices by rank, as they arrive, and whole matrices.
   struct Copy {
     int64_t arrival = 0, matrix = 0, size = 0;  // offsets in the two buffers
   };
@@ -53,10 +54,10 @@ class Muon {
   struct Batch {
     int64_t offset = 0, count = 0, rows = 0, columns = 0;
   };
-  // A matrix's piece on this rank.
+  // A matrix's slice on this rank.
   struct Piece {
     const Target* target = nullptr;
-    int64_t offset = 0;  // in the parameter's piece on this rank
+    int64_t offset = 0;  // in the parameter's slice on this rank
     int64_t size = 0;
     double scale = 1;
   };
@@ -72,12 +73,12 @@ class Muon {
   // A round under way.
   struct Buffers {
     Tensor pieces;    // [num_sent] of this rank, then the update of the same elements
-    Tensor arrivals;  // [num_owned] pieces by rank; undefined without a group
+    Tensor arrivals;  // [num_owned] slices by rank; undefined without a group
     Tensor matrices;  // [num_owned]
     Pending exchange;
   };
 
-  // Of targets whose flats are divided alike.
+  // Adds the rounds of targets whose flat buffers are sharded alike.
   void AddRounds(const std::vector<const Target*>& targets, int64_t round_elements);
   Round MakeRound(const std::vector<const Target*>& targets, const MuonRound& round) const;
   Buffers Send(const Round& round, const Update& update) const;

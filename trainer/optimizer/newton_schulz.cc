@@ -9,8 +9,8 @@
 namespace wyvern {
 namespace {
 
-// Of the matrices that go through the steps at once: their scratch memory is up to three times this
-// many elements.
+// The elements of the matrices that go through the steps at once. Their scratch memory is up to
+// three times as large.
 constexpr int64_t kMaxElements = int64_t{32} << 20;
 
 // In each step the matrices go from one buffer to the other; they begin beside `x` and end in it.

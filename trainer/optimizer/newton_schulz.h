@@ -21,7 +21,7 @@ inline constexpr double kNewtonSchulzA = 3.4445, kNewtonSchulzB = -4.7750, kNewt
 // matrix's result is its own.
 void NewtonSchulz(const Tensor& x);
 
-// Of the products for one matrix.
+// The FLOPs of one matrix.
 double NewtonSchulzFlops(int64_t rows, int64_t columns);
 
 }  // namespace wyvern

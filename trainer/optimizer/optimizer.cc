@@ -103,7 +103,7 @@ Optimizer::Results Optimizer::Step(double lr, double max_norm, const Tensor& los
 void Optimizer::MeasureGradients(double max_norm, const Tensor& loss, const Results& results,
                                  const Tensor& clip) const {
   const Device device = model_->device();
-  // Of what this rank has of the model, and of its experts where they are divided over others.
+  // The shard of the model that this rank has, and of its experts where they are sharded otherwise.
   const Division& division = model_->division();
   Communicator* divided_over = division.experts;
   const bool alone = division.sharding.group == nullptr && divided_over == nullptr;

@@ -27,24 +27,24 @@ class Optimizer {
   // States start at zero. The model must be trainable and outlive this.
   Optimizer(Model* model, const OptimizerSection& options);
 
-  // What a step leaves on the device, to be read in one copy at its end.
+  // The results that a step leaves on the device, to be read in one copy at its end.
   struct Results {
     Tensor norm;    // [1] Acc, of the whole gradient before clipping
     Tensor finite;  // [1] int32: whether gradient norm and loss were finite
   };
 
-  // Clips the gradients to a global norm of max_norm (0: no clipping) and updates masters, states
-  // and values at rate `lr`; `loss` [1] Acc may be undefined. Where the norm or the loss is not
-  // finite nothing changes. All of it is queued on the device. `update` is this update's number,
-  // from 1, not counting skipped ones. Of a sharded model the gradient shards are complete, and
-  // value shards are updated. QK-clip follows the update.
+  // Clips the gradients to a global norm of max_norm (0: no clipping) and updates master
+  // weights, states and parameters at rate `lr`; `loss` [1] Acc may be undefined. Where the norm or
+  // the loss is not finite nothing changes. All of it is queued on the device. `update` is this
+  // update's number, from 1, not counting skipped ones. Of a sharded model the gradient shards are
+  // complete, and value shards are updated. QK-clip follows the update.
   Results Step(double lr, double max_norm, const Tensor& loss, int64_t update);
 
   // Null: options.qk_clip is 0. Whoever runs a step resets it first, and takes the maximum of all
   // ranks' logits before Step.
   const QkClipper* qk_clip() const { return qk_clip_.get(); }
 
-  // The state of a unit's flat buffer: [shard_size] each, in the layout of its masters.
+  // The state of a unit's flat buffer: [shard_size] each, in the layout of its master weights.
   struct FlatState {
     FlatParameters* flat = nullptr;
     Tensor m, v;  // v undefined: Muon updates all of it
@@ -74,12 +74,12 @@ class Optimizer {
   Model* model_;
   OptimizerSection options_;
   std::vector<FlatState> states_;
-  std::vector<Slot> slots_;  // in the order of the model's parameters; none of an empty piece
+  std::vector<Slot> slots_;  // in the order of the model's parameters; none of an empty slice
   std::unique_ptr<QkClipper> qk_clip_;
   std::unique_ptr<Muon> muon_;  // null: no parameter is its
 };
 
-// What a rank has of a parameter's gradient after a step's reductions: all of it, or the piece in
+// A rank's slice of a parameter's gradient after a step's reductions: all of it, or what lies in
 // its shard (undefined: nothing).
 Tensor ReducedGradient(const Parameter& parameter);
 

@@ -21,7 +21,7 @@ class QkClipper {
 
   // Before the first forward of a step.
   void Reset() const;
-  // [heads of all mixers] in the type of sums; -infinity where a head had no logit yet. Ranks take
+  // [heads of all mixers] Acc; -infinity where a head had no logit yet. Ranks take
   // the maximum of theirs before Apply.
   const Tensor& max_logits() const { return max_logits_; }
   // After the update; `finite` [1] int32: where 0, nothing changes.

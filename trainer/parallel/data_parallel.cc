@@ -91,7 +91,7 @@ int DataParallel::NextInBackward(int unit) const {
 }
 
 void DataParallel::BeforeBackward(int unit) {
-  // The gradient of an embedding does not depend on its values.
+  // The gradient of an embedding does not depend on its weights.
   const auto needs_values = [&](int u) { return u > 0 || u == head_; };
   if (needs_values(unit)) WaitForValues(unit);
   const int next = NextInBackward(unit);
@@ -165,7 +165,8 @@ void DataParallel::FinishGradients() {
 
 void DataParallel::ValuesChanged() {
   for (size_t unit = 0; unit < units_.size(); ++unit) {
-    Release(static_cast<int>(unit));  // values that are not kept are gathered when they are needed
+    Release(
+        static_cast<int>(unit));  // parameters that are not kept are gathered when they are needed
     for (Flat& flat : units_[unit]) {
       const FlatParameters& p = *flat.parameters;
       if (p.sharding().values() || flat.shards->size() == 1) continue;

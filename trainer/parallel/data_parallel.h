@@ -1,19 +1,20 @@
-// Training on a mesh: units' values are made whole before they are used, and their gradients summed
-// over the ranks as soon as they are complete, while the device computes the next unit.
+// Training on a mesh: a unit's parameters are gathered before they are used, and its gradients are
+// reduced as soon as they are complete, while the device computes the next unit.
 //
-//   level 1   values whole; after the update each rank's shard goes to the others, unit by unit,
-//             ahead of the next forward. Gradients whole; each rank receives the sum of its shard.
-//   level 2   and the whole gradients of a unit exist around its backward alone.
-//   level 3   and its whole values around its forward and its backward; those of the next unit are
-//             gathered while this one computes.
+//   ZeRO stage 1   parameters whole; after the update each rank's shard goes to the others, unit by
+//                  unit, ahead of the next forward. Gradients whole; each rank receives the sum of
+//                  its shard.
+//   ZeRO stage 2   and the whole gradients of a unit exist around its backward alone.
+//   ZeRO stage 3   and its whole parameters around its forward and its backward; those of the next
+//                  unit are gathered while this one computes.
 //
-// Where a shard has copies (replicas), its gradient is then summed over them; a shard group of one
+// Where a shard has replicas, its gradient is then summed over them; a shard group of one
 // rank is plain data parallelism by the same code. With several micro batches a step, whole
-// gradients stay where they are and are reduced with the last one; at levels 2 and 3 each micro
-// batch adds to the shards, and only the last one goes over the copies. Sums are in fp32.
+// gradients stay where they are and are reduced with the last one; at stages 2 and 3 each micro
+// batch adds to the shards, and only the last one goes over the replicas. Sums are in fp32.
 //
-// Experts that are divided over the ranks of an expert group go the same ways over other ranks
-// (Mesh::Divide), but that their values stay whole on their rank.
+// Experts that are partitioned over an EP group are treated alike over other ranks (Mesh::Divide),
+// but their parameters stay whole on their rank.
 #ifndef WYVERN_TRAINER_PARALLEL_DATA_PARALLEL_H_
 #define WYVERN_TRAINER_PARALLEL_DATA_PARALLEL_H_
 
@@ -29,8 +30,8 @@ namespace wyvern {
 
 class DataParallel : public UnitHooks {
  public:
-  // `model` was made with a division of `mesh`; both outlive this. Sets the model's hooks. Every
-  // rank then runs the same forwards and backwards, each on its own tokens.
+  // `model` was made with a sharding layout of `mesh`; both outlive this. Sets the model's hooks.
+  // Every rank then runs the same forwards and backwards, each on its own tokens.
   DataParallel(Model* model, Mesh* mesh);
   ~DataParallel() override;
 
@@ -64,9 +65,9 @@ class DataParallel : public UnitHooks {
     FlatParameters* parameters;
     Communicator* shards;  // each has its shard
     Communicator* copies;  // each has the same
-    bool whole = true;     // the values, once `gathering` is done
+    bool whole = true;     // the parameters, once `gathering` is done
     Pending gathering;
-    bool reducing = false;  // whole gradients that are to be given back after `reduction`
+    bool reducing = false;  // whole gradients that are to be freed after `reduction`
     bool add = false;       // and whose own part is then to be added to the shard
     Pending reduction;
   };

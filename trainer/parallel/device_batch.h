@@ -7,7 +7,7 @@
 
 namespace wyvern {
 
-// What this rank computes of a batch, as a model takes it.
+// This rank's part of a batch, as a model takes it.
 struct DeviceBatch {
   int64_t begin = 0;    // its first token in the batch
   Tensor ids, targets;  // [T] int32
@@ -16,7 +16,7 @@ struct DeviceBatch {
   int64_t num_tokens() const { return packing.num_tokens(); }
 };
 
-// All of the batch, or with a mesh the part of this rank among those of its context group, which
+// All of the batch, or with a mesh the part of this rank among those of its CP group, which
 // all call this with the same batch. The mesh outlives the result.
 DeviceBatch Upload(const Batch& batch, Device device, const Mesh* mesh = nullptr);
 

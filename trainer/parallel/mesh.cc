@@ -52,7 +52,7 @@ absl::StatusOr<std::unique_ptr<Mesh>> Mesh::Create(World* world, const MeshShape
   ASSIGN_OR_RETURN(mesh->shard_, mesh->Group(device, false, true, false, "shard"));
   ASSIGN_OR_RETURN(mesh->replicate_, mesh->Group(device, true, false, false, "replicate"));
   ASSIGN_OR_RETURN(mesh->context_, mesh->Group(device, false, false, true, "context"));
-  ASSIGN_OR_RETURN(mesh->copies_, mesh->Group(device, true, false, true, "copies"));
+  ASSIGN_OR_RETURN(mesh->copies_, mesh->Group(device, true, false, true, "replicas"));
   std::vector<int> experts, same_experts;
   const int64_t E = resolved.expert, own = world->rank();
   for (int64_t rank = 0; rank < world->size(); ++rank) {
@@ -60,7 +60,7 @@ absl::StatusOr<std::unique_ptr<Mesh>> Mesh::Create(World* world, const MeshShape
     if (rank % E == own % E) same_experts.push_back(static_cast<int>(rank));
   }
   ASSIGN_OR_RETURN(mesh->expert_, mesh->Group(device, experts, "expert"));
-  ASSIGN_OR_RETURN(mesh->expert_copies_, mesh->Group(device, same_experts, "expert copies"));
+  ASSIGN_OR_RETURN(mesh->expert_copies_, mesh->Group(device, same_experts, "expert replicas"));
   ASSIGN_OR_RETURN(mesh->self_, mesh->Group(device, {world->rank()}, "self"));
   return mesh;
 }

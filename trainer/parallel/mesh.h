@@ -16,11 +16,11 @@ namespace wyvern {
 
 // Sizes of the axes; -1, at one axis, stands for what the others leave of the ranks.
 struct MeshShape {
-  int64_t replicate = -1;  // whole copies of what a shard group has
+  int64_t replicate = -1;  // replicas of what a shard group has
   int64_t shard = 1;       // ranks that divide parameters among themselves
   int64_t context = 1;     // ranks that divide a sequence among themselves
-  // Ranks that divide the experts of each layer among themselves: it divides the number of ranks,
-  // and is no axis beside the others.
+  // Ranks of an EP group, which holds a partition of each layer's experts. It divides the number of
+  // ranks, and reuses the data-parallel ranks: it does not multiply the world size.
   int64_t expert = 1;
 
   int64_t num_ranks() const { return replicate * shard * context; }
@@ -29,8 +29,8 @@ struct MeshShape {
 // The shape with no -1. InvalidArgument, naming the numbers, if it does not fit `num_ranks`.
 absl::StatusOr<MeshShape> ResolveMesh(const MeshShape& wanted, int64_t num_ranks);
 
-// The rank at (r, s, c) is (r * S + s) * C + c: the ranks of a context group are neighbours, those
-// of a shard group near, replicas far apart. Expert groups are runs of `expert` consecutive ranks.
+// The rank at (r, s, c) is (r * S + s) * C + c: the ranks of a CP group are neighbours, those of a
+// shard group near, replicas far apart. EP groups are runs of `expert` consecutive ranks.
 class Mesh {
  public:
   // All ranks of the world call this, with the same shape. Buffers of the groups lie on `device`.
@@ -43,7 +43,7 @@ class Mesh {
   int64_t shard_index() const { return world_->rank() / shape_.context % shape_.shard; }
   int64_t context_index() const { return world_->rank() % shape_.context; }
 
-  // Ranks that read different sequences: all but those of a context group.
+  // Data-parallel ranks, which read different samples. The ranks of a CP group count as one.
   int64_t num_data_ranks() const { return shape_.replicate * shape_.shard; }
   int64_t data_index() const { return world_->rank() / shape_.context; }
 
@@ -62,10 +62,10 @@ class Mesh {
   // All ranks: losses are summed over them.
   Communicator& all() const { return *all_; }
 
-  // Of a model that is divided at this level over shard() and experts(). Experts that the latter
-  // divides are sharded where all else is, over all ranks that have the same ones; their gradients
-  // only where one shard group has them all, so that what a shard group sends with every micro
-  // batch stays in it.
+  // The sharding layout of a model at this ZeRO stage over shard() and experts(). Where the run
+  // shards, partitioned experts are sharded too, over all ranks that have the same ones. Their
+  // gradients are sharded only where one shard group has all replicas, so that what a shard group
+  // sends with every micro batch stays in it.
   Division Divide(int level) const;
   // Ranks that have the same shard of such a model's buffer: gradient shards are summed over them.
   Communicator& CopiesOf(const FlatParameters& flat) const;

@@ -22,7 +22,7 @@ namespace {
 constexpr const char* kPhases[] = {"data",   "batch",      "forward and backward",
                                    "update", "validation", "checkpoint"};
 
-// Of the thread that trains.
+// The step of the thread that trains.
 int64_t current_step = 0;
 std::vector<Fault> faults;
 

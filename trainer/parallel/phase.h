@@ -1,5 +1,5 @@
-// What a rank of a run is doing: for the messages about lost ranks, and where faults strike that a
-// test, or a user who tries out a cluster, orders through WYVERN_FAULT.
+// The phase of a step that a rank is in: for messages about lost ranks, and as the place where a
+// fault strikes that a test or a user injects through WYVERN_FAULT.
 #ifndef WYVERN_TRAINER_PARALLEL_PHASE_H_
 #define WYVERN_TRAINER_PARALLEL_PHASE_H_
 
@@ -21,7 +21,7 @@ void BeginPhase(const std::string& phase);
 struct Fault {
   enum class Kind {
     kKill,  // SIGKILL
-    kHang,  // SIGSTOP: goes on only with SIGCONT
+    kHang,  // SIGSTOP: runs again only with SIGCONT
     kExit,  // exit code 3
     kSlow,  // sleeps
   };

@@ -124,7 +124,7 @@ std::string DescribeOthers(int own, bool waits, const std::vector<std::string>& 
     return absl::StrJoin(*names, "; ");
   };
   std::string text;
-  if (!silent.empty()) text = absl::StrCat("neither waits nor has failed: ", list(&silent));
+  if (!silent.empty()) text = absl::StrCat("suspect (not waiting, not failed): ", list(&silent));
   if (!failed.empty()) {
     absl::StrAppend(&text, text.empty() ? "" : "; ", "failed before: ", list(&failed));
   }
@@ -187,7 +187,7 @@ void RankLog::Waits(const std::string& what) {
 
 void RankLog::GoesOn(double seconds) {
   waits_ = false;
-  Line(absl::StrFormat("goes on after %.1f s", seconds));
+  Line(absl::StrFormat("continues after %.1f s", seconds));
   Sync();
 }
 

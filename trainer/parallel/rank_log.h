@@ -13,12 +13,12 @@
 
 namespace wyvern {
 
-// What one rank of a run has to say for itself: RUN/logs/rank-00003.log, to which it appends lines
-// with the time (UTC) before them:
+// The log of one rank, RUN/logs/rank-00003.log, to which it appends lines with the time (UTC)
+// before them:
 //
 //   start-up facts, warnings, a line every few steps
 //   waits: OPERATION          it has waited for others for a quarter of parallel.timeout
-//   goes on after 31 s        and then did not have to any more
+//   continues after 31 s      and then did not have to any more
 //   fails: MESSAGE            the end, also of a failed CHECK or a signal like SIGSEGV
 //
 // A rank that loses another reads the last line of every rank's log: who neither waits nor failed
@@ -56,9 +56,9 @@ void LogOfRank(const std::string& text);
 // "RUN/logs/rank-00003.log".
 std::string RankLogPath(const std::string& run_dir, int rank);
 
-// What the last lines of the ranks' logs (empty: none) say to rank `own`, which fails. `waits`: it
-// has waited for long, so that the others have had the time to write that they wait too. Empty if
-// they say nothing.
+// Concludes from the last lines of the ranks' logs (empty: none) which ranks failed or are suspect,
+// for rank `own`, which fails. `waits`: it has waited for long, so that the others have had the
+// time to write that they wait too. Empty if there is nothing to conclude.
 std::string DescribeOthers(int own, bool waits, const std::vector<std::string>& hosts,
                            const std::vector<std::string>& last_lines);
 

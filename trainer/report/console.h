@@ -8,7 +8,7 @@
 
 namespace wyvern {
 
-// What a run says on stdout: on a terminal one live line that is rewritten every step, otherwise a
+// A run's lines on stdout: on a terminal one live line that is rewritten every step, otherwise a
 // plain line every few steps.
 class Console {
  public:

@@ -24,7 +24,7 @@ struct ExpertMetrics {
 // One line of metrics.jsonl. Step 0 is the model before training and has a validation loss alone.
 struct StepMetrics {
   int64_t step = 0;
-  int64_t tokens = 0;  // consumed so far
+  int64_t tokens = 0;  // trained on so far
   std::optional<double> loss;
   std::optional<double> val_loss;   // when measured
   std::optional<double> grad_norm;  // before clipping
@@ -35,8 +35,8 @@ struct StepMetrics {
   std::optional<double> mfu;  // share of the GPU's peak in bf16; absent where the peak is unknown
   std::optional<double> step_ms;
   std::optional<int64_t> peak_bytes;
-  // Of a checkpoint that was begun, or was complete, since the line before: how long the step loop
-  // stood still for it, and the time from its beginning to its end.
+  // For a checkpoint that was begun, or was complete, since the line before: the stall of the step
+  // loop, and the time from its beginning to its end.
   std::optional<double> checkpoint_stall_ms, checkpoint_s;
   // On several ranks, shares of the time since the step before (parallel/wait_share.h).
   std::optional<double> waiting;          // of the rank that waits most for others

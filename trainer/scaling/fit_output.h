@@ -1,4 +1,4 @@
-// What `wyvern fit` says and writes.
+// The output of `wyvern fit`.
 #ifndef WYVERN_TRAINER_SCALING_FIT_OUTPUT_H_
 #define WYVERN_TRAINER_SCALING_FIT_OUTPUT_H_
 

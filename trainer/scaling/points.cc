@@ -163,7 +163,7 @@ absl::StatusOr<std::vector<CsvRow>> ReadCsv(absl::string_view text, const std::s
   return rows;
 }
 
-// What spreadsheets and programs write into a column of flags for "no".
+// Recognises the words for "no" that spreadsheets and programs write into a column of flags.
 bool SaysNo(const std::string& text) {
   for (const char* no : {"", "0", "no", "n", "false", "f"}) {
     if (absl::EqualsIgnoreCase(text, no)) return true;

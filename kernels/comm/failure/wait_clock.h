@@ -1,4 +1,4 @@
-// What waiting for other ranks costs, and when it has gone on for too long.
+// Measures the time spent waiting for other ranks, and notices when a wait has lasted too long.
 #ifndef WYVERN_KERNELS_COMM_FAILURE_WAIT_CLOCK_H_
 #define WYVERN_KERNELS_COMM_FAILURE_WAIT_CLOCK_H_
 

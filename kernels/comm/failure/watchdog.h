@@ -19,7 +19,7 @@ struct WatchedOperation {
   };
   std::string what;  // "all_reduce over 'shard'"
   // Ends the process itself on an error that it finds (CommFailed, with the given activity: what
-  // went on when the operation was queued).
+  // the process did when the operation was queued).
   std::function<State(const std::string& activity)> poll;
 };
 void Watch(WatchedOperation operation);

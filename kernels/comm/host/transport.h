@@ -35,7 +35,7 @@ class Transport {
 [[noreturn]] void PeerFailed(const std::string& what, int peer, const std::string& why);
 std::string TimeoutText();
 
-// What MPI_Init says. Error: a build without MPI.
+// A transport over MPI, which it initialises. Error: a build without MPI.
 absl::StatusOr<std::unique_ptr<Transport>> MakeMpiTransport();
 
 // "Open MPI v4.1.4"; empty if MPI did not start this process, or is not in this build.

@@ -16,8 +16,8 @@
 namespace wyvern {
 namespace {
 
-// Beside products that fill the GPU, an operation that is over soon costs them less than one on few
-// multiprocessors (experiments/scale_out). NCCL takes a least number only together with a greatest.
+// Beside GEMMs that fill the GPU, an operation that ends soon costs them less than one on few SMs
+// (experiments/scale_out). NCCL takes a least number only together with a greatest.
 constexpr int kMinCtas = 32, kMaxCtas = 64;
 
 std::string NcclError(ncclResult_t result) {
@@ -28,7 +28,8 @@ std::string NcclError(ncclResult_t result) {
 
 cudaStream_t Compute() { return static_cast<cudaStream_t>(ComputeStream()); }
 
-// Of all groups, before the compute stream: what computes waits for it, not the other way round.
+// One stream for all groups, with priority over the compute stream: computing waits for it, not the
+// other way round.
 cudaStream_t CommStream() {
   static cudaStream_t stream = [] {
     ComputeStream();  // chooses the GPU

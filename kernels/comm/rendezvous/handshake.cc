@@ -26,8 +26,8 @@ constexpr size_t kVersionAt = 8, kRoleAt = 12, kTokenAt = 13, kNonceAt = 16;
 constexpr size_t kNonceBytes = 32, kHelloBytes = 80;
 
 constexpr size_t kMacBytes = 32, kLengthBytes = sizeof(uint32_t);
-// Of a frame's content. A listener reads what others say of themselves, a connector what rank 0
-// says of all ranks.
+// The limits of a frame's content. A listener reads what others say of themselves, a connector what
+// rank 0 says of all ranks.
 constexpr size_t kMaxBytes = 4 << 10, kMaxListBytes = 64 << 20;
 
 std::string Bytes(const void* value, size_t num_bytes) {

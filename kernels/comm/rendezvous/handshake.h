@@ -67,7 +67,7 @@ class Handshake {
 
 // HMAC-SHA-256, 32 bytes.
 std::string HmacSha256(absl::string_view key, absl::string_view text);
-// That nobody can foretell.
+// Bytes that nobody can predict.
 std::string RandomBytes(size_t num_bytes);
 // In a time that does not depend on where they differ.
 bool SameBytes(absl::string_view a, absl::string_view b);

@@ -14,20 +14,20 @@
 
 namespace wyvern {
 
-// What ranks tell each other are lists of texts.
+// Ranks tell each other lists of texts.
 using Words = std::vector<std::string>;
 
 class Link {
  public:
-  // Of a connection that came to this process.
+  // A connection that came to this process.
   Link(Socket socket, Handshake handshake);
-  // Of one that has begun to connect to `to`.
+  // A connection that this process has begun to make to `to`.
   Link(Socket socket, const SocketAddress& to, Handshake handshake);
 
   // Sends what is unsent and receives, as far as the socket lets it, up to the end of one message.
   // None: it has not come whole. Errors: those of Handshake::Receive, or the connection broke.
   absl::StatusOr<std::optional<Words>> Advance();
-  void Send(const Words& words);  // as far as the socket lets it; Advance or Flush goes on
+  void Send(const Words& words);  // as far as the socket takes it; Advance or Flush sends the rest
   absl::Status Flush();           // receives nothing
 
   // The other end has closed the connection, whatever it has sent before.

@@ -357,7 +357,7 @@ class Other {
     return absl::OkStatus();
   }
 
-  // What rank 0 says under this heading, a word a rank.
+  // Receives rank 0's words under this heading, one for each rank.
   absl::StatusOr<Words> HearFirst(const std::string& heading) {
     const std::string first = absl::StrCat("rank 0 at ", links_[0]->address().Text());
     std::string waits_for = "other ranks";
@@ -395,7 +395,7 @@ class Other {
   SocketAddress AddressFromHere(SocketAddress seen, int port) const {
     const SocketAddress own = links_[0]->socket().LocalAddress();
     if (seen.IsLoopback() && !own.IsLoopback()) seen = links_[0]->address();
-    // Of the interface by which this rank reached rank 0.
+    // The interface by which this rank reached rank 0.
     const unsigned scope = links_[0]->address().scope();
     if (seen.IsLinkLocal()) seen.set_scope(scope != 0 ? scope : own.scope());
     seen.set_port(port);

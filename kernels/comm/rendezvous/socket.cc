@@ -206,7 +206,7 @@ absl::StatusOr<std::optional<Socket>> Socket::Accept() const {
       return std::optional<Socket>(std::move(s));
     }
     if (errno == EAGAIN) return std::optional<Socket>();
-    // Those of the network that the connection met are no fault of this socket.
+    // Errors of the network that the connection met are not this socket's.
     if (errno == EINTR || errno == ECONNABORTED || errno == EPROTO || errno == ENETDOWN ||
         errno == EHOSTUNREACH || errno == ENETUNREACH) {
       continue;

@@ -39,13 +39,13 @@ class SocketAddress {
 
   int port() const;
   void set_port(int port);
-  // Of this host itself, so that no other host can use it: 127.0.0.0/8, ::1.
+  // Whether the address is this host's own, so that no other host can use it: 127.0.0.0/8, ::1.
   bool IsLoopback() const;
   // 0.0.0.0 and ::; to connect there means loopback, to listen, all addresses.
   bool IsUnspecified() const;
   // No single host's: a multicast or broadcast address.
   bool IsOfMany() const;
-  // Of IPv6: which network interface a link-local address is of, another number on every host.
+  // Whether an IPv6 address belongs to one network interface, whose number differs on every host.
   bool IsLinkLocal() const;
   unsigned scope() const;
   void set_scope(unsigned scope);

@@ -26,7 +26,7 @@ std::string HostName() {
   return name;
 }
 
-// Of what another process says of itself, for a terminal.
+// Makes another process's text fit for a terminal.
 std::string Shown(std::string text) {
   std::replace_if(
       text.begin(), text.end(), [](char c) { return absl::ascii_iscntrl(c); }, '?');
@@ -139,7 +139,7 @@ void Visitors::Introduce(const Words& words, std::unique_ptr<Link> link, const A
 void Visitors::TurnAway(const Link& link, const absl::Status& why) {
   ++num_turned_away_;
   last_ = absl::StrCat(link.address().Host(), ": ", absl::string_view(why.message()));
-  // What may be a rank of a user's is said at once.
+  // Reports at once what may be a rank of the user's.
   const bool maybe_rank = absl::IsPermissionDenied(why) || absl::IsFailedPrecondition(why);
   if (maybe_rank && num_said_ < kMaxSaid) {
     ++num_said_;

@@ -50,7 +50,7 @@ class Visitors {
   std::string last_;
 };
 
-// What a rank says of itself to one that it connected to.
+// A rank's introduction to one that it connected to.
 Words IntroductionOf(const TcpMeeting& meeting);
 
 }  // namespace wyvern

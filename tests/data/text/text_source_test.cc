@@ -246,7 +246,7 @@ TEST_F(TextSourceTest, WhatIsNotUtf8IsAnErrorOrReplaced) {
   EXPECT_TRUE(absl::StrContains(ReadAll({.paths = {half}}).status.message(), "surrogate"));
   const Found whole = ReadAll({.paths = {half}, .invalid_utf8 = InvalidUtf8::kReplace});
   EXPECT_EQ(whole.documents, Documents{"a \uFFFD b \\ud83d \U0001F600"});
-  EXPECT_TRUE(absl::StrContains(whole.notes, "1 fault of UTF-8")) << whole.notes;
+  EXPECT_TRUE(absl::StrContains(whole.notes, "1 error of UTF-8")) << whole.notes;
   const TextSourceOptions word = {.paths = {WriteText("word.txt", "\xE9t\xE9")},
                                   .invalid_utf8 = InvalidUtf8::kReplace};
   EXPECT_EQ(ReadAll(word).documents, Documents{"\uFFFDt\uFFFD"});

@@ -96,10 +96,10 @@ TEST_F(LostRankTest, AHangingRankIsFoundAmongTheWaiting) {
                                 "all_reduce over '[a-z]+': waiting for rank [0-3]: no answer "
                                 "within ",
                                 kTimeout, " s"));
-  ExpectMatch(err, "neither waits nor has failed: rank 2 \\(.*\\), whose log ends with '");
+  ExpectMatch(err, "suspect \\(not waiting, not failed\\): rank 2 \\(.*\\), whose log ends with '");
   for (const int rank : {0, 1, 3}) {
     ExpectMatch(Log(rank), "Z waits: step 3, forward and backward: all_reduce over ");
-    ExpectMatch(Log(rank), "Z others: neither waits nor has failed: rank 2 ");
+    ExpectMatch(Log(rank), "Z others: suspect \\(not waiting, not failed\\): rank 2 ");
   }
   ExpectMatch(Log(2), "Z fails: rank 2 of 4 \\(.*\\): step 3, .*closed|broke");
 }
@@ -137,7 +137,7 @@ TEST_F(LostRankTest, OverMpiAHangingRankEndsTheRun) {
   ExpectMatch(result.err, absl::StrCat("rank [02] of 3 \\(.*\\): step [34], [a-z ]+: [a-z_]+ over "
                                        "'[a-z]+': waiting for rank [0-2]: no answer within ",
                                        kTimeout, " s"));
-  ExpectMatch(result.err, "neither waits nor has failed: rank 1 ");
+  ExpectMatch(result.err, "suspect \\(not waiting, not failed\\): rank 1 ");
 #endif
 }
 
@@ -152,7 +152,7 @@ TEST_F(LostRankTest, OnGpusAHangingRankEndsTheOthers) {
   ExpectMatch(err, absl::StrCat("rank 0 of 2 \\(.*\\): step 3, forward and backward: [a-z_]+ over "
                                 "'[a-z]+' \\(rank 0 of 2\\): not done within ",
                                 timeout, " s"));
-  ExpectMatch(err, "neither waits nor has failed: rank 1 ");
+  ExpectMatch(err, "suspect \\(not waiting, not failed\\): rank 1 ");
 }
 
 TEST_F(LostRankTest, OnGpusAKilledRankEndsTheOthers) {

@@ -16,9 +16,10 @@ TEST_F(RankLogTest, WhoNeitherWaitsNorFailedIsNamed) {
   const std::vector<std::string> hosts = {"a", "a", "b", "b"};
   const std::vector<std::string> last = {"fails: mine", "waits: step 3, update: all_reduce",
                                          "step 2: waited 1.0%", ""};
-  EXPECT_EQ(DescribeOthers(0, /*waits=*/true, hosts, last),
-            "neither waits nor has failed: rank 2 (b), whose log ends with 'step 2: waited 1.0%'; "
-            "rank 3 (b)");
+  EXPECT_EQ(
+      DescribeOthers(0, /*waits=*/true, hosts, last),
+      "suspect (not waiting, not failed): rank 2 (b), whose log ends with 'step 2: waited 1.0%'; "
+      "rank 3 (b)");
   // Who was just noticed missing says nothing of those that compute.
   EXPECT_EQ(DescribeOthers(0, /*waits=*/false, hosts, last), "");
   EXPECT_EQ(DescribeOthers(1, /*waits=*/false, hosts, last), "failed before: rank 0 (a): mine");

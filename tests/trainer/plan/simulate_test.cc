@@ -120,8 +120,8 @@ TEST(DividedExperts, AreShardedOverTheirCopies) {
     near(step->volumes.at({"replicate", "all_gather"}).sent_bytes, 2 * kExperts * 7 / 8);
     EXPECT_EQ(step->volumes.count({"replicate", "all_to_all"}), 0u);  // Muon's
   }
-  near(wide.volumes.at({"expert copies", "reduce_scatter"}).sent_bytes, 4 * 4 * kExperts * 7 / 8);
-  near(wide.volumes.at({"expert copies", "all_gather"}).sent_bytes, 2 * kExperts * 7 / 8);
+  near(wide.volumes.at({"expert replicas", "reduce_scatter"}).sent_bytes, 4 * 4 * kExperts * 7 / 8);
+  near(wide.volumes.at({"expert replicas", "all_gather"}).sent_bytes, 2 * kExperts * 7 / 8);
 }
 
 }  // namespace
