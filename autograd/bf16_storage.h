@@ -1,4 +1,4 @@
-// What storing in bf16 does to a model, without a GPU and without its kernels.
+// Emulates what storing in bf16 does to a model, without a GPU and without its kernels.
 #ifndef WYVERN_AUTOGRAD_BF16_STORAGE_H_
 #define WYVERN_AUTOGRAD_BF16_STORAGE_H_
 

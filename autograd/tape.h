@@ -25,7 +25,7 @@
 // It returns the gradient of each input in the input's own shape and dtype, or an undefined tensor
 // for one that is not wanted, is zero, or was added into its request's buffer already.
 //
-// What an op may declare besides:
+// An op may also declare:
 //
 //     // By input: whether Forward and Backward read it in place when it is a view of columns. The
 //     // tape gives the others a contiguous copy.
@@ -36,7 +36,7 @@
 //     static constexpr bool kRecomputed[] = {true};
 //     static constexpr RecomputePolicy kRecompute = RecomputePolicy::kElementwise;
 //     static void Recompute(const Saved& saved, const Outputs<Tensor>& out);
-//     // Backward that does the same on its way.
+//     // Backward and Recompute in one pass.
 //     static Inputs<Tensor> BackwardAndRecompute(const Saved& saved, const Outputs<Tensor>& d_out,
 //                                                const Inputs<GradRequest>& want,
 //                                                const Outputs<Tensor>& out);
@@ -72,14 +72,15 @@ class Tape {
   typename Op::template Outputs<Var> Apply(const typename Op::template Inputs<Var>& in,
                                            const typename Op::Params& params);
 
-  // y = fn(x) keeping only x: backward runs fn again. fn must be a pure function of its inputs and
-  // of parameters, whose gradients it adds as usual. Undefined entries of x stay undefined.
+  // Activation checkpointing: y = fn(x) keeping only x, and backward runs fn again. fn must be a
+  // pure function of its inputs and of parameters, whose gradients it adds as usual. Undefined
+  // entries of x stay undefined.
   using Segment = std::function<std::vector<Var>(Tape&, const std::vector<Var>&)>;
   std::vector<Var> Recompute(const Segment& fn, const std::vector<Var>& x);
 
-  // To be called right after the last use of `outputs`, which one op gave, in the forward: where
-  // policy and op allow it their memory is given back, and backward computes them again before the
-  // first op that needs them. Otherwise, and for Vars that no op gave, nothing happens.
+  // To be called right after the last use of `outputs`, which one op returned, in the forward.
+  // Where policy and op allow it, their memory is freed, and backward recomputes them before the
+  // first op that needs them. Otherwise, and for Vars that no op returned, nothing happens.
   void Discard(std::initializer_list<Var> outputs);
 
   // `fn` runs in Backward at this place: after the backward of what is applied later, before that

@@ -1,5 +1,5 @@
-// What the tape differentiates: values with the places of their gradients, and what an op is asked
-// for and costs.
+// Variables: tensors with the places of their gradients; the requests that an op gets, and its
+// cost.
 #ifndef WYVERN_AUTOGRAD_VAR_H_
 #define WYVERN_AUTOGRAD_VAR_H_
 
@@ -22,19 +22,19 @@ struct Cost {
   Work backward() const { return {backward_flops, backward_bytes}; }
 };
 
-// What Backward is asked for one input.
+// The request for one input's gradient.
 struct GradRequest {
   bool wanted = false;
   // When defined: a buffer of the input's shape (fp32 for bf16 and fp32 inputs) that an op may add
   // the gradient into itself, instead of returning it. Parameters have one.
   Tensor into;
-  // Of an op that declares kOverwrites; the tape has zeroed what others add into.
+  // For an op that declares kOverwrites; for others the tape has zeroed the buffer.
   bool* cleared = nullptr;
 
   // Whether `into` counts as zero but holds old numbers, so that the gradient is to be written
   // instead of added. To be asked once, by an op that then writes all of it.
   bool TakeCleared() const { return cleared != nullptr && std::exchange(*cleared, false); }
-  // Of an op that declares kOverwrites: where it puts the whole gradient, and whether it adds it
+  // For an op that declares kOverwrites: where it puts the whole gradient, and whether it adds it
   // there. Without a buffer, a tensor like x, which Backward is to return.
   std::pair<Tensor, bool> WriteOrAdd(const Tensor& x) const {
     if (!into.defined()) return {Tensor::EmptyLike(x), false};

@@ -30,7 +30,8 @@ class Linear : public Module {
 // its Forward on another path.
 class LinearGroup {
  public:
-  // Of the defined ones, at least one, in this order; all of them have a bias or none has.
+  // Fuses the non-null linears in this order. Requires at least one; either all or none have a
+  // bias.
   explicit LinearGroup(const std::vector<const Linear*>& linears);
   // Columns of such a group's results.
   static int64_t Width(const std::vector<const Linear*>& linears);
@@ -49,7 +50,7 @@ class LinearGroup {
 class Norm : public Module {
  public:
   Norm(int64_t dim, double eps);
-  // Of x + residual, which is returned as `sum`; without a residual of x alone.
+  // Normalises x + residual, which is returned as `sum`; without a residual, x alone.
   RmsNorm::Outputs<Var> Forward(Tape& tape, const Var& x, const Var& residual = Var()) const;
   const Var& weight() const { return weight_->var; }
   double eps() const { return eps_; }

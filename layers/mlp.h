@@ -10,7 +10,7 @@ namespace wyvern {
 class Mlp : public Module {
  public:
   explicit Mlp(const ModelConfig& model);
-  // Of another width, without biases.
+  // An MLP of another width, without biases.
   Mlp(const ModelConfig& model, int64_t intermediate_size);
   // x [T, D] -> [T, D]. The caller does not use x afterwards: its memory may be given back.
   Var Forward(Tape& tape, const Var& x) const;

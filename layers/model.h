@@ -18,8 +18,8 @@ class Mixer;
 class Norm;
 struct Stream;
 
-// What layers carry from one call to the next while a sequence is continued: convolution tails and
-// delta states, cached keys and values. One sequence (one document) per cache.
+// The caches that layers carry from one call to the next while a sequence is continued: convolution
+// tails and delta states, cached keys and values. One sequence (one document) per cache.
 class DecodeCache {
  public:
   DecodeCache();
@@ -80,15 +80,15 @@ class Model : public Module {
 
   // Blocks whose activations are recomputed in backward instead of kept: the first `count`.
   void RecomputeBlocks(int64_t count);
-  // What a tape that trains this model should recompute of the other blocks.
+  // The recompute policy of a tape that trains this model, for the other blocks.
   void SetRecompute(RecomputePolicy policy) { recompute_ = policy; }
   RecomputePolicy recompute() const { return recompute_; }
 
-  // Of the layers with experts in turn, the tokens' choices since ZeroGradients, one for each row
-  // of an expert: [layers, E] int64 on the device. Every backward adds its own. Undefined without
-  // experts and in a model that is not trained.
+  // The tokens' choices since ZeroGradients in the layers with experts, one for each permuted
+  // token: [layers, E] int64 on the device. Every backward adds its own. Undefined without experts
+  // and in a model that is not trained.
   const Tensor& expert_loads() const { return expert_loads_; }
-  // Of the same layers, the routers' correction biases [E].
+  // The correction biases [E] of the same layers' routers.
   std::vector<ModelBuffer*> router_biases();
   // From now on a backward from Loss includes `weight` times the sequence-wise balance loss of
   // every router (kernels/moe/moe_balance.h), a mean over tokens as the loss is; 0: not.

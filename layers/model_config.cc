@@ -272,7 +272,8 @@ void ValidateLayout(const ModelConfig& c, Faults faults) {
   }
 }
 
-// That the widest parts together stay countable. The mixers' bounds keep theirs small enough.
+// Checks that the widest parts together stay countable. The mixers' bounds keep theirs small
+// enough.
 void ValidateSize(const ModelConfig& c, Faults faults) {
   const auto layers = static_cast<double>(c.num_layers);
   const auto hidden = static_cast<double>(c.hidden_size);

@@ -10,7 +10,7 @@
 
 namespace wyvern {
 
-// What a parameter is, for weight decay and for initialisation.
+// A parameter's kind decides on its weight decay and initialisation.
 // An expert's matrices are slices [e] of one parameter of kExperts.
 enum class ParameterKind {
   kEmbedding,
@@ -40,7 +40,7 @@ struct Parameter {
   std::string name;  // "blocks.3.mixer.q_proj.weight"
   ParameterKind kind = ParameterKind::kMatrix;
   Shape shape;
-  // Of experts that are divided over ranks (Model::Create), `shape` is this rank's part: slices
+  // Where experts are partitioned over ranks (Model::Create), `shape` is this rank's part: slices
   // [first_slice, first_slice + shape[0]) of a tensor of whole_shape. Otherwise that is `shape`.
   Shape whole_shape;
   int64_t first_slice = 0;

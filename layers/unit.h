@@ -41,7 +41,9 @@ struct Division {
   Sharding sharding;  // of all parameters but divided experts
   // Each of its ranks has a part of every layer's experts, whole ones; null: all of them.
   Communicator* experts = nullptr;
-  // Of such experts over the ranks that have the same ones. Their values stay whole: level 1 or 2.
+  // The sharding of such experts over the ranks that have the same ones. Their parameters stay
+  // whole:
+  // ZeRO stage 1 or 2.
   Sharding expert_sharding;
 };
 
@@ -85,8 +87,8 @@ class FlatParameters {
   // The piece's elements of a tensor [shard_size].
   static Tensor PartOf(const Tensor& shard, const Piece& piece);
 
-  // What an update of `parameter` changes on this rank: the piece's masters and, where values are
-  // apart from them, its values. All undefined of an empty piece.
+  // The tensors that an update of `parameter` changes on this rank: its slice of the master weights
+  // and, where the compute copy is apart from them, of that. All undefined of an empty slice.
   struct Updated {
     Piece piece;
     Tensor master, copy;  // [piece.size()]; copy undefined: the master is the value

@@ -5,7 +5,7 @@ namespace {
 
 using Op = ContextAttention;
 
-// Of the keys before its own that a rank's first query sees.
+// Exchanges the keys before a rank's own that its first query sees.
 RowExchange KeyExchange(ContextSplit* split, int64_t window) {
   return RowExchange(split, window == 0 ? RowExchange::kNoLimit : window - 1);
 }

@@ -31,8 +31,8 @@ Rule::Inputs<Tensor> TokensOf(const Rule::Inputs<Tensor>& in, int64_t begin, int
           .dt_bias = in.dt_bias};
 }
 
-// What ranks exchange of one layer: states S [HV, K, V] and, from ranks that a document spans,
-// transitions M [HV, K, K], all in the type of sums.
+// The states that ranks exchange of one layer: S [HV, K, V] and, from ranks that a document spans,
+// transitions M [HV, K, K], all in the accumulation dtype.
 class States {
  public:
   States(ContextSplit* split, const Rule::Inputs<Tensor>& in)

@@ -12,8 +12,8 @@
 
 namespace wyvern {
 
-// What an operation that has been queued reads and writes; the memory is given back, if not before,
-// after the operation.
+// The tensors that a queued operation reads and writes; their memory is freed after the operation
+// at the earliest.
 struct InFlight {
   InFlight(std::vector<Tensor> buffers_in, Pending pending_in)
       : buffers(std::move(buffers_in)), pending(std::move(pending_in)) {}

@@ -21,8 +21,8 @@ class ExpertExchange {
   // the meta device, which has routed nothing, they are taken to spread evenly, here and elsewhere.
   ExpertExchange(const Tensor& offsets, int64_t num_rows, Communicator* group);
 
-  // Of the rows that have come here, over this rank's E / G experts; they come in the order of the
-  // ranks, each rank's sorted by expert.
+  // The plan of the permuted tokens that have come here, over this rank's E / G experts. They come
+  // in the order of the ranks, each rank's sorted by expert.
   const ExpertPlan& plan() const { return plan_; }
 
   // Starts to send x to the ranks of the experts, or `back` from there, and gives what comes; both

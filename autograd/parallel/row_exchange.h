@@ -19,7 +19,7 @@ class RowExchange {
   static constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
   RowExchange(ContextSplit* split, int64_t limit);
 
-  // That this rank gets.
+  // The number of rows that this rank gets.
   int64_t num_rows() const { return rows_of(split_->rank()); }
   // No rank gets any: calls do nothing.
   bool idle() const { return idle_; }
@@ -38,7 +38,7 @@ class RowExchange {
   int64_t rows_of(int rank) const;
   // Tokens of rank `owner` that rank `reader` gets: the last ones of its part.
   int64_t NumTokens(int owner, int reader) const;
-  // Of all ranks, as elements of `row` each: from this one, and to it.
+  // The counts by rank, as elements of `row` each: sent from this rank, and to it.
   std::vector<int64_t> SentCounts(int64_t row) const;
   std::vector<int64_t> FetchedCounts(int64_t row) const;
 

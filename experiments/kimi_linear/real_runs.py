@@ -30,8 +30,8 @@ import time
 
 WYVERN = os.environ.get("WYVERN", "build/cuda/bin/wyvern")
 BEGIN = time.time()
-# Of a training process beside its steps: libraries, the model, the last checkpoint. At least this,
-# or what the first few steps took.
+# The time of a training process beside its steps: libraries, the model, the last checkpoint. It is at
+# least this, or what the first few steps took.
 START_SECONDS = 5.0
 # Validation, and what a long run has that a few steps have not.
 MARGIN = 1.06

@@ -1,4 +1,4 @@
-// What every CUDA source shares: conversions, vector access, warp and block reductions.
+// Helpers of every CUDA source: conversions, vector access, warp and block reductions.
 #pragma once
 
 #include <cuda_bf16.h>

@@ -60,7 +60,7 @@ void ResetPeakBytes(Device device);
 // From now on new buffers are filled with 0xFF, so that a read of memory nobody wrote shows.
 void SetPoison(bool poison);
 
-// What the out-of-memory message advises; set by whoever knows the user's configuration keys.
+// Sets the advice of the out-of-memory message. The caller knows the user's configuration keys.
 void SetOutOfMemoryAdvice(std::string advice);
 
 }  // namespace wyvern

@@ -1,4 +1,4 @@
-// What a library throws, as a status.
+// Turns a library's exception into a status.
 #ifndef WYVERN_KERNELS_RUNTIME_CATCH_H_
 #define WYVERN_KERNELS_RUNTIME_CATCH_H_
 

@@ -18,7 +18,7 @@ inline std::optional<int64_t> CheckedProduct(const std::vector<int64_t>& sizes) 
   return product;
 }
 
-// Of numbers from 0: the largest int64_t where the result does not fit.
+// The product of numbers >= 0; the largest int64_t where the result does not fit.
 inline int64_t SaturatedProduct(int64_t a, int64_t b) {
   int64_t product = 0;
   return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<int64_t>::max() : product;

@@ -1,4 +1,4 @@
-// What a thread is at, so that the message of an exception can say it.
+// Names the operation of a thread, for the message of an exception.
 #ifndef WYVERN_KERNELS_RUNTIME_OPERATION_H_
 #define WYVERN_KERNELS_RUNTIME_OPERATION_H_
 

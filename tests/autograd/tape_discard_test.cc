@@ -1,4 +1,4 @@
-// What the tape gives back before backward, and computes again there.
+// Tests of outputs that the tape frees before backward and recomputes there.
 #include <gtest/gtest.h>
 
 #include "autograd/check/op_check.h"

@@ -62,7 +62,7 @@ static void Die(void) {
   for (;;) pause();
 }
 
-// What becomes of an operation on `path` (absolute).
+// Decides what becomes of an operation on `path` (absolute).
 static int Meet(const char* operation, const char* path, int needs_space, int is_write) {
   if (under_length == 0 || strncmp(path, under, under_length) != 0 ||
       (path[under_length] != '/' && path[under_length] != '\0')) {
@@ -205,7 +205,7 @@ OF_FILE(fallocate64, "allocate", 1, (int fd, int mode, off64_t from, off64_t siz
 OF_FILE(fsync, "sync", 1, (int fd), (fd), int)
 OF_FILE(fdatasync, "sync", 1, (int fd), (fd), int)
 
-// What was open for reading alone has nothing to lose. The descriptor is gone even if close fails.
+// A file open for reading alone has nothing to lose. The descriptor is gone even if close fails.
 int close(int fd) {
   NEXT(int, close, int);
   const int flags = under_length == 0 ? -1 : fcntl(fd, F_GETFL);

@@ -1,4 +1,4 @@
-// What a harness needs to hand bytes to a reader of files.
+// A file through which a harness hands bytes to a reader.
 #ifndef WYVERN_TESTS_FUZZ_SCRATCH_H_
 #define WYVERN_TESTS_FUZZ_SCRATCH_H_
 

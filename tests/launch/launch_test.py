@@ -175,7 +175,7 @@ class LaunchTest(unittest.TestCase):
         for option in ("--name", "--output", "--account", "--time", "--sbatch"):
             self.check(script(option, "a\nb", self.config), 2, option)
         self.check(script("--name", "a\\b", self.config), 2, "no backslash in a file name")
-        # What is secret is made when the job starts.
+        # The secret is made when the job starts.
         self.assertNotRegex(script(self.config).stdout, "WYVERN_RUN_TOKEN=\"?[0-9a-f]{8}")
 
     def make_host(self):

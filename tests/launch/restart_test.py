@@ -66,7 +66,7 @@ class Runs:
         check(code == 0, f"{name}: exit code {code}\n{output}")
         check("start 1 of 2 more" in output and "start 2 of 2 more" not in output, output)
         found = re.findall(r"resuming from \S*step_0*(\d+)", output)
-        # Of a checkpoint still being written when the rank died there is nothing.
+        # A checkpoint that was still being written when the rank died leaves nothing.
         check(len(found) == 1 and resumes_from - 5 <= int(found[0]) <= resumes_from,
               f"{name}: resumed from {found}\n{output}")
         check(losses(self.folder / run) == self.expected, f"{name}: other losses")

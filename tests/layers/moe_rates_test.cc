@@ -74,7 +74,7 @@ TEST(MoeRates, DISABLED_LayerOfKimiLinear48b) {
   const Packing packing = Packing::FromDocuments({0, kTokens}, Device::kCuda);
   const Tensor x = Normal({kTokens, kWidth}, 1, DType::kBf16);
   const Tensor dy = Normal({kTokens, kWidth}, 1, DType::kBf16);
-  // Of the routed and the shared experts and the router.
+  // FLOPs of the routed and the shared experts and the router.
   const double forward = 2.0 * kTokens * kWidth * (3 * kInner * (kSlots + 1) + kExperts);
   const auto print = [&](const char* what, double flops, double ms) {
     std::printf("%-39s %8.3f ms %7.1f TFLOP/s %6.1f%% of dense\n", what, ms, flops / ms * 1e-9,

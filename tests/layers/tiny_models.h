@@ -10,7 +10,8 @@
 
 namespace wyvern {
 
-// Of the given mixers in turn, hidden size 8. The wide initialisation makes every part matter.
+// A model of the given mixers in turn, hidden size 8. The wide initialisation makes every part
+// matter.
 ModelConfig TinyModel(std::vector<MixerConfig> mixers);
 
 // One named configuration per kind of layer, and one that mixes them.

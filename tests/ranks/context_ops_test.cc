@@ -91,11 +91,11 @@ class Comparison {
     return whole.defined() ? whole.Rows(split->own().begin, split->own().end) : whole;
   }
 
-  // Of rows of tokens: all ranks' errors relative to the whole.
+  // Compares rows of tokens: all ranks' errors relative to the whole.
   void ExpectRows(const std::string& name, const Tensor& got, const Tensor& whole) {
     Expect(name, got, Own(whole), whole);
   }
-  // Of a parameter's gradient: the sum over the ranks.
+  // Compares a parameter's gradient: the sum over the ranks.
   void ExpectSum(const std::string& name, const Tensor& got, const Tensor& whole) {
     if (!whole.defined()) return;
     const Tensor sum = got.defined() ? got.Clone() : Tensor::ZerosLike(whole);

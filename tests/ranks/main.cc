@@ -39,7 +39,7 @@ int RunOnRanks() {
   }
   if (TheWorld().rank() != 0) {
     auto& listeners = testing::UnitTest::GetInstance()->listeners();
-    // Of the other ranks, only what fails.
+    // The other ranks print only failures.
     class FailuresOnly : public testing::EmptyTestEventListener {
       void OnTestPartResult(const testing::TestPartResult& result) override {
         if (!result.failed()) return;

@@ -1,5 +1,5 @@
-// What the tests of training on every mesh share: one process, and the ranks of a mesh, train the
-// same model on the same batches, and what comes of it is compared.
+// Shared by the tests of training on every mesh: one process, and the ranks of a mesh, train the
+// same model on the same batches, and the results are compared.
 //
 // A test's Case has at least mesh, level, recomputed, micro_batches, dtype, device and recompute.
 #ifndef WYVERN_TESTS_RANKS_MESH_TRAINING_H_
@@ -41,7 +41,7 @@ struct Trainee {
   int64_t readers = 1, index = 0;
 
   const Mesh* mesh() const { return parallel == nullptr ? nullptr : &parallel->mesh(); }
-  // Of the `count` batches from make(first) on, those that it reads.
+  // This rank's share of the `count` batches from make(first) on.
   template <class Make>
   std::vector<Batch> Batches(int64_t first, int64_t count, const Make& make) const {
     std::vector<Batch> batches;
@@ -58,7 +58,7 @@ void StartTraining(const Case& c, Model* model) {
   model->SetRecompute(c.recompute);
 }
 
-// Of every step.
+// The figures of every step.
 struct Course {
   std::vector<double> losses, norms;
 
@@ -110,7 +110,7 @@ struct Part {
 };
 using Parts = std::map<std::string, Part>;  // by the parameters' names
 
-// Of a part, by the norm of the whole.
+// The error of a part, relative to the norm of the whole.
 inline double RelativeError(const Part& part, const Part& whole) {
   double difference = 0, norm = 0;
   for (const double x : whole.values) norm += x * x;
@@ -121,7 +121,7 @@ inline double RelativeError(const Part& part, const Part& whole) {
   return norm == 0 ? std::sqrt(difference) : std::sqrt(difference / norm);
 }
 
-// Of the norms the first `num_norms`.
+// Compares the losses and the first `num_norms` norms.
 inline void ExpectSameCourse(const Course& got, const Course& expected, size_t num_norms,
                              double tolerance, double norm_tolerance) {
   ASSERT_EQ(got.losses.size(), expected.losses.size());

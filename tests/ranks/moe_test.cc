@@ -107,7 +107,7 @@ struct Outcome {
   std::map<std::string, std::vector<double>> buffers;
 };
 
-// What this rank has of a shard, and where it lies in the whole parameter.
+// This rank's part of a shard, and where it lies in the whole parameter.
 Part PartOf(const Parameter& p, const Tensor& shard) {
   const FlatParameters::Piece piece = p.flat->PieceOf(p);
   if (piece.size() == 0) return {};
@@ -216,7 +216,7 @@ int64_t StateBytes(const ModelConfig& config, OptimizerType type, const Division
 
 TEST(MoeRanks, EveryCopyOfAnExpertHasItsShareOfTheMemory) {
   if (TheWorld().size() < 4) GTEST_SKIP() << "one copy of each expert";
-  // What more expert rows cost, in bytes: all else is as large as before.
+  // The bytes of more permuted tokens: all else is as large as before.
   const auto bytes_of_rows = [](const MeshShape& shape, int level, OptimizerType type) {
     auto mesh = Mesh::Create(&TheWorld(), shape, Device::kCpu);
     CHECK(mesh.ok(), std::string(mesh.status().message()));
@@ -226,7 +226,7 @@ TEST(MoeRanks, EveryCopyOfAnExpertHasItsShareOfTheMemory) {
     config.moe->intermediate_size = 192;
     return StateBytes(config, type, (*mesh)->Divide(level)) - less;
   };
-  // Of one rank's experts: half of 8 in 3 layers, three matrices each.
+  // One rank's experts: half of 8 in 3 layers, three matrices each.
   constexpr int64_t kRows = 4 * (3 * 4 * 3 * 32 * 128);
   for (const OptimizerType type : {OptimizerType::kAdamW, OptimizerType::kMuon}) {
     // Values, which are the masters on the CPU, and gradients; and what the optimizer keeps.

@@ -64,7 +64,7 @@ std::vector<std::vector<double>> TrainMatrices(Mesh* mesh, int level, int64_t ro
   return result;
 }
 
-// Of divided experts likewise, by name; a rank's part of each, and where it begins in all of it.
+// Partitioned experts likewise, by name; a rank's part of each, and where it begins in all of it.
 using Parts = std::map<std::string, std::pair<int64_t, std::vector<float>>>;
 
 Parts TrainExperts(const ModelConfig& config, const Division& division, int64_t round_elements) {
@@ -117,7 +117,7 @@ TEST(MuonRanks, ExpertsOfEveryCopyAreUpdatedAsThoseOfOneProcessBitForBit) {
   const int64_t n = TheWorld().size();
   if (n < 4) GTEST_SKIP() << "one copy of each expert";
   ModelConfig config = TinyConfig(53);
-  // Of 8 experts each copy has whole matrices in its shard; of 6, one is in both.
+  // With 8 experts each replica has whole matrices in its shard; with 6, one is in both.
   for (const int64_t num_experts : {8, 6}) {
     config.moe = MoeConfig{.num_experts = num_experts, .intermediate_size = 20, .groups = 2};
     config.moe->experts_per_token = config.moe->top_groups = 2;

@@ -1,4 +1,4 @@
-// What a rank of a mesh keeps, a step that one rank spoils, and evaluation.
+// Tests of what a rank of a mesh keeps, of a step that one rank spoils, and of evaluation.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -65,8 +65,8 @@ TEST(StepRanks, AFaultOfOneRankSkipsTheStepOnAll) {
     EXPECT_TRUE(std::isnan(result.loss));
     EXPECT_EQ(DescribeNonFinite(model.get(), result, {&batch, 1}, &parallel),
               "the loss (nan) of rank 1");
-    // What every rank would look for if the loss had been finite. (The end of the step gathered the
-    // values of a divided model anew.)
+    // Every rank would look for this if the loss had been finite. (The end of the step gathered the
+    // parameters of a sharded model anew.)
     spoil();
     StepResult finite_loss = result;
     finite_loss.loss = 1;

@@ -77,7 +77,7 @@ ModelConfig ConfigOf(const Case& c) {
   config.initializer_range = 0.1;
   config.tie_embeddings = c.tied;
   if (c.mesh.context > 1) {
-    // Of what goes from rank to rank, every form.
+    // A mixer for every form of what goes from rank to rank.
     AttentionMixerConfig global;
     global.num_heads = 4;
     global.num_kv_heads = 2;
@@ -99,8 +99,8 @@ ModelConfig ConfigOf(const Case& c) {
   return config;
 }
 
-// What the ranks of the shard group have of every parameter, put together: `shard_of` gives the
-// shard of a flat buffer, its gradients say.
+// Puts together the shards of every parameter over the shard group: `shard_of` gives the shard of a
+// flat buffer, its gradients say.
 template <typename ShardOf>
 Parts Whole(Model* model, const Mesh* mesh, const ShardOf& shard_of) {
   Parts result;
@@ -192,7 +192,7 @@ void ExpectSame(const Case& c, double tolerance, double tolerance_at_end,
   ExpectSameParts(got.masters, expected.masters, tolerance_at_end);
 }
 
-// Of a step's rounding, 20 steps of training make more.
+// Training amplifies a step's rounding over 20 steps.
 TEST(TrainRanks, EveryMeshTrainsAsOneProcess) {
   for (const Case& c : Cases()) ExpectSame(c, 1e-5, 1e-3);
 }

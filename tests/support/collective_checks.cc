@@ -38,7 +38,7 @@ double ToDouble(Bf16 x) {
   return ToFloat(x);
 }
 
-// What rank r of `group` contributes to `call`.
+// The contribution of rank r of `group` to `call`.
 template <typename T>
 std::vector<T> Contribution(const Communicator& group, const std::string& call, int r,
                             int64_t count) {

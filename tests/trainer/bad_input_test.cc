@@ -1,5 +1,5 @@
-// What users get wrong, and what machines do: one message on stderr, exit code 1 (2 for wrong
-// usage), nothing half-written.
+// Errors of users and of machines: one message on stderr, exit code 1 (2 for wrong usage), nothing
+// half-written.
 #include <cstring>
 
 #include "absl/strings/str_format.h"

@@ -254,8 +254,8 @@ TEST_F(MoeRunTest, AResumedRunHasTheSameDigits) {
   auto resumed = Metrics(Path("run"));
   for (int64_t step = 7; step <= 13; ++step) EXPECT_EQ(resumed.at(step), expected.at(step));
   ExpectEqualCheckpoints(Checkpoint(Path("run"), 13), Checkpoint(Path("reference"), 13));
-  // Of which the biases are a part that has moved (in an odd number of steps: these updates are so
-  // large that each may undo the one before).
+  // The checkpoint's biases have moved (in an odd number of steps: these updates are so large that
+  // each may undo the one before).
   const Tensor bias = Tensor::Zeros({6}, DType::kFloat32, Device::kCpu);
   ASSERT_TRUE(
       ReadCheckpoint(Checkpoint(Path("run"), 13), {{"model/blocks.1.moe.router.bias", bias}}).ok());

@@ -25,7 +25,7 @@ inline absl::Status SaveRun(const std::string& run_dir, int64_t step, const Opti
   return started.ok() ? saver.Wait()->status : started;
 }
 
-// Of a model whose optimizer has not begun.
+// Saves a model whose optimizer has not begun.
 inline absl::Status SaveRun(const std::string& run_dir, int64_t step, const TrainingState& state,
                             nlohmann::json meta = {}) {
   return SaveRun(run_dir, step, Optimizer(state.model, {}), state, std::move(meta));

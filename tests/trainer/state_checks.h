@@ -35,7 +35,7 @@ inline void FillState(const Optimizer& optimizer) {
   }
 }
 
-// What this rank has of the state, by name.
+// This rank's part of the state, by name.
 template <typename T>
 std::map<std::string, std::vector<T>> ValuesOf(const Optimizer& optimizer) {
   std::map<std::string, std::vector<T>> values;
@@ -59,7 +59,7 @@ inline void ExpectState(const Optimizer& optimizer) {
   EXPECT_GT(num_elements, 0);
 }
 
-// What a run keeps of its model on one rank of a mesh.
+// The state that a run keeps of its model on one rank of a mesh.
 struct RankState {
   RankState(World* world, const MeshShape& shape, int level,
             const ModelConfig& config = TinyConfig(53)) {

@@ -52,7 +52,7 @@ TEST(MeasureCopyBandwidth, IsThatOfThisMachine) {
   EXPECT_LT(cpu, 1e13);
   std::string why;
   if (!CudaAvailable(&why)) GTEST_SKIP() << why;
-  // Of a GPU that others use too, little may be left.
+  // A GPU that others use too may have little left.
   const double nominal = CurrentGpu().peak_bandwidth,
                measured = MeasureCopyBandwidth(Device::kCuda);
   EXPECT_GT(measured, 0.01 * nominal);

@@ -34,7 +34,7 @@ class Hdf5UntrustedTest : public DataTest {
     H5Sclose(space);
   }
 
-  // What reading a dataset of bytes ends with. Closes what the test has made.
+  // The error of reading a dataset of bytes. Closes what the test has made.
   std::string ErrorOf(const std::string& name) {
     H5Pclose(layout_);
     H5Fclose(file_);

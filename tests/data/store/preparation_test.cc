@@ -37,7 +37,7 @@ class PreparationTest : public DataTest {
     const auto result = PrepareStore(Options());
     ASSERT_TRUE(result.ok()) << result.status();
   }
-  // What CheckPrepared says: its error, its notes or nothing.
+  // The answer of CheckPrepared: its error, its notes or nothing.
   std::string Check(const PrepareOptions& options) {
     std::vector<std::string> notes;
     const absl::Status status = CheckPrepared(options, *MakeByteTokenizer(), &notes);

@@ -199,7 +199,7 @@ TEST_F(PrepareTest, TwoPreparationsDoNotMix) {
     EXPECT_TRUE(absl::IsAborted(status)) << status;
     EXPECT_TRUE(absl::StrContains(status.message(), Path("out/train.h5"))) << status;
   }
-  // What a process leaves that is killed while it replaces the stores.
+  // A process that is killed while it replaces the stores leaves this.
   std::filesystem::create_hard_link(Path("out/train.h5"),
                                     Path("out/train.h5.tmp-0123456789abcdef0123456789abcdef"));
   WriteText("out/val.h5.tmp-0123456789abcdef0123456789abcdef", "half");

@@ -104,7 +104,7 @@ TEST(ContentTest, ArraysAreReadAndSingleObjectsAreNot) {
         << name << Kind(name, object);
   }
   EXPECT_EQ(Kind("a.txt", object), "text");
-  // What is broken is for the reader, which names the line.
+  // Broken content is left to the reader, which names the line.
   EXPECT_EQ(Kind("a.json", "{\"text\": }\n{\"text\": \"a\"}\n"), "lines");
   EXPECT_EQ(Kind("a.json", "{\"text\": \"unclosed\n{\"text\": \"a\"}\n"), "lines");
   EXPECT_EQ(Kind("a.json", "no JSON"), "lines");

@@ -199,7 +199,7 @@ TEST(CommDeathTest, AnOperationThatTheGpuSaysNothingOfEndsToo) {
                  std::this_thread::sleep_for(std::chrono::seconds(20));
                  return WatchedOperation::State::kDone;
                }});
-        // What is queued later does not wait for the answer either.
+        // An operation that is queued later does not wait for the answer either.
         Watch({"all_reduce over 'world'",
                [](const std::string&) { return WatchedOperation::State::kDone; }});
         std::this_thread::sleep_for(std::chrono::seconds(20));
@@ -274,7 +274,7 @@ TEST(RankEnvironment, NamesWhatIsMissingOrWrong) {
             std::string::npos);
 }
 
-// Of a rank that a platform starts, with one more variable.
+// The environment of a rank that a platform starts, with one more variable.
 absl::StatusOr<RankEnvironment> ReadTcp(const std::string& name, const std::string& value) {
   std::map<std::string, std::string> variables = {
       {"WORLD_SIZE", "4"}, {"RANK", "3"}, {"MASTER_ADDR", "node0"}, {"MASTER_PORT", "29500"}};

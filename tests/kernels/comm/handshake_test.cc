@@ -1,4 +1,4 @@
-// What two ends of a connection believe of each other, byte by byte and without a network.
+// Tests what two ends of a connection believe of each other, byte by byte and without a network.
 #include "kernels/comm/rendezvous/handshake.h"
 
 #include <gtest/gtest.h>

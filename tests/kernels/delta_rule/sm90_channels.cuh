@@ -175,7 +175,7 @@ Inputs MakeInputs(const Case& c) {
   return in;
 }
 
-// What a chunk of one value head knows, in fp64; [rows][K] and [rows][rows].
+// The matrices of a chunk of one value head, in fp64; [rows][K] and [rows][rows].
 struct Reference {
   int rows;
   Values q, k, query_norm, key_norm, g, sum, beta;  // q, k of unit length; g not clamped

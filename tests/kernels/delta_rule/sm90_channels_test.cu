@@ -133,7 +133,7 @@ void AddGradients(const Case& c, const Inputs& in, size_t chunk_index, int64_t h
             (dp[l * n + i] * r.q[l * K + d] + dm[l * n + i] * r.k[l * K + d]) * r.Decay(l, i, d, K);
       }
       b[i * K + d] = columns + z;
-      // What the row adds to dg of itself and of those before it.
+      // The row adds this to dg of itself and of those before it.
       const double part =
           r.q[i * K + d] * dq[i * K + d] + r.k[i * K + d] * (a[i * K + d] - columns);
       for (int64_t t = 0; t <= i; ++t) dg[t * K + d] += part;

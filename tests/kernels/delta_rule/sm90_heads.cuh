@@ -121,7 +121,7 @@ double RmsError(const Vector& x, const Vector& expected) {
   return std::sqrt(difference / std::max(size, 1e-300));
 }
 
-// What a chunk and value head knows without the state, in fp64.
+// The matrices of a chunk and value head that do not depend on the state, in fp64.
 struct ChunkHead {
   Vector q_norm, k_norm, beta, gate;  // per row
   Vector q, k;                        // [rows][K], of unit length
@@ -240,7 +240,7 @@ class Fixture {
     return d_beta * (c.beta_form == DeltaBeta::kSigmoid ? 1 : 2) * Sigmoid(beta[at]) *
            Sigmoid(-beta[at]);
   }
-  // Of the gate (and of dt_bias), and of a_log.
+  // The gradients of the gate (and of dt_bias), and of a_log.
   std::pair<double, double> GateGradients(int64_t at, double dg) const {
     if (c.gate_form == DeltaGate::kLogDecay) return {dg, 0};
     const int64_t hv = at % value_heads;

@@ -84,7 +84,7 @@ struct Gradients {
   Vector dq, dk, d_beta, d_gate, d_a_log, d_dt_bias;
 };
 
-// What the scans give: random, of the sizes that they have.
+// Stands for the results of the scans: random, of the same sizes.
 struct Scanned {
   explicit Scanned(Fixture& f)
       : states(f.random.Normal(f.args.chunk_heads() * f.c.value_dim * f.c.key_dim)),

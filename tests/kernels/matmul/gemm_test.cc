@@ -1,4 +1,4 @@
-// What the op matmul does not ask of Gemm: batches, and an addend apart from the result.
+// Tests of Gemm that the op matmul does not cover: batches, and an addend apart from the result.
 #include <gtest/gtest.h>
 
 #include "autograd/check/op_check.h"

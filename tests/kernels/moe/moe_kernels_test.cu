@@ -181,7 +181,7 @@ struct Products {
   }
 };
 
-// What the GPU makes of them.
+// The GPU's results.
 template <typename Io>
 struct GpuProducts {
   explicit GpuProducts(const Products& c)

@@ -68,7 +68,7 @@ TEST(DecodeBench, ARandomCacheIsAsLargeAsOneThatWasRead) {
     EXPECT_EQ(Bytes(made[i], "attention"), Bytes(read[i], "attention"));
     EXPECT_EQ(Bytes(made[i], "delta rule"), Bytes(read[i], "delta rule"));
   }
-  // What grows is, for each token, a row of fp32 latent vectors and one of keys and values.
+  // The cache grows, for each token, by a row of fp32 latent vectors and one of keys and values.
   const int64_t row = (kLatent + kShared + 2 * 32) * 4;
   EXPECT_EQ(read[1].cache_bytes - read[0].cache_bytes, 60 * row);
   EXPECT_NEAR(Bytes(read[1], "attention") - Bytes(read[0], "attention"), 60 * row, 1);

@@ -59,7 +59,7 @@ TEST(StepBench, AccountsForAStepOfTheModel) {
   }
   double inside = 0;
   for (const ClassTime& c : bench->classes) inside += c.ms;
-  // What is outside is a difference, and rounded as the larger of the two.
+  // The time outside is a difference, and rounded as the larger of the two.
   EXPECT_NEAR(inside + bench->OutsideMs(), bench->MedianMs(), 1e-9 * (inside + bench->MedianMs()));
   EXPECT_GT(bench->first_step_seconds, 1e-3);
   EXPECT_LT(bench->first_step_seconds, 3600);

@@ -44,7 +44,7 @@ TEST_F(CheckpointTest, LargeTensorsAreCutByRowsAndShardsBySize) {
   ExpectHolds(Step(1), tensors);
 }
 
-// What a run on several processes will write: a matrix in blocks along both axes.
+// A run on several processes writes such a matrix, in blocks along both axes.
 TEST_F(CheckpointTest, ATensorInBlocksIsPutTogether) {
   const std::string folder = Step(3);
   ASSERT_TRUE(MakeFolders(folder).ok());

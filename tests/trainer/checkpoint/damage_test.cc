@@ -1,4 +1,4 @@
-// What a killed writer, a failing disk and a full disk leave behind.
+// Tests of what a killed writer, a failing disk and a full disk leave behind.
 #include <sys/mount.h>
 
 #include <fstream>
@@ -44,7 +44,7 @@ TEST_F(CheckpointDamageTest, WhatAKilledWriterLeftIsNeverReadAndIsRemoved) {
 
 TEST_F(CheckpointDamageTest, OnlyFoldersOfExactlyARunsNamesAreItsOwn) {
   for (const int64_t step : {1, 2, 3}) Write(step);
-  // What people name a checkpoint that they want to keep.
+  // People give such names to a checkpoint that they want to keep.
   const Strings others = {"step_00000003_good", "step_00000003.bak", "step_3", "step_000000003",
                           "Step_00000003",      "step_0000000x",     "old"};
   for (const std::string& name : others) fs::copy(Step(3), Path("run/checkpoints/" + name));

@@ -13,7 +13,7 @@ using Strings = std::set<std::string>;
 
 class CheckpointSaverTest : public CheckpointTest {
  protected:
-  // Of one tensor of which each rank has a part.
+  // One tensor of which each rank has a part.
   static CheckpointContents Numbers(const World& world, int64_t step, const Tensor& values) {
     const CheckpointTensor tensor = {"numbers", {world.size() * 100}, DType::kFloat32};
     return {.step = step, .parts = {{tensor, world.rank() * 100, values}}, .meta = {{"a", 1}}};
@@ -159,7 +159,7 @@ TEST_F(CheckpointSaverTest, AFailureIsTheSameOnAllRanksAndLeavesTheOthers) {
     CheckpointContents large = Numbers(*world, 2, Hundred(*world));
     large.parts.push_back({{"large", {int64_t{1} << 55}, DType::kUint8}, 0, Tensor()});
     expect_failure(large, absl::StatusCode::kResourceExhausted, "free some space");
-    // What rank 2 does not write nobody does.
+    // Nobody writes the part that rank 2 leaves out.
     const Tensor values = Hundred(*world);
     expect_failure(Numbers(*world, 2, world->rank() == 2 ? Tensor() : values),
                    absl::StatusCode::kDataLoss, "tensor \"numbers\"");

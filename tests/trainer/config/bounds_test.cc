@@ -192,7 +192,7 @@ TEST(ConfigOverrides, KeysOfTheFileThatTheyMakeIdleAreNoFault) {
       kBase, {{"{type: cosine", "{type: wsd, decay_steps: 9, decay_shape: 1-sqrt"}});
   EXPECT_EQ(ErrorOf(wsd), "");
   EXPECT_EQ(ErrorOf(wsd, {"schedule.type=cosine"}), "");
-  // What the overrides themselves give must have an effect, and so must what the file gives alone.
+  // The overrides themselves must have an effect, and so must the file's own keys.
   ExpectError(kBase, {"validation.every=0", "validation.batches=7"},
               "--set validation.batches=7: validation.batches: has no effect");
   ExpectError(
@@ -208,7 +208,7 @@ TEST(ConfigOverrides, AreJudgedInTheFormThatRuns) {
   const std::string yaml = absl::StrCat(
       absl::StrReplaceAll(kBase, {{", device: cpu", ""}}),
       "cuda:\n  optimizer: {type: muon}\n  validation: {every: 0}\n  model: {hidden_size: 64}\n");
-  // Of the base, validation.batches has no effect on a GPU.
+  // The base's validation.batches has no effect on a GPU.
   EXPECT_EQ(ErrorOf(yaml, {"run.device=cpu"}), "");
   EXPECT_EQ(ErrorOf(yaml, {"run.device=cuda"}), "");
   EXPECT_EQ(ErrorOf(yaml, {"run.device=cuda", "optimizer.momentum=0.9"}), "");

@@ -332,7 +332,7 @@ TEST_F(HfFolderDamage, DamagedIndexesAreErrors) {
   }
 }
 
-// Of a few bytes, a configuration can name a model that no memory holds.
+// A configuration of a few bytes can name a model that no memory holds.
 TEST_F(HfFolderDamage, ConfigurationsAreComparedBeforeMemoryIsTaken) {
   const std::string path = dir_ + "/config.json";
   const nlohmann::json config = nlohmann::json::parse(*ReadFile(path));

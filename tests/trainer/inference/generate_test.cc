@@ -59,7 +59,7 @@ TEST(SampleToken, TopKKeepsTheLikeliest) {
   ExpectDistribution(Frequencies(logits, {.top_k = 1}), {0, 1, 0, 0});
   ExpectDistribution(Frequencies(logits, {.top_k = 4}), {0.1, 0.5, 0.25, 0.15});
   ExpectDistribution(Frequencies(logits, {.top_k = 1000}), {0.1, 0.5, 0.25, 0.15});
-  // Of equal ones the lower ids are taken.
+  // Among equals the lower ids are taken.
   ExpectDistribution(Frequencies({1, 2, 2, 2}, {.top_k = 2}), {0, 0.5, 0.5, 0});
 }
 
@@ -72,7 +72,7 @@ TEST(SampleToken, TopPKeepsTheFewestThatReachIt) {
   ExpectDistribution(Frequencies(logits, {.top_p = 1e-12}), {0, 1, 0, 0});
   // Exactly reached: 0.5 and 0.25 are exact in binary.
   ExpectDistribution(Frequencies({0, 0, 0, 0}, {.top_p = 0.5}), {0.5, 0.5, 0, 0});
-  // Of the top k's own distribution.
+  // top_p acts on the top k's own distribution.
   ExpectDistribution(Frequencies(logits, {.top_k = 2, .top_p = 0.66}), {0, 1, 0, 0});
 }
 
@@ -258,7 +258,7 @@ TEST(GenerateText, IsTheDecodedTokens) {
   options.eos_id = tokenizer->eos_id();
   const auto tokens = Generate(model.get(), tokenizer->Encode("Wyvern"), options);
   EXPECT_EQ(generated->num_tokens, static_cast<int64_t>(tokens->size()));
-  // What the last bytes may lack of a character is not shown.
+  // An incomplete character at the end is not shown.
   EXPECT_EQ(tokenizer->Decode(*tokens).substr(0, streamed.size()), streamed);
   EXPECT_GE(streamed.size() + 3, tokenizer->Decode(*tokens).size());
   EXPECT_TRUE(GenerateText(model.get(), *tokenizer, "", options).ok());  // from bos

@@ -163,7 +163,7 @@ TEST(NewtonSchulz, TheResultDependsOnDirectionsAlone) {
   const Tensor x = random.Normal({1, 8, 12}), tiny = x.Clone();
   for (int64_t i = 0; i < x.numel(); ++i) tiny.data<double>()[i] *= 1e-3;
   const Places place{Device::kCpu, DType::kFloat64, 0};
-  // What the epsilon of the norm leaves of the scale.
+  // The epsilon of the norm leaves this of the scale.
   EXPECT_LE(RelativeRmsError(Orthogonalized(tiny, place), Orthogonalized(x, place)), 1e-4);
   const Tensor zero = Tensor::ZerosLike(x);
   EXPECT_TRUE(BitwiseEqual(Orthogonalized(zero, place), zero));

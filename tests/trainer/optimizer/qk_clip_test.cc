@@ -176,7 +176,7 @@ TEST(QkClip, TrainingStaysAtTheLimit) {
   EXPECT_TRUE(std::isinf(optimizer.qk_clip()->Read().max_logit));
 }
 
-// What backward computes again is the same forward.
+// The forward that backward recomputes is the same one.
 TEST(QkClip, CountsBlocksThatAreRecomputed) {
   const Batch batch = MakeBatch();
   std::vector<double> logits;

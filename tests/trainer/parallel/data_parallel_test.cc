@@ -1,4 +1,4 @@
-// What training on a mesh sends, between threads of this process that act as ranks.
+// Counts what training on a mesh sends, between threads of this process that act as ranks.
 #include "trainer/parallel/data_parallel.h"
 
 #include <gtest/gtest.h>
@@ -93,7 +93,7 @@ constexpr int64_t kSmall = 256;
 TEST(DataParallel, SendsWhatItMust) {
   for (const int64_t micro_batches : {1, 3}) {
     SCOPED_TRACE(micro_batches);
-    // Of two ranks each sends the half that it does not reduce, and then the half that it did; once
+    // Each of two ranks sends the half that it does not reduce, and then the half that it did; once
     // a step, whatever the number of micro batches.
     const Sent replicate = OneStep({2, 1}, 1, micro_batches);
     EXPECT_NEAR(replicate.bytes, replicate.flat_bytes, kSmall);

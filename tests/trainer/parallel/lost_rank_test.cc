@@ -9,7 +9,7 @@
 namespace wyvern {
 namespace {
 
-// Of parallel.timeout: so long that no busy machine makes a healthy rank miss it.
+// parallel.timeout in seconds: so long that no busy machine makes a healthy rank miss it.
 constexpr int kTimeout = 8;
 
 class LostRankTest : public RunTest {
@@ -52,8 +52,8 @@ class LostRankTest : public RunTest {
     EXPECT_TRUE(std::regex_search(text, std::regex(pattern))) << pattern << "\nis not in\n" << text;
   }
 
-  // What is on stderr when the other ranks have ended; then the hanging one goes on, to meet closed
-  // connections, or is killed.
+  // The text on stderr when the other ranks have ended; then the hanging one continues, to meet
+  // closed connections, or is killed.
   std::string EndOfOthers(const Process& process, int ranks, int hanging, int signal) {
     WaitUntil(process, [&] {
       for (int rank = 0; rank < ranks; ++rank) {

@@ -202,7 +202,7 @@ TEST_F(ParallelRunTest, AMeshThatDoesNotFitIsOneMessage) {
   fails({"parallel={replicate: 1, shard: -1, context: -1}"},
         "parallel.shard: -1 stands for what the others leave of the ranks, and 2 of replicate, ");
   fails({"parallel={zero: 2}"}, "parallel.zero: has no effect with shard: 1");
-  // What one rank finds is what all stop for.
+  // All ranks stop for what one rank finds.
   fails({"data.sources.0.text=[/nowhere.txt]"}, "wyvern: rank 0: ");
 }
 

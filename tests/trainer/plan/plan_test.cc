@@ -86,7 +86,7 @@ TEST(Plan, PredictsTheMeasuredRatesOfTwoGpus) {
 TEST(Plan, PredictsFourLayersOfKimiLinear) {
   const MeasuredMesh meshes[] = {
       {{"optimizer.type=adamw", "optimizer.qk_clip=null"}, 1, 8, 4096, 412.8},
-      // Of a build whose head took 30 ms more.
+      // Measured with a build whose head took 30 ms more.
       {{}, 1, 8, 4096, 725.2},
       {{"parallel.shard=2", "parallel.expert=2", "parallel.zero=2"}, 2, 8, 4096, 620.6},
   };
@@ -121,7 +121,7 @@ TEST(Plan, CountsWhatEachAxisSends) {
   EXPECT_NEAR(reduced / (parameters * 2), 1, 0.01);
 }
 
-// What comes and goes grows with the micro batch; nothing else does, and together they are the
+// Only activations and scratch memory grow with the micro batch, and all lines together are the
 // peak.
 TEST(Plan, TheLinesOfTheMemoryAddUp) {
   struct Case {
@@ -188,7 +188,7 @@ TEST(Plan, SuggestsWhatFits) {
   ASSERT_TRUE(better.ok()) << better.status();
   EXPECT_TRUE(better->fits());
   EXPECT_EQ(better->config.train.batch_tokens, config.train.batch_tokens);
-  // What it prints leads back to it.
+  // The printed keys lead back to the suggestion.
   RunConfig set = better->config;
   EXPECT_THAT(PlanSettings(config, *better), HasSubstr("train.micro_batch="));
   EXPECT_EQ(PlanSettings(set, *better), "");

@@ -1,5 +1,5 @@
-// What a step on the meta device asks for, against what was measured on GPUs: the committed results
-// of experiments/throughput and experiments/scale_out.
+// Compares a step on the meta device with measurements on GPUs: the committed results of
+// experiments/throughput and experiments/scale_out.
 #include "trainer/plan/simulate.h"
 
 #include <gtest/gtest.h>
@@ -87,8 +87,9 @@ TEST(MeasuredMeshes, AgreeInStateAndPeak) {
   }
 }
 
-// Of the experts a rank keeps the values, and of all else its share among those who have the same
-// ones; their gradients go out with each micro batch only where they do not leave the shard group.
+// A rank keeps its experts' parameters whole, and of all else its share among the experts'
+// replicas. Their gradients go out with each micro batch only where they do not leave the shard
+// group.
 TEST(DividedExperts, AreShardedOverTheirCopies) {
   const auto simulate = [](std::vector<std::string> sets, int64_t micro_batches) {
     RunConfig config = Load("kimi_linear_48b_a3b", sets);

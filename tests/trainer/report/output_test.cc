@@ -1,4 +1,4 @@
-// What is printed and cannot be written, by the program itself.
+// Tests of output that cannot be written, by the program itself.
 #include <sys/resource.h>
 
 #include <csignal>
@@ -77,7 +77,7 @@ TEST_F(PrintedOutputTest, ATrainingWhoseOutputIsFullOrClosedIsDone) {
   }
 }
 
-// What is printed must not land in the first file that is opened.
+// Printed text must not land in the first file that is opened.
 TEST_F(PrintedOutputTest, AClosedOutputIsAnErrorOfOtherCommands) {
   const ProcessResult closed = Run({"config", "show", Path("config.yaml")}, "&-");
   EXPECT_EQ(closed.exit_code, 1);

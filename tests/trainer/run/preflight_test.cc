@@ -1,4 +1,4 @@
-// What ranks say of themselves before a run starts: as a table, between threads that act as ranks,
+// Tests of what ranks report before a run starts: as a table, between threads that act as ranks,
 // and in whole runs of which one rank is not like the other.
 #include "trainer/run/preflight.h"
 

@@ -75,7 +75,7 @@ TEST(RobustFit, FindsEachFormWithoutNoise) {
   EXPECT_NEAR(both->law.terms[1].b, 0.28, 1e-3);
 }
 
-// Of a fit to five points, as many as the published ladder has: resampling them would give
+// A fit to five points, as many as the published ladder has: resampling them would give
 // intervals that hold the truth in three of four cases.
 TEST(RobustFit, IntervalsOfAPowerLawHoldTheTruthAsOftenAsTheySay) {
   const Law law = PowerLaw(2.3092, 0.0536);
@@ -116,7 +116,7 @@ TEST(RobustFit, IntervalsWithAFloorHoldTheTruthAsOftenAsTheySay) {
     const Interval e = CentralInterval(floors);
     held_e += e.low <= 1.7 && 1.7 <= e.high ? 1 : 0;
   }
-  // Of 400 trials with 100 draws, 93.8% and 95.3% do.
+  // In 400 trials with 100 draws, 93.8% and 95.3% do.
   EXPECT_GE(held_b, 130);
   EXPECT_GE(held_e, 130);
   EXPECT_LT(held_b, kTrials);

@@ -1,4 +1,4 @@
-// What is true of attention alone; gradients and accuracy are checked through the registry.
+// Tests of attention alone; gradients and accuracy are checked through the registry.
 #include "autograd/ops/attention/attention.h"
 
 #include <gtest/gtest.h>
@@ -318,10 +318,10 @@ TEST(AttentionConfig, CudnnsBackwardKeepsItsMemorySmall) {
   EXPECT_EQ(group(9, 2048, 16), Group(5, 16));
   EXPECT_EQ(group(16, 2048, 4), Group(8, 4));
   EXPECT_EQ(group(16, 2048, 16, 1024), Group(8, 16));
-  // Of 8192 tokens: 2 GiB.
+  // 8192 tokens: 2 GiB.
   EXPECT_EQ(group(3, 8192, 16), Group(1, 8));
   EXPECT_EQ(group(3, 8192, 2), Group(1, 1));
-  // Of 32768 tokens: 2 GiB a head.
+  // 32768 tokens: 2 GiB a head.
   EXPECT_EQ(group(1, 32768, 16), Group(1, 1));
   EXPECT_EQ(group(1, 32768, 8), Group(0, 0));
   EXPECT_EQ(group(1, 32768, 16, 1024), Group(0, 0));

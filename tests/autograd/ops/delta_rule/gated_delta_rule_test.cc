@@ -1,4 +1,4 @@
-// What is true of the delta-rule family beyond its gradients: identities between its members, and
+// Tests of the delta-rule family beyond its gradients: identities between its members, and
 // independence of documents.
 #include "autograd/ops/delta_rule/gated_delta_rule.h"
 

@@ -1,4 +1,4 @@
-// What is true of the vocabulary head alone: every division into slices and groups gives the
+// Tests of the vocabulary head alone: every division into slices and groups gives the
 // gradients of the plain formula, asked for together and one at a time, and takes the memory that
 // is planned for it.
 #include "autograd/ops/head/linear_cross_entropy.h"
@@ -71,7 +71,7 @@ constexpr Division kDivisions[] = {
 };
 constexpr Op::Inputs<bool> kWanted[] = {{true, true}, {true, false}, {false, true}};
 
-// What one comparison asks for; tensors in fp64 on the CPU.
+// The inputs and requests of one comparison; tensors in fp64 on the CPU.
 struct Setting {
   Op::Inputs<Tensor> in;
   Op::Params params;
@@ -173,7 +173,7 @@ INSTANTIATE_TEST_SUITE_P(Devices, LinearCrossEntropyDivided,
                          testing::Values(Device::kCpu, Device::kCuda),
                          [](const auto& info) { return std::string(Name(info.param)); });
 
-// What the forward takes at its peak beside what it leaves.
+// The memory that the forward takes at its peak beside its results.
 int64_t ScratchBytes(int64_t T, int64_t V, int64_t D, bool with_gradients) {
   const Op::Inputs<Tensor> in = {.x = Tensor::Empty({T, D}, DType::kBf16, Device::kMeta),
                                  .weight = Tensor::Empty({V, D}, DType::kBf16, Device::kMeta)};

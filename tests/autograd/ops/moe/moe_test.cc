@@ -1,4 +1,4 @@
-// What is true of routing and of plans beyond their registry rows.
+// Tests of routing and of plans beyond their registry rows.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -38,7 +38,7 @@ TEST(MoeRoute, TiesGoToTheLowerExpert) {
   EXPECT_EQ(Indices({{0, 0, 0, 0}}, {.experts_per_token = 3}), (std::vector<int32_t>{0, 1, 2}));
   EXPECT_EQ(Indices({{0, 0, 0, 0}}, {.experts_per_token = 3, .score = RouterScore::kSoftmax}),
             (std::vector<int32_t>{0, 1, 2}));
-  // Of groups too.
+  // Ties between groups are broken alike.
   EXPECT_EQ(Indices({{0, 0, 0, 0}}, {.experts_per_token = 2, .num_groups = 2, .top_groups = 1}),
             (std::vector<int32_t>{0, 1}));
 }
