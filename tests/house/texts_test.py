@@ -1,134 +1,41 @@
 #!/usr/bin/env python3
-"""Holds comments and pages to two rules of CONTRIBUTING.md.
-
-  texts_test.py [PATH ...]     default: the whole tree
-
-- No comment begins with "Of", "That" or "What": such a beginning is a fragment that lacks its verb.
-- No sentence of a page (*.md) has more than 30 words. Code blocks, tables and headings do not count; inline code is
-  one word.
-"""
+"""texts.py finds what it is to find, and nothing else."""
 import pathlib
-import re
-import sys
 import unittest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-FOLDERS = [".ci", "autograd", "cmake", "configs", "data", "docs", "experiments", "integrations", "kernels", "layers",
-           "scripts", "tests", "trainer"]
-SLASHES = {".h", ".cc", ".cu", ".cuh", ".c"}
-HASHES = {".py", ".sh", ".cmake", ".yaml", ".txt"}
-MAX_WORDS = 30
-
-FRAGMENT = re.compile(r"(Of|That|What)\b")
+import texts
 
 
-def comment_beginnings(lines, mark):
-    """(line number, text) of each comment's first line; an empty comment line begins a new one."""
-    inside = False  # the line before was a comment's
-    for number, line in enumerate(lines, 1):
-        whole = re.match(rf"\s*{mark}(?!\!)\s?(.*)", line)
-        if whole:
-            text = whole.group(1).strip()
-            if text and not inside:
-                yield number, text
-            inside = bool(text)
-            continue
-        behind = re.search(rf"\S\s+{mark} (.*)", line)
-        if behind:
-            yield number, behind.group(1)
-        inside = bool(behind)  # a comment behind code may go on below
+def marked(lines, mark="//"):
+    return [n for n, text in texts.comment_beginnings(lines, mark) if texts.FRAGMENT.match(text)]
 
 
-def fragments(path, text):
-    mark = "//" if path.suffix in SLASHES else "#"
-    return [f"{path}:{number}: begins with a fragment: {beginning}"
-            for number, beginning in comment_beginnings(text.splitlines(), mark) if FRAGMENT.match(beginning)]
+def words(count):
+    return " ".join(["word"] * count)
 
 
-def paragraphs(text):
-    """(line number, text) of each paragraph and list item outside of code, tables and headings."""
-    gathered, begin, fenced, blank = [], 0, False, True
-    for number, line in enumerate(text.splitlines() + [""], 1):
-        bare = line.strip()
-        fence = bare.startswith("```")
-        fenced = fenced != fence
-        code = fence or fenced or (line.startswith("    ") and blank)
-        ends = code or not bare or bare.startswith(("|", "#", "<"))
-        if ends or re.match(r"([-*]|\d+\.) ", bare):
-            if gathered:
-                yield begin, " ".join(gathered)
-            gathered = []
-        if not ends:
-            begin = begin if gathered else number
-            gathered.append(bare)
-        blank = not bare or code
-
-
-def sentences(paragraph):
-    plain = re.sub(r"^([-*]|\d+\.) ", "", paragraph)
-    plain = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", plain)
-    plain = re.sub(r"(`+).+?\1", "code", plain)
-    return re.split(r"(?<=[.!?])[*_)\"]*\s+(?=[\"(*_A-Z0-9a-z])", plain)
-
-
-def words(sentence):
-    return [w for w in sentence.split() if re.search(r"\w", w)]
-
-
-def long_sentences(path, text):
-    found = []
-    for number, paragraph in paragraphs(text):
-        for sentence in sentences(paragraph):
-            count = len(words(sentence))
-            if count > MAX_WORDS:
-                found.append(f"{path}:{number}: {count} words: {sentence[:90]}")
-    return found
-
-
-def files(arguments):
-    if arguments:
-        return [pathlib.Path(a).resolve() for a in arguments]
-    found = [p for p in ROOT.iterdir() if p.is_file()]
-    for folder in FOLDERS:
-        found += (ROOT / folder).rglob("*")
-    return sorted(p for p in found if p.is_file() and "results" not in p.parts and "seeds" not in p.parts)
-
-
-def faults(arguments=()):
-    found = []
-    for absolute in files(arguments):
-        path = absolute.relative_to(ROOT)
-        script = path.suffix == "" and path.parts[0] in ("scripts", ".ci", "experiments", "tests")
-        if path.suffix == ".md":
-            found += long_sentences(path, absolute.read_text())
-        elif path.suffix in SLASHES or script or (path.suffix in HASHES and (
-                path.suffix != ".txt" or path.name == "CMakeLists.txt")):
-            found += fragments(path, absolute.read_text(errors="replace"))
-    return found
-
-
-class Texts(unittest.TestCase):
-    def test_beginnings_of_comments(self):
+class Comments(unittest.TestCase):
+    def test_only_beginnings_count(self):
         code = ["int a;  // Of the first.", "// What it holds", "// and more.", "//", "// That is new.", "f();",
                 "// Then what.", "// Of course not."]
-        self.assertEqual([n for n, t in comment_beginnings(code, "//") if FRAGMENT.match(t)], [1, 5])
-        self.assertEqual([n for n, _ in comment_beginnings(code[1:], "//")], [1, 4, 6])
+        self.assertEqual(marked(code), [1, 5])  # the second line goes on what the first began
+        self.assertEqual(marked(code[1:]), [1, 4])
 
-    def test_sentences(self):
-        page = "# " + "a " * 40 + "\n\nOne two. Three `four five` six:\n\n    " + "code " * 40 + "\n\n| " + "cell " * 40
-        self.assertEqual(long_sentences("p", page), [])
-        self.assertEqual([s for _, p in paragraphs(page) for s in sentences(p)],
-                         ["One two.", "Three code six:"])
-        self.assertEqual(len(long_sentences("p", "- " + "word " * 31 + "\n- " + "word " * 30)), 1)
+    def test_scripts(self):
+        self.assertEqual(marked(["#!/bin/sh", "x=1  # " + "What x is", "# Of y", "echo '#'"], "#"), [2])
+        self.assertEqual(len(texts.fragments(pathlib.Path("a.py"), "# That\n\n# Those\n")), 1)
 
-    def test_tree(self):
-        found = faults()
-        self.assertFalse(found, "\n" + "\n".join(found))
+
+class Pages(unittest.TestCase):
+    def test_code_tables_and_headings_do_not_count(self):
+        page = f"# {words(40)}\n\nOne `{words(40)}` two:\n\n    {words(40)}\n\n| {words(40)} |\n\n```\n{words(40)}\n```\n"
+        self.assertEqual(texts.long_sentences("page", page), [])
+        self.assertEqual([s for _, p in texts.paragraphs(page) for s in texts.sentences(p)], ["One code two:"])
+
+    def test_items_and_sentences_count_for_themselves(self):
+        page = f"- {words(20)}\n- {words(20)}\n\n{words(20)}. W{words(20)}\n\n- {words(15)}\n  {words(16)}\n"
+        self.assertEqual([line.split(":")[1] for line in texts.long_sentences("page", page)], ["6"])
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        found = faults(sys.argv[1:])
-        print("\n".join(found))
-        sys.exit(1 if found else 0)
     unittest.main()

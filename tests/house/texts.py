@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""Holds comments and pages to two rules of CONTRIBUTING.md.
+
+  texts.py [PATH ...]     default: the whole tree
+
+- No comment begins with "Of", "That" or "What": such a beginning is a fragment that lacks its verb.
+- No sentence of a page (*.md) has more than 30 words. Code blocks, tables and headings do not count; inline code is
+  one word.
+"""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FOLDERS = [".ci", "autograd", "cmake", "configs", "data", "docs", "experiments", "integrations", "kernels", "layers",
+           "scripts", "tests", "trainer"]
+SLASHES = {".h", ".cc", ".cu", ".cuh", ".c"}
+HASHES = {".py", ".sh", ".cmake", ".yaml", ".txt"}
+MAX_WORDS = 30
+
+# Paths that do not keep the rules yet. Nothing is added here.
+EXCEPTIONS = ("CHANGELOG.md", "README.md", "CONTRIBUTING.md", "autograd/README.md", "autograd/ops", "configs/README.md",
+              "data/README.md", "experiments", "kernels/README.md", "kernels/attention", "kernels/conv", "kernels/common",
+              "kernels/delta_rule", "kernels/matmul", "kernels/moe", "kernels/runtime", "layers/README.md", "layers/mixers",
+              "scripts/README.md", "tests/README.md", "tests/fuzz", "trainer/README.md", "trainer/bench",
+              "trainer/checkpoint/FORMAT.md", "trainer/config", "trainer/hf", "trainer/loop", "trainer/plan",
+              "trainer/report", "trainer/run", "trainer/scaling/README.md", "trainer/sweep")
+
+FRAGMENT = re.compile(r"(Of|That|What)\b")
+
+
+def comment_beginnings(lines, mark):
+    """(line number, text) of each comment's first line; an empty comment line begins a new one."""
+    inside = False  # the line before was a comment's
+    for number, line in enumerate(lines, 1):
+        whole = re.match(rf"\s*{mark}(?!\!)\s?(.*)", line)
+        if whole:
+            text = whole.group(1).strip()
+            if text and not inside:
+                yield number, text
+            inside = bool(text)
+            continue
+        behind = re.search(rf"\S\s+{mark} (.*)", line)
+        if behind:
+            yield number, behind.group(1)
+        inside = bool(behind)  # a comment behind code may go on below
+
+
+def fragments(path, text):
+    mark = "//" if path.suffix in SLASHES else "#"
+    return [f"{path}:{number}: begins with a fragment: {beginning}"
+            for number, beginning in comment_beginnings(text.splitlines(), mark) if FRAGMENT.match(beginning)]
+
+
+def paragraphs(text):
+    """(line number, text) of each paragraph and list item outside of code, tables and headings."""
+    gathered, begin, fenced, blank = [], 0, False, True
+    for number, line in enumerate(text.splitlines() + [""], 1):
+        bare = line.strip()
+        fence = bare.startswith("```")
+        fenced = fenced != fence
+        code = fence or fenced or (line.startswith("    ") and blank)
+        ends = code or not bare or bare.startswith(("|", "#", "<"))
+        if ends or re.match(r"([-*]|\d+\.) ", bare):
+            if gathered:
+                yield begin, " ".join(gathered)
+            gathered = []
+        if not ends:
+            begin = begin if gathered else number
+            gathered.append(bare)
+        blank = not bare or code
+
+
+def sentences(paragraph):
+    plain = re.sub(r"^([-*]|\d+\.) ", "", paragraph)
+    plain = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", plain)
+    plain = re.sub(r"(`+).+?\1", "code", plain)
+    return re.split(r"(?<=[.!?])[*_)\"]*\s+(?=[\"(*_A-Z0-9a-z])", plain)
+
+
+def words(sentence):
+    return [w for w in sentence.split() if re.search(r"\w", w)]
+
+
+def long_sentences(path, text):
+    found = []
+    for number, paragraph in paragraphs(text):
+        for sentence in sentences(paragraph):
+            count = len(words(sentence))
+            if count > MAX_WORDS:
+                found.append(f"{path}:{number}: {count} words: {sentence[:90]}")
+    return found
+
+
+def files(arguments):
+    if arguments:
+        return [pathlib.Path(a).resolve() for a in arguments]
+    found = [p for p in ROOT.iterdir() if p.is_file()]
+    for folder in FOLDERS:
+        found += (ROOT / folder).rglob("*")
+    return sorted(p for p in found if p.is_file() and "results" not in p.parts and "seeds" not in p.parts)
+
+
+def violations(arguments=()):
+    found = []
+    for absolute in files(arguments):
+        path = absolute.relative_to(ROOT)
+        if not arguments and str(path).startswith(EXCEPTIONS):
+            continue
+        script = path.suffix == "" and path.parts[0] in ("scripts", ".ci", "experiments", "tests")
+        if path.suffix == ".md":
+            found += long_sentences(path, absolute.read_text())
+        elif path.suffix in SLASHES or script or (path.suffix in HASHES and (
+                path.suffix != ".txt" or path.name == "CMakeLists.txt")):
+            found += fragments(path, absolute.read_text(errors="replace"))
+    return found
+
+
+if __name__ == "__main__":
+    problems = violations(sys.argv[1:])
+    print("\n".join(problems))
+    sys.exit(1 if problems else 0)
