@@ -4,7 +4,7 @@ namespace wyvern {
 
 Block::Block(const ModelConfig& model, int64_t index, Communicator* experts)
     : mixer_norm_(model.hidden_size, model.norm_eps),
-      mixer_(Mixer::Create(model, model.MixerOfLayer(index))),
+      mixer_(model.MixerOfLayer(index).Create(model)),
       mlp_norm_(model.hidden_size, model.norm_eps) {
   AddChild("mixer_norm", &mixer_norm_);
   AddChild("mixer", mixer_.get());
@@ -18,7 +18,7 @@ Block::Block(const ModelConfig& model, int64_t index, Communicator* experts)
   }
 }
 
-Stream Block::Forward(Tape& tape, const Stream& x, const Packing& packing, LayerCache* cache,
+Stream Block::Forward(Tape& tape, const Stream& x, const Packing& packing, MixerCache* cache,
                       double balance_factor) const {
   const auto first = mixer_norm_.Forward(tape, x.update, x.residual);
   const Var residual = x.residual.defined() ? first.sum : x.update;

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "layers/linear.h"
-#include "layers/mixers/mixer.h"
+#include "layers/mixer.h"
 #include "layers/mlp.h"
 #include "layers/moe.h"
 
@@ -23,7 +23,7 @@ class Block : public Module {
   // Layer `index`, numbered from 0; `experts` as in Moe.
   Block(const ModelConfig& model, int64_t index, Communicator* experts);
   // `balance_factor` as in Moe::Forward.
-  Stream Forward(Tape& tape, const Stream& x, const Packing& packing, LayerCache* cache,
+  Stream Forward(Tape& tape, const Stream& x, const Packing& packing, MixerCache* cache,
                  double balance_factor = 0) const;
   Moe* moe() const { return moe_.get(); }  // null: the block has the MLP
   Mixer* mixer() const { return mixer_.get(); }

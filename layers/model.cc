@@ -5,7 +5,7 @@
 #include "autograd/ops/head/embedding.h"
 #include "autograd/ops/matmul/matmul.h"
 #include "layers/block.h"
-#include "layers/mixers/decode_cache.h"
+#include "layers/decode_cache.h"
 
 namespace wyvern {
 
@@ -123,7 +123,13 @@ Stream Model::Trunk(Tape& tape, const Tensor& ids, const Packing& packing, Decod
     CHECK(packing.context == nullptr, "a cache continues a sequence that is not cut");
     CHECK(packing.first_position == cache->num_tokens(), "the cache holds ", cache->num_tokens(),
           " tokens, the packing continues at ", packing.first_position);
-    cache->impl()->SetNumLayers(blocks_.size());
+    if (cache->layers_.empty()) {
+      for (const Mixer* mixer : mixers()) {
+        cache->layers_.push_back(mixer->NewCache());
+        cache->layers_.back()->Reserve(cache->reserved_);
+      }
+    }
+    CHECK(cache->layers_.size() == blocks_.size(), "the cache of another model");
   }
   Stream x;
   Enter(tape, 0);
@@ -146,12 +152,12 @@ Stream Model::Trunk(Tape& tape, const Tensor& ids, const Packing& packing, Decod
       const std::vector<Var> out = tape.Recompute(segment, {x.update, x.residual});
       x = {.update = out[0], .residual = out[1]};
     } else {
-      x = block->Forward(tape, x, packing, cache ? &cache->impl()->layers[i] : nullptr,
+      x = block->Forward(tape, x, packing, cache ? cache->layers_[i].get() : nullptr,
                          balance_factor);
     }
     Leave(tape, unit);
   }
-  if (cache != nullptr) cache->impl()->num_tokens += packing.num_tokens();
+  if (cache != nullptr) cache->num_tokens_ += packing.num_tokens();
   if (HeadUnit() != 0) Enter(tape, HeadUnit());
   return x;
 }

@@ -14,36 +14,10 @@
 namespace wyvern {
 
 class Block;
+class DecodeCache;
 class Mixer;
 class Norm;
 struct Stream;
-
-// The caches that layers carry from one call to the next while a sequence is continued: convolution
-// tails and delta states, cached keys and values. One sequence (one document) per cache.
-class DecodeCache {
- public:
-  DecodeCache();
-  ~DecodeCache();
-  DecodeCache(DecodeCache&&) noexcept;
-  DecodeCache& operator=(DecodeCache&&) noexcept;
-
-  int64_t num_tokens() const;  // consumed so far
-  int64_t num_bytes() const;   // held on the device
-
-  // To be called before the first token, where the length is known: layers that keep something for
-  // every token take the memory for this many at once, instead of twice as much as they need
-  // whenever they grow.
-  void Reserve(int64_t num_tokens);
-  // Random values in the place of what `num_tokens` tokens would have left, for measuring what a
-  // token costs that late without reading those before it. One token must have been consumed.
-  void FillRandom(int64_t num_tokens, uint64_t seed);
-
-  struct Impl;
-  Impl* impl() { return impl_.get(); }
-
- private:
-  std::unique_ptr<Impl> impl_;
-};
 
 // A decoder-only language model: embedding, pre-norm blocks of a token mixer and a SwiGLU MLP or a
 // mixture of experts, final norm, vocabulary head.

@@ -5,74 +5,12 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <utility>
-#include <variant>
 #include <vector>
 
-#include "kernels/delta_rule/gated_delta_rule.h"
 #include "kernels/moe/moe_route.h"
+#include "layers/mixer_config.h"
 
 namespace wyvern {
-
-enum class OutputGate { kNone, kSilu, kSigmoid };
-
-// Token mixer of DeltaNet (decay none), Gated DeltaNet (per head) and KDA (per channel).
-struct DeltaMixerConfig {
-  DeltaDecay decay = DeltaDecay::kNone;
-  int64_t num_heads = 16;
-  int64_t num_value_heads = 0;             // a multiple of num_heads; 0: num_heads
-  int64_t key_dim = 128;                   // per head
-  int64_t value_dim = 128;                 // per head
-  int64_t conv_width = 4;                  // 0: SiLU without a convolution
-  bool learned_beta = true;                // false: beta = 1 and no projection
-  bool negative_eigenvalues = false;       // beta in (0, 2)
-  std::optional<double> gate_lower_bound;  // KDA: bounded gate; unset: softplus
-  int64_t decay_rank = 0;                  // KDA's two-step decay projection; 0: value_dim
-  OutputGate output_gate = OutputGate::kNone;
-  int64_t output_gate_rank = 0;  // two-step projection of that rank; 0: one matrix
-  bool output_gate_bias = true;  // of the second step
-
-  bool operator==(const DeltaMixerConfig&) const = default;
-};
-
-// Causal softmax attention.
-struct AttentionMixerConfig {
-  int64_t num_heads = 16;
-  int64_t num_kv_heads = 0;  // 0: num_heads
-  int64_t head_dim = 0;      // 0: hidden_size / num_heads
-  int64_t window = 0;        // tokens seen, itself included; 0: all
-  bool rope = true;
-  double rope_theta = 10000;
-  bool qkv_bias = false;
-  bool output_bias = false;
-  bool qk_norm = false;  // RMS norm of each head's q and k before RoPE
-  double qk_norm_eps = 1e-5;
-  OutputGate output_gate = OutputGate::kNone;  // none or sigmoid, full rank
-
-  bool operator==(const AttentionMixerConfig&) const = default;
-};
-
-// Multi-head latent attention (arXiv 2405.04434): causal softmax attention whose keys and values
-// come from one latent vector a token. A head's queries and keys have qk_nope_dim dims of its own
-// and qk_rope_dim behind them, of which the keys' are shared by all heads; the latter rotate if
-// `rope`, else nothing does (2510.26692).
-struct MlaMixerConfig {
-  int64_t num_heads = 32;
-  int64_t q_lora_rank = 0;  // queries in two steps with a norm between them; 0: one matrix
-  int64_t kv_lora_rank = 512;
-  int64_t qk_nope_dim = 128;  // per head
-  int64_t qk_rope_dim = 64;
-  int64_t value_dim = 128;        // per head
-  double latent_norm_eps = 1e-6;  // of the norms of the latent vectors
-  bool rope = false;
-  double rope_theta = 10000;
-  OutputGate output_gate = OutputGate::kNone;  // none or sigmoid, full rank
-
-  int64_t QueryDim() const { return qk_nope_dim + qk_rope_dim; }
-  bool operator==(const MlaMixerConfig&) const = default;
-};
-
-using MixerConfig = std::variant<DeltaMixerConfig, AttentionMixerConfig, MlaMixerConfig>;
 
 // Mixture of experts in the place of the MLP; equations in kernels/moe/moe_route.h.
 struct MoeConfig {
@@ -118,9 +56,6 @@ struct ModelConfig {
   // Every fault, each naming its key ("model.mixers.delta.key_dim: ..."); empty when valid.
   std::vector<std::string> Validate() const;
 };
-
-// "delta_net", "gated_delta_net", "kda", "attention" or "mla".
-std::string TypeName(const MixerConfig& mixer);
 
 }  // namespace wyvern
 

@@ -5,6 +5,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
+#include "layers/mixers/mla/mla_config.h"
 #include "layers/model.h"
 
 namespace wyvern {
@@ -193,11 +196,12 @@ TEST(ModelConfig, LayoutFaults) {
 }
 
 TEST(ModelConfig, TypeNames) {
-  EXPECT_EQ(TypeName(DeltaMixerConfig{}), "delta_net");
-  EXPECT_EQ(TypeName(DeltaMixerConfig{.decay = DeltaDecay::kPerHead}), "gated_delta_net");
-  EXPECT_EQ(TypeName(DeltaMixerConfig{.decay = DeltaDecay::kPerChannel}), "kda");
-  EXPECT_EQ(TypeName(AttentionMixerConfig{}), "attention");
-  EXPECT_EQ(TypeName(MlaMixerConfig{}), "mla");
+  EXPECT_EQ(MixerConfig(DeltaMixerConfig{}).type().name, "delta_net");
+  EXPECT_EQ(MixerConfig(DeltaMixerConfig{.decay = DeltaDecay::kPerHead}).type().name,
+            "gated_delta_net");
+  EXPECT_EQ(MixerConfig(DeltaMixerConfig{.decay = DeltaDecay::kPerChannel}).type().name, "kda");
+  EXPECT_EQ(MixerConfig(AttentionMixerConfig{}).type().name, "attention");
+  EXPECT_EQ(MixerConfig(MlaMixerConfig{}).type().name, "mla");
 }
 
 }  // namespace

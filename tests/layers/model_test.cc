@@ -5,6 +5,9 @@
 #include <cmath>
 #include <cstring>
 
+#include "layers/decode_cache.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
 #include "tests/layers/tiny_models.h"
 
 namespace wyvern {
@@ -147,7 +150,7 @@ TEST(Model, RecomputationKeepsLessForBackward) {
     return GetMemoryStats(Device::kCpu).current_bytes - before;
   };
   const ModelConfig& m = model->config();
-  const auto& mixer = std::get<DeltaMixerConfig>(m.MixerOfLayer(0));
+  const auto& mixer = *m.MixerOfLayer(0).As<DeltaMixerConfig>();
   const int64_t T = static_cast<int64_t>(batch.ids.size()), D = m.hidden_size;
   const int64_t qk = 2 * mixer.num_heads * mixer.key_dim;
   const int64_t v = mixer.num_heads * mixer.value_dim;

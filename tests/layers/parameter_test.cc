@@ -7,6 +7,7 @@
 #include <set>
 
 #include "autograd/check/op_check.h"
+#include "layers/mixers/delta/delta_config.h"
 #include "tests/layers/tiny_models.h"
 
 namespace wyvern {

@@ -2,6 +2,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/random.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
+#include "layers/mixers/mla/mla_config.h"
 
 namespace wyvern {
 

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "layers/mixers/delta/delta_config.h"
 #include "layers/model.h"
 
 namespace wyvern {

@@ -1,6 +1,9 @@
 // Training on every mesh of the ranks against one process, which each rank also is for itself.
 #include <gtest/gtest.h>
 
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
+#include "layers/mixers/mla/mla_config.h"
 #include "tests/ranks/batches.h"
 #include "tests/ranks/mesh_training.h"
 #include "tests/trainer/tiny_model.h"
@@ -83,7 +86,7 @@ ModelConfig ConfigOf(const Case& c) {
     global.num_kv_heads = 2;
     global.qk_norm = true;
     config.mixers["global"] = global;
-    std::get<DeltaMixerConfig>(config.mixers["gated"]).num_value_heads = 4;
+    config.mixers["gated"].As<DeltaMixerConfig>()->num_value_heads = 4;
     config.pattern.push_back("global");
     MlaMixerConfig mla;
     mla.num_heads = 2;

@@ -4,6 +4,8 @@
 
 #include <memory>
 
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
 #include "layers/model.h"
 
 namespace wyvern {

@@ -10,6 +10,7 @@
 #include "kernels/runtime/clock.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
+#include "layers/decode_cache.h"
 #include "layers/model.h"
 #include "trainer/run/run_model.h"
 

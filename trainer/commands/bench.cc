@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "autograd/check/op_registry.h"
 #include "data/io/json.h"
+#include "kernels/runtime/nearest.h"
 #include "kernels/runtime/status.h"
 #include "trainer/bench/decode_bench.h"
 #include "trainer/bench/device_rates.h"
@@ -19,7 +20,6 @@
 #include "trainer/commands/place.h"
 #include "trainer/commands/usage.h"
 #include "trainer/config/load.h"
-#include "trainer/config/nearest.h"
 
 namespace wyvern {
 namespace {

@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "autograd/check/op_registry.h"
+#include "kernels/runtime/nearest.h"
 #include "trainer/commands/command.h"
-#include "trainer/config/nearest.h"
 
 namespace wyvern {
 namespace {

@@ -5,97 +5,15 @@
 namespace wyvern {
 namespace {
 
-// In the order of the enumerations.
-const std::vector<std::string> kMixerTypes = {"delta_net", "gated_delta_net", "kda", "attention",
-                                              "mla"};
-const std::vector<std::string> kOutputGates = {"none", "silu", "sigmoid"};
 constexpr char kWithoutExperts[] = "a model without experts (model.moe)";
-constexpr int64_t kValueDim = -1;  // stands for value_dim until that is known
-
-MixerConfig DefaultMixer(int type) {
-  if (type == 3) return AttentionMixerConfig();
-  if (type == 4) return MlaMixerConfig();
-  DeltaMixerConfig mixer;
-  if (type == 1) {
-    mixer.decay = DeltaDecay::kPerHead;
-    mixer.output_gate = OutputGate::kSilu;
-  } else if (type == 2) {
-    mixer.decay = DeltaDecay::kPerChannel;
-    mixer.output_gate = OutputGate::kSigmoid;
-    mixer.output_gate_rank = kValueDim;
-  }
-  return mixer;
-}
-
-void VisitDelta(ConfigVisitor& v, const std::string& type, DeltaMixerConfig* c) {
-  v.Value("num_heads", &c->num_heads);
-  v.Value("num_value_heads", &c->num_value_heads);
-  v.Value("key_dim", &c->key_dim);
-  v.Value("value_dim", &c->value_dim);
-  v.Value("conv_width", &c->conv_width);
-  v.Value("learned_beta", &c->learned_beta);
-  v.Only(c->learned_beta, "learned_beta: false", [c](ConfigVisitor& only) {
-    only.Value("negative_eigenvalues", &c->negative_eigenvalues);
-  });
-  v.Only(c->decay == DeltaDecay::kPerChannel, "type: " + type, [c](ConfigVisitor& only) {
-    only.Value("gate_lower_bound", &c->gate_lower_bound);
-    only.Value("decay_rank", &c->decay_rank);
-  });
-  v.Enumerated("output_gate", kOutputGates, &c->output_gate);
-  const bool gated = c->output_gate != OutputGate::kNone;
-  if (c->output_gate_rank == kValueDim) c->output_gate_rank = gated ? c->value_dim : 0;
-  v.Only(gated, "output_gate: none",
-         [c](ConfigVisitor& only) { only.Value("output_gate_rank", &c->output_gate_rank); });
-  v.Only(c->output_gate_rank > 0, "output_gate_rank: 0",
-         [c](ConfigVisitor& only) { only.Value("output_gate_bias", &c->output_gate_bias); });
-}
-
-void VisitAttention(ConfigVisitor& v, AttentionMixerConfig* c) {
-  v.Value("num_heads", &c->num_heads);
-  v.Value("num_kv_heads", &c->num_kv_heads);
-  v.Value("head_dim", &c->head_dim);
-  v.Value("window", &c->window);
-  v.Value("rope", &c->rope);
-  v.Only(c->rope, "rope: false",
-         [c](ConfigVisitor& only) { only.Value("rope_theta", &c->rope_theta); });
-  v.Value("qkv_bias", &c->qkv_bias);
-  v.Value("output_bias", &c->output_bias);
-  v.Value("qk_norm", &c->qk_norm);
-  v.Only(c->qk_norm, "qk_norm: false",
-         [c](ConfigVisitor& only) { only.Value("qk_norm_eps", &c->qk_norm_eps); });
-  v.Enumerated("output_gate", kOutputGates, &c->output_gate);
-}
-
-void VisitMla(ConfigVisitor& v, MlaMixerConfig* c) {
-  v.Value("num_heads", &c->num_heads);
-  v.Value("q_lora_rank", &c->q_lora_rank);
-  v.Value("kv_lora_rank", &c->kv_lora_rank);
-  v.Value("qk_nope_dim", &c->qk_nope_dim);
-  v.Value("qk_rope_dim", &c->qk_rope_dim);
-  v.Value("value_dim", &c->value_dim);
-  v.Value("latent_norm_eps", &c->latent_norm_eps);
-  v.Value("rope", &c->rope);
-  v.Only(c->rope, "rope: false",
-         [c](ConfigVisitor& only) { only.Value("rope_theta", &c->rope_theta); });
-  v.Enumerated("output_gate", kOutputGates, &c->output_gate);
-}
 
 void VisitMixer(ConfigVisitor& v, MixerConfig* mixer, bool is_new) {
-  int type = -1;
-  if (!is_new) {
-    type = static_cast<int>(std::find(kMixerTypes.begin(), kMixerTypes.end(), TypeName(*mixer)) -
-                            kMixerTypes.begin());
-  }
-  v.Choice("type", kMixerTypes, &type);
-  type = std::max(type, 0);
-  if (is_new) *mixer = DefaultMixer(type);
-  if (auto* delta = std::get_if<DeltaMixerConfig>(mixer)) {
-    VisitDelta(v, kMixerTypes[type], delta);
-  } else if (auto* mla = std::get_if<MlaMixerConfig>(mixer)) {
-    VisitMla(v, mla);
-  } else {
-    VisitAttention(v, std::get_if<AttentionMixerConfig>(mixer));
-  }
+  const std::vector<std::string> names = MixerTypeNames();
+  const auto held = std::find(names.begin(), names.end(), mixer->type().name);
+  int type = is_new ? -1 : static_cast<int>(held - names.begin());
+  v.Choice("type", names, &type);
+  if (is_new) *mixer = MixerTypes()[std::max(type, 0)].defaults;
+  mixer->Visit(v);
 }
 
 void VisitMoe(ConfigVisitor& v, MoeConfig* c) {

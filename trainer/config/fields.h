@@ -1,8 +1,8 @@
 #ifndef WYVERN_TRAINER_CONFIG_FIELDS_H_
 #define WYVERN_TRAINER_CONFIG_FIELDS_H_
 
+#include "layers/config_visitor.h"
 #include "trainer/config/run_config.h"
-#include "trainer/config/visitor.h"
 
 namespace wyvern {
 

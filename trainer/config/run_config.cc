@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <set>
-#include <variant>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/checked_math.h"
+#include "layers/faults.h"
 #include "trainer/config/stages.h"
 
 namespace wyvern {
@@ -19,22 +19,6 @@ constexpr int64_t kMaxTokens = int64_t{1} << 53;  // and steps
 constexpr int64_t kMaxRanks = int64_t{1} << 20;
 constexpr int64_t kMaxCount = (int64_t{1} << 31) - 1;  // of what is counted in memory
 constexpr double kMaxSeconds = 1e9;
-
-// Gathers "key: message".
-struct Faults {
-  template <typename... Parts>
-  void Unless(bool condition, const std::string& key, const Parts&... parts) {
-    if (!condition) list.push_back(absl::StrCat(key, ": ", parts...));
-  }
-
-  // A number from `least` to `most`.
-  void Range(const std::string& key, int64_t value, int64_t least, int64_t most) {
-    Unless(value >= least, key, "expected at least ", least, ", got ", value);
-    Unless(value <= most, key, "expected at most ", most, ", got ", value);
-  }
-
-  std::vector<std::string> list;
-};
 
 bool IsName(const std::string& text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char ch) {
@@ -259,23 +243,21 @@ void ValidateRest(const RunConfig& config, Faults* f) {
 }  // namespace
 
 std::vector<std::string> RunConfig::Validate() const {
-  Faults faults;
+  std::vector<std::string> all;
+  Faults faults("", &all);
   ValidateRun(run, &faults);
-  for (std::string& fault : model.Validate()) faults.list.push_back(std::move(fault));
+  for (std::string& fault : model.Validate()) all.push_back(std::move(fault));
   ValidateData(*this, &faults);
   ValidateTrain(*this, &faults);
   ValidateParallel(*this, &faults);
   ValidateStages(*this, &faults);
   ValidateRest(*this, &faults);
-  return std::move(faults.list);
+  return all;
 }
 
 bool HasQkClip(const ModelConfig& config) {
-  return std::any_of(config.mixers.begin(), config.mixers.end(), [](const auto& mixer) {
-    const auto* attention = std::get_if<AttentionMixerConfig>(&mixer.second);
-    return attention != nullptr ? !attention->qk_norm
-                                : std::holds_alternative<MlaMixerConfig>(mixer.second);
-  });
+  return std::any_of(config.mixers.begin(), config.mixers.end(),
+                     [](const auto& mixer) { return mixer.second.HasQkClip(); });
 }
 
 }  // namespace wyvern

@@ -7,7 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "trainer/config/nearest.h"
+#include "kernels/runtime/nearest.h"
 
 namespace wyvern {
 namespace {

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "layers/config_visitor.h"
 #include "trainer/config/node.h"
-#include "trainer/config/visitor.h"
 
 namespace wyvern {
 

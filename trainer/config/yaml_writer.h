@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "trainer/config/visitor.h"
+#include "layers/config_visitor.h"
 
 namespace wyvern {
 

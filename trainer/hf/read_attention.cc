@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "data/io/json_members.h"
+#include "layers/mixers/attention/attention_config.h"
 
 namespace wyvern {
 namespace {

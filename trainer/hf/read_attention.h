@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "layers/mixers/attention/attention_config.h"
 #include "layers/model_config.h"
 #include "trainer/hf/key_reader.h"
 

@@ -3,6 +3,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
 #include "trainer/hf/hf_config.h"
 #include "trainer/hf/key_reader.h"
 #include "trainer/hf/kimi_config.h"

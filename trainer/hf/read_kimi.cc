@@ -5,6 +5,8 @@
 #include "absl/strings/str_cat.h"
 #include "data/io/json_members.h"
 #include "kernels/runtime/checked_math.h"
+#include "layers/mixers/delta/delta_config.h"
+#include "layers/mixers/mla/mla_config.h"
 #include "trainer/hf/kimi_config.h"
 
 namespace wyvern {

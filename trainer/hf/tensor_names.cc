@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "layers/mixers/mla/mla_config.h"
 
 namespace wyvern {
 namespace {
@@ -56,7 +57,7 @@ std::string NameInBlock(absl::string_view name, const MixerConfig* mixer, HfFami
     result = std::string(name);
     if (family == HfFamily::kKimiLinear) result = ReplacePrefix(name, kKimiMixerParts);
     // The norm between the two steps of latent queries; elsewhere q_norm keeps its name.
-    if (mixer != nullptr && std::holds_alternative<MlaMixerConfig>(*mixer) &&
+    if (mixer != nullptr && mixer->As<MlaMixerConfig>() != nullptr &&
         absl::StartsWith(name, "q_norm.")) {
       result = absl::StrCat("q_a_layernorm.", name.substr(7));
     }
@@ -172,7 +173,7 @@ std::vector<HfTensor> HfTensorsOf(const Parameter& parameter, const ModelConfig&
   const MixerConfig& mixer = model.MixerOfLayer(block);
   tensor.name = absl::StrCat(layer, NameInBlock(rest, &mixer, family));
   if (family == HfFamily::kKimiLinear) tensor.other_name = NameByTransformers(tensor.name);
-  if (rest == "mixer.kv_b_proj.weight") tensor.rows = KvRows(std::get<MlaMixerConfig>(mixer));
+  if (rest == "mixer.kv_b_proj.weight") tensor.rows = KvRows(*mixer.As<MlaMixerConfig>());
   return {tensor};
 }
 

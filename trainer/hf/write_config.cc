@@ -5,6 +5,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "kernels/runtime/status.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
+#include "layers/mixers/mla/mla_config.h"
 #include "trainer/hf/hf_config.h"
 #include "trainer/hf/kimi_config.h"
 
@@ -18,10 +21,10 @@ std::vector<MixerConfig> ResolvedLayers(const ModelConfig& m) {
   std::vector<MixerConfig> layers;
   for (int64_t i = 0; i < m.num_layers; ++i) {
     MixerConfig mixer = m.MixerOfLayer(i);
-    if (auto* d = std::get_if<DeltaMixerConfig>(&mixer)) {
+    if (auto* d = mixer.As<DeltaMixerConfig>()) {
       if (d->num_value_heads == 0) d->num_value_heads = d->num_heads;
       if (d->decay == DeltaDecay::kPerChannel && d->decay_rank == 0) d->decay_rank = d->value_dim;
-    } else if (auto* a = std::get_if<AttentionMixerConfig>(&mixer)) {
+    } else if (auto* a = mixer.As<AttentionMixerConfig>()) {
       if (a->num_kv_heads == 0) a->num_kv_heads = a->num_heads;
       if (a->head_dim == 0) a->head_dim = m.hidden_size / a->num_heads;
     }
@@ -95,20 +98,21 @@ Reasons WhyNot(const ModelConfig& m, const std::vector<MixerConfig>& layers, HfF
   const MixerConfig* first = nullptr;  // of the kind that the family has one configuration of
   int64_t first_layer = 0;
   for (size_t i = 0; i < layers.size(); ++i) {
-    const auto* delta = std::get_if<DeltaMixerConfig>(&layers[i]);
-    if (std::holds_alternative<MlaMixerConfig>(layers[i])) {
+    const auto* delta = layers[i].As<DeltaMixerConfig>();
+    if (layers[i].As<MlaMixerConfig>() != nullptr) {
       why.push_back(absl::StrCat("layer ", i + 1, " is mla"));
       return why;
     }
     if (attention_only ? delta != nullptr : delta == nullptr) {
-      if (attention_only) why.push_back(absl::StrCat("layer ", i + 1, " is ", TypeName(layers[i])));
+      if (attention_only)
+        why.push_back(absl::StrCat("layer ", i + 1, " is ", layers[i].type().name));
       continue;
     }
     if (first == nullptr) {
       first = &layers[i];
       first_layer = static_cast<int64_t>(i) + 1;
     } else if (!(layers[i] == *first)) {
-      const std::string a = TypeName(*first), b = TypeName(layers[i]);
+      const std::string a = first->type().name, b = layers[i].type().name;
       why.push_back(absl::StrCat("layers ", first_layer, " and ", i + 1, " differ (",
                                  a == b ? absl::StrCat("two kinds of ", a) : a + " and " + b,
                                  "), and its config.json has room for one"));
@@ -120,11 +124,11 @@ Reasons WhyNot(const ModelConfig& m, const std::vector<MixerConfig>& layers, HfF
     return why;
   }
   if (!attention_only) {
-    CheckDelta(std::get<DeltaMixerConfig>(*first), family, &why);
+    CheckDelta(*first->As<DeltaMixerConfig>(), family, &why);
   }
   const AttentionMixerConfig* last = nullptr;
   for (const MixerConfig& layer : layers) {
-    const auto* a = std::get_if<AttentionMixerConfig>(&layer);
+    const auto* a = layer.As<AttentionMixerConfig>();
     if (a == nullptr || family == HfFamily::kLlama || (last != nullptr && *a == *last)) continue;
     CheckFlaAttention(m, *a, !attention_only, &why);
     last = a;
@@ -132,7 +136,7 @@ Reasons WhyNot(const ModelConfig& m, const std::vector<MixerConfig>& layers, HfF
   if (m.moe.has_value()) why.push_back("it has no mixture of experts (moe)");
   if (family != HfFamily::kLlama) {
     if (m.mlp_bias) why.push_back("its MLP has no bias (mlp_bias)");
-  } else if (const auto* a = std::get_if<AttentionMixerConfig>(first)) {
+  } else if (const auto* a = first->As<AttentionMixerConfig>()) {
     if (a->window > 0) why.push_back("its attention has no window");
     if (!a->rope) why.push_back("its attention always rotates (rope: false)");
     if (a->qk_norm) why.push_back("its attention has no qk_norm");
@@ -154,11 +158,11 @@ absl::StatusOr<HfFamily> ChooseFamily(const ModelConfig& m, const std::vector<Mi
                                       std::optional<HfFamily> wanted) {
   std::vector<HfFamily> candidates;
   for (const MixerConfig& layer : layers) {
-    if (std::holds_alternative<MlaMixerConfig>(layer)) {
+    if (layer.As<MlaMixerConfig>() != nullptr) {
       candidates = {HfFamily::kKimiLinear};
       break;
     }
-    const auto* d = std::get_if<DeltaMixerConfig>(&layer);
+    const auto* d = layer.As<DeltaMixerConfig>();
     if (d == nullptr) continue;
     if (candidates.empty()) candidates = {FamilyOfDecay(d->decay)};
   }
@@ -243,7 +247,7 @@ absl::Status WriteDelta(const ModelConfig& m, const DeltaMixerConfig& d, HfFamil
 nlohmann::json HybridJson(const std::vector<MixerConfig>& layers) {
   std::vector<std::pair<AttentionMixerConfig, std::vector<int64_t>>> specs;
   for (size_t i = 0; i < layers.size(); ++i) {
-    const auto* a = std::get_if<AttentionMixerConfig>(&layers[i]);
+    const auto* a = layers[i].As<AttentionMixerConfig>();
     if (a == nullptr) continue;
     const auto same = [&](const auto& spec) { return spec.first == *a; };
     auto it = std::find_if(specs.begin(), specs.end(), same);
@@ -324,10 +328,10 @@ absl::StatusOr<HfConfigFile> WriteHfConfig(const ModelConfig& model,
     c["hidden_ratio"] = 4;
   }
   if (family == HfFamily::kLlama || family == HfFamily::kTransformer) {
-    WriteAttention(std::get<AttentionMixerConfig>(layers[0]), family, &c);
+    WriteAttention(*layers[0].As<AttentionMixerConfig>(), family, &c);
   } else if (family != HfFamily::kKimiLinear) {
     for (const MixerConfig& layer : layers) {
-      const auto* d = std::get_if<DeltaMixerConfig>(&layer);
+      const auto* d = layer.As<DeltaMixerConfig>();
       if (d == nullptr) continue;
       RETURN_IF_ERROR(WriteDelta(model, *d, family, &c));
       break;

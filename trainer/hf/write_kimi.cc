@@ -1,4 +1,7 @@
 #include "absl/strings/str_cat.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
+#include "layers/mixers/mla/mla_config.h"
 #include "trainer/hf/kimi_config.h"
 
 namespace wyvern {
@@ -52,12 +55,12 @@ Reasons WhyNotKimi(const ModelConfig& m, const std::vector<MixerConfig>& layers)
     return true;
   };
   for (size_t i = 0; i < layers.size(); ++i) {
-    if (std::holds_alternative<AttentionMixerConfig>(layers[i])) {
+    if (layers[i].As<AttentionMixerConfig>() != nullptr) {
       why.push_back(absl::StrCat("layer ", i + 1, " is attention"));
       break;
     }
-    const auto* d = std::get_if<DeltaMixerConfig>(&layers[i]);
-    const auto* a = std::get_if<MlaMixerConfig>(&layers[i]);
+    const auto* d = layers[i].As<DeltaMixerConfig>();
+    const auto* a = layers[i].As<MlaMixerConfig>();
     if (d != nullptr ? !check(d, &kda, CheckKda) : !check(a, &mla, CheckMla)) break;
   }
   if (mla == nullptr && why.empty()) why.push_back("it has a layer of mla");
@@ -72,9 +75,9 @@ void WriteKimi(const ModelConfig& m, const std::vector<MixerConfig>& layers, nlo
   DeltaMixerConfig kda{.num_heads = 32};  // if there is none, any numbers do
   MlaMixerConfig mla;
   for (int64_t i = 0; i < m.num_layers; ++i) {
-    const auto* d = std::get_if<DeltaMixerConfig>(&layers[i]);
+    const auto* d = layers[i].As<DeltaMixerConfig>();
     if (d != nullptr) kda = *d;
-    if (d == nullptr) mla = std::get<MlaMixerConfig>(layers[i]);
+    if (d == nullptr) mla = *layers[i].As<MlaMixerConfig>();
     (d != nullptr ? kda_layers : full_layers).push_back(i + 1);
     types.push_back(d != nullptr ? "linear_attention" : "full_attention");
     mlp_types.push_back(m.IsMoe(i) ? "sparse" : "dense");

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
+#include "layers/decode_cache.h"
 
 namespace wyvern {
 namespace {

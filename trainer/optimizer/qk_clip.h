@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "layers/mixers/mixer.h"
+#include "layers/mixer.h"
 #include "layers/model.h"
 
 namespace wyvern {

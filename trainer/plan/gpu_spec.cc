@@ -26,8 +26,12 @@ constexpr Share kShares[] = {
     {WorkClass::kOther, 1.0, 1.0, 1.0},
 };
 
-// By decay: none, per head, per channel.
-constexpr double kDeltaForward[] = {0.40, 0.38, 0.27}, kDeltaBackward[] = {0.53, 0.46, 0.33};
+// The delta rule's, by the type of the mixer.
+constexpr Share kDeltaShares[] = {
+    {"delta_net", 0.40, 0.53, 0.53},
+    {"gated_delta_net", 0.38, 0.46, 0.46},
+    {"kda", 0.27, 0.33, 0.33},
+};
 
 // The head's forward makes its gradients too, the backward scales them. Measured with 32,000 and
 // 163,840 classes, between them in proportion.
@@ -41,15 +45,16 @@ double HeadShare(Pass pass, const ModelConfig& model) {
   return std::lerp(kHeadForward, kLargeHeadForward, std::clamp(more, 0.0, 1.0));
 }
 
-// The delta rule's share depends on the decay; of a mix, that of its mean time.
+// The delta rule's share of a model with several types of it is that of their mean time.
 double DeltaShare(Pass pass, const ModelConfig& model) {
   double layers = 0, inverse = 0;
   for (int64_t i = 0; i < model.num_layers; ++i) {
-    const auto* delta = std::get_if<DeltaMixerConfig>(&model.MixerOfLayer(i));
-    if (delta == nullptr) continue;
-    const auto decay = static_cast<size_t>(delta->decay);
-    inverse += 1 / (pass == Pass::kBackward ? kDeltaBackward : kDeltaForward)[decay];
-    ++layers;
+    const std::string& type = model.MixerOfLayer(i).type().name;
+    for (const Share& share : kDeltaShares) {
+      if (type != share.name) continue;
+      inverse += 1 / (pass == Pass::kBackward ? share.backward : share.forward);
+      ++layers;
+    }
   }
   return layers == 0 ? 1 : layers / inverse;
 }

@@ -4,6 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
+#include "layers/mixers/mla/mla_config.h"
 #include "layers/model.h"
 #include "trainer/config/stages.h"
 #include "trainer/plan/simulate.h"
@@ -69,9 +72,9 @@ LayerCost CostOf(const MlaMixerConfig& c, int64_t hidden, int64_t seq_len) {
 }
 
 LayerCost CostOf(const MixerConfig& mixer, int64_t hidden, int64_t seq_len) {
-  if (const auto* delta = std::get_if<DeltaMixerConfig>(&mixer)) return CostOf(*delta, hidden);
-  if (const auto* mla = std::get_if<MlaMixerConfig>(&mixer)) return CostOf(*mla, hidden, seq_len);
-  return CostOf(std::get<AttentionMixerConfig>(mixer), hidden, seq_len);
+  if (const auto* delta = mixer.As<DeltaMixerConfig>()) return CostOf(*delta, hidden);
+  if (const auto* mla = mixer.As<MlaMixerConfig>()) return CostOf(*mla, hidden, seq_len);
+  return CostOf(*mixer.As<AttentionMixerConfig>(), hidden, seq_len);
 }
 
 // The MLP, or the mixture of experts, of layer i.

@@ -20,7 +20,7 @@ std::string PartOf(const std::string& name, const ModelConfig& config) {
   const std::vector<std::string> parts = absl::StrSplit(name, '.');
   int64_t layer = 0;
   if (parts.size() < 3 || !absl::SimpleAtoi(parts[1], &layer)) return "other";
-  if (parts[2] == "mixer") return absl::StrCat(TypeName(config.MixerOfLayer(layer)), " mixers");
+  if (parts[2] == "mixer") return absl::StrCat(config.MixerOfLayer(layer).type().name, " mixers");
   if (parts[2] == "mlp") return "MLPs";
   if (parts[2] == "moe") {
     return parts[3] == "experts" ? "experts" : parts[3] == "shared" ? "shared experts" : "routers";

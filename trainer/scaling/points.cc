@@ -18,8 +18,8 @@
 #include "absl/strings/strip.h"
 #include "data/io/file.h"
 #include "data/io/json.h"
+#include "kernels/runtime/nearest.h"
 #include "kernels/runtime/status.h"
-#include "trainer/config/nearest.h"
 #include "trainer/report/metrics_file.h"
 #include "trainer/sweep/sweep_file.h"
 

@@ -8,8 +8,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "kernels/runtime/nearest.h"
 #include "kernels/runtime/status.h"
-#include "trainer/config/nearest.h"
 
 namespace wyvern {
 

@@ -8,8 +8,8 @@
 #include "absl/strings/str_join.h"
 #include "data/io/file.h"
 #include "kernels/runtime/checked_math.h"
+#include "kernels/runtime/nearest.h"
 #include "kernels/runtime/status.h"
-#include "trainer/config/nearest.h"
 #include "trainer/config/strict_reader.h"
 
 namespace wyvern {

@@ -4,6 +4,7 @@
 #include "autograd/ops/attention/rope.h"
 #include "autograd/ops/pointwise/sigmoid_gate.h"
 #include "autograd/parallel/context_attention.h"
+#include "layers/mixers/attention/key_value_cache.h"
 
 namespace wyvern {
 
@@ -51,8 +52,12 @@ Var AttentionMixer::PrepareHeads(Tape& tape, const Var& x, int64_t num_heads,
   return y;
 }
 
+std::unique_ptr<MixerCache> AttentionMixer::NewCache() const {
+  return std::make_unique<KeyValueCache>();
+}
+
 Var AttentionMixer::Forward(Tape& tape, const Var& x, const Packing& packing,
-                            LayerCache* cache) const {
+                            MixerCache* cache) const {
   const int64_t T = x.value().dim(0);
   const Var qkv = qkv_.Forward(tape, x);
   if (gate_proj_ == nullptr) tape.Discard({x});
@@ -68,8 +73,8 @@ Var AttentionMixer::Forward(Tape& tape, const Var& x, const Packing& packing,
                            .window = config_.window,
                            .want_max_logit = TracksMaxLogit(tape)};
   if (cache != nullptr) {
-    const KeyValueCache::View seen =
-        cache->attention.Append(k.value().Contiguous(), v.value().Contiguous(), config_.window);
+    const KeyValueCache::View seen = Own<KeyValueCache>(cache)->Append(
+        k.value().Contiguous(), v.value().Contiguous(), config_.window);
     k = Var(seen.keys);
     v = Var(seen.values);
     params.cu_seqlens_k_host = {0, static_cast<int32_t>(seen.keys.dim(0))};

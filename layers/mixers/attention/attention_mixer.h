@@ -4,7 +4,9 @@
 #include <memory>
 
 #include "layers/linear.h"
-#include "layers/mixers/mixer.h"
+#include "layers/mixer.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/model_config.h"
 
 namespace wyvern {
 
@@ -19,7 +21,8 @@ namespace wyvern {
 class AttentionMixer : public Mixer {
  public:
   AttentionMixer(const ModelConfig& model, const AttentionMixerConfig& config);
-  Var Forward(Tape& tape, const Var& x, const Packing& packing, LayerCache* cache) const override;
+  Var Forward(Tape& tape, const Var& x, const Packing& packing, MixerCache* cache) const override;
+  std::unique_ptr<MixerCache> NewCache() const override;
   std::vector<QkRows> qk_rows() const override;
 
  private:

@@ -2,6 +2,7 @@
 
 #include "autograd/ops/norm/gated_rms_norm.h"
 #include "autograd/parallel/context_delta_rule.h"
+#include "layers/mixers/delta/delta_cache.h"
 
 namespace wyvern {
 namespace {
@@ -79,10 +80,12 @@ DeltaMixer::DeltaMixer(const ModelConfig& model, const DeltaMixerConfig& config)
   inputs_ = std::make_unique<LinearGroup>(wide);
 }
 
-Var DeltaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, LayerCache* cache) const {
+std::unique_ptr<MixerCache> DeltaMixer::NewCache() const { return std::make_unique<DeltaCache>(); }
+
+Var DeltaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, MixerCache* cache) const {
   const int64_t T = x.value().dim(0), H = config_.num_heads, HV = num_value_heads_;
   const int64_t K = config_.key_dim, V = config_.value_dim;
-  DeltaState* state = cache == nullptr ? nullptr : &cache->delta;
+  auto* state = Own<DeltaCache>(cache);
 
   const Var projected = inputs_->Forward(tape, x);
   const Var of_heads = heads_ == nullptr ? Var() : heads_->Forward(tape, x);

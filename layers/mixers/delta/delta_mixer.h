@@ -5,7 +5,9 @@
 
 #include "autograd/ops/delta_rule/gated_delta_rule.h"
 #include "layers/linear.h"
-#include "layers/mixers/mixer.h"
+#include "layers/mixer.h"
+#include "layers/mixers/delta/delta_config.h"
+#include "layers/model_config.h"
 
 namespace wyvern {
 
@@ -19,7 +21,8 @@ namespace wyvern {
 class DeltaMixer : public Mixer {
  public:
   DeltaMixer(const ModelConfig& model, const DeltaMixerConfig& config);
-  Var Forward(Tape& tape, const Var& x, const Packing& packing, LayerCache* cache) const override;
+  Var Forward(Tape& tape, const Var& x, const Packing& packing, MixerCache* cache) const override;
+  std::unique_ptr<MixerCache> NewCache() const override;
 
  private:
   DeltaMixerConfig config_;

@@ -7,6 +7,7 @@
 #include "autograd/ops/attention/rope.h"
 #include "autograd/ops/pointwise/sigmoid_gate.h"
 #include "autograd/parallel/context_rows.h"
+#include "layers/mixers/mla/latent_cache.h"
 
 namespace wyvern {
 namespace {
@@ -87,7 +88,9 @@ std::vector<QkRows> MlaMixer::qk_rows() const {
   return {{q, H, Q, 0, P, 0.5}, {q, H, Q, P, Q, 1}, {kv_b_proj_.weight(), H, P, 0, P, 0.5}};
 }
 
-Var MlaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, LayerCache* cache) const {
+std::unique_ptr<MixerCache> MlaMixer::NewCache() const { return std::make_unique<LatentCache>(); }
+
+Var MlaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, MixerCache* cache) const {
   const int64_t T = x.value().dim(0), L = config_.kv_lora_rank, R = config_.qk_rope_dim;
   const Var projected = inputs_.Forward(tape, x);
   if (gate_proj_ == nullptr) tape.Discard({x});
@@ -107,7 +110,7 @@ Var MlaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, LayerCac
                            .want_max_logit = TracksMaxLogit(tape)};
   Var o;
   if (cache != nullptr) {
-    const Tensor latent = cache->latent.Append(c.value(), r.value());
+    const Tensor latent = Own<LatentCache>(cache)->Append(c.value(), r.value());
     const int64_t num_seen = latent.dim(0);
     if (num_seen > T && T < LeastExpanded(config_)) {
       o = tape.Apply<LatentAttention>(

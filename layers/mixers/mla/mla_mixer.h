@@ -6,7 +6,9 @@
 
 #include "autograd/ops/attention/attention.h"
 #include "layers/linear.h"
-#include "layers/mixers/mixer.h"
+#include "layers/mixer.h"
+#include "layers/mixers/mla/mla_config.h"
+#include "layers/model_config.h"
 
 namespace wyvern {
 
@@ -30,7 +32,8 @@ namespace wyvern {
 class MlaMixer : public Mixer {
  public:
   MlaMixer(const ModelConfig& model, const MlaMixerConfig& config);
-  Var Forward(Tape& tape, const Var& x, const Packing& packing, LayerCache* cache) const override;
+  Var Forward(Tape& tape, const Var& x, const Packing& packing, MixerCache* cache) const override;
+  std::unique_ptr<MixerCache> NewCache() const override;
   std::vector<QkRows> qk_rows() const override;
 
  private:

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/mla/mla_config.h"
 #include "tests/trainer/run_fixture.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/plan/model_cost.h"

@@ -2,6 +2,7 @@
 
 #include "absl/strings/match.h"
 #include "data/tokenizer/byte_tokenizer.h"
+#include "layers/mixers/delta/delta_config.h"
 #include "tests/trainer/checkpoint/fixture.h"
 #include "tests/trainer/saved_model.h"
 #include "tests/trainer/state_checks.h"
@@ -63,7 +64,7 @@ TEST_F(CheckpointModelTest, AnotherModelIsRefusedByItsFirstDifference) {
   const auto model = TinyModel(300);
   ASSERT_TRUE(SaveRun(Run(), 1, {.model = model.get()}).ok());
   ModelConfig config = TinyConfig(300);
-  std::get<DeltaMixerConfig>(config.mixers["gated"]).key_dim = 32;
+  config.mixers["gated"].As<DeltaMixerConfig>()->key_dim = 32;
   config.num_layers = 5;
   const auto other = Model::Create(config, Device::kCpu, DType::kFloat32);
   const absl::Status status = CheckModel(*OpenCheckpoint(Run()), {.model = other.get()});
@@ -87,7 +88,7 @@ TEST_F(CheckpointModelTest, ACheckpointWithoutAModelIsRefused) {
 
 TEST(ModelJson, EveryConfigurationComesBack) {
   ModelConfig config = TinyConfig(77);
-  std::get<DeltaMixerConfig>(config.mixers["kda"]).gate_lower_bound = -4.5;
+  config.mixers["kda"].As<DeltaMixerConfig>()->gate_lower_bound = -4.5;
   config.tie_embeddings = true;
   config.norm_eps = 1.25e-6;
   config.num_layers = 8;

@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_replace.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
 #include "trainer/config/load.h"
 
 namespace wyvern {
@@ -57,11 +59,11 @@ TEST(Config, ReadsWhatTheFileSaysAndDefaultsTheRest) {
   EXPECT_EQ(config->MicroBatchesPerStep(), 2);
   EXPECT_EQ(config->TotalSteps(), 100);
   EXPECT_EQ(config->train.grad_clip, 1.0);
-  EXPECT_EQ(TypeName(config->model.MixerOfLayer(0)), "gated_delta_net");
-  EXPECT_EQ(TypeName(config->model.MixerOfLayer(1)), "attention");
-  EXPECT_EQ(TypeName(config->model.MixerOfLayer(3)), "kda");
+  EXPECT_EQ(config->model.MixerOfLayer(0).type().name, "gated_delta_net");
+  EXPECT_EQ(config->model.MixerOfLayer(1).type().name, "attention");
+  EXPECT_EQ(config->model.MixerOfLayer(3).type().name, "kda");
   // As in the papers' code: KDA's output gate has two steps of rank value_dim.
-  const auto& kda = std::get<DeltaMixerConfig>(config->model.mixers.at("kda"));
+  const auto& kda = *config->model.mixers.at("kda").As<DeltaMixerConfig>();
   EXPECT_EQ(kda.output_gate, OutputGate::kSigmoid);
   EXPECT_EQ(kda.output_gate_rank, 16);
 }
@@ -116,10 +118,10 @@ TEST(Config, SetGoesThroughTheSameReader) {
        "generate={prompt: 'In the beginning', tokens: 5}", "model.at.local=[1, 2]"});
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->train.steps, 7);
-  EXPECT_EQ(std::get<AttentionMixerConfig>(config->model.mixers.at("local")).window, 4);
+  EXPECT_EQ(config->model.mixers.at("local").As<AttentionMixerConfig>()->window, 4);
   EXPECT_EQ(config->data.sources[0].dir, "/tmp/other");
   EXPECT_EQ(config->generate.prompt, "In the beginning");
-  EXPECT_EQ(TypeName(config->model.MixerOfLayer(0)), "attention");
+  EXPECT_EQ(config->model.MixerOfLayer(0).type().name, "attention");
 
   EXPECT_TRUE(Contains(ErrorOf(kBase, {"train.stepz=7"}),
                        "--set train.stepz=7: train.stepz: unknown key; did you mean 'steps'?"));
@@ -148,7 +150,7 @@ TEST(Config, TheCudaSectionOverridesOnAGpuOnly) {
   ASSERT_TRUE(cuda.ok()) << cuda.status();
   EXPECT_EQ(cuda->run.precision, PrecisionChoice::kBf16);
   EXPECT_EQ(cuda->model.hidden_size, 64);
-  EXPECT_EQ(std::get<DeltaMixerConfig>(cuda->model.mixers.at("gdn")).num_heads, 4);
+  EXPECT_EQ(cuda->model.mixers.at("gdn").As<DeltaMixerConfig>()->num_heads, 4);
   EXPECT_EQ(cuda->train.steps, 8);
   // Its faults show on every machine.
   EXPECT_TRUE(Contains(

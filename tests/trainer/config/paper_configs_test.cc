@@ -48,8 +48,8 @@ TEST(PaperConfigs, PlaceAttentionWhereThePaperDoes) {
   const ModelConfig global = Load("delta_net_1.3b_global").model;
   const ModelConfig sliding = Load("delta_net_1.3b_swa").model;
   for (int64_t layer = 1; layer <= 24; ++layer) {
-    EXPECT_EQ(TypeName(global.MixerOfLayer(layer - 1)) == "attention", layer == 2 || layer == 13);
-    EXPECT_EQ(TypeName(sliding.MixerOfLayer(layer - 1)) == "attention", layer % 2 == 0);
+    EXPECT_EQ(global.MixerOfLayer(layer - 1).type().name == "attention", layer == 2 || layer == 13);
+    EXPECT_EQ(sliding.MixerOfLayer(layer - 1).type().name == "attention", layer % 2 == 0);
   }
 }
 
@@ -73,7 +73,7 @@ TEST(PaperConfigs, KimiLinearHasItsParametersAndLayers) {
   EXPECT_EQ(config.TotalTokens() / 10000000000, 140);
   for (int64_t layer = 1; layer <= 27; ++layer) {
     const bool attention = layer % 4 == 0 || layer == 27;
-    EXPECT_EQ(TypeName(config.model.MixerOfLayer(layer - 1)), attention ? "mla" : "kda") << layer;
+    EXPECT_EQ(config.model.MixerOfLayer(layer - 1).type().name, attention ? "mla" : "kda") << layer;
     EXPECT_EQ(config.model.IsMoe(layer - 1), layer > 1) << layer;
   }
   const ModelConfig proxy = Load("kimi_linear_proxy_1b").model;

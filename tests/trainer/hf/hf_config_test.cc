@@ -4,6 +4,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
 #include "tests/trainer/hf/hf_models.h"
 
 namespace wyvern {
@@ -40,7 +42,7 @@ ModelConfig Read(const json& config) {
 TEST(HfConfig, DefaultsAreTheLibraries) {
   const ModelConfig delta = Read({{"model_type", "delta_net"}});
   EXPECT_EQ(CountParameters(delta), 1'365'677'056);
-  const auto& d = std::get<DeltaMixerConfig>(delta.MixerOfLayer(0));
+  const auto& d = *delta.MixerOfLayer(0).As<DeltaMixerConfig>();
   EXPECT_EQ(d.key_dim, 128);
   EXPECT_EQ(d.output_gate, OutputGate::kNone);
   const ModelConfig kda = Read({{"model_type", "kda"}});
@@ -56,9 +58,9 @@ TEST(HfConfig, HybridLayersCountFromZeroInTheFileAndFromOneHere) {
       "delta_net", "attn",
       json::array({{{"layers", {1}}, {"num_heads", 4}, {"window_size", 8}},
                    {{"layers", {3}}, {"num_heads", 2}, {"num_kv_heads", 1}, {"qkv_bias", true}}})));
-  EXPECT_TRUE(std::holds_alternative<DeltaMixerConfig>(m.MixerOfLayer(0)));
-  EXPECT_EQ(std::get<AttentionMixerConfig>(m.MixerOfLayer(1)).window, 8);
-  EXPECT_TRUE(std::get<AttentionMixerConfig>(m.MixerOfLayer(3)).qkv_bias);
+  EXPECT_TRUE(m.MixerOfLayer(0).As<DeltaMixerConfig>() != nullptr);
+  EXPECT_EQ(m.MixerOfLayer(1).As<AttentionMixerConfig>()->window, 8);
+  EXPECT_TRUE(m.MixerOfLayer(3).As<AttentionMixerConfig>()->qkv_bias);
   EXPECT_EQ(m.at.at("sliding"), std::vector<int64_t>{2});
 }
 
@@ -70,7 +72,7 @@ TEST(HfConfig, LlamaKeysOfTransformers4And5AreTheSame) {
   v5["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 5e5}};
   v5["dtype"] = "bfloat16";
   EXPECT_EQ(Read(v4), Read(v5));
-  EXPECT_EQ(std::get<AttentionMixerConfig>(Read(v4).MixerOfLayer(0)).rope_theta, 5e5);
+  EXPECT_EQ(Read(v4).MixerOfLayer(0).As<AttentionMixerConfig>()->rope_theta, 5e5);
 }
 
 TEST(HfConfig, WhatCannotBeHonouredIsAnErrorThatNamesTheKey) {

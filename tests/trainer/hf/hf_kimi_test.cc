@@ -7,6 +7,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
 #include "data/io/file.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
+#include "layers/mixers/mla/mla_config.h"
 #include "tests/trainer/hf/hf_models.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/hf/hf_folder.h"
@@ -79,11 +82,11 @@ TEST(HfKimi, ThePublishedModelHasItsPublishedSize) {
   EXPECT_NEAR(static_cast<double>(CountParameters(m)), 49.12e9, 0.005e9);
   EXPECT_NEAR(static_cast<double>(CountActiveParameters(m)), 3.48e9, 0.005e9);
   for (int64_t i = 0; i < 27; ++i) {
-    EXPECT_EQ(TypeName(m.MixerOfLayer(i)), i % 4 == 3 || i == 26 ? "mla" : "kda") << i;
+    EXPECT_EQ(m.MixerOfLayer(i).type().name, i % 4 == 3 || i == 26 ? "mla" : "kda") << i;
     EXPECT_EQ(m.IsMoe(i), i > 0) << i;
   }
   EXPECT_EQ(m.padding_id, 163839);
-  EXPECT_EQ(std::get<MlaMixerConfig>(m.MixerOfLayer(3)), MlaMixerConfig());
+  EXPECT_EQ(*m.MixerOfLayer(3).As<MlaMixerConfig>(), MlaMixerConfig());
 }
 
 TEST(HfKimi, TheVocabularyOfTransformersSaysTheSame) {
@@ -158,10 +161,10 @@ TEST(HfKimi, WhatItsConfigCannotHoldIsNotExported) {
     EXPECT_TRUE(absl::StrContains(written.status().message(), what)) << written.status();
   };
   const auto mla = [](ModelConfig* m) -> MlaMixerConfig& {
-    return std::get<MlaMixerConfig>(m->mixers["attention_0"]);
+    return *m->mixers["attention_0"].As<MlaMixerConfig>();
   };
   const auto kda = [](ModelConfig* m) -> DeltaMixerConfig& {
-    return std::get<DeltaMixerConfig>(m->mixers["mixer"]);
+    return *m->mixers["mixer"].As<DeltaMixerConfig>();
   };
   refuses([&](ModelConfig* m) { mla(m).rope = true; }, "does not rotate");
   refuses([&](ModelConfig* m) { mla(m).output_gate = OutputGate::kSigmoid; }, "output_gate");

@@ -10,6 +10,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
+#include "layers/mixers/mla/mla_config.h"
 #include "layers/model.h"
 
 namespace wyvern {

@@ -6,6 +6,8 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/mla/mla_config.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/config/run_config.h"
 #include "trainer/inference/eval.h"
@@ -196,7 +198,7 @@ TEST(QkClip, CountsBlocksThatAreRecomputed) {
 TEST(QkClip, AModelWithoutSuchHeadsIsAFault) {
   ModelConfig config = TinyConfig(31);
   EXPECT_TRUE(HasQkClip(config));
-  std::get<AttentionMixerConfig>(config.mixers["sliding"]).qk_norm = true;
+  config.mixers["sliding"].As<AttentionMixerConfig>()->qk_norm = true;
   EXPECT_FALSE(HasQkClip(config));
   RunConfig run;
   run.model = config;

@@ -1,5 +1,6 @@
 #include "trainer/sweep/plan.h"
 
+#include "layers/mixers/delta/delta_config.h"
 #include "layers/model.h"
 #include "tests/trainer/sweep/sweep_fixture.h"
 #include "trainer/config/load.h"
@@ -55,8 +56,8 @@ tables:
   EXPECT_EQ(large.config.run.name, "large-6");
   EXPECT_EQ(large.config.model.hidden_size, 48);
   EXPECT_EQ(large.config.model.intermediate_size, 128);
-  EXPECT_EQ(std::get<DeltaMixerConfig>(large.config.model.mixers.at("gdn")).num_heads, 3);
-  EXPECT_EQ(std::get<DeltaMixerConfig>(plan.runs[0].config.model.mixers.at("gdn")).num_heads, 2);
+  EXPECT_EQ(large.config.model.mixers.at("gdn").As<DeltaMixerConfig>()->num_heads, 3);
+  EXPECT_EQ(plan.runs[0].config.model.mixers.at("gdn").As<DeltaMixerConfig>()->num_heads, 2);
   EXPECT_EQ(large.parameters, CountParameters(large.config.model));
   EXPECT_EQ(large.config.train.tokens, 20 * large.parameters);
   EXPECT_EQ(large.flops_per_token, 3 * ForwardFlopsPerToken(large.config.model, 32));

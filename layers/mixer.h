@@ -1,11 +1,11 @@
-#ifndef WYVERN_LAYERS_MIXERS_MIXER_H_
-#define WYVERN_LAYERS_MIXERS_MIXER_H_
+#ifndef WYVERN_LAYERS_MIXER_H_
+#define WYVERN_LAYERS_MIXER_H_
 
 #include <memory>
 #include <vector>
 
-#include "layers/mixers/decode_cache.h"
-#include "layers/model_config.h"
+#include "kernels/runtime/check.h"
+#include "layers/mixer_cache.h"
 #include "layers/packing.h"
 #include "layers/parameter.h"
 
@@ -24,9 +24,11 @@ struct QkRows {
 class Mixer : public Module {
  public:
   // x [T, D] -> [T, D]. The caller does not use x afterwards: its memory may be given back. With a
-  // cache, the one document continues the cached sequence and the cache advances.
+  // cache, which this mixer has made, the one document continues the cached sequence and the cache
+  // advances.
   virtual Var Forward(Tape& tape, const Var& x, const Packing& packing,
-                      LayerCache* cache) const = 0;
+                      MixerCache* cache) const = 0;
+  virtual std::unique_ptr<MixerCache> NewCache() const = 0;
 
   // All that QK-clip (arXiv 2507.20534) scales, which changes the logits of the heads that are
   // clipped and no others; the number of heads is the same in all. Empty: the logits do not grow
@@ -36,9 +38,14 @@ class Mixer : public Module {
   // largest logit of each head.
   void TrackMaxLogit(const Tensor& max_logit) { max_logit_ = max_logit; }
 
-  static std::unique_ptr<Mixer> Create(const ModelConfig& model, const MixerConfig& mixer);
-
  protected:
+  // `cache` as the type that NewCache makes; null stays null.
+  template <class Cache>
+  static Cache* Own(MixerCache* cache) {
+    auto* own = dynamic_cast<Cache*>(cache);
+    CHECK((own == nullptr) == (cache == nullptr), "the cache of another kind of mixer");
+    return own;
+  }
   // Whether a forward on this tape is to ask attention for max_logit, and what then takes it.
   bool TracksMaxLogit(const Tape& tape) const { return max_logit_.defined() && tape.recording(); }
   void RaiseMaxLogit(const Tensor& max_logit) const;
@@ -49,4 +56,4 @@ class Mixer : public Module {
 
 }  // namespace wyvern
 
-#endif  // WYVERN_LAYERS_MIXERS_MIXER_H_
+#endif  // WYVERN_LAYERS_MIXER_H_

@@ -1,17 +1,13 @@
-// The one list of configuration keys (trainer/config/fields.cc) is walked by a reader, which fills
-// the structs from a file, and by a writer, which prints them; so what is written can be read.
-#ifndef WYVERN_TRAINER_CONFIG_VISITOR_H_
-#define WYVERN_TRAINER_CONFIG_VISITOR_H_
+// Each configuration struct lists its keys once, for every visitor: a reader fills the structs from
+// a file, and a writer prints them, so what is written can be read.
+#ifndef WYVERN_LAYERS_CONFIG_VISITOR_H_
+#define WYVERN_LAYERS_CONFIG_VISITOR_H_
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
-
-#include "absl/strings/str_cat.h"
 
 namespace wyvern {
 
@@ -58,4 +54,4 @@ class ConfigVisitor {
 
 }  // namespace wyvern
 
-#endif  // WYVERN_TRAINER_CONFIG_VISITOR_H_
+#endif  // WYVERN_LAYERS_CONFIG_VISITOR_H_

@@ -1,5 +1,5 @@
-#ifndef WYVERN_TRAINER_CONFIG_NEAREST_H_
-#define WYVERN_TRAINER_CONFIG_NEAREST_H_
+#ifndef WYVERN_KERNELS_RUNTIME_NEAREST_H_
+#define WYVERN_KERNELS_RUNTIME_NEAREST_H_
 
 #include <string>
 #include <vector>
@@ -14,4 +14,4 @@ std::string Nearest(absl::string_view word, const std::vector<std::string>& cand
 
 }  // namespace wyvern
 
-#endif  // WYVERN_TRAINER_CONFIG_NEAREST_H_
+#endif  // WYVERN_KERNELS_RUNTIME_NEAREST_H_

@@ -1,4 +1,4 @@
-#include "trainer/config/nearest.h"
+#include "kernels/runtime/nearest.h"
 
 #include <algorithm>
 #include <cstdint>

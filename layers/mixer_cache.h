@@ -1,0 +1,42 @@
+#ifndef WYVERN_LAYERS_MIXER_CACHE_H_
+#define WYVERN_LAYERS_MIXER_CACHE_H_
+
+#include <cstdint>
+#include <string>
+
+#include "autograd/tensor.h"
+
+namespace wyvern {
+
+// What one mixer carries from one call to the next while a sequence is continued
+// (Mixer::NewCache). Empty at first.
+class MixerCache {
+ public:
+  virtual ~MixerCache() = default;
+  // Before the first token: a cache that keeps something for every token will take the memory of so
+  // many at once.
+  virtual void Reserve(int64_t num_tokens) = 0;
+  // Random values, a pure function of seed and name, in the place of what `num_tokens` tokens would
+  // have left. One token must have been consumed.
+  virtual void FillRandom(int64_t num_tokens, uint64_t seed, const std::string& name) = 0;
+  virtual int64_t num_bytes() const = 0;  // held on the device
+};
+
+// For caches.
+
+int64_t HeldBytes(const Tensor& t);  // 0 if undefined
+
+// Rows to allocate where `needed` no longer fit: `reserved` if that is enough, else geometrically
+// more.
+int64_t CacheCapacity(int64_t needed, int64_t reserved);
+
+// Standard normal values.
+void FillRandom(const Tensor& to, uint64_t seed, const std::string& name);
+
+// Memory for `capacity` rows like those of `like`, the first `rows` of them random.
+Tensor RandomRows(const Tensor& like, int64_t rows, int64_t capacity, uint64_t seed,
+                  const std::string& name);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_LAYERS_MIXER_CACHE_H_
