@@ -235,7 +235,7 @@ TEST_F(TextSourceTest, WhatIsNotUtf8IsAnErrorOrReplaced) {
   const Found found = ReadAll({.paths = {path}, .invalid_utf8 = InvalidUtf8::kReplace});
   ASSERT_TRUE(found.status.ok()) << found.status;
   EXPECT_TRUE(found.documents == Documents{text + "caf\uFFFD na\uFFFDve, caf\uFFFD"});
-  EXPECT_TRUE(absl::StrContains(found.notes, "3 faults of UTF-8")) << found.notes;
+  EXPECT_TRUE(absl::StrContains(found.notes, "3 errors of UTF-8")) << found.notes;
 
   const std::string json = WriteText("l.jsonl", "{\"text\": \"caf\xE9\"}\n");
   EXPECT_FALSE(ReadAll({.paths = {json}}).status.ok());
