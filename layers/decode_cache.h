@@ -9,8 +9,8 @@
 
 namespace wyvern {
 
-// What layers carry from one call to the next while a sequence is continued: convolution tails and
-// delta states, cached keys and values. One sequence (one document) per cache.
+// The caches that layers carry from one call to the next while a sequence is continued: convolution
+// tails and delta states, cached keys and values. One sequence (one document) per cache.
 class DecodeCache {
  public:
   int64_t num_tokens() const { return num_tokens_; }  // consumed so far

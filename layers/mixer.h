@@ -20,7 +20,7 @@ struct QkRows {
   double exponent = 0;
 };
 
-// What mixes tokens in a block.
+// The part of a block that mixes tokens.
 class Mixer : public Module {
  public:
   // x [T, D] -> [T, D]. The caller does not use x afterwards: its memory may be given back. With a

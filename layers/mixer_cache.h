@@ -8,7 +8,7 @@
 
 namespace wyvern {
 
-// What one mixer carries from one call to the next while a sequence is continued
+// The state that one mixer carries from one call to the next while a sequence is continued
 // (Mixer::NewCache). Empty at first.
 class MixerCache {
  public:

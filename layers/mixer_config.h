@@ -82,7 +82,7 @@ struct MixerType {
   std::string name;         // "kda", as `type` in configuration files
   std::string description;  // one sentence
   MixerConfig defaults;
-  // Of a configuration of this type.
+  // Makes a mixer from a configuration of this type.
   std::function<std::unique_ptr<Mixer>(const ModelConfig& model, const MixerConfig& config)> create;
 };
 

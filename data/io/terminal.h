@@ -9,7 +9,7 @@ namespace wyvern {
 bool StdoutIsTerminal();
 bool StderrIsTerminal();
 
-// Of stdout's terminal; 0 where it does not say.
+// The size of stdout's terminal; 0 where it does not say.
 struct TerminalSize {
   int columns = 0, rows = 0;
 };
