@@ -27,10 +27,15 @@ constexpr Share kShares[] = {
 };
 
 // The delta rule's, by the type of the mixer.
-constexpr Share kDeltaShares[] = {
-    {"delta_net", 0.40, 0.53, 0.53},
-    {"gated_delta_net", 0.38, 0.46, 0.46},
-    {"kda", 0.27, 0.33, 0.33},
+struct DeltaRuleShare {
+  const char* type;
+  double forward, backward;
+};
+
+constexpr DeltaRuleShare kDeltaShares[] = {
+    {"delta_net", 0.40, 0.53},
+    {"gated_delta_net", 0.38, 0.46},
+    {"kda", 0.27, 0.33},
 };
 
 // The head's forward makes its gradients too, the backward scales them. Measured with 32,000 and
@@ -50,8 +55,8 @@ double DeltaShare(Pass pass, const ModelConfig& model) {
   double layers = 0, inverse = 0;
   for (int64_t i = 0; i < model.num_layers; ++i) {
     const std::string& type = model.MixerOfLayer(i).type().name;
-    for (const Share& share : kDeltaShares) {
-      if (type != share.name) continue;
+    for (const DeltaRuleShare& share : kDeltaShares) {
+      if (type != share.type) continue;
       inverse += 1 / (pass == Pass::kBackward ? share.backward : share.forward);
       ++layers;
     }
