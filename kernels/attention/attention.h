@@ -48,7 +48,7 @@ struct AttentionFwdParams {
   const Io* v = nullptr;  // [Tk, HK, DV]
   Io* o = nullptr;        // [Tq, H, DV]
   // Tq H elements, for the backward of the same shape only: [Tq, H], but where cuDNN serves the
-  // shape (kernels/attention/attention_config.h) [N, H, S].
+  // shape (kernels/attention/attention_plan.h) [N, H, S].
   Acc* lse = nullptr;
   Acc* max_logit = nullptr;  // [H] with shape.max_logit; -infinity without a query
   StreamHandle stream = nullptr;
@@ -79,6 +79,10 @@ template <typename Io>
 void AttentionFwd(CudaTag, const AttentionFwdParams<Io>& p);
 template <typename Io>
 void AttentionBwd(CudaTag, const AttentionBwdParams<Io>& p);
+template <typename Io>
+void AttentionFwd(MetaTag, const AttentionFwdParams<Io>& p);
+template <typename Io>
+void AttentionBwd(MetaTag, const AttentionBwdParams<Io>& p);
 
 }  // namespace wyvern
 

@@ -40,7 +40,7 @@ void LatentAttentionFwd(CpuTag, const LatentAttentionParams<Io>& p);
 template <typename Io>
 void LatentAttentionFwd(CudaTag, const LatentAttentionParams<Io>& p);
 template <typename Io>
-void LatentAttentionFwd(MetaTag, const LatentAttentionParams<Io>&) {}
+void LatentAttentionFwd(MetaTag, const LatentAttentionParams<Io>& p);
 
 }  // namespace wyvern
 

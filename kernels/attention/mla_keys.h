@@ -46,9 +46,9 @@ void MlaKeysFwd(CudaTag, const MlaKeysFwdParams<Io>& p);
 template <typename Io>
 void MlaKeysBwd(CudaTag, const MlaKeysBwdParams<Io>& p);
 template <typename Io>
-void MlaKeysFwd(MetaTag, const MlaKeysFwdParams<Io>&) {}
+void MlaKeysFwd(MetaTag, const MlaKeysFwdParams<Io>& p);
 template <typename Io>
-void MlaKeysBwd(MetaTag, const MlaKeysBwdParams<Io>&) {}
+void MlaKeysBwd(MetaTag, const MlaKeysBwdParams<Io>& p);
 
 }  // namespace wyvern
 

@@ -34,7 +34,7 @@ void RopeRotate(CpuTag, const RopeParams<Io>& p);
 template <typename Io>
 void RopeRotate(CudaTag, const RopeParams<Io>& p);
 template <typename Io>
-void RopeRotate(MetaTag, const RopeParams<Io>&) {}
+void RopeRotate(MetaTag, const RopeParams<Io>& p);
 
 }  // namespace wyvern
 

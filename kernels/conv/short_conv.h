@@ -78,9 +78,9 @@ void ShortConvFwd(CudaTag, const ShortConvFwdParams<Io>& p);
 template <typename Io>
 void ShortConvBwd(CudaTag, const ShortConvBwdParams<Io>& p);
 template <typename Io>
-void ShortConvFwd(MetaTag, const ShortConvFwdParams<Io>&) {}
+void ShortConvFwd(MetaTag, const ShortConvFwdParams<Io>& p);
 template <typename Io>
-void ShortConvBwd(MetaTag, const ShortConvBwdParams<Io>&) {}
+void ShortConvBwd(MetaTag, const ShortConvBwdParams<Io>& p);
 
 }  // namespace wyvern
 

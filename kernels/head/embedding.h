@@ -45,9 +45,9 @@ void EmbeddingFwd(CudaTag, const EmbeddingFwdParams<Io>& p);
 template <typename Io>
 void EmbeddingBwd(CudaTag, const EmbeddingBwdParams<Io>& p);
 template <typename Io>
-void EmbeddingFwd(MetaTag, const EmbeddingFwdParams<Io>&) {}
+void EmbeddingFwd(MetaTag, const EmbeddingFwdParams<Io>& p);
 template <typename Io>
-void EmbeddingBwd(MetaTag, const EmbeddingBwdParams<Io>&) {}
+void EmbeddingBwd(MetaTag, const EmbeddingBwdParams<Io>& p);
 
 }  // namespace wyvern
 

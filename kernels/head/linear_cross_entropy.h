@@ -70,11 +70,11 @@ void CrossEntropyBwd(CudaTag, const CrossEntropyBwdParams<Io>& p);
 template <typename Io>
 void MeanLoss(CudaTag, const MeanLossParams<Io>& p);
 template <typename Io>
-void CrossEntropyFwd(MetaTag, const CrossEntropyFwdParams<Io>&) {}
+void CrossEntropyFwd(MetaTag, const CrossEntropyFwdParams<Io>& p);
 template <typename Io>
-void CrossEntropyBwd(MetaTag, const CrossEntropyBwdParams<Io>&) {}
+void CrossEntropyBwd(MetaTag, const CrossEntropyBwdParams<Io>& p);
 template <typename Io>
-void MeanLoss(MetaTag, const MeanLossParams<Io>&) {}
+void MeanLoss(MetaTag, const MeanLossParams<Io>& p);
 
 }  // namespace wyvern
 

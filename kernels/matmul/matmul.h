@@ -64,11 +64,11 @@ void AddRow(CudaTag, const AddRowParams<Io>& p);
 template <typename Io>
 void ColumnSum(CudaTag, const ColumnSumParams<Io>& p);
 template <typename In, typename Out>
-void Gemm(MetaTag, const GemmParams<In, Out>&) {}
+void Gemm(MetaTag, const GemmParams<In, Out>& p);
 template <typename Io>
-void AddRow(MetaTag, const AddRowParams<Io>&) {}
+void AddRow(MetaTag, const AddRowParams<Io>& p);
 template <typename Io>
-void ColumnSum(MetaTag, const ColumnSumParams<Io>&) {}
+void ColumnSum(MetaTag, const ColumnSumParams<Io>& p);
 
 }  // namespace wyvern
 

@@ -39,8 +39,8 @@ void MakeExpertPlan(CpuTag, const ExpertPlanParams& p);
 void AddExpertLoads(CpuTag, const ExpertLoadsParams& p);
 void MakeExpertPlan(CudaTag, const ExpertPlanParams& p);
 void AddExpertLoads(CudaTag, const ExpertLoadsParams& p);
-inline void MakeExpertPlan(MetaTag, const ExpertPlanParams&) {}
-inline void AddExpertLoads(MetaTag, const ExpertLoadsParams&) {}
+void MakeExpertPlan(MetaTag, const ExpertPlanParams& p);
+void AddExpertLoads(MetaTag, const ExpertLoadsParams& p);
 
 }  // namespace wyvern
 

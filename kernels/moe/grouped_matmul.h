@@ -70,11 +70,11 @@ void GroupedMatmulInputGrad(CudaTag, const GroupedMatmulInputGradParams<Io>& p);
 template <typename In, typename Out>
 void GroupedMatmulWeightGrad(CudaTag, const GroupedMatmulWeightGradParams<In, Out>& p);
 template <typename Io>
-void GroupedMatmulFwd(MetaTag, const GroupedMatmulFwdParams<Io>&) {}
+void GroupedMatmulFwd(MetaTag, const GroupedMatmulFwdParams<Io>& p);
 template <typename Io>
-void GroupedMatmulInputGrad(MetaTag, const GroupedMatmulInputGradParams<Io>&) {}
+void GroupedMatmulInputGrad(MetaTag, const GroupedMatmulInputGradParams<Io>& p);
 template <typename In, typename Out>
-void GroupedMatmulWeightGrad(MetaTag, const GroupedMatmulWeightGradParams<In, Out>&) {}
+void GroupedMatmulWeightGrad(MetaTag, const GroupedMatmulWeightGradParams<In, Out>& p);
 
 }  // namespace wyvern
 

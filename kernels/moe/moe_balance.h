@@ -54,9 +54,9 @@ void MoeBalanceFwd(CudaTag, const MoeBalanceFwdParams<Acc>& p);
 template <typename Acc>
 void MoeBalanceBwd(CudaTag, const MoeBalanceBwdParams<Acc>& p);
 template <typename Acc>
-void MoeBalanceFwd(MetaTag, const MoeBalanceFwdParams<Acc>&) {}
+void MoeBalanceFwd(MetaTag, const MoeBalanceFwdParams<Acc>& p);
 template <typename Acc>
-void MoeBalanceBwd(MetaTag, const MoeBalanceBwdParams<Acc>&) {}
+void MoeBalanceBwd(MetaTag, const MoeBalanceBwdParams<Acc>& p);
 
 }  // namespace wyvern
 

@@ -82,9 +82,9 @@ void MoeRouteFwd(CudaTag, const MoeRouteFwdParams<Io>& p);
 template <typename Io>
 void MoeRouteBwd(CudaTag, const MoeRouteBwdParams<Io>& p);
 template <typename Io>
-void MoeRouteFwd(MetaTag, const MoeRouteFwdParams<Io>&) {}
+void MoeRouteFwd(MetaTag, const MoeRouteFwdParams<Io>& p);
 template <typename Io>
-void MoeRouteBwd(MetaTag, const MoeRouteBwdParams<Io>&) {}
+void MoeRouteBwd(MetaTag, const MoeRouteBwdParams<Io>& p);
 
 }  // namespace wyvern
 

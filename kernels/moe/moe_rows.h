@@ -54,9 +54,9 @@ void MoeGather(CudaTag, const MoeGatherParams<Io>& p);
 template <typename Io>
 void MoeScatter(CudaTag, const MoeScatterParams<Io>& p);
 template <typename Io>
-void MoeGather(MetaTag, const MoeGatherParams<Io>&) {}
+void MoeGather(MetaTag, const MoeGatherParams<Io>& p);
 template <typename Io>
-void MoeScatter(MetaTag, const MoeScatterParams<Io>&) {}
+void MoeScatter(MetaTag, const MoeScatterParams<Io>& p);
 
 }  // namespace wyvern
 

@@ -61,9 +61,9 @@ void GatedRmsNormFwd(CudaTag, const GatedRmsNormFwdParams<Io>& p);
 template <typename Io>
 void GatedRmsNormBwd(CudaTag, const GatedRmsNormBwdParams<Io>& p);
 template <typename Io>
-void GatedRmsNormFwd(MetaTag, const GatedRmsNormFwdParams<Io>&) {}
+void GatedRmsNormFwd(MetaTag, const GatedRmsNormFwdParams<Io>& p);
 template <typename Io>
-void GatedRmsNormBwd(MetaTag, const GatedRmsNormBwdParams<Io>&) {}
+void GatedRmsNormBwd(MetaTag, const GatedRmsNormBwdParams<Io>& p);
 
 }  // namespace wyvern
 

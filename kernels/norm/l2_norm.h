@@ -43,9 +43,9 @@ void L2NormFwd(CudaTag, const L2NormFwdParams<Io>& p);
 template <typename Io>
 void L2NormBwd(CudaTag, const L2NormBwdParams<Io>& p);
 template <typename Io>
-void L2NormFwd(MetaTag, const L2NormFwdParams<Io>&) {}
+void L2NormFwd(MetaTag, const L2NormFwdParams<Io>& p);
 template <typename Io>
-void L2NormBwd(MetaTag, const L2NormBwdParams<Io>&) {}
+void L2NormBwd(MetaTag, const L2NormBwdParams<Io>& p);
 
 }  // namespace wyvern
 

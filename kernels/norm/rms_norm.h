@@ -54,9 +54,9 @@ void RmsNormFwd(CudaTag, const RmsNormFwdParams<Io>& p);
 template <typename Io>
 void RmsNormBwd(CudaTag, const RmsNormBwdParams<Io>& p);
 template <typename Io>
-void RmsNormFwd(MetaTag, const RmsNormFwdParams<Io>&) {}
+void RmsNormFwd(MetaTag, const RmsNormFwdParams<Io>& p);
 template <typename Io>
-void RmsNormBwd(MetaTag, const RmsNormBwdParams<Io>&) {}
+void RmsNormBwd(MetaTag, const RmsNormBwdParams<Io>& p);
 
 }  // namespace wyvern
 

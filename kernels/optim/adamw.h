@@ -47,7 +47,7 @@ void AdamW(CpuTag, const AdamWParams<Io>& p);
 template <typename Io>
 void AdamW(CudaTag, const AdamWParams<Io>& p);
 template <typename Io>
-void AdamW(MetaTag, const AdamWParams<Io>&) {}
+void AdamW(MetaTag, const AdamWParams<Io>& p);
 
 }  // namespace wyvern
 

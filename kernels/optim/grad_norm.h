@@ -60,9 +60,9 @@ void FinishGradNorm(CpuTag, const FinishGradNormParams<Acc>& p);
 template <typename Acc>
 void FinishGradNorm(CudaTag, const FinishGradNormParams<Acc>& p);
 template <typename Acc>
-void GradNorm(MetaTag, const GradNormParams<Acc>&) {}
+void GradNorm(MetaTag, const GradNormParams<Acc>& p);
 template <typename Acc>
-void FinishGradNorm(MetaTag, const FinishGradNormParams<Acc>&) {}
+void FinishGradNorm(MetaTag, const FinishGradNormParams<Acc>& p);
 
 }  // namespace wyvern
 

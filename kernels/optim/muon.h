@@ -80,11 +80,11 @@ void NormalizeMatrices(CudaTag, const NormalizeMatricesParams<T>& p);
 template <typename T>
 void MuonApply(CudaTag, const MuonApplyParams<T>& p);
 template <typename T>
-void MuonMomentum(MetaTag, const MuonMomentumParams<T>&) {}
+void MuonMomentum(MetaTag, const MuonMomentumParams<T>& p);
 template <typename T>
-void NormalizeMatrices(MetaTag, const NormalizeMatricesParams<T>&) {}
+void NormalizeMatrices(MetaTag, const NormalizeMatricesParams<T>& p);
 template <typename T>
-void MuonApply(MetaTag, const MuonApplyParams<T>&) {}
+void MuonApply(MetaTag, const MuonApplyParams<T>& p);
 
 }  // namespace wyvern
 

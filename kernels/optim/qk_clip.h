@@ -56,9 +56,9 @@ void QkClip(CudaTag, const QkClipParams<Io>& p);
 template <typename Acc>
 void MaxInto(CudaTag, const MaxIntoParams<Acc>& p);
 template <typename Io>
-void QkClip(MetaTag, const QkClipParams<Io>&) {}
+void QkClip(MetaTag, const QkClipParams<Io>& p);
 template <typename Acc>
-void MaxInto(MetaTag, const MaxIntoParams<Acc>&) {}
+void MaxInto(MetaTag, const MaxIntoParams<Acc>& p);
 
 }  // namespace wyvern
 

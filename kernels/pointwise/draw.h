@@ -24,7 +24,7 @@ void DrawNormal(CpuTag, const DrawNormalParams<Acc>& p);
 template <typename Acc>
 void DrawNormal(CudaTag, const DrawNormalParams<Acc>& p);
 template <typename Acc>
-void DrawNormal(MetaTag, const DrawNormalParams<Acc>&) {}
+void DrawNormal(MetaTag, const DrawNormalParams<Acc>& p);
 
 }  // namespace wyvern
 

@@ -41,9 +41,9 @@ void SigmoidGateFwd(CudaTag, const SigmoidGateFwdParams<Io>& p);
 template <typename Io>
 void SigmoidGateBwd(CudaTag, const SigmoidGateBwdParams<Io>& p);
 template <typename Io>
-void SigmoidGateFwd(MetaTag, const SigmoidGateFwdParams<Io>&) {}
+void SigmoidGateFwd(MetaTag, const SigmoidGateFwdParams<Io>& p);
 template <typename Io>
-void SigmoidGateBwd(MetaTag, const SigmoidGateBwdParams<Io>&) {}
+void SigmoidGateBwd(MetaTag, const SigmoidGateBwdParams<Io>& p);
 
 }  // namespace wyvern
 

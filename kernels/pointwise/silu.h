@@ -38,9 +38,9 @@ void SiluFwd(CudaTag, const SiluFwdParams<Io>& p);
 template <typename Io>
 void SiluBwd(CudaTag, const SiluBwdParams<Io>& p);
 template <typename Io>
-void SiluFwd(MetaTag, const SiluFwdParams<Io>&) {}
+void SiluFwd(MetaTag, const SiluFwdParams<Io>& p);
 template <typename Io>
-void SiluBwd(MetaTag, const SiluBwdParams<Io>&) {}
+void SiluBwd(MetaTag, const SiluBwdParams<Io>& p);
 
 }  // namespace wyvern
 

@@ -45,9 +45,9 @@ void SwiGluFwd(CudaTag, const SwiGluFwdParams<Io>& p);
 template <typename Io>
 void SwiGluBwd(CudaTag, const SwiGluBwdParams<Io>& p);
 template <typename Io>
-void SwiGluFwd(MetaTag, const SwiGluFwdParams<Io>&) {}
+void SwiGluFwd(MetaTag, const SwiGluFwdParams<Io>& p);
 template <typename Io>
-void SwiGluBwd(MetaTag, const SwiGluBwdParams<Io>&) {}
+void SwiGluBwd(MetaTag, const SwiGluBwdParams<Io>& p);
 
 }  // namespace wyvern
 

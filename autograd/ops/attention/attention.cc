@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/attention/attention_config.h"
+#include "kernels/attention/attention.h"
 #include "kernels/runtime/dispatch.h"
 
 namespace wyvern {

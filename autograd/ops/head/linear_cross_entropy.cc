@@ -3,35 +3,24 @@
 #include <algorithm>
 
 #include "kernels/head/linear_cross_entropy.h"
+#include "kernels/head/linear_cross_entropy_plan.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/pointwise/elementwise.h"
 #include "kernels/runtime/dispatch.h"
+#include "kernels/runtime/plan_log.h"
 
 namespace wyvern {
 namespace {
 
-// Past so many rows a group gains little: reading and writing d_weight costs a seventh of its
-// product then (H200), and d_x [4608, 2304] is near four full waves of tiles on 132
-// multiprocessors. Last slices and groups are short: equal ones would cut tiles.
-constexpr int64_t kGroupRows = 4608;
-
-// Rows whose logits, and rows whose d_logits exist at once.
-struct RowCounts {
-  int64_t slice, group;
-};
-
-RowCounts CountRows(int64_t num_rows, int64_t vocab, int64_t width, DType io, Device device,
-                    const LinearCrossEntropy::Params& params = {}) {
-  const int64_t acc_bytes = SizeOf(AccDType(io)), io_bytes = SizeOf(io);
-  int64_t slice = params.slice_rows, group = params.group_rows;
-  if (slice == 0) {
-    // On the CPU a slice should stay near the caches; on the GPU it should fill the machine.
-    const int64_t budget_bytes = device == Device::kCpu ? int64_t{16} << 20 : int64_t{512} << 20;
-    const int64_t rows = budget_bytes / (std::max<int64_t>(1, vocab) * acc_bytes);
-    slice = std::max<int64_t>(1, rows < 128 ? rows : rows / 128 * 128);
-  }
-  if (group == 0) group = std::min(kGroupRows, width * acc_bytes / io_bytes) / slice * slice;
-  return {std::min(num_rows, slice), std::min(num_rows, std::max(slice, group))};
+LinearCrossEntropyDesc DescOf(int64_t num_rows, int64_t vocab, int64_t width, DType io,
+                              Device device, const LinearCrossEntropy::Params& params) {
+  return {.num_rows = num_rows,
+          .vocab = vocab,
+          .width = width,
+          .io = io,
+          .device = device,
+          .slice_rows = params.slice_rows,
+          .group_rows = params.group_rows};
 }
 
 // The op on one device in one type, a slice of rows at a time.
@@ -53,16 +42,18 @@ struct Slices {
   template <typename F>
   void ForEach(const F& fn) {
     const int64_t T = in.x.dim(0), V = num_classes();
-    const RowCounts rows = CountRows(T, V, width(), in.x.dtype(), in.x.device(), params);
-    logits = Tensor::Empty({rows.slice, V}, kDTypeOf<Acc>, in.x.device());
+    const LinearCrossEntropyPlan rows =
+        ChooseLinearCrossEntropy(DescOf(T, V, width(), in.x.dtype(), in.x.device(), params));
+    NotePlan("linear_cross_entropy", rows);
+    logits = Tensor::Empty({rows.slice_rows, V}, kDTypeOf<Acc>, in.x.device());
     if (d_x.defined() || d_weight.defined()) {
-      d_logits = Tensor::Empty({rows.group, V}, kDTypeOf<Io>, in.x.device());
+      d_logits = Tensor::Empty({rows.group_rows, V}, kDTypeOf<Io>, in.x.device());
     }
     if (T == 0 && d_weight.defined() && !add_weight) d_weight.FillZero();
-    for (int64_t first = 0; first < T; first += rows.group) {
-      const int64_t last = std::min(T, first + rows.group);
-      for (int64_t begin = first; begin < last; begin += rows.slice) {
-        const int64_t end = std::min(last, begin + rows.slice);
+    for (int64_t first = 0; first < T; first += rows.group_rows) {
+      const int64_t last = std::min(T, first + rows.group_rows);
+      for (int64_t begin = first; begin < last; begin += rows.slice_rows) {
+        const int64_t end = std::min(last, begin + rows.slice_rows);
         Gemm(device, GemmParams<Io, Acc>{.m = end - begin,
                                          .n = V,
                                          .k = width(),
@@ -107,8 +98,9 @@ struct Slices {
 
 int64_t LinearCrossEntropySliceBytes(int64_t num_rows, int64_t vocab, int64_t width, DType io,
                                      Device device) {
-  const RowCounts rows = CountRows(num_rows, vocab, width, io, device);
-  return vocab * (rows.slice * SizeOf(AccDType(io)) + rows.group * SizeOf(io));
+  const LinearCrossEntropyPlan rows =
+      ChooseLinearCrossEntropy(DescOf(num_rows, vocab, width, io, device, {}));
+  return vocab * (rows.slice_rows * SizeOf(AccDType(io)) + rows.group_rows * SizeOf(io));
 }
 
 LinearCrossEntropy::Outputs<Tensor> LinearCrossEntropy::Forward(const Inputs<Tensor>& in,

@@ -7,6 +7,7 @@
 #include "kernels/attention/cuda/cudnn_attention.h"
 #include "kernels/common/common.cuh"
 #include "kernels/runtime/allocator.h"
+#include "kernels/runtime/plan_log.h"
 
 namespace wyvern {
 namespace {
@@ -60,12 +61,12 @@ bool FitsVectors(const AttentionShape& s, std::initializer_list<const void*> poi
   return true;
 }
 
-attention::Launch MakeLaunch(const AttentionConfig& config, bool vectors, AttentionShape* s) {
+attention::Launch MakeLaunch(const AttentionPlan& plan, bool vectors, AttentionShape* s) {
   attention::Launch launch;
-  launch.padded_dim = config.tiles.padded_dim;
+  launch.padded_dim = plan.tiles.padded_dim;
   launch.vectors = vectors;
   launch.lse = {1, s->num_heads};
-  if (config.forward == AttentionEngine::kCudnn) launch.lse = {EqualLength(*s), 1};
+  if (plan.forward == AttentionEngine::kCudnn) launch.lse = {EqualLength(*s), 1};
   for (int64_t n = 0; n < s->num_docs; ++n) {
     launch.max_queries = std::max(launch.max_queries, s->cu_seqlens_q[n + 1] - s->cu_seqlens_q[n]);
     launch.max_keys = std::max(launch.max_keys, s->cu_seqlens_k[n + 1] - s->cu_seqlens_k[n]);
@@ -76,12 +77,12 @@ attention::Launch MakeLaunch(const AttentionConfig& config, bool vectors, Attent
 
 // The choice, after asking cuDNN whether it supports the shape. The answer never changes, so that
 // the backward knows what the forward ran.
-AttentionConfig Choose(const AttentionShape& s, DType io) {
-  const AttentionConfig config = ChooseAttention(s, io);
-  if (config.forward == AttentionEngine::kCudnn && !CudnnAttentionForwardSupports(s)) {
-    return TiledAttention(s, io);
+AttentionPlan Choose(const AttentionShape& s, DType io) {
+  const AttentionPlan plan = ChooseAttention({s, io}, CurrentGpu());
+  if (plan.forward == AttentionEngine::kCudnn && !CudnnAttentionForwardSupports(s)) {
+    return TiledAttention({s, io});
   }
-  return config;
+  return plan;
 }
 
 // See MaxLogitKernel.
@@ -98,13 +99,14 @@ void LaunchMaxLogit(const AttentionFwdParams<Io>& p, const float* row_max, const
 template <typename Io>
 void AttentionFwd(CudaTag, const AttentionFwdParams<Io>& params) {
   AttentionFwdParams<Io> p = params;
-  const AttentionConfig config = Choose(p.shape, kDTypeOf<Io>);
+  const AttentionPlan plan = Choose(p.shape, kDTypeOf<Io>);
+  NotePlan("attention", plan);
   const int64_t num_rows = p.shape.num_queries * p.shape.num_heads;
   if constexpr (std::is_same_v<Io, Bf16>) {
-    if (config.forward == AttentionEngine::kCudnn && !p.shape.max_logit) {
+    if (plan.forward == AttentionEngine::kCudnn && !p.shape.max_logit) {
       return CudnnAttentionForward(p, nullptr, nullptr);
     }
-    if (config.forward == AttentionEngine::kCudnn) {
+    if (plan.forward == AttentionEngine::kCudnn) {
       const Buffer row_max(Device::kCuda, num_rows * sizeof(float));
       const Buffer row_sum(Device::kCuda, num_rows * sizeof(float));
       CudnnAttentionForward(p, row_max.as<float>(), row_sum.as<float>());
@@ -115,7 +117,7 @@ void AttentionFwd(CudaTag, const AttentionFwdParams<Io>& params) {
     }
   }
   const bool vectors = FitsVectors<Io>(p.shape, {p.q, p.k, p.v});
-  attention::Launch launch = MakeLaunch(config, vectors, &p.shape);
+  attention::Launch launch = MakeLaunch(plan, vectors, &p.shape);
   if (!p.shape.max_logit) return attention::TiledForward(p, launch);
   const Buffer row_max(Device::kCuda, num_rows * sizeof(float));
   launch.row_max = row_max.as<float>();
@@ -126,13 +128,15 @@ void AttentionFwd(CudaTag, const AttentionFwdParams<Io>& params) {
 template <typename Io>
 void AttentionBwd(CudaTag, const AttentionBwdParams<Io>& params) {
   AttentionBwdParams<Io> p = params;
-  const AttentionConfig config = Choose(p.shape, kDTypeOf<Io>);
+  AttentionPlan plan = Choose(p.shape, kDTypeOf<Io>);
   if constexpr (std::is_same_v<Io, Bf16>) {
-    if (config.backward == AttentionEngine::kCudnn &&
-        CudnnAttentionBackwardSupports(p, config.group)) {
-      return CudnnAttentionBackward(p, config.group);
+    if (plan.backward == AttentionEngine::kCudnn && CudnnAttentionBackwardSupports(p, plan.group)) {
+      NotePlan("attention", plan);
+      return CudnnAttentionBackward(p, plan.group);
     }
   }
+  plan.backward = AttentionEngine::kTiled;
+  NotePlan("attention", plan);
   const int64_t num_rows = p.shape.num_queries * p.shape.num_heads;
   const Buffer delta(Device::kCuda, num_rows * sizeof(float));
   DeltaKernel<<<static_cast<unsigned>(CeilDiv<int64_t>(num_rows, kRowsPerBlock)),
@@ -140,7 +144,7 @@ void AttentionBwd(CudaTag, const AttentionBwdParams<Io>& params) {
       p.d_o, p.o, num_rows, static_cast<int>(p.shape.value_dim), delta.as<float>());
   CUDA_CHECK_LAUNCH();
   const bool vectors = FitsVectors<Io>(p.shape, {p.q, p.k, p.v, p.d_o});
-  const attention::Launch launch = MakeLaunch(config, vectors, &p.shape);
+  const attention::Launch launch = MakeLaunch(plan, vectors, &p.shape);
   attention::TiledBackward(p, delta.as<float>(), launch);
 }
 

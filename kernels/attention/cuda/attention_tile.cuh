@@ -6,7 +6,7 @@
 // document or the head dim is zero.
 #pragma once
 
-#include "kernels/attention/attention_config.h"
+#include "kernels/attention/attention_plan.h"
 #include "kernels/common/common.cuh"
 
 namespace wyvern::attention {

@@ -1,4 +1,4 @@
-// Wyvern's own attention kernels behind the choice in kernels/attention/attention_config.h: any
+// Wyvern's own attention kernels behind the choice in kernels/attention/attention_plan.h: any
 // lengths, windows and head dims up to 256. bf16 products run on tensor cores, fp32 ones in exact
 // fp32.
 #ifndef WYVERN_KERNELS_ATTENTION_CUDA_ATTENTION_TILED_H_
@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "kernels/attention/attention_config.h"
+#include "kernels/attention/attention_plan.h"
 
 namespace wyvern::attention {
 

@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/attention/attention_config.h"
+#include "kernels/attention/attention_plan.h"
 #include "kernels/runtime/allocator.h"
 #include "kernels/runtime/check.h"
 

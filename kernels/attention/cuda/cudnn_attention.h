@@ -1,10 +1,10 @@
 // cuDNN's fused attention in bf16, for documents of one length; chosen in
-// kernels/attention/attention_config.h. Plans are built once per shape, at first use, and kept.
+// kernels/attention/attention_plan.h. Plans are built once per shape, at first use, and kept.
 #ifndef WYVERN_KERNELS_ATTENTION_CUDA_CUDNN_ATTENTION_H_
 #define WYVERN_KERNELS_ATTENTION_CUDA_CUDNN_ATTENTION_H_
 
 #include "kernels/attention/attention.h"
-#include "kernels/attention/attention_config.h"
+#include "kernels/attention/attention_plan.h"
 
 namespace wyvern {
 

@@ -1,12 +1,12 @@
 // Attention over latent vectors, in four steps: queries are absorbed; blocks attend to runs of keys
 // (kernels/attention/cuda/latent_attend.cu); the runs are put together; the values' matrix is
 // applied. Runs, not queries, fill the GPU when one token is decoded.
-#include <algorithm>
-
 #include "kernels/attention/cuda/latent_attention.cuh"
 #include "kernels/attention/latent_attention.h"
+#include "kernels/attention/latent_attention_plan.h"
 #include "kernels/common/vector.cuh"
 #include "kernels/runtime/allocator.h"
+#include "kernels/runtime/plan_log.h"
 
 namespace wyvern {
 namespace {
@@ -113,7 +113,6 @@ __global__ void __launch_bounds__(kThreads)
 
 template <typename Io>
 void LatentAttentionFwd(CudaTag, const LatentAttentionParams<Io>& p) {
-  using X = LatentTiles<Io>;
   const int64_t T = p.num_queries, H = p.num_heads, L = p.rank, rows = T * H;
   CHECK(L <= kMaxLatentRank && p.shared_dim <= kMaxLatentSharedDim, "rank ", L, " + ",
         p.shared_dim);
@@ -126,12 +125,11 @@ void LatentAttentionFwd(CudaTag, const LatentAttentionParams<Io>& p) {
   work.rank = static_cast<int>(L);
   work.width = static_cast<int>(L + p.shared_dim);
   work.scale = static_cast<float>(p.scale) * kLog2E;
-  const int row_tiles = CeilDiv(work.num_rows, X::kRows);
-  const int key_tiles = CeilDiv(work.num_keys, X::kKeys);
-  static const int num_sms = CurrentGpu().num_sms;  // asked for once: it takes the host long
-  const int wanted = std::max(1, num_sms / row_tiles);
-  work.tiles_per_split = CeilDiv(key_tiles, std::min(wanted, key_tiles));
-  work.num_splits = CeilDiv(key_tiles, work.tiles_per_split);
+  const LatentAttentionPlan plan = ChooseLatentAttention(
+      {.num_rows = rows, .num_keys = p.num_keys, .bf16 = std::is_same_v<Io, Bf16>}, CurrentGpu());
+  NotePlan("latent_attention", plan);
+  work.tiles_per_split = plan.tiles_per_split;
+  work.num_splits = plan.num_splits;
   const cudaStream_t stream = ToStream(p.stream);
   const Buffer a(Device::kCuda, rows * work.width * sizeof(Io));
   const Buffer sums(Device::kCuda, work.num_splits * rows * L * sizeof(float));

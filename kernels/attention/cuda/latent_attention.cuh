@@ -2,6 +2,7 @@
 // (kernels/attention/cuda/latent_attention.cu).
 #pragma once
 
+#include "kernels/attention/latent_attention_plan.h"
 #include "kernels/common/common.cuh"
 
 namespace wyvern {
@@ -29,11 +30,14 @@ template <typename Io>
 struct LatentTiles;
 template <>
 struct LatentTiles<Bf16> {
-  static constexpr int kRows = 32, kKeys = 64, kStages = 2;
+  static constexpr int kRows = LatentTileSizesFor(true).rows, kKeys = LatentTileSizesFor(true).keys;
+  static constexpr int kStages = 2;
 };
 template <>
 struct LatentTiles<float> {
-  static constexpr int kRows = 16, kKeys = 32, kStages = 1;
+  static constexpr int kRows = LatentTileSizesFor(false).rows;
+  static constexpr int kKeys = LatentTileSizesFor(false).keys;
+  static constexpr int kStages = 1;
 };
 
 // The attention of every tile of rows to every run of keys: sums, tops and totals of `work`.

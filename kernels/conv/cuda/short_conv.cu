@@ -4,10 +4,8 @@ namespace wyvern {
 namespace short_conv {
 namespace {
 
-constexpr int kBlocksPerProcessor = 4;
-
 template <int N, int kTaps, typename Io>
-__global__ void __launch_bounds__(kThreads, kTaps <= 4 ? kBlocksPerProcessor : 2)
+__global__ void __launch_bounds__(kThreads, MinShortConvBlocks(false, kTaps))
     FwdKernel(ShortConvFwdParams<Io> p, int tile) {
   using V = Packed<Io, N>;
   __shared__ V shared[kStages][kBatch][kThreads];
@@ -93,9 +91,9 @@ void ShortConvFwd(CudaTag, const ShortConvFwdParams<Io>& p) {
     VisitShape<kWidth>(p, vectorise, [&](auto n, auto taps) {
       constexpr int N = decltype(n)::value;
       const auto kernel = FwdKernel<N, decltype(taps)::value, Io>;
-      static const int64_t resident = ResidentBlocks(kernel);
-      const Plan plan = MakePlan(p.num_tokens, p.dim, N, resident);
-      kernel<<<plan.grid(), kThreads, 0, stream>>>(p, static_cast<int>(plan.tile));
+      static const int blocks_per_sm = BlocksPerSm(kernel);
+      const ShortConvPlan plan = Choose({p.num_tokens, p.dim, N, blocks_per_sm});
+      kernel<<<GridOf(plan), kThreads, 0, stream>>>(p, static_cast<int>(plan.tile));
     });
     CUDA_CHECK_LAUNCH();
   }

@@ -5,15 +5,16 @@
 // lies inside a document, and whose results all belong to the tile, takes a path without questions.
 #pragma once
 
-#include <algorithm>
-
 #include "kernels/common/vector.cuh"
 #include "kernels/conv/short_conv.h"
+#include "kernels/conv/short_conv_plan.h"
+#include "kernels/runtime/plan_log.h"
 
 namespace wyvern::short_conv {
 
-constexpr int kThreads = 128;
-constexpr int kBatch = 4;   // tokens; a multiple of the usual taps, so that windows do not move
+constexpr int kThreads = kShortConvThreads;
+constexpr int kBatch =
+    kShortConvBatch;        // a multiple of the usual taps, so that windows do not move
 constexpr int kStages = 3;  // batches in shared memory: one at work, the others on their way
 
 // The document of a token that moves forward.
@@ -160,30 +161,22 @@ void VisitShape(const Params& p, bool vectorise, F&& fn) {
   with_taps(std::integral_constant<int, 1>());
 }
 
-// Blocks that run at once on the GPU.
+// What the driver says of a kernel; it takes long to ask.
 template <typename Kernel>
-int64_t ResidentBlocks(Kernel kernel) {
-  int processors = 0, blocks = 0;
-  CUDA_CHECK(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, 0));
+int BlocksPerSm(Kernel kernel) {
+  int blocks = 0;
   CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kThreads, 0));
-  return static_cast<int64_t>(processors) * blocks;
+  return blocks;
 }
 
-// Tiles of tokens and blocks of channels that fill the GPU once without a rest.
-struct Plan {
-  int64_t tile, num_tiles, across;
-  dim3 grid() const {
-    return dim3(static_cast<unsigned>(num_tiles), static_cast<unsigned>(across));
-  }
-};
-inline Plan MakePlan(int64_t num_tokens, int64_t dim, int width, int64_t resident) {
-  constexpr int64_t kMinTile = 32;
-  Plan plan;
-  plan.across = std::max<int64_t>(1, CeilDiv<int64_t>(dim, kThreads * width));
-  const int64_t tiles = std::max<int64_t>(1, resident / plan.across);
-  plan.tile = std::max(kMinTile, CeilDiv(CeilDiv(num_tokens, tiles), int64_t{kBatch}) * kBatch);
-  plan.num_tiles = CeilDiv(num_tokens, plan.tile);
+inline ShortConvPlan Choose(const ShortConvDesc& desc) {
+  const ShortConvPlan plan = ChooseShortConv(desc, CurrentGpu());
+  NotePlan("short_conv", plan);
   return plan;
+}
+
+inline dim3 GridOf(const ShortConvPlan& plan) {
+  return dim3(static_cast<unsigned>(plan.num_tiles), static_cast<unsigned>(plan.across));
 }
 
 inline unsigned Blocks(int64_t num_elements) {

@@ -6,13 +6,12 @@ namespace wyvern {
 namespace short_conv {
 namespace {
 
-constexpr int kWidth = 4;  // N: 8 would leave too few threads per processor
-constexpr int kBlocksPerProcessor = 5;
+constexpr int kWidth = kShortConvBackwardAccess;
 
 // Walks kTaps - 1 tokens past its tile, because dx_s needs du up to s + W - 1. Leaves the tile's
 // part of d_weight in partials[tile], [W, D].
 template <int N, int kTaps, typename Io>
-__global__ void __launch_bounds__(kThreads, kTaps <= 4 ? kBlocksPerProcessor : 2)
+__global__ void __launch_bounds__(kThreads, MinShortConvBlocks(true, kTaps))
     BwdKernel(ShortConvBwdParams<Io> p, int tile, float* partials) {
   using V = Packed<Io, N>;
   __shared__ V shared[kStages][kBatch][2][kThreads];  // x and dy
@@ -161,12 +160,12 @@ void ShortConvBwd(CudaTag, const ShortConvBwdParams<Io>& p) {
   VisitShape<kWidth>(p, vectorise, [&](auto n, auto taps) {
     constexpr int N = decltype(n)::value;
     const auto kernel = BwdKernel<N, decltype(taps)::value, Io>;
-    static const int64_t resident = ResidentBlocks(kernel);
-    const Plan plan = MakePlan(p.num_tokens, p.dim, N, resident);
+    static const int blocks_per_sm = BlocksPerSm(kernel);
+    const ShortConvPlan plan = Choose({p.num_tokens, p.dim, N, blocks_per_sm});
     const Buffer partials(Device::kCuda, plan.num_tiles * p.width * p.dim * sizeof(float));
     if (p.num_tokens > 0 && p.dim > 0) {
-      kernel<<<plan.grid(), kThreads, 0, stream>>>(p, static_cast<int>(plan.tile),
-                                                   partials.as<float>());
+      kernel<<<GridOf(plan), kThreads, 0, stream>>>(p, static_cast<int>(plan.tile),
+                                                    partials.as<float>());
       CUDA_CHECK_LAUNCH();
     }
     SumPartialsTransposed(partials.as<float>(), plan.num_tiles, p.width, p.dim, p.d_weight,

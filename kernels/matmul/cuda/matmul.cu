@@ -13,6 +13,7 @@
 #include "kernels/matmul/cuda/matmul_algorithm.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/runtime/allocator.h"
+#include "kernels/runtime/plan_log.h"
 
 #define CUBLAS_CHECK(expression)                                     \
   do {                                                               \
@@ -46,10 +47,11 @@ struct ProblemKey {
 
 // Everything a launch needs; made once per problem and kept, so that a training step asks the
 // heuristics nothing after its first run and always takes the same algorithm.
-struct Plan {
+struct Launch {
   cublasLtMatmulDesc_t operation;
   cublasLtMatrixLayout_t a, b, c;
   cublasLtMatmulAlgo_t algorithm;
+  GemmPlan plan;
 };
 
 // Bytes that divide the address of each of a batch of matrices, at most what cuBLASLt
@@ -86,8 +88,8 @@ void SetPreference(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferen
 
 class BlasLt {
  public:
-  // Handle, workspace and plans live as long as the process: the driver may be gone before static
-  // destructors run. All products share the workspace, which is safe because they run on one
+  // Handle, workspace and launches live as long as the process: the driver may be gone before
+  // static destructors run. All products share the workspace, which is safe because they run on one
   // stream (kernels/runtime/device.h, ComputeStream).
   static BlasLt& Get() {
     static BlasLt* const instance = new BlasLt;
@@ -97,32 +99,31 @@ class BlasLt {
   cublasLtHandle_t handle() const { return handle_; }
   void* workspace() const { return workspace_.data(); }
 
-  const Plan& PlanOf(const ProblemKey& key) {
+  const Launch& LaunchOf(const ProblemKey& key) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = plans_.find(key);
-    return found != plans_.end() ? found->second : plans_.emplace(key, MakePlan(key)).first->second;
+    const auto found = launches_.find(key);
+    if (found != launches_.end()) return found->second;
+    return launches_.emplace(key, MakeLaunch(key)).first->second;
   }
 
  private:
-  BlasLt() : workspace_(Device::kCuda, kWorkspaceBytes), num_sms_(CurrentGpu().num_sms) {
-    CUBLAS_CHECK(cublasLtCreate(&handle_));
-  }
+  BlasLt() : workspace_(Device::kCuda, kWorkspaceBytes) { CUBLAS_CHECK(cublasLtCreate(&handle_)); }
 
-  Plan MakePlan(const ProblemKey& key) const {
-    Plan plan;
-    CUBLAS_CHECK(cublasLtMatmulDescCreate(&plan.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+  Launch MakeLaunch(const ProblemKey& key) const {
+    Launch launch;
+    CUBLAS_CHECK(cublasLtMatmulDescCreate(&launch.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
     const auto set_transpose = [&](cublasLtMatmulDescAttributes_t name, bool transpose) {
       const cublasOperation_t value = transpose ? CUBLAS_OP_T : CUBLAS_OP_N;
-      CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(plan.operation, name, &value, sizeof(value)));
+      CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(launch.operation, name, &value, sizeof(value)));
     };
     // cuBLASLt's first operand is our B.
     set_transpose(CUBLASLT_MATMUL_DESC_TRANSA, key.transpose_b);
     set_transpose(CUBLASLT_MATMUL_DESC_TRANSB, key.transpose_a);
-    plan.a = key.transpose_a ? Layout(key.in, key.batch, key.k, key.m)
-                             : Layout(key.in, key.batch, key.m, key.k);
-    plan.b = key.transpose_b ? Layout(key.in, key.batch, key.n, key.k)
-                             : Layout(key.in, key.batch, key.k, key.n);
-    plan.c = Layout(key.out, key.batch, key.m, key.n);
+    launch.a = key.transpose_a ? Layout(key.in, key.batch, key.k, key.m)
+                               : Layout(key.in, key.batch, key.m, key.k);
+    launch.b = key.transpose_b ? Layout(key.in, key.batch, key.n, key.k)
+                               : Layout(key.in, key.batch, key.k, key.n);
+    launch.c = Layout(key.out, key.batch, key.m, key.n);
 
     cublasLtMatmulPreference_t preference;
     CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&preference));
@@ -138,38 +139,46 @@ class BlasLt {
     cublasLtMatmulHeuristicResult_t result;
     int num_results = 0;
     const cublasStatus_t status =
-        cublasLtMatmulAlgoGetHeuristic(handle_, plan.operation, plan.b, plan.a, plan.c, plan.c,
-                                       preference, 1, &result, &num_results);
+        cublasLtMatmulAlgoGetHeuristic(handle_, launch.operation, launch.b, launch.a, launch.c,
+                                       launch.c, preference, 1, &result, &num_results);
     CHECK(status == CUBLAS_STATUS_SUCCESS && num_results == 1, "cuBLASLt has no algorithm for m ",
           key.m, ", n ", key.n, ", k ", key.k, ", batch ", key.batch, ": ",
           cublasLtGetStatusString(status));
     CUBLAS_CHECK(cublasLtMatmulPreferenceDestroy(preference));
-    plan.algorithm = result.algo;
+    launch.algorithm = result.algo;
+    const MatmulProblem problem = {.handle = handle_,
+                                   .operation = launch.operation,
+                                   .a = launch.b,
+                                   .b = launch.a,
+                                   .c = launch.c,
+                                   .in = key.in,
+                                   .out = key.out,
+                                   .workspace_bytes = kWorkspaceBytes};
     // Weight gradients, which read both operands across their rows, run best as the library has
     // them. The copy engine that feeds the other tiles takes 16-byte units.
-    if (key.transpose_a || std::min({key.align_a, key.align_b, key.align_c}) < 16) return plan;
-    plan.algorithm = ChooseAlgorithm({.handle = handle_,
-                                      .operation = plan.operation,
-                                      .a = plan.b,
-                                      .b = plan.a,
-                                      .c = plan.c,
-                                      .in = key.in,
-                                      .out = key.out,
-                                      .m = key.n,
-                                      .n = key.m,
-                                      .k = key.k,
-                                      .batch = key.batch,
-                                      .num_sms = num_sms_,
-                                      .workspace_bytes = kWorkspaceBytes},
-                                     result);
-    return plan;
+    const GemmDesc desc = {
+        .m = key.n,
+        .n = key.m,
+        .k = key.k,
+        .batch = key.batch,
+        .bf16 = key.in == CUDA_R_16BF,
+        .tileable = !key.transpose_a && std::min({key.align_a, key.align_b, key.align_c}) >= 16,
+        .heuristic_fill = FillOf(result)};
+    for (const GemmPlan& plan : ChooseGemm(desc, CurrentGpu())) {
+      launch.plan = plan;
+      cublasLtMatmulAlgo_t algorithm;
+      if (plan.tile < 0) break;
+      if (!MakeAlgorithm(problem, plan, &algorithm)) continue;
+      launch.algorithm = algorithm;
+      break;
+    }
+    return launch;
   }
 
   cublasLtHandle_t handle_;
   Buffer workspace_;
-  int num_sms_;
   std::mutex mutex_;
-  std::map<ProblemKey, Plan> plans_;
+  std::map<ProblemKey, Launch> launches_;
 };
 
 constexpr int kThreads = 256;
@@ -238,11 +247,12 @@ void Gemm(CudaTag, const GemmParams<In, Out>& p) {
       AlignmentOf(p.a, p.batch, p.m * p.k),
       AlignmentOf(p.b, p.batch, p.k * p.n),
       std::min(AlignmentOf(p.c, p.batch, p.m * p.n), AlignmentOf(addend, p.batch, p.m * p.n))};
-  const Plan& plan = blas.PlanOf(key);
+  const Launch& launch = blas.LaunchOf(key);
+  NotePlan("gemm", launch.plan);
   const float alpha = static_cast<float>(p.alpha), beta = static_cast<float>(p.beta);
-  CUBLAS_CHECK(cublasLtMatmul(blas.handle(), plan.operation, &alpha, p.b, plan.b, p.a, plan.a,
-                              &beta, addend, plan.c, p.c, plan.c, &plan.algorithm, blas.workspace(),
-                              kWorkspaceBytes, ToStream(p.stream)));
+  CUBLAS_CHECK(cublasLtMatmul(blas.handle(), launch.operation, &alpha, p.b, launch.b, p.a, launch.a,
+                              &beta, addend, launch.c, p.c, launch.c, &launch.algorithm,
+                              blas.workspace(), kWorkspaceBytes, ToStream(p.stream)));
 }
 
 template <typename Io>

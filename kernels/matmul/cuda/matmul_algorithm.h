@@ -1,28 +1,28 @@
-// Which of cuBLASLt's kernels multiplies large bf16 matrices on Hopper.
+// The kernel of cuBLASLt that a plan (kernels/matmul/gemm_plan.h) names.
 #ifndef WYVERN_KERNELS_MATMUL_CUDA_MATMUL_ALGORITHM_H_
 #define WYVERN_KERNELS_MATMUL_CUDA_MATMUL_ALGORITHM_H_
 
 #include <cublasLt.h>
 
-#include <cstdint>
+#include "kernels/matmul/gemm_plan.h"
 
 namespace wyvern {
 
-// `batch` products as cuBLASLt sees them: D [m, n], k long sums.
+// What the library must know of a product besides its plan.
 struct MatmulProblem {
   cublasLtHandle_t handle;
   cublasLtMatmulDesc_t operation;
   cublasLtMatrixLayout_t a, b, c;
   cudaDataType_t in, out;
-  int64_t m, n, k, batch;
-  int num_sms;
   size_t workspace_bytes;
 };
 
-// `heuristic`, the library's first choice, or a tile that should be faster. A pure function of the
-// problem and the library; nothing is timed. None of the tiles splits sums.
-cublasLtMatmulAlgo_t ChooseAlgorithm(const MatmulProblem& p,
-                                     const cublasLtMatmulHeuristicResult_t& heuristic);
+// The share of its waves that the library's choice fills.
+double FillOf(const cublasLtMatmulHeuristicResult_t& heuristic);
+
+// Whether the library has the plan's tile, which is not its own choice, for this problem; then it
+// is written to `algorithm`.
+bool MakeAlgorithm(const MatmulProblem& p, const GemmPlan& plan, cublasLtMatmulAlgo_t* algorithm);
 
 }  // namespace wyvern
 

@@ -3,21 +3,26 @@
 #include "kernels/common/tile_mma.cuh"
 #include "kernels/common/vector.cuh"
 #include "kernels/moe/cuda/grouped_tiles.cuh"
-#include "kernels/moe/grouped_matmul.h"
+#include "kernels/moe/grouped_matmul_plan.h"
 #include "kernels/moe/sm90/grouped.h"
+#include "kernels/runtime/plan_log.h"
 
 namespace wyvern {
 namespace {
 
-enum class Path { kTiles, kHopper };
-
 // Of operands a and b and result c.
 template <typename In, typename Out>
-Path ChoosePath(const GroupedMatmulShape& s, const In* a, const In* b, const Out* c, bool add) {
+GroupedMatmulPath ChoosePath(const GroupedMatmulShape& s, const In* a, const In* b, const Out* c,
+                             bool add) {
   CHECK(s.num_experts >= 1 && s.num_experts <= kMaxGroups, s.num_experts, " experts");
   CHECK(s.num_rows < int64_t{1} << 31, s.num_rows, " rows");
-  const bool adds_to_bf16 = add && kIsBf16<Out>;
-  return kIsBf16<In> && !adds_to_bf16 && sm90::Serves(s, a, b, c) ? Path::kHopper : Path::kTiles;
+  const GroupedMatmulPlan plan = ChooseGroupedMatmul({.shape = s,
+                                                      .bf16 = kIsBf16<In>,
+                                                      .adds_to_bf16 = add && kIsBf16<Out>,
+                                                      .aligned = Aligned16(a, b, c)},
+                                                     CurrentGpu());
+  NotePlan("grouped_matmul", plan);
+  return plan.path;
 }
 
 template <typename T>
@@ -168,18 +173,18 @@ void LaunchRows(const GroupedMatmulShape& s, const int32_t* offsets, const T* fr
 
 template <typename Io>
 void GroupedMatmulFwd(CudaTag, const GroupedMatmulFwdParams<Io>& p) {
-  const Path path = ChoosePath(p.shape, p.x, p.weight, p.y, /*add=*/false);
+  const GroupedMatmulPath path = ChoosePath(p.shape, p.x, p.weight, p.y, /*add=*/false);
   if constexpr (kIsBf16<Io>) {
-    if (path == Path::kHopper) return sm90::GroupedForward(p);
+    if (path == GroupedMatmulPath::kSm90) return sm90::GroupedForward(p);
   }
   LaunchRows<false>(p.shape, p.offsets, p.x, p.weight, p.y, p.stream);
 }
 
 template <typename Io>
 void GroupedMatmulInputGrad(CudaTag, const GroupedMatmulInputGradParams<Io>& p) {
-  const Path path = ChoosePath(p.shape, p.d_y, p.weight, p.d_x, /*add=*/false);
+  const GroupedMatmulPath path = ChoosePath(p.shape, p.d_y, p.weight, p.d_x, /*add=*/false);
   if constexpr (kIsBf16<Io>) {
-    if (path == Path::kHopper) return sm90::GroupedInputGrad(p);
+    if (path == GroupedMatmulPath::kSm90) return sm90::GroupedInputGrad(p);
   }
   LaunchRows<true>(p.shape, p.offsets, p.d_y, p.weight, p.d_x, p.stream);
 }
@@ -187,9 +192,9 @@ void GroupedMatmulInputGrad(CudaTag, const GroupedMatmulInputGradParams<Io>& p) 
 template <typename In, typename Out>
 void GroupedMatmulWeightGrad(CudaTag, const GroupedMatmulWeightGradParams<In, Out>& p) {
   const GroupedMatmulShape& s = p.shape;
-  const Path path = ChoosePath(s, p.d_y, p.x, p.d_weight, p.add);
+  const GroupedMatmulPath path = ChoosePath(s, p.d_y, p.x, p.d_weight, p.add);
   if constexpr (kIsBf16<In>) {
-    if (path == Path::kHopper) return sm90::GroupedWeightGrad(p);
+    if (path == GroupedMatmulPath::kSm90) return sm90::GroupedWeightGrad(p);
   }
   const int64_t tiles = CeilDiv<int64_t>(s.dim_out, kTile) * CeilDiv<int64_t>(s.dim_in, kTile);
   if (tiles == 0) return;

@@ -1,13 +1,10 @@
-// Grouped products on Hopper: the op's entries.
+// Grouped products on Hopper: the op's entries, where kernels/moe/grouped_matmul_plan.h chooses
+// them.
 #pragma once
 
 #include "kernels/moe/grouped_matmul.h"
 
 namespace wyvern::sm90 {
-
-// Whether this GPU and the kernels here take these sizes, and operands and results at these
-// addresses: K and N multiples of 64, 16-byte aligned.
-bool Serves(const GroupedMatmulShape& shape, const void* a, const void* b, const void* c);
 
 void GroupedForward(const GroupedMatmulFwdParams<Bf16>& p);
 void GroupedInputGrad(const GroupedMatmulInputGradParams<Bf16>& p);

@@ -228,19 +228,6 @@ void Launch(const GroupedMatmulShape& s, const Bf16* rows, const Bf16* weight, P
 
 }  // namespace
 
-bool Serves(const GroupedMatmulShape& s, const void* a, const void* b, const void* c) {
-  static const bool hopper = [] {
-    const GpuInfo gpu = CurrentGpu();
-    return gpu.major == 9 && gpu.minor == 0;
-  }();
-  const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
-  const int64_t limit = int64_t{1} << 31;  // of the copies' coordinates
-  return hopper && s.dim_in > 0 && s.dim_out > 0 && s.dim_in % kTile == 0 &&
-         s.dim_out % kTile == 0 && s.num_rows < limit &&
-         s.num_matrices * s.num_experts * s.dim_out < limit && aligned(a) && aligned(b) &&
-         aligned(c);
-}
-
 void GroupedForward(const GroupedMatmulFwdParams<Bf16>& p) {
   Launch<false>(p.shape, p.x, p.weight, {.offsets = p.offsets, .to = p.y}, p.stream);
 }

@@ -1,19 +1,15 @@
-#include <algorithm>
-
 #include "kernels/common/reduce.cuh"
 #include "kernels/common/vector.cuh"
 #include "kernels/norm/gated_rms_norm.h"
+#include "kernels/norm/norm_plan.h"
 #include "kernels/runtime/allocator.h"
+#include "kernels/runtime/plan_log.h"
 
 namespace wyvern {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = kNormThreads;
 constexpr int kRowsPerBlock = kThreads / kWarpSize;  // a warp per row
-constexpr int64_t kMaxBlocks = 1024;                 // that share the sum over rows of d_weight
-constexpr int64_t kMaxDim = 1024;                    // kRowsPerBlock rows of it in shared memory
-constexpr int kRowBwdBlocks = 3;                     // resident per processor, of RowBwdKernel
-constexpr int64_t kMaxRowBwdBlocks = 132 * kRowBwdBlocks;
 
 enum class Gate { kNone, kSilu, kSigmoid };
 
@@ -76,7 +72,7 @@ __global__ void __launch_bounds__(kThreads) RowFwdKernel(GatedRmsNormFwdParams<I
 // row is on its way while one is worked on. Leaves the block's part of d_weight in
 // partials[blockIdx.x].
 template <int N, int kLanes, Gate kGate, typename Io>
-__global__ void __launch_bounds__(kThreads, kRowBwdBlocks)
+__global__ void __launch_bounds__(kThreads, kNormResidentBlocks)
     RowBwdKernel(GatedRmsNormBwdParams<Io> p, float* partials) {
   constexpr int kGroups = kThreads / kLanes, kDim = kLanes * N;
   __shared__ __align__(16) float shared[kGroups][kDim];
@@ -244,14 +240,20 @@ void VisitGate(const Params& p, F&& fn) {
   fn(std::integral_constant<Gate, Gate::kSigmoid>());
 }
 
-// If rows fit into 8, 16 or 32 lanes, calls fn with that number as an integral_constant.
-template <typename Io, typename F>
-bool VisitLanes(int64_t dim, bool aligned, F&& fn) {
-  if (!aligned) return false;
-  if (dim == 8 * kVecSize<Io>) return fn(std::integral_constant<int, 8>()), true;
-  if (dim == 16 * kVecSize<Io>) return fn(std::integral_constant<int, 16>()), true;
-  if (dim == 32 * kVecSize<Io>) return fn(std::integral_constant<int, 32>()), true;
-  return false;
+// fn takes the plan's lanes, which are not 0, as an integral_constant.
+template <typename F>
+void VisitLanes(const GatedRmsNormPlan& plan, F&& fn) {
+  if (plan.lanes == 8) return fn(std::integral_constant<int, 8>());
+  if (plan.lanes == 16) return fn(std::integral_constant<int, 16>());
+  fn(std::integral_constant<int, 32>());
+}
+
+template <typename Io>
+GatedRmsNormPlan Choose(int64_t num_rows, int64_t dim, bool aligned) {
+  const GatedRmsNormPlan plan = ChooseGatedRmsNorm(
+      {.num_rows = num_rows, .dim = dim, .access = kVecSize<Io>, .aligned = aligned});
+  NotePlan("gated_rms_norm", plan);
+  return plan;
 }
 
 }  // namespace
@@ -261,55 +263,54 @@ void GatedRmsNormFwd(CudaTag, const GatedRmsNormFwdParams<Io>& p) {
   if (p.num_rows == 0) return;
   const cudaStream_t stream = ToStream(p.stream);
   const bool aligned = Aligned16(p.x, p.gate, p.weight, p.y) && p.gate_stride % kVecSize<Io> == 0;
-  const bool launched = VisitLanes<Io>(p.dim, aligned, [&](auto lanes) {
-    constexpr int kLanes = decltype(lanes)::value;
-    const auto blocks = static_cast<unsigned>(CeilDiv<int64_t>(p.num_rows * kLanes, kThreads));
-    VisitGate(p, [&](auto gate) {
-      RowFwdKernel<kVecSize<Io>, kLanes, decltype(gate)::value><<<blocks, kThreads, 0, stream>>>(p);
-    });
-  });
-  if (!launched) {
-    const unsigned blocks = static_cast<unsigned>(CeilDiv<int64_t>(p.num_rows, kRowsPerBlock));
-    VisitRowVec<Io>(p.dim, aligned, [&](auto n) {
-      VisitGate(p, [&](auto gate) {
-        FwdKernel<decltype(n)::value, decltype(gate)::value><<<blocks, kThreads, 0, stream>>>(p);
+  const GatedRmsNormPlan plan = Choose<Io>(p.num_rows, p.dim, aligned);
+  const auto blocks = static_cast<unsigned>(plan.forward_blocks);
+  VisitGate(p, [&](auto gate) {
+    constexpr Gate kGate = decltype(gate)::value;
+    if (plan.lanes > 0) {
+      VisitLanes(plan, [&](auto lanes) {
+        RowFwdKernel<kVecSize<Io>, decltype(lanes)::value, kGate>
+            <<<blocks, kThreads, 0, stream>>>(p);
       });
-    });
-  }
+    } else {
+      VisitRowVec<Io>(p.dim, aligned, [&](auto n) {
+        FwdKernel<decltype(n)::value, kGate><<<blocks, kThreads, 0, stream>>>(p);
+      });
+    }
+  });
   CUDA_CHECK_LAUNCH();
 }
 
 template <typename Io>
 void GatedRmsNormBwd(CudaTag, const GatedRmsNormBwdParams<Io>& p) {
-  CHECK(p.dim <= kMaxDim, "gated RMS norm over ", p.dim, " elements; at most ", kMaxDim);
+  CHECK(p.dim <= kMaxGatedNormDim, "gated RMS norm over ", p.dim, " elements; at most ",
+        kMaxGatedNormDim);
   const cudaStream_t stream = ToStream(p.stream);
-  const int64_t blocks = std::min(kMaxBlocks, CeilDiv<int64_t>(p.num_rows, kRowsPerBlock));
-  const Buffer partials(Device::kCuda, blocks * p.dim * sizeof(float));
   const bool aligned = Aligned16(p.x, p.gate, p.weight, p.dy, p.dx, p.d_gate, p.y) &&
                        (p.gate_stride | p.d_gate_stride) % kVecSize<Io> == 0;
-  int64_t used = blocks;
+  const GatedRmsNormPlan plan = Choose<Io>(p.num_rows, p.dim, aligned);
+  const Buffer partials(Device::kCuda, plan.backward_blocks * p.dim * sizeof(float));
+  const auto blocks = static_cast<unsigned>(plan.backward_blocks);
   if (blocks > 0) {
-    const bool launched = VisitLanes<Io>(p.dim, aligned, [&](auto lanes) {
-      constexpr int kLanes = decltype(lanes)::value;
-      used = std::min({blocks, kMaxRowBwdBlocks, CeilDiv<int64_t>(p.num_rows * kLanes, kThreads)});
-      VisitGate(p, [&](auto gate) {
-        RowBwdKernel<kVecSize<Io>, kLanes, decltype(gate)::value>
-            <<<static_cast<unsigned>(used), kThreads, 0, stream>>>(p, partials.as<float>());
-      });
-    });
-    if (!launched) {
-      const size_t shared_bytes = kRowsPerBlock * p.dim * sizeof(float);
-      VisitRowVec<Io>(p.dim, aligned, [&](auto n) {
-        VisitGate(p, [&](auto gate) {
-          BwdKernel<decltype(n)::value, decltype(gate)::value>
-              <<<static_cast<unsigned>(blocks), kThreads, shared_bytes, stream>>>(
-                  p, partials.as<float>());
+    VisitGate(p, [&](auto gate) {
+      constexpr Gate kGate = decltype(gate)::value;
+      if (plan.lanes > 0) {
+        VisitLanes(plan, [&](auto lanes) {
+          RowBwdKernel<kVecSize<Io>, decltype(lanes)::value, kGate>
+              <<<blocks, kThreads, 0, stream>>>(p, partials.as<float>());
         });
-      });
-    }
+      } else {
+        const size_t shared_bytes = kRowsPerBlock * p.dim * sizeof(float);
+        VisitRowVec<Io>(p.dim, aligned, [&](auto n) {
+          BwdKernel<decltype(n)::value, kGate>
+              <<<blocks, kThreads, shared_bytes, stream>>>(p, partials.as<float>());
+        });
+      }
+    });
     CUDA_CHECK_LAUNCH();
   }
-  SumPartials(partials.as<float>(), used, p.dim, p.d_weight, p.add_d_weight, p.stream);
+  SumPartials(partials.as<float>(), plan.backward_blocks, p.dim, p.d_weight, p.add_d_weight,
+              p.stream);
 }
 
 template void GatedRmsNormFwd(CudaTag, const GatedRmsNormFwdParams<float>&);

@@ -1,9 +1,9 @@
-#include <algorithm>
-
 #include "kernels/common/reduce.cuh"
 #include "kernels/common/vector.cuh"
+#include "kernels/norm/norm_plan.h"
 #include "kernels/norm/rms_norm.h"
 #include "kernels/runtime/allocator.h"
+#include "kernels/runtime/plan_log.h"
 
 namespace wyvern {
 namespace {
@@ -11,12 +11,7 @@ namespace {
 // kRowThreads threads share a row: a warp where rows are short, the block where they are long.
 // Thread j holds elements [(c kRowThreads + j) N, + N) of it in registers for c < kChunks, or, for
 // kChunks = 0, reads any number of them twice.
-constexpr int kThreads = 256;
-// Groups of threads that share the sum over rows of d_weight.
-constexpr int kBwdBlocks = 3;  // resident per processor
-constexpr int64_t MaxGroups(int row_threads) {
-  return int64_t{132} * kBwdBlocks * (kThreads / row_threads);
-}
+constexpr int kThreads = kNormThreads;
 
 template <int kRowThreads>
 __device__ __forceinline__ float RowSum(float x, float* scratch) {
@@ -136,7 +131,7 @@ __device__ __forceinline__ void StoreGradient(const RmsNormBwdParams<Io>& p, int
 // Each group of kRowThreads walks rows group, group + number of groups, ...; the next row is on its
 // way while one is worked on. Leaves the group's part of d_weight in partials[group].
 template <int N, int kRowThreads, int kChunks, typename Io>
-__global__ void __launch_bounds__(kThreads, kChunks <= 1 ? kBwdBlocks : 1)
+__global__ void __launch_bounds__(kThreads, kChunks <= 1 ? kNormResidentBlocks : 1)
     BwdKernel(RmsNormBwdParams<Io> p, float* partials) {
   __shared__ float scratch[2][kThreads / kWarpSize];
   constexpr int kGroups = kThreads / kRowThreads;
@@ -242,22 +237,29 @@ __global__ void __launch_bounds__(kThreads, kChunks <= 1 ? kBwdBlocks : 1)
   }
 }
 
-// fn takes N, kRowThreads and kChunks as integral_constants.
+// fn takes the plan's access, row_threads and chunks as integral_constants.
 template <typename Io, typename F>
-void VisitShape(int64_t dim, bool aligned, F&& fn) {
-  constexpr int kWide = kVecSize<Io>;
-  using Wide = std::integral_constant<int, kWide>;
+void VisitPlan(const RmsNormPlan& plan, F&& fn) {
+  using Wide = std::integral_constant<int, kVecSize<Io>>;
   using Warp = std::integral_constant<int, kWarpSize>;
   using Block = std::integral_constant<int, kThreads>;
   const auto one = std::integral_constant<int, 1>();
-  if (!aligned || dim % kWide != 0 || dim > 4 * kThreads * kWide) {
-    return fn(one, Block(), std::integral_constant<int, 0>());
+  const auto two = std::integral_constant<int, 2>();
+  if (plan.chunks == 0) return fn(one, Block(), std::integral_constant<int, 0>());
+  if (plan.row_threads == kWarpSize) {
+    return plan.chunks == 1 ? fn(Wide(), Warp(), one) : fn(Wide(), Warp(), two);
   }
-  if (dim <= kWarpSize * kWide) return fn(Wide(), Warp(), one);
-  if (dim <= 2 * kWarpSize * kWide) return fn(Wide(), Warp(), std::integral_constant<int, 2>());
-  if (dim <= kThreads * kWide) return fn(Wide(), Block(), one);
-  if (dim <= 2 * kThreads * kWide) return fn(Wide(), Block(), std::integral_constant<int, 2>());
+  if (plan.chunks == 1) return fn(Wide(), Block(), one);
+  if (plan.chunks == 2) return fn(Wide(), Block(), two);
   fn(Wide(), Block(), std::integral_constant<int, 4>());
+}
+
+template <typename Io>
+RmsNormPlan Choose(int64_t num_rows, int64_t dim, bool aligned) {
+  const RmsNormPlan plan =
+      ChooseRmsNorm({.num_rows = num_rows, .dim = dim, .access = kVecSize<Io>, .aligned = aligned});
+  NotePlan("rms_norm", plan);
+  return plan;
 }
 
 }  // namespace
@@ -266,11 +268,10 @@ template <typename Io>
 void RmsNormFwd(CudaTag, const RmsNormFwdParams<Io>& p) {
   if (p.num_rows == 0) return;
   const bool aligned = Aligned16(p.x, p.residual, p.weight, p.y, p.sum);
-  VisitShape<Io>(p.dim, aligned, [&](auto n, auto row_threads, auto chunks) {
-    constexpr int kRowThreads = decltype(row_threads)::value;
-    const int64_t blocks = CeilDiv<int64_t>(p.num_rows, kThreads / kRowThreads);
-    FwdKernel<decltype(n)::value, kRowThreads, decltype(chunks)::value>
-        <<<static_cast<unsigned>(blocks), kThreads, 0, ToStream(p.stream)>>>(p);
+  const RmsNormPlan plan = Choose<Io>(p.num_rows, p.dim, aligned);
+  VisitPlan<Io>(plan, [&](auto n, auto row_threads, auto chunks) {
+    FwdKernel<decltype(n)::value, decltype(row_threads)::value, decltype(chunks)::value>
+        <<<static_cast<unsigned>(plan.forward_blocks), kThreads, 0, ToStream(p.stream)>>>(p);
   });
   CUDA_CHECK_LAUNCH();
 }
@@ -278,20 +279,18 @@ void RmsNormFwd(CudaTag, const RmsNormFwdParams<Io>& p) {
 template <typename Io>
 void RmsNormBwd(CudaTag, const RmsNormBwdParams<Io>& p) {
   const bool aligned = Aligned16(p.s, p.weight, p.dy, p.d_sum, p.ds, p.y);
-  VisitShape<Io>(p.dim, aligned, [&](auto n, auto row_threads, auto chunks) {
-    constexpr int kRowThreads = decltype(row_threads)::value;
-    constexpr int64_t kGroups = kThreads / kRowThreads;
-    const int64_t blocks = CeilDiv(std::min(MaxGroups(kRowThreads), p.num_rows), kGroups);
-    const Buffer partials(Device::kCuda, blocks * kGroups * p.dim * sizeof(float));
-    if (blocks > 0) {
-      BwdKernel<decltype(n)::value, kRowThreads, decltype(chunks)::value>
-          <<<static_cast<unsigned>(blocks), kThreads, 0, ToStream(p.stream)>>>(
+  const RmsNormPlan plan = Choose<Io>(p.num_rows, p.dim, aligned);
+  const int64_t num_partials = plan.backward_blocks * plan.rows_per_block();
+  const Buffer partials(Device::kCuda, num_partials * p.dim * sizeof(float));
+  if (plan.backward_blocks > 0) {
+    VisitPlan<Io>(plan, [&](auto n, auto row_threads, auto chunks) {
+      BwdKernel<decltype(n)::value, decltype(row_threads)::value, decltype(chunks)::value>
+          <<<static_cast<unsigned>(plan.backward_blocks), kThreads, 0, ToStream(p.stream)>>>(
               p, partials.as<float>());
-      CUDA_CHECK_LAUNCH();
-    }
-    SumPartials(partials.as<float>(), blocks * kGroups, p.dim, p.d_weight, p.add_d_weight,
-                p.stream);
-  });
+    });
+    CUDA_CHECK_LAUNCH();
+  }
+  SumPartials(partials.as<float>(), num_partials, p.dim, p.d_weight, p.add_d_weight, p.stream);
 }
 
 template void RmsNormFwd(CudaTag, const RmsNormFwdParams<float>&);

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "autograd/check/op_check.h"
-#include "kernels/attention/attention_config.h"
+#include "kernels/attention/attention_plan.h"
 #include "kernels/runtime/gpu.h"
 #include "tests/support/within_limits.h"
 #ifdef WYVERN_CUDA
@@ -271,10 +271,10 @@ TEST(Attention, CudnnsCallsCoverEveryDocumentAndHead) {
   }
 }
 
-TEST(AttentionConfig, CudnnServesEqualDocumentsInBf16) {
+TEST(AttentionPlan, CudnnServesEqualDocumentsInBf16) {
   const auto choose = [](const std::vector<int32_t>& cu_q, const std::vector<int32_t>& cu_k,
                          int64_t key_dim, int64_t value_dim, DType io) {
-    return ChooseAttention(ShapeOf(cu_q, cu_k, key_dim, value_dim), io).ToString();
+    return ChooseAttention({ShapeOf(cu_q, cu_k, key_dim, value_dim), io}, MetaGpu()).ToString();
   };
   const std::vector<int32_t> equal = {0, 128, 256}, ragged = {0, 128, 320}, odd = {0, 100, 200};
   const DType bf16 = DType::kBf16, fp32 = DType::kFloat32;
@@ -301,16 +301,16 @@ TEST(AttentionConfig, CudnnServesEqualDocumentsInBf16) {
             "forward tiled, backward tiled, dim 64, held 64, streamed 64/32");
 }
 
-TEST(AttentionConfig, CudnnsBackwardKeepsItsMemorySmall) {
+TEST(AttentionPlan, CudnnsBackwardKeepsItsMemorySmall) {
   const auto group = [](int32_t num_docs, int32_t length, int64_t kv_heads, int64_t window = 0) {
     std::vector<int32_t> cu(num_docs + 1);
     for (int32_t n = 0; n <= num_docs; ++n) cu[n] = length * n;
     AttentionShape s = ShapeOf(cu, cu, 128, 128);
     s.num_kv_heads = kv_heads;
     s.window = window;
-    const AttentionConfig config = ChooseAttention(s, DType::kBf16);
-    EXPECT_EQ(config.backward == AttentionEngine::kCudnn, config.group.docs > 0);
-    return std::pair(config.group.docs, config.group.kv_heads);
+    const AttentionPlan plan = ChooseAttention({s, DType::kBf16}, MetaGpu());
+    EXPECT_EQ(plan.backward == AttentionEngine::kCudnn, plan.group.docs > 0);
+    return std::pair(plan.group.docs, plan.group.kv_heads);
   };
   using Group = std::pair<int64_t, int64_t>;
   // dP of a document of 2048 tokens under 16 heads: 128 MiB.

@@ -1,0 +1,73 @@
+// Which CUDA implementation serves an attention, as a value that can be printed and tested without
+// a GPU.
+#ifndef WYVERN_KERNELS_ATTENTION_ATTENTION_PLAN_H_
+#define WYVERN_KERNELS_ATTENTION_ATTENTION_PLAN_H_
+
+#include <string>
+
+#include "kernels/attention/attention.h"
+#include "kernels/runtime/gpu.h"
+
+namespace wyvern {
+
+struct AttentionDesc {
+  AttentionShape shape;
+  DType io = DType::kBf16;
+};
+
+enum class AttentionEngine { kTiled, kCudnn };
+
+constexpr const char* Name(AttentionEngine engine) {
+  return engine == AttentionEngine::kTiled ? "tiled" : "cudnn";
+}
+
+// Tile sizes of Wyvern's own kernels. The forward and dq hold `held` queries and stream tiles of
+// keys; dk and dv hold `held` keys and stream tiles of queries.
+struct AttentionTiles {
+  int padded_dim = 0;  // D and DV are padded with zeros to this
+  int held = 0, streamed_forward = 0, streamed_backward = 0;
+};
+
+constexpr AttentionTiles AttentionTilesFor(bool bf16, int padded_dim) {
+  if (!bf16) return {padded_dim, 32, 32, 32};
+  return {padded_dim, 64, padded_dim == 256 ? 32 : 64, 32};
+}
+
+// What one call of cuDNN's backward takes: whole documents, or some key heads of one document with
+// the query heads that read them.
+struct AttentionGroup {
+  int64_t docs = 0, kv_heads = 0;
+};
+
+struct AttentionPlan {
+  // lse is [N, H, S] when cuDNN runs the forward, else [Tq, H]; the tiled backward reads either.
+  AttentionEngine forward = AttentionEngine::kTiled, backward = AttentionEngine::kTiled;
+  AttentionGroup group;  // of cuDNN's backward; the last one may be smaller
+  AttentionTiles tiles;  // of the tiled engine
+
+  std::string ToString() const;
+};
+
+// cuDNN is wanted for bf16 where documents have one length, a multiple of 64 (its plans take long
+// to build, so they pay only for lengths that come again, as in training), and head dims are
+// multiples of 8 up to 128, or, from Hopper on, 192 and 128 as of latent attention (arXiv
+// 2405.04434). Whether the installed cuDNN supports the shape is asked afterwards
+// (kernels/attention/cuda/cudnn_attention.h); if not, the tiled engine takes over before anything
+// has run.
+AttentionPlan ChooseAttention(const AttentionDesc& desc, const GpuInfo& gpu);
+
+// The tiled engine, which serves every shape with D, DV <= 256 on every GPU.
+AttentionPlan TiledAttention(const AttentionDesc& desc);
+
+// The length that all documents share, queries and keys alike; 0 if they do not.
+int64_t EqualLength(const AttentionShape& s);
+
+// The fewest calls of even size for N documents of `length` tokens; no documents: none would do.
+AttentionGroup CudnnBackwardGroup(const AttentionShape& s, int64_t length);
+
+// What the CUDA backward holds beside its inputs and outputs.
+int64_t AttentionBackwardBytes(const AttentionShape& s, const AttentionPlan& plan);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_KERNELS_ATTENTION_ATTENTION_PLAN_H_
