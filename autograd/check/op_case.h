@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "autograd/check/bench_shape.h"
 #include "autograd/tensor.h"
 #include "kernels/runtime/random.h"
 
@@ -46,6 +48,14 @@ struct BenchCase {
   std::vector<std::string> unused_outputs;  // those that send no gradient back
   bool forward_only = false;                // timed as without gradient
 };
+
+// An op has, in x_bench.cc beside its cases,
+//
+//   // The shapes that are timed without --shape; the first one's sizes are the defaults of a shape
+//   // that the command line gives. All have the same keys.
+//   static std::vector<BenchShape> BenchShapes(Device device);
+//   // Error: sizes that do not fit together.
+//   static absl::StatusOr<BenchCase<X>> BenchCaseOf(const BenchShape& shape);
 
 // Draws for cases: normal or uniform fp64 CPU tensors. Each call advances the stream.
 class CaseRandom {

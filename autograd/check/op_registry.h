@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "autograd/check/bench_shape.h"
 #include "autograd/tape.h"
 
 namespace wyvern {
@@ -27,13 +29,25 @@ struct BenchResult {
   double flops = 0, bytes = 0;           // necessary work, from EstimateCost
 };
 
+// Which path a kernel takes.
+struct BenchPlan {
+  std::string op, case_name, direction;
+  std::string kernel, plan;
+};
+
 struct OpRow {
   std::string name;
   // Runs every case on `device`. On the CPU: finite differences in fp64 and fp32 against fp64. On
   // CUDA: bf16 and fp32 against the CPU's fp64, poisoned outputs and bitwise repetition.
   std::function<std::vector<CheckResult>(Device device)> check;
-  // Times every bench case in bf16 on CUDA, in fp32 on the CPU with smaller shapes.
-  std::function<std::vector<BenchResult>(Device device)> bench;
+  // The shapes that are timed unless one is asked for; the first one's sizes are the defaults.
+  std::function<std::vector<BenchShape>(Device device)> bench_shapes;
+  // Times both directions in bf16 on CUDA, in fp32 on the CPU. Error: sizes that do not fit
+  // together.
+  std::function<absl::StatusOr<std::vector<BenchResult>>(const BenchShape&, Device)> bench;
+  // Runs both directions once, on any device, the meta device included, and tells the plans of the
+  // kernels.
+  std::function<absl::StatusOr<std::vector<BenchPlan>>(const BenchShape&, Device)> explain;
 };
 
 const std::vector<OpRow>& OpRegistry();

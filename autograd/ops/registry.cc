@@ -1,5 +1,4 @@
 #include "autograd/check/op_bench.h"
-#include "autograd/check/op_check.h"
 #include "autograd/check/op_registry.h"
 #include "autograd/ops/attention/attention.h"
 #include "autograd/ops/attention/latent_attention.h"
@@ -23,39 +22,30 @@
 #include "autograd/ops/pointwise/swiglu.h"
 
 namespace wyvern {
-namespace {
-
-template <class Op>
-OpRow Row() {
-  return {.name = Op::kName, .check = CheckOp<Op>, .bench = BenchOp<Op>};
-}
-
-}  // namespace
-
 const std::vector<OpRow>& OpRegistry() {
   // One row a line, so that additions merge.
   // clang-format off
   static const std::vector<OpRow> rows = {
-      Row<Attention>(),
-      Row<Embedding>(),
-      Row<GatedDeltaRule>(),
-      Row<GatedRmsNorm>(),
-      Row<GroupedMatMul>(),
-      Row<L2Norm>(),
-      Row<LatentAttention>(),
-      Row<LinearCrossEntropy>(),
-      Row<MatMul>(),
-      Row<MlaKeys>(),
-      Row<MoeBalance>(),
-      Row<MoeCombine>(),
-      Row<MoePermute>(),
-      Row<MoeRoute>(),
-      Row<RmsNorm>(),
-      Row<Rope>(),
-      Row<ShortConv>(),
-      Row<SigmoidGate>(),
-      Row<Silu>(),
-      Row<SwiGlu>(),
+      MakeOpRow<Attention>(),
+      MakeOpRow<Embedding>(),
+      MakeOpRow<GatedDeltaRule>(),
+      MakeOpRow<GatedRmsNorm>(),
+      MakeOpRow<GroupedMatMul>(),
+      MakeOpRow<L2Norm>(),
+      MakeOpRow<LatentAttention>(),
+      MakeOpRow<LinearCrossEntropy>(),
+      MakeOpRow<MatMul>(),
+      MakeOpRow<MlaKeys>(),
+      MakeOpRow<MoeBalance>(),
+      MakeOpRow<MoeCombine>(),
+      MakeOpRow<MoePermute>(),
+      MakeOpRow<MoeRoute>(),
+      MakeOpRow<RmsNorm>(),
+      MakeOpRow<Rope>(),
+      MakeOpRow<ShortConv>(),
+      MakeOpRow<SigmoidGate>(),
+      MakeOpRow<Silu>(),
+      MakeOpRow<SwiGlu>(),
   };
   // clang-format on
   return rows;

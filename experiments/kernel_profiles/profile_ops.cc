@@ -245,7 +245,8 @@ bool RunOp(const Options& options, const std::string& op, const std::string& wan
     }
   }
   bool found = false;
-  for (const BenchCase<Op>& c : Op::BenchCases(Device::kCuda)) {
+  for (const BenchShape& shape : Op::BenchShapes(Device::kCuda)) {
+    const BenchCase<Op> c = *Op::BenchCaseOf(shape);
     if (options.mode == "list") {
       std::printf("%s=%s\n", Op::kName, c.name.c_str());
     } else if (absl::StrContains(c.name, wanted) && !found) {

@@ -1,6 +1,5 @@
 #include "trainer/commands/bench.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -10,10 +9,12 @@
 #include "absl/strings/str_cat.h"
 #include "autograd/check/op_registry.h"
 #include "data/io/json.h"
+#include "kernels/runtime/gpu.h"
 #include "kernels/runtime/nearest.h"
 #include "kernels/runtime/status.h"
 #include "trainer/bench/decode_bench.h"
 #include "trainer/bench/device_rates.h"
+#include "trainer/bench/op_shape.h"
 #include "trainer/bench/step_bench.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/on_ranks.h"
@@ -36,52 +37,122 @@ nlohmann::json ToJson(const BenchResult& r, const DeviceRates& rates) {
           {"bound_ms", rates.BoundMs(r.flops, r.bytes)}};
 }
 
-absl::Status BenchOps(const std::string& device_name, const std::string& op, bool json) {
-  ASSIGN_OR_RETURN(const Place place, ChoosePlace({.device = device_name}));
+struct OpsOptions {
+  std::string device = "auto", op, shape;
+  bool explain = false, json = false;
+};
+
+absl::StatusOr<std::vector<OpRow>> ChooseOps(const OpsOptions& options) {
+  if (options.op.empty()) {
+    if (options.shape.empty()) return OpRegistry();
+    return absl::InvalidArgumentError("bench: --shape gives the sizes of one op; name it by --op");
+  }
   std::vector<std::string> names;
-  for (const OpRow& row : OpRegistry()) names.push_back(row.name);
-  if (!op.empty() && std::find(names.begin(), names.end(), op) == names.end()) {
-    const std::string nearest = Nearest(op, names);
-    return absl::NotFoundError(absl::StrCat(
-        "bench: no op is named '", op, "'",
-        nearest.empty() ? std::string() : absl::StrCat("; did you mean '", nearest, "'?")));
-  }
-  const DeviceRates rates = MeasureRates(place.device);
-  if (!json) {
-    std::printf("%s\n%-21s %-44s %-9s %10s %13s %15s\n", rates.Describe().c_str(), "op", "case",
-                "direction", "ms", "% byte bound", "% FLOP bound");
-  }
   for (const OpRow& row : OpRegistry()) {
-    if ((!op.empty() && row.name != op) || row.bench == nullptr) continue;
-    for (const BenchResult& r : row.bench(place.device)) {
-      if (json) {
-        std::printf("%s\n", JsonText(ToJson(r, rates)).c_str());
-        continue;
-      }
-      const double seconds = r.ms / 1e3;
-      std::printf("%-21s %-44s %-9s %10.4f %13.1f %15.1f\n", r.op.c_str(), r.case_name.c_str(),
-                  r.direction.c_str(), r.ms, 100 * r.bytes / rates.bytes / seconds,
-                  100 * r.flops / rates.flops / seconds);
+    if (row.name == options.op) return std::vector<OpRow>{row};
+    names.push_back(row.name);
+  }
+  const std::string nearest = Nearest(options.op, names);
+  return absl::NotFoundError(absl::StrCat(
+      "bench: no op is named '", options.op, "'",
+      nearest.empty() ? std::string() : absl::StrCat("; did you mean '", nearest, "'?")));
+}
+
+// Calls fn(row, shape, name) for each case; `name` is that of a shape from the command line.
+template <class F>
+absl::Status ForEachCase(const OpsOptions& options, Device device, const F& fn) {
+  ASSIGN_OR_RETURN(const std::vector<OpRow> rows, ChooseOps(options));
+  for (const OpRow& row : rows) {
+    const std::vector<BenchShape> shapes = row.bench_shapes(device);
+    if (!options.shape.empty()) {
+      ASSIGN_OR_RETURN(const BenchShape shape, ParseBenchShape(options.shape, row.name, shapes[0]));
+      RETURN_IF_ERROR(fn(row, shape, shape.ToString()));
+      continue;
     }
-    std::fflush(stdout);
+    for (const BenchShape& shape : shapes) RETURN_IF_ERROR(fn(row, shape, std::string()));
   }
   return absl::OkStatus();
 }
 
+// Without a GPU the meta device stands for one.
+absl::Status ExplainOps(const OpsOptions& options, Device device) {
+  if (device != Device::kCuda) device = Device::kMeta;
+  const GpuInfo& gpu = device == Device::kCuda ? CurrentGpu() : MetaGpu();
+  if (!options.json) {
+    std::printf("paths on an %s, %d SMs, compute capability %d.%d\n%-21s %-44s %-9s %s\n",
+                gpu.name.c_str(), gpu.num_sms, gpu.major, gpu.minor, "op", "case", "direction",
+                "kernel: path");
+  }
+  return ForEachCase(
+      options, device,
+      [&](const OpRow& row, const BenchShape& shape, const std::string& name) -> absl::Status {
+        ASSIGN_OR_RETURN(const std::vector<BenchPlan> plans, row.explain(shape, device));
+        for (const BenchPlan& p : plans) {
+          const std::string& case_name = name.empty() ? p.case_name : name;
+          if (options.json) {
+            std::printf("%s\n", JsonText({{"framework", "wyvern"},
+                                          {"device", gpu.name},
+                                          {"op", p.op},
+                                          {"case", case_name},
+                                          {"direction", p.direction},
+                                          {"kernel", p.kernel},
+                                          {"plan", p.plan}})
+                                    .c_str());
+          } else {
+            std::printf("%-21s %-44s %-9s %s: %s\n", p.op.c_str(), case_name.c_str(),
+                        p.direction.c_str(), p.kernel.c_str(), p.plan.c_str());
+          }
+        }
+        return absl::OkStatus();
+      });
+}
+
+absl::Status TimeOps(const OpsOptions& options, Device device) {
+  const DeviceRates rates = MeasureRates(device);
+  if (!options.json) {
+    std::printf("%s\n%-21s %-44s %-9s %10s %13s %15s\n", rates.Describe().c_str(), "op", "case",
+                "direction", "ms", "% byte bound", "% FLOP bound");
+  }
+  return ForEachCase(
+      options, device,
+      [&](const OpRow& row, const BenchShape& shape, const std::string& name) -> absl::Status {
+        ASSIGN_OR_RETURN(std::vector<BenchResult> results, row.bench(shape, device));
+        for (BenchResult& r : results) {
+          if (!name.empty()) r.case_name = name;
+          if (options.json) {
+            std::printf("%s\n", JsonText(ToJson(r, rates)).c_str());
+            continue;
+          }
+          const double seconds = r.ms / 1e3;
+          std::printf("%-21s %-44s %-9s %10.4f %13.1f %15.1f\n", r.op.c_str(), r.case_name.c_str(),
+                      r.direction.c_str(), r.ms, 100 * r.bytes / rates.bytes / seconds,
+                      100 * r.flops / rates.flops / seconds);
+        }
+        std::fflush(stdout);
+        return absl::OkStatus();
+      });
+}
+
+absl::Status BenchOps(const OpsOptions& options) {
+  ASSIGN_OR_RETURN(const Place place, ChoosePlace({.device = options.device}));
+  RETURN_IF_ERROR(ChooseOps(options).status());
+  return options.explain ? ExplainOps(options, place.device) : TimeOps(options, place.device);
+}
+
 void AddOps(CLI::App* bench, int* exit_code) {
-  struct Options {
-    std::string device = "auto", op;
-    bool json = false;
-  };
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<OpsOptions>();
   CLI::App* ops = bench->add_subcommand(
       "ops", "Time every op, as a share of what its bytes and its FLOPs allow");
   ops->add_option("--device", options->device, "auto (the GPU if there is one), cpu or cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   ops->add_option("--op", options->op, "Only the op of this name");
+  ops->add_option("--shape", options->shape,
+                  "key=value,...: time the op at these sizes; others keep those of its first case");
+  ops->add_flag(
+      "--explain", options->explain,
+      "Print the path that each kernel takes, instead of times; without a GPU, on an H200");
   ops->add_flag("--json", options->json, "One JSON object a line");
-  ops->callback(
-      [=] { *exit_code = ExitCode(BenchOps(options->device, options->op, options->json)); });
+  ops->callback([=] { *exit_code = ExitCode(BenchOps(*options)); });
 }
 
 absl::Status BenchSteps(const std::string& path, const std::vector<std::string>& sets,

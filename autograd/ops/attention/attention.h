@@ -56,7 +56,8 @@ struct Attention {
   // The same of a shape whose tensors do not exist yet.
   static Cost EstimateCost(const AttentionShape& shape, DType io);
   static std::vector<OpCase<Attention>> Cases();
-  static std::vector<BenchCase<Attention>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<Attention>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

@@ -41,7 +41,8 @@ struct LatentAttention {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<LatentAttention>> Cases();
-  static std::vector<BenchCase<LatentAttention>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<LatentAttention>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

@@ -35,7 +35,8 @@ struct MlaKeys {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<MlaKeys>> Cases();
-  static std::vector<BenchCase<MlaKeys>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<MlaKeys>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

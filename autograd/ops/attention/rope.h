@@ -42,7 +42,8 @@ struct Rope {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<Rope>> Cases();
-  static std::vector<BenchCase<Rope>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<Rope>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

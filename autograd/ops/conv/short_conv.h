@@ -50,7 +50,8 @@ struct ShortConv {
   static void Recompute(const Saved& saved, const Outputs<Tensor>& out);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<ShortConv>> Cases();
-  static std::vector<BenchCase<ShortConv>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<ShortConv>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

@@ -63,7 +63,8 @@ struct GatedDeltaRule {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<GatedDeltaRule>> Cases();
-  static std::vector<BenchCase<GatedDeltaRule>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<GatedDeltaRule>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

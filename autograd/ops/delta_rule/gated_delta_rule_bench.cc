@@ -8,28 +8,73 @@
 namespace wyvern {
 namespace {
 
-using Case = BenchCase<GatedDeltaRule>;
-
 struct Kind {
   const char* name;
   DeltaDecay decay;
   DeltaGate gate;
 };
 
-struct Sizes {
-  int32_t num_docs, doc_length;
-  int64_t heads, key_dim, value_dim;
+constexpr Kind kKinds[] = {
+    {"delta", DeltaDecay::kNone, DeltaGate::kLogDecay},
+    {"gdn", DeltaDecay::kPerHead, DeltaGate::kSoftplus},
+    {"kda", DeltaDecay::kPerChannel, DeltaGate::kSoftplus},
+    {"kda, bounded", DeltaDecay::kPerChannel, DeltaGate::kBounded},
 };
+enum KindIndex : int64_t { kDelta, kGdn, kKda, kBounded };
 
-Case MakeCase(const Kind& kind, const Sizes& s) {
-  const std::vector<int32_t> offsets = Offsets(s.num_docs, s.doc_length);
-  const int64_t T = offsets.back();
-  Case c;
-  c.name = absl::StrCat(kind.name, ", ", DocsName(offsets), " x ", s.heads, " x ", s.key_dim,
-                        s.value_dim == s.key_dim ? "" : absl::StrCat(" to ", s.value_dim));
-  c.in.q.shape = c.in.k.shape = {T, s.heads, s.key_dim};
-  c.in.v.shape = {T, s.heads, s.value_dim};
-  c.in.beta.shape = {T, s.heads};
+}  // namespace
+
+std::vector<BenchShape> GatedDeltaRule::BenchShapes(Device device) {
+  const bool small = device == Device::kCpu;
+  const BenchShape shape({{"tokens", small ? 256 : 32768},
+                          {"documents", small ? 2 : 16},
+                          {"heads", small ? 2 : 16},
+                          {"key_dim", small ? 64 : 128},
+                          {"value_dim", small ? 64 : 128},
+                          {.key = "kind", .choices = {"delta", "gdn", "kda", "kda-bounded"}},
+                          {.key = "decoding", .choices = {"no", "yes"}}});
+  std::vector<BenchShape> shapes;
+  for (const int64_t documents : {small ? 2 : 16, 1}) {
+    for (const int64_t kind : {kDelta, kGdn, kKda, kBounded}) {
+      if (small && documents == 1 && kind != kDelta) continue;
+      shapes.push_back(shape.With({{"documents", documents}, {"kind", kind}}));
+    }
+  }
+  if (small) return shapes;
+  const auto add = [&](int64_t kind, int64_t documents, int64_t heads) {
+    shapes.push_back(shape.With({{"tokens", 2048 * documents},
+                                 {"documents", documents},
+                                 {"heads", heads},
+                                 {"kind", kind}}));
+  };
+  add(kGdn, 8, 12);
+  shapes.back() = shapes.back().With({{"value_dim", 256}});
+  for (const int64_t kind : {kDelta, kGdn, kKda}) {
+    add(kind, 8, 16);
+    add(kind, 32, 16);
+    add(kind, 16, 32);
+    add(kind, 8, 96);
+  }
+  for (const int64_t batch : {1, 16, 64, 256}) {
+    for (const int64_t kind : {kDelta, kKda}) {
+      shapes.push_back(
+          shape.With({{"tokens", batch}, {"documents", batch}, {"kind", kind}, {"decoding", 1}}));
+    }
+  }
+  return shapes;
+}
+
+absl::StatusOr<BenchCase<GatedDeltaRule>> GatedDeltaRule::BenchCaseOf(const BenchShape& s) {
+  ASSIGN_OR_RETURN(const std::vector<int32_t> offsets, OffsetsOf(s));
+  const int64_t T = s["tokens"], heads = s["heads"], key_dim = s["key_dim"];
+  const int64_t value_dim = s["value_dim"];
+  const Kind& kind = kKinds[s["kind"]];
+  BenchCase<GatedDeltaRule> c;
+  c.name = absl::StrCat(kind.name, ", ", DocsName(offsets), " x ", heads, " x ", key_dim,
+                        value_dim == key_dim ? "" : absl::StrCat(" to ", value_dim));
+  c.in.q.shape = c.in.k.shape = {T, heads, key_dim};
+  c.in.v.shape = {T, heads, value_dim};
+  c.in.beta.shape = {T, heads};
   c.params.cu_seqlens_host = offsets;
   c.params.cu_seqlens = ToTensor(offsets);
   c.params.decay = kind.decay;
@@ -37,54 +82,17 @@ Case MakeCase(const Kind& kind, const Sizes& s) {
   c.params.beta = DeltaBeta::kSigmoid;
   if (kind.decay != DeltaDecay::kNone) {
     const bool per_channel = kind.decay == DeltaDecay::kPerChannel;
-    c.in.gate.shape = per_channel ? c.in.k.shape : Shape{T, s.heads};
-    c.in.a_log = Weight({s.heads}, std::log(8.0), 0.5);
-    c.in.dt_bias = Weight(per_channel ? Shape{s.heads, s.key_dim} : Shape{s.heads}, -4.6, 1);
+    c.in.gate.shape = per_channel ? c.in.k.shape : Shape{T, heads};
+    c.in.a_log = Weight({heads}, std::log(8.0), 0.5);
+    c.in.dt_bias = Weight(per_channel ? Shape{heads, key_dim} : Shape{heads}, -4.6, 1);
+  }
+  if (s["decoding"] == 1) {  // each document goes on from a state to the next
+    c.name = absl::StrCat(kind.name, ", decoding, batch ", s["documents"]);
+    c.in.h0.shape = {s["documents"], heads, key_dim, value_dim};
+    c.params.output_final_state = true;
+    c.forward_only = true;
   }
   return c;
-}
-
-// One token of each of `batch` documents, from a state to the next.
-Case DecodingCase(const Kind& kind, int32_t batch) {
-  Case c = MakeCase(kind, {batch, 1, 16, 128, 128});
-  c.name = absl::StrCat(kind.name, ", decoding, batch ", batch);
-  c.in.h0.shape = {batch, 16, 128, 128};
-  c.params.output_final_state = true;
-  c.forward_only = true;
-  return c;
-}
-
-}  // namespace
-
-std::vector<Case> GatedDeltaRule::BenchCases(Device device) {
-  const Kind delta = {"delta", DeltaDecay::kNone, DeltaGate::kLogDecay};
-  const Kind gdn = {"gdn", DeltaDecay::kPerHead, DeltaGate::kSoftplus};
-  const Kind kda = {"kda", DeltaDecay::kPerChannel, DeltaGate::kSoftplus};
-  const Kind bounded = {"kda, bounded", DeltaDecay::kPerChannel, DeltaGate::kBounded};
-  std::vector<Case> cases;
-  if (device == Device::kCpu) {
-    for (const Kind& kind : {delta, gdn, kda, bounded}) {
-      cases.push_back(MakeCase(kind, {2, 128, 2, 64, 64}));
-    }
-    cases.push_back(MakeCase(delta, {1, 256, 2, 64, 64}));
-    return cases;
-  }
-  for (const auto& [num_docs, doc_length] : {std::pair(16, 2048), std::pair(1, 32768)}) {
-    for (const Kind& kind : {delta, gdn, kda, bounded}) {
-      cases.push_back(MakeCase(kind, {num_docs, doc_length, 16, 128, 128}));
-    }
-  }
-  cases.push_back(MakeCase(gdn, {8, 2048, 12, 128, 256}));
-  for (const Kind& kind : {delta, gdn, kda}) {
-    cases.push_back(MakeCase(kind, {8, 2048, 16, 128, 128}));
-    cases.push_back(MakeCase(kind, {32, 2048, 16, 128, 128}));
-    cases.push_back(MakeCase(kind, {16, 2048, 32, 128, 128}));
-    cases.push_back(MakeCase(kind, {8, 2048, 96, 128, 128}));
-  }
-  for (const int32_t batch : {1, 16, 64, 256}) {
-    for (const Kind& kind : {delta, kda}) cases.push_back(DecodingCase(kind, batch));
-  }
-  return cases;
 }
 
 }  // namespace wyvern

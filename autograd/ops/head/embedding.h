@@ -38,7 +38,8 @@ struct Embedding {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<Embedding>> Cases();
-  static std::vector<BenchCase<Embedding>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<Embedding>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

@@ -62,7 +62,8 @@ struct LinearCrossEntropy {
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params,
                            const Inputs<bool>& wanted);
   static std::vector<OpCase<LinearCrossEntropy>> Cases();
-  static std::vector<BenchCase<LinearCrossEntropy>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<LinearCrossEntropy>> BenchCaseOf(const BenchShape& shape);
 };
 
 // What the slices and groups of x [num_rows, width] hold beside inputs and outputs, with gradients.

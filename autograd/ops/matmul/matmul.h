@@ -39,7 +39,8 @@ struct MatMul {
   static void Recompute(const Saved& saved, const Outputs<Tensor>& out);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<MatMul>> Cases();
-  static std::vector<BenchCase<MatMul>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<MatMul>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

@@ -43,7 +43,8 @@ struct GroupedMatMul {
   static void Recompute(const Saved& saved, const Outputs<Tensor>& out);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<GroupedMatMul>> Cases();
-  static std::vector<BenchCase<GroupedMatMul>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<GroupedMatMul>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

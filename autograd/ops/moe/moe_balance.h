@@ -39,7 +39,8 @@ struct MoeBalance {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<MoeBalance>> Cases();
-  static std::vector<BenchCase<MoeBalance>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<MoeBalance>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

@@ -10,87 +10,126 @@
 namespace wyvern {
 namespace {
 
-struct Size {
-  int64_t T, D, I, E, k;
-  int32_t num_docs;
-};
-
-Size SizeOn(Device device) {
-  if (device == Device::kCuda) return {16384, 2304, 1024, 256, 8, 4};
-  return {256, 128, 64, 16, 4, 2};
+// The sizes that all have.
+BenchShape LayerShape(Device device, std::initializer_list<BenchShape::Size> own) {
+  const bool small = device == Device::kCpu;
+  std::vector<BenchShape::Size> sizes = {{"tokens", small ? 256 : 16384},
+                                         {"experts", small ? 16 : 256},
+                                         {"experts_per_token", small ? 4 : 8}};
+  sizes.insert(sizes.end(), own);
+  return BenchShape(std::move(sizes));
 }
 
-// Each token's experts follow one another from a random one on: groups of uneven sizes.
-ExpertPlan PlanOf(const Size& s) {
+BenchShape::Size Width(Device device) { return {"width", device == Device::kCpu ? 128 : 2304}; }
+
+absl::Status Check(const BenchShape& s) {
+  if (s["experts_per_token"] <= s["experts"]) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(s["experts_per_token"], " of ", s["experts"], " experts a token"));
+}
+
+// How rows spread over experts: each token's experts begin at a random one, so that groups are of
+// uneven sizes; evenly; or all on one.
+enum Spread : int64_t { kUneven, kEven, kOne };
+
+ExpertPlan PlanOf(const BenchShape& s, int64_t spread = kUneven) {
+  const int64_t E = s["experts"], k = s["experts_per_token"];
   CaseRandom random("bench experts");
   std::vector<int32_t> indices;
-  for (int64_t t = 0; t < s.T; ++t) {
-    const int64_t first = random.Below(s.E);
-    for (int64_t j = 0; j < s.k; ++j) {
-      indices.push_back(static_cast<int32_t>((first + j * (s.E / s.k)) % s.E));
+  for (int64_t t = 0; t < s["tokens"]; ++t) {
+    const int64_t first = spread == kUneven ? random.Below(E) : t % E;
+    for (int64_t j = 0; j < k; ++j) {
+      indices.push_back(spread == kOne ? 0 : static_cast<int32_t>((first + j * (E / k)) % E));
     }
   }
-  return ExpertPlan::Of(ToTensor(indices), s.E);
+  return ExpertPlan::Of(ToTensor(indices), E);
 }
 
-std::string NameOf(const Size& s) { return absl::StrCat(s.T, " x ", s.D, ", ", s.k, " of ", s.E); }
+std::string NameOf(const BenchShape& s) {
+  return absl::StrCat(s["tokens"], " x ", s["width"], ", ", s["experts_per_token"], " of ",
+                      s["experts"]);
+}
 
 }  // namespace
 
-std::vector<BenchCase<MoeRoute>> MoeRoute::BenchCases(Device device) {
-  const Size s = SizeOn(device);
+std::vector<BenchShape> MoeRoute::BenchShapes(Device device) {
+  return {LayerShape(device, {Width(device)})};
+}
+
+absl::StatusOr<BenchCase<MoeRoute>> MoeRoute::BenchCaseOf(const BenchShape& s) {
+  RETURN_IF_ERROR(Check(s));
   BenchCase<MoeRoute> c;
   c.name = NameOf(s);
-  c.in.x.shape = {s.T, s.D};
-  c.in.weight = Weight({s.E, s.D});
-  c.params = {.experts_per_token = s.k, .scale = 2.446};
+  c.in.x.shape = {s["tokens"], s["width"]};
+  c.in.weight = Weight({s["experts"], s["width"]});
+  c.params = {.experts_per_token = s["experts_per_token"], .scale = 2.446};
   c.unused_outputs = {"scores"};
-  return {c};
+  return c;
 }
 
-std::vector<BenchCase<MoePermute>> MoePermute::BenchCases(Device device) {
-  const Size s = SizeOn(device);
-  const ExpertPlan plan = PlanOf(s);
-  return {{.name = NameOf(s),
-           .in = {.x = {.shape = {s.T, s.D}}},
-           .params = {.position = plan.position}}};
+std::vector<BenchShape> MoePermute::BenchShapes(Device device) {
+  return {LayerShape(device, {Width(device)})};
 }
 
-std::vector<BenchCase<MoeCombine>> MoeCombine::BenchCases(Device device) {
-  const Size s = SizeOn(device);
-  const ExpertPlan plan = PlanOf(s);
+absl::StatusOr<BenchCase<MoePermute>> MoePermute::BenchCaseOf(const BenchShape& s) {
+  RETURN_IF_ERROR(Check(s));
+  BenchCase<MoePermute> c;
+  c.name = NameOf(s);
+  c.in.x.shape = {s["tokens"], s["width"]};
+  c.params.position = PlanOf(s).position;
+  return c;
+}
+
+std::vector<BenchShape> MoeCombine::BenchShapes(Device device) {
+  return {LayerShape(device, {Width(device)})};
+}
+
+absl::StatusOr<BenchCase<MoeCombine>> MoeCombine::BenchCaseOf(const BenchShape& s) {
+  RETURN_IF_ERROR(Check(s));
+  const int64_t T = s["tokens"], k = s["experts_per_token"];
   BenchCase<MoeCombine> c;
   c.name = NameOf(s);
-  c.in.rows.shape = {s.T * s.k, s.D};
-  c.in.weights = {.shape = {s.T, s.k}, .mean = 0.3, .stddev = 0.05};
-  c.in.shared.shape = {s.T, s.D};
-  c.params = {.position = plan.position};
-  return {c};
+  c.in.rows.shape = {T * k, s["width"]};
+  c.in.weights = {.shape = {T, k}, .mean = 0.3, .stddev = 0.05};
+  c.in.shared.shape = {T, s["width"]};
+  c.params.position = PlanOf(s).position;
+  return c;
 }
 
-std::vector<BenchCase<GroupedMatMul>> GroupedMatMul::BenchCases(Device device) {
-  const Size s = SizeOn(device);
-  const ExpertPlan plan = PlanOf(s);
-  BenchCase<GroupedMatMul> up, down;
-  up.name = absl::StrCat(s.T * s.k, " x ", s.D, " to 2 x ", s.I, ", ", s.E, " experts");
-  up.in.x.shape = {s.T * s.k, s.D};
-  up.in.weight = Weight({2 * s.E, s.I, s.D});
-  up.params.offsets = plan.offsets;
-  down.name = absl::StrCat(s.T * s.k, " x ", s.I, " to ", s.D, ", ", s.E, " experts");
-  down.in.x.shape = {s.T * s.k, s.I};
-  down.in.weight = Weight({s.E, s.D, s.I});
-  down.params.offsets = plan.offsets;
-  return {up, down};
+// Gate and up, which are two matrices an expert, and down.
+std::vector<BenchShape> GroupedMatMul::BenchShapes(Device device) {
+  const int64_t width = Width(device).value, hidden = device == Device::kCpu ? 64 : 1024;
+  const BenchShape up = LayerShape(device, {{"matrices", 2},
+                                            {"dim_in", width},
+                                            {"dim_out", hidden},
+                                            {.key = "rows", .choices = {"uneven", "even", "one"}}});
+  return {up, up.With({{"matrices", 1}, {"dim_in", hidden}, {"dim_out", width}})};
 }
 
-std::vector<BenchCase<MoeBalance>> MoeBalance::BenchCases(Device device) {
-  const Size s = SizeOn(device);
+absl::StatusOr<BenchCase<GroupedMatMul>> GroupedMatMul::BenchCaseOf(const BenchShape& s) {
+  RETURN_IF_ERROR(Check(s));
+  const int64_t rows = s["tokens"] * s["experts_per_token"], P = s["matrices"];
+  BenchCase<GroupedMatMul> c;
+  c.name = absl::StrCat(rows, " x ", s["dim_in"], " to ", P > 1 ? absl::StrCat(P, " x ") : "",
+                        s["dim_out"], ", ", s["experts"], " experts");
+  c.in.x.shape = {rows, s["dim_in"]};
+  c.in.weight = Weight({P * s["experts"], s["dim_out"], s["dim_in"]});
+  c.params.offsets = PlanOf(s, s["rows"]).offsets;
+  return c;
+}
+
+std::vector<BenchShape> MoeBalance::BenchShapes(Device device) {
+  return {LayerShape(device, {{"documents", device == Device::kCpu ? 2 : 4}})};
+}
+
+absl::StatusOr<BenchCase<MoeBalance>> MoeBalance::BenchCaseOf(const BenchShape& s) {
+  RETURN_IF_ERROR(Check(s));
+  ASSIGN_OR_RETURN(const std::vector<int32_t> offsets, OffsetsOf(s));
   BenchCase<MoeBalance> c;
-  c.name = absl::StrCat(s.T, " x ", s.E);
-  c.in.scores = {.shape = {s.T, s.E}, .mean = 0.5, .stddev = 0.05};
-  c.params = {.cu_seqlens = ToTensor(Offsets(s.num_docs, static_cast<int32_t>(s.T / s.num_docs))),
-              .experts_per_token = s.k};
-  return {c};
+  c.name = absl::StrCat(s["tokens"], " x ", s["experts"]);
+  c.in.scores = {.shape = {s["tokens"], s["experts"]}, .mean = 0.5, .stddev = 0.05};
+  c.params = {.cu_seqlens = ToTensor(offsets), .experts_per_token = s["experts_per_token"]};
+  return c;
 }
 
 }  // namespace wyvern

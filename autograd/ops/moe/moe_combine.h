@@ -37,7 +37,8 @@ struct MoeCombine {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<MoeCombine>> Cases();
-  static std::vector<BenchCase<MoeCombine>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<MoeCombine>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

@@ -37,7 +37,8 @@ struct MoePermute {
   static void Recompute(const Saved& saved, const Outputs<Tensor>& out);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<MoePermute>> Cases();
-  static std::vector<BenchCase<MoePermute>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<MoePermute>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

@@ -54,7 +54,8 @@ struct MoeRoute {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<MoeRoute>> Cases();
-  static std::vector<BenchCase<MoeRoute>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<MoeRoute>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

@@ -49,7 +49,8 @@ struct GatedRmsNorm {
   static void Recompute(const Saved& saved, const Outputs<Tensor>& out);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<GatedRmsNorm>> Cases();
-  static std::vector<BenchCase<GatedRmsNorm>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<GatedRmsNorm>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

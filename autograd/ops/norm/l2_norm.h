@@ -34,7 +34,8 @@ struct L2Norm {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<L2Norm>> Cases();
-  static std::vector<BenchCase<L2Norm>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<L2Norm>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

@@ -46,7 +46,8 @@ struct RmsNorm {
   static void Recompute(const Saved& saved, const Outputs<Tensor>& out);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<RmsNorm>> Cases();
-  static std::vector<BenchCase<RmsNorm>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<RmsNorm>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

@@ -33,7 +33,8 @@ struct SigmoidGate {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<SigmoidGate>> Cases();
-  static std::vector<BenchCase<SigmoidGate>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<SigmoidGate>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

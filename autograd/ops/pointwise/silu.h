@@ -32,7 +32,8 @@ struct Silu {
                                  const Inputs<GradRequest>& want);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<Silu>> Cases();
-  static std::vector<BenchCase<Silu>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<Silu>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern

@@ -40,7 +40,8 @@ struct SwiGlu {
   static void Recompute(const Saved& saved, const Outputs<Tensor>& out);
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params);
   static std::vector<OpCase<SwiGlu>> Cases();
-  static std::vector<BenchCase<SwiGlu>> BenchCases(Device device);
+  static std::vector<BenchShape> BenchShapes(Device device);
+  static absl::StatusOr<BenchCase<SwiGlu>> BenchCaseOf(const BenchShape& shape);
 };
 
 }  // namespace wyvern
