@@ -12,7 +12,7 @@
 
 namespace wyvern {
 
-// What ops are timed at unless their own bench file says otherwise: a model of 1.3 billion
+// The sizes of ops, unless their own bench file has others: a model of 1.3 billion
 // parameters on 32,768 packed tokens; on the CPU a small one.
 struct BenchModel {
   int64_t documents, tokens, width, hidden, heads, head_dim, vocab;

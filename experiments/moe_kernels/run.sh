@@ -10,7 +10,10 @@ mkdir -p "$out"
 for op in moe_route moe_permute grouped_matmul moe_combine moe_balance; do
   "$build/bin/wyvern" selftest --op "$op"
 done
-for tests in kernels_tests layers_tests; do
-  "$build/bin/$tests" --gtest_also_run_disabled_tests --gtest_filter='MoeRates.*' |
-    grep -v '^\[\|^Note\|^YOU\|^ *$\|^Running'
-done | tee "$out/rates.txt"
+{
+  for op in moe_route moe_permute grouped_matmul moe_combine moe_balance; do
+    "$build/bin/wyvern" bench ops --op "$op"
+  done
+  for rows in even one; do "$build/bin/wyvern" bench ops --op grouped_matmul --shape "rows=$rows"; done
+  "$build/bin/wyvern" bench ops --op matmul --shape tokens=131072,dim_in=2304,dim_out=2048
+} | tee "$out/rates.txt"

@@ -69,22 +69,31 @@ void ExpectClipped(Device device, DType io, double tolerance) {
 TEST(QkClip, ScalesRowsOfTheHeadsThatAreAboveTheLimit) {
   ExpectClipped(Device::kCpu, DType::kFloat64, 1e-15);
   ExpectClipped(Device::kCpu, DType::kFloat32, 1e-6);
-  if (!CudaAvailable()) return;
+}
+
+TEST(QkClip, ScalesRowsOfTheHeadsThatAreAboveTheLimitOnTheGpu) {
+  std::string why;
+  if (!CudaAvailable(&why)) GTEST_SKIP() << why;
   ExpectClipped(Device::kCuda, DType::kFloat32, 1e-6);
   ExpectClipped(Device::kCuda, DType::kBf16, 1e-6);
 }
 
-TEST(QkClip, TakesTheMaximumInPlace) {
-  for (const Device device : {Device::kCpu, Device::kCuda}) {
-    if (device == Device::kCuda && !CudaAvailable()) continue;
-    const float infinity = std::numeric_limits<float>::infinity();
-    const Tensor x = Tensor::FromVector<float>({1, -2, 3, -infinity}, {4}).To(device);
-    const Tensor y = Tensor::FromVector<float>({-infinity, 5, 2, -infinity}, {4}).To(device);
-    Dispatch(device, DType::kFloat32, [&](auto tag, auto) {
-      MaxInto(tag, MaxIntoParams<float>{4, x.data<float>(), y.data<float>(), ComputeStream()});
-    });
-    EXPECT_EQ(y.ToVector<float>(), std::vector<float>({1, 5, 3, -infinity}));
-  }
+void ExpectMaximum(Device device) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const Tensor x = Tensor::FromVector<float>({1, -2, 3, -infinity}, {4}).To(device);
+  const Tensor y = Tensor::FromVector<float>({-infinity, 5, 2, -infinity}, {4}).To(device);
+  Dispatch(device, DType::kFloat32, [&](auto tag, auto) {
+    MaxInto(tag, MaxIntoParams<float>{4, x.data<float>(), y.data<float>(), ComputeStream()});
+  });
+  EXPECT_EQ(y.ToVector<float>(), std::vector<float>({1, 5, 3, -infinity}));
+}
+
+TEST(QkClip, TakesTheMaximumInPlace) { ExpectMaximum(Device::kCpu); }
+
+TEST(QkClip, TakesTheMaximumInPlaceOnTheGpu) {
+  std::string why;
+  if (!CudaAvailable(&why)) GTEST_SKIP() << why;
+  ExpectMaximum(Device::kCuda);
 }
 
 }  // namespace

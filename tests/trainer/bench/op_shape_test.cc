@@ -1,4 +1,4 @@
-// What `wyvern bench ops --shape` takes, for every op of the registry.
+// `wyvern bench ops --shape`: what it takes, for every op of the registry.
 #include "trainer/bench/op_shape.h"
 
 #include <gtest/gtest.h>
