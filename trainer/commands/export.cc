@@ -46,9 +46,9 @@ absl::Status Run(const Options& options) {
   RETURN_IF_ERROR(AddTokenizer(info.path, &out));
   if (options.max_positions > 0) out.config.keep["max_position_embeddings"] = options.max_positions;
   if (options.family != "auto") {
-    out.config.family = FamilyOfModelType(options.family);
+    out.config.family = FindHfFamily(options.family);
   } else if (out.config.keep.contains("model_type") && out.config.keep["model_type"].is_string()) {
-    out.config.family = FamilyOfModelType(out.config.keep["model_type"].get<std::string>());
+    out.config.family = FindHfFamily(out.config.keep["model_type"].get<std::string>());
   }
   ASSIGN_OR_RETURN(const ModelConfig model, CheckpointModelConfig(info));
   const HfSource source = [&](const std::string& name,
@@ -79,11 +79,12 @@ void AddExportCommand(CLI::App& app, int* exit_code) {
       ->required();
   command->add_option("--dtype", options->dtype, "fp32 (default) or bf16")
       ->check(CLI::IsMember({"fp32", "bf16"}));
+  std::vector<std::string> families = {"auto"};
+  for (const HfFamily* family : HfFamilies()) families.push_back(family->model_type);
   command
       ->add_option("--family", options->family,
                    "auto (default), or of a model of attention layers alone llama or transformer")
-      ->check(CLI::IsMember(
-          {"auto", "delta_net", "gated_deltanet", "kda", "transformer", "llama", "kimi_linear"}));
+      ->check(CLI::IsMember(families));
   command->add_option("--max-shard-gb", options->max_shard_gb, "Largest file in 10^9 bytes (5)")
       ->check(CLI::Range(1e-9, 1e9));
   command

@@ -38,7 +38,7 @@ absl::Status Run(const Options& options) {
     std::fprintf(stderr, "wyvern: warning: %s\n", warning.c_str());
   }
   std::printf("%s: %s of %lld parameters%s -> %s\n", options.dir.c_str(),
-              ModelType(imported.family), static_cast<long long>(CountParameters(imported.model)),
+              imported.family->model_type, static_cast<long long>(CountParameters(imported.model)),
               tokenizer == nullptr ? ", without a tokenizer" : "", options.checkpoint.c_str());
   return absl::OkStatus();
 }

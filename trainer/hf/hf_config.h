@@ -3,28 +3,18 @@
 #ifndef WYVERN_TRAINER_HF_HF_CONFIG_H_
 #define WYVERN_TRAINER_HF_HF_CONFIG_H_
 
-#include <cstdint>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "layers/model_config.h"
+#include "trainer/hf/hf_family.h"
 
 namespace wyvern {
 
-// The first four are FLA's; their hybrids hold attention layers too.
-enum class HfFamily { kDeltaNet, kGatedDeltaNet, kKda, kTransformer, kLlama, kKimiLinear };
-
-// config.json's model_type, "delta_net", "gated_deltanet", "kda", "transformer", "llama" or
-// "kimi_linear".
-const char* ModelType(HfFamily family);
-std::optional<HfFamily> FamilyOfModelType(absl::string_view model_type);
-
 struct HfConfig {
-  HfFamily family = HfFamily::kDeltaNet;
+  const HfFamily* family = nullptr;
   ModelConfig model;
   std::vector<std::string> warnings;  // keys that Wyvern does not know, one sentence each
   // What a later export writes again: unknown keys, token ids, max_position_embeddings, model_type.
@@ -36,16 +26,16 @@ struct HfConfig {
 absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config);
 
 struct HfWriteOptions {
-  // Unset: that of the delta-rule layers; without any, llama if it can hold the model, else
-  // transformer.
-  std::optional<HfFamily> family;
+  // Null: that of the layers that are not attention; without any, llama if it can hold the model,
+  // else transformer.
+  const HfFamily* family = nullptr;
   std::string dtype = "float32";  // of the weights beside it: "float32" or "bfloat16"
   // Further keys, such as HfConfig::kept; they never replace one that describes the model.
   nlohmann::json keep;
 };
 
 struct HfConfigFile {
-  HfFamily family = HfFamily::kDeltaNet;
+  const HfFamily* family = nullptr;
   nlohmann::json config;
 };
 

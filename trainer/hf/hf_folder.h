@@ -65,7 +65,7 @@ class HfModelWeights {
  public:
   // `weights` outlives this; `model` need not have memory. Errors name the first tensor that is
   // missing, has another shape or element type (and its file), or has no place in the model.
-  static absl::StatusOr<HfModelWeights> Match(const HfWeights& weights, HfFamily family,
+  static absl::StatusOr<HfModelWeights> Match(const HfWeights& weights, const HfFamily& family,
                                               Model* model);
 
   // Rows [begin, end) of the first axis of a parameter or buffer, on the CPU: fp64 where the folder
@@ -95,10 +95,10 @@ class HfModelWeights {
 
 // Fills every parameter and buffer of a model that was made from the folder's configuration. Errors
 // are those of HfModelWeights.
-absl::Status LoadHfWeights(const std::string& dir, HfFamily family, Model* model);
+absl::Status LoadHfWeights(const std::string& dir, const HfFamily& family, Model* model);
 
 struct HfModel {
-  HfFamily family = HfFamily::kDeltaNet;
+  const HfFamily* family = nullptr;
   std::unique_ptr<Model> model;
   std::vector<std::string> warnings;
   nlohmann::json kept;  // HfConfig::kept
@@ -129,7 +129,7 @@ struct HfImportOptions {
   int64_t piece_bytes = int64_t{128} << 20;  // held at a time, or one row or expert if that is more
 };
 struct HfImport {
-  HfFamily family = HfFamily::kDeltaNet;
+  const HfFamily* family = nullptr;
   ModelConfig model;
   std::vector<std::string> warnings;  // the configuration's; tensors that are not finite
 };

@@ -59,7 +59,7 @@ absl::StatusOr<HfImport> ImportHfFolder(const std::string& dir, const std::strin
   RETURN_IF_ERROR(SettleTiedHead(weights, &config));
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, DeclareModel(config.model, weights));
   ASSIGN_OR_RETURN(const HfModelWeights matched,
-                   HfModelWeights::Match(weights, config.family, model.get()));
+                   HfModelWeights::Match(weights, *config.family, model.get()));
   std::set<std::string> nonfinite;
   std::vector<StreamedTensor> tensors;
   for (const Parameter* p : model->parameters()) {

@@ -5,9 +5,12 @@
 
 namespace wyvern {
 
-KeyReader::KeyReader(const nlohmann::json& object, std::string prefix,
-                     std::vector<std::string>* faults)
-    : object_(object), prefix_(std::move(prefix)), faults_(faults) {}
+KeyReader::KeyReader(const nlohmann::json& object, std::string prefix, KeyFindings* findings)
+    : object_(object), prefix_(std::move(prefix)), findings_(findings) {}
+
+KeyReader KeyReader::Inner(const nlohmann::json& object, std::string prefix) const {
+  return KeyReader(object, absl::StrCat(prefix_, prefix), findings_);
+}
 
 const nlohmann::json* KeyReader::Find(const char* key) {
   asked_.insert(key);
@@ -100,15 +103,16 @@ void KeyReader::Only(const char* key, const nlohmann::json& only, const char* re
 }
 
 void KeyReader::Fault(const char* key, const std::string& what) {
-  faults_->push_back(absl::StrCat(prefix_, key, ": ", what));
+  findings_->faults.push_back(absl::StrCat(prefix_, key, ": ", what));
 }
 
-std::vector<std::string> KeyReader::Unread() const {
-  std::vector<std::string> unread;
+std::vector<std::string> KeyReader::NoteUnknown() {
+  std::vector<std::string> unknown;
   for (const auto& [key, value] : object_.items()) {
-    if (asked_.count(key) == 0) unread.push_back(absl::StrCat(prefix_, key));
+    if (asked_.count(key) == 0) unknown.push_back(absl::StrCat(prefix_, key));
   }
-  return unread;
+  findings_->unknown.insert(findings_->unknown.end(), unknown.begin(), unknown.end());
+  return unknown;
 }
 
 }  // namespace wyvern

@@ -11,12 +11,20 @@
 
 namespace wyvern {
 
-// Reads a JSON object key by key, gathers every fault with the key's full name, and knows at the
-// end which keys nobody asked for. Absent and null keys leave the default.
+// What reading a file found, each with the key's full name.
+struct KeyFindings {
+  std::vector<std::string> faults;
+  std::vector<std::string> unknown;  // keys that nobody asked for
+};
+
+// Reads a JSON object key by key and gathers every fault. Absent and null keys leave the default.
 class KeyReader {
  public:
-  // `object` must outlive the reader. `prefix` is "" or "attn.".
-  KeyReader(const nlohmann::json& object, std::string prefix, std::vector<std::string>* faults);
+  // `object` and `findings` must outlive the reader. `prefix` is "" or "attn.".
+  KeyReader(const nlohmann::json& object, std::string prefix, KeyFindings* findings);
+  // A reader of an object that this one's object holds, or a list of it. Its findings are added to
+  // this reader's.
+  KeyReader Inner(const nlohmann::json& object, std::string prefix) const;
 
   bool Has(const char* key);  // present and not null
   void Int(const char* key, int64_t* value);
@@ -37,15 +45,15 @@ class KeyReader {
 
   // "key: what"
   void Fault(const char* key, const std::string& what);
-  // Keys that were not asked for.
-  std::vector<std::string> Unread() const;
+  // Adds the keys of this object that were not asked for to the findings, and returns them.
+  std::vector<std::string> NoteUnknown();
 
  private:
   const nlohmann::json* Find(const char* key);
 
   const nlohmann::json& object_;
   std::string prefix_;
-  std::vector<std::string>* faults_;
+  KeyFindings* findings_;
   std::set<std::string> asked_;
 };
 

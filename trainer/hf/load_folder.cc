@@ -101,16 +101,15 @@ absl::StatusOr<HfConfig> ReadHfConfigFile(const std::string& dir) {
 
 absl::Status SettleTiedHead(const HfWeights& weights, HfConfig* config) {
   if (!config->model.tie_embeddings) return absl::OkStatus();
-  if (config->family == HfFamily::kKimiLinear) {
+  if (!config->family->ties_head) {
     if (!weights.Has(kHfHeadName)) return absl::OkStatus();
     config->model.tie_embeddings = false;
     config->warnings.push_back(absl::StrCat(
-        "config.json says tie_word_embeddings, but transformers 5 does not tie the head of "
-        "kimi_linear: ",
-        kHfHeadName, " is the head"));
+        "config.json says tie_word_embeddings, but transformers 5 does not tie the head of ",
+        config->family->model_type, ": ", kHfHeadName, " is the head"));
     return absl::OkStatus();
   }
-  const std::string embedding = HfEmbeddingName(config->family);
+  const std::string embedding = config->family->embedding_name;
   if (!weights.Has(kHfHeadName) || !weights.Has(embedding)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const bool equal, Equal(weights, embedding, kHfHeadName));
   if (equal) return absl::OkStatus();
@@ -210,15 +209,16 @@ absl::StatusOr<std::unique_ptr<Model>> DeclareModel(const ModelConfig& config,
   return Model::Declare(config);
 }
 
-absl::StatusOr<HfModelWeights> HfModelWeights::Match(const HfWeights& weights, HfFamily family,
-                                                     Model* model) {
+absl::StatusOr<HfModelWeights> HfModelWeights::Match(const HfWeights& weights,
+                                                     const HfFamily& family, Model* model) {
   HfModelWeights matched;
   matched.weights_ = &weights;
   for (const Parameter* p : model->parameters()) {
     RETURN_IF_ERROR(matched.Add(p->name, p->shape, HfTensorsOf(*p, model->config(), family)));
   }
   for (const ModelBuffer* buffer : model->buffers()) {
-    RETURN_IF_ERROR(matched.Add(buffer->name, buffer->shape, {HfTensorOf(*buffer, family)}));
+    RETURN_IF_ERROR(
+        matched.Add(buffer->name, buffer->shape, HfTensorsOf(*buffer, model->config(), family)));
   }
   for (const std::string& name : weights.names()) {
     const bool tied_head = name == kHfHeadName && model->config().tie_embeddings;
@@ -299,7 +299,7 @@ absl::StatusOr<Tensor> HfModelWeights::Rows(const std::string& name, int64_t beg
   return rows;
 }
 
-absl::Status LoadHfWeights(const std::string& dir, HfFamily family, Model* model) {
+absl::Status LoadHfWeights(const std::string& dir, const HfFamily& family, Model* model) {
   ASSIGN_OR_RETURN(const HfWeights weights, HfWeights::Open(dir));
   ASSIGN_OR_RETURN(const HfModelWeights matched, HfModelWeights::Match(weights, family, model));
   for (const Parameter* p : model->parameters()) {
@@ -321,12 +321,12 @@ absl::StatusOr<HfModel> LoadHfFolder(const std::string& dir, Device device, DTyp
   ASSIGN_OR_RETURN(const HfWeights weights, HfWeights::Open(dir));
   RETURN_IF_ERROR(SettleTiedHead(weights, &config));
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> declared, DeclareModel(config.model, weights));
-  RETURN_IF_ERROR(HfModelWeights::Match(weights, config.family, declared.get()).status());
+  RETURN_IF_ERROR(HfModelWeights::Match(weights, *config.family, declared.get()).status());
   HfModel result{.family = config.family,
                  .model = Model::Create(config.model, device, compute, trainable),
                  .warnings = config.warnings,
                  .kept = config.kept};
-  RETURN_IF_ERROR(LoadHfWeights(dir, config.family, result.model.get()));
+  RETURN_IF_ERROR(LoadHfWeights(dir, *config.family, result.model.get()));
   return result;
 }
 

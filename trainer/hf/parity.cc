@@ -106,7 +106,7 @@ struct Trajectory {
 // By the optimizer of training: a constant rate of 1e-3, gradients clipped to a norm of 1. Decayed
 // by 0.1: parameters of two or more dimensions in the library's own module, hence convolutions [D,
 // 1, W] too, and kimi_linear's A_log [1, 1, H, 1].
-Trajectory Train(Model* model, HfFamily family, const Reference& reference) {
+Trajectory Train(Model* model, const HfFamily& family, const Reference& reference) {
   constexpr double kRate = 1e-3, kDecay = 0.1;
   Optimizer optimizer(model, {.beta1 = 0.9,
                               .beta2 = 0.95,
@@ -118,7 +118,8 @@ Trajectory Train(Model* model, HfFamily family, const Reference& reference) {
   for (int step = 1; step <= kSteps; ++step) {
     trajectory.loss.push_back(LossAndGradients(model, reference));
     for (const Parameter* p : model->parameters()) {
-      if (family != HfFamily::kKimiLinear || p->kind != ParameterKind::kALog) continue;
+      if (p->kind != ParameterKind::kALog) continue;
+      if (HfTensorsOf(*p, model->config(), family)[0].shape.size() < 2) continue;
       std::vector<double> values = OnHost(p->master);
       for (double& x : values) x *= 1 - kRate * kDecay;
       p->Assign(Tensor::FromVector(values, p->shape));
@@ -149,7 +150,7 @@ struct Quantities {
 };
 
 // Leaves the model trained by six steps.
-Quantities Measure(Model* model, HfFamily family, const Reference& reference) {
+Quantities Measure(Model* model, const HfFamily& family, const Reference& reference) {
   Quantities q;
   Tape quiet(/*recording=*/false);
   const Var hidden = model->Hidden(quiet, reference.ids, reference.packing);
@@ -243,7 +244,7 @@ void ScaleRunningMax(double factor, std::vector<double>* steps) {
   }
 }
 
-absl::StatusOr<Errors> Fp32Limits(const std::string& dir, HfFamily family,
+absl::StatusOr<Errors> Fp32Limits(const std::string& dir, const HfFamily& family,
                                   const Reference& reference, const Quantities& measured,
                                   Model* model) {
   constexpr int kDraws = 3;
@@ -275,12 +276,12 @@ absl::StatusOr<Errors> Bf16Limits(const std::string& dir) {
   Model* model = loaded.model.get();
   ASSIGN_OR_RETURN(const Reference reference,
                    OpenReference(dir, Device::kCpu, model->config().vocab_size));
-  const Quantities exact = Measure(model, loaded.family, reference);
+  const Quantities exact = Measure(model, *loaded.family, reference);
   Errors limits;
   for (int draw = 0; draw < kDraws; ++draw) {
-    RETURN_IF_ERROR(LoadHfWeights(dir, loaded.family, model));
+    RETURN_IF_ERROR(LoadHfWeights(dir, *loaded.family, model));
     const Bf16Storage storage(Bf16Storage::Rounding::kStochastic, draw);
-    limits.Widen(ErrorsOf(Measure(model, loaded.family, reference), exact));
+    limits.Widen(ErrorsOf(Measure(model, *loaded.family, reference), exact));
   }
   limits.logits *= kFactor;
   limits.loss *= kFactor;
@@ -309,15 +310,15 @@ absl::StatusOr<ParityReport> RunParity(const std::string& dir, Device device, DT
   {
     std::optional<Bf16Storage> storage;
     if (emulated) storage.emplace(Bf16Storage::Rounding::kNearest);
-    measured = Measure(model, loaded.family, reference);
+    measured = Measure(model, *loaded.family, reference);
   }
   ASSIGN_OR_RETURN(const Quantities expected, ReadQuantities(reference, vocab_size, measured));
   const Errors errors = ErrorsOf(measured, expected);
-  ASSIGN_OR_RETURN(Errors limits, bf16
-                                      ? Bf16Limits(dir)
-                                      : Fp32Limits(dir, loaded.family, reference, measured, model));
+  ASSIGN_OR_RETURN(
+      Errors limits,
+      bf16 ? Bf16Limits(dir) : Fp32Limits(dir, *loaded.family, reference, measured, model));
 
-  ParityReport report{.model_type = ModelType(loaded.family), .warnings = loaded.warnings};
+  ParityReport report{.model_type = loaded.family->model_type, .warnings = loaded.warnings};
   const auto add = [&](const std::string& quantity, double error, double limit,
                        const std::optional<double>& set) {
     report.rows.push_back({.quantity = quantity, .error = error, .limit = set.value_or(limit)});

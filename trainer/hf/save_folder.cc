@@ -22,7 +22,7 @@ struct Stored {
 };
 
 // Everything in files of at most `max_bytes`, a larger tensor in one of its own.
-std::vector<std::vector<Stored>> DivideIntoShards(Model* model, HfFamily family, bool bf16,
+std::vector<std::vector<Stored>> DivideIntoShards(Model* model, const HfFamily& family, bool bf16,
                                                   int64_t max_bytes) {
   std::vector<std::vector<Stored>> shards(1);
   int64_t bytes = 0;
@@ -44,12 +44,14 @@ std::vector<std::vector<Stored>> DivideIntoShards(Model* model, HfFamily family,
       add(p->name, p->shape, std::move(tensor), keep);
     }
     const bool tied = model->config().tie_embeddings && p->name == "embedding.weight";
-    if (tied && family == HfFamily::kKimiLinear) {  // whose readers do not tie
+    if (tied && !family.ties_head) {
       add(p->name, p->shape, {.name = kHfHeadName, .shape = p->shape}, keep);
     }
   }
   for (const ModelBuffer* buffer : model->buffers()) {
-    add(buffer->name, buffer->shape, HfTensorOf(*buffer, family), /*keep=*/true);
+    for (HfTensor& tensor : HfTensorsOf(*buffer, model->config(), family)) {
+      add(buffer->name, buffer->shape, std::move(tensor), /*keep=*/true);
+    }
   }
   return shards;
 }
@@ -88,7 +90,7 @@ absl::Status WriteFolder(const ModelConfig& model, const HfSource& source, const
   const bool bf16 = options.config.dtype == "bfloat16";
   const std::unique_ptr<Model> declared = Model::Declare(model);
   const auto shards =
-      DivideIntoShards(declared.get(), config.family, bf16, options.max_shard_bytes);
+      DivideIntoShards(declared.get(), *config.family, bf16, options.max_shard_bytes);
   Read last;
   nlohmann::json weight_map = nlohmann::json::object();
   int64_t total_bytes = 0;

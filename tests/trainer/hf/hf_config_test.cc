@@ -101,7 +101,7 @@ TEST(HfConfig, WhatCannotBeHonouredIsAnErrorThatNamesTheKey) {
       {"window_size", With("transformer", "window_size", 0)},
       {"attn.layers", With("kda", "attn", {{"layers", {4}}, {"num_heads", 4}})},
       {"attn.num_heads", With("kda", "attn", {{"layers", {1}}})},
-      {"attn[1]. expected an object", With("kda", "attn", json::array({nullptr, 3}))},
+      {"attn[1]: expected an object", With("kda", "attn", json::array({nullptr, 3}))},
       {"layer 2 is named twice", With("kda", "attn",
                                       json::array({{{"layers", {1}}, {"num_heads", 4}},
                                                    {{"layers", {1}}, {"num_heads", 2}}}))},
@@ -232,14 +232,14 @@ TEST(HfConfig, ModelsThatNoFamilyHoldsAreRefusedWithTheReason) {
   ModelConfig biased = HfTestModel(gated);
   biased.mlp_bias = true;
   expect(biased, "mlp_bias");
-  const auto as_llama = WriteHfConfig(HfTestModel(gated), {.family = HfFamily::kLlama});
+  const auto as_llama = WriteHfConfig(HfTestModel(gated), {.family = FindHfFamily("llama")});
   EXPECT_TRUE(absl::StrContains(as_llama.status().message(), "layer 1 is gated_delta_net"));
 }
 
 TEST(HfConfig, AFamilyOfAttentionLayersMayBeChosen) {
   const ModelConfig m = HfTestModelNamed("llama");
   EXPECT_EQ(WriteHfConfig(m, {})->config["model_type"], "llama");
-  EXPECT_EQ(WriteHfConfig(m, {.family = HfFamily::kTransformer})->config["model_type"],
+  EXPECT_EQ(WriteHfConfig(m, {.family = FindHfFamily("transformer")})->config["model_type"],
             "transformer");
 }
 

@@ -1,0 +1,44 @@
+// Keys of config.json that several families share.
+#ifndef WYVERN_TRAINER_HF_COMMON_KEYS_H_
+#define WYVERN_TRAINER_HF_COMMON_KEYS_H_
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "layers/model_config.h"
+#include "trainer/hf/key_reader.h"
+
+namespace wyvern {
+
+// Passes over what any config.json may carry without bearing on a decoder's mathematics:
+// provenance, generation defaults, classification heads, storage.
+void IgnoreCommonKeys(KeyReader* r);
+
+// Refuses what changes the model's function in relatives of the families, and is served in none.
+void RefuseAlterations(KeyReader* r);
+
+// Vocabulary, tying, padding and the spread of initial weights.
+void ReadVocabulary(KeyReader* r, ModelConfig* m);
+
+// intermediate_size, which must be positive; absent: the model's so far.
+void ReadIntermediateSize(KeyReader* r, ModelConfig* m);
+
+// hidden_act, of which SwiGLU has two names.
+void RequireSwiGlu(KeyReader* r);
+
+// window_size: tokens that attention sees, itself included; null: all. Written as read.
+int64_t ReadWindow(KeyReader* r);
+nlohmann::json WindowJson(int64_t window);
+
+// The base of rotary embeddings that are not scaled. transformers 5 writes rope_parameters
+// {rope_type, rope_theta}; version 4 wrote rope_theta and rope_scaling {rope_type or type, ...}.
+double ReadRopeTheta(KeyReader* r);
+// Adds the keys of both versions.
+void WriteRopeTheta(double theta, nlohmann::json* config);
+
+// Makes one mixer stand in all layers.
+void UseEverywhere(const std::string& name, MixerConfig mixer, ModelConfig* m);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_HF_COMMON_KEYS_H_

@@ -1,0 +1,83 @@
+// Hugging Face's llama, in the vocabularies of transformers 4 and 5.
+#include "absl/strings/str_cat.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "trainer/hf/common_keys.h"
+#include "trainer/hf/families/registry.h"
+#include "trainer/hf/own_mixer.h"
+
+namespace wyvern {
+namespace {
+
+void Read(KeyReader* r, ModelConfig* m) {
+  m->hidden_size = 4096;
+  m->num_layers = 32;
+  m->intermediate_size = 11008;
+  r->Int("hidden_size", &m->hidden_size);
+  r->Int("num_hidden_layers", &m->num_layers);
+  ReadIntermediateSize(r, m);
+  r->Real("rms_norm_eps", &m->norm_eps);
+  r->Bool("mlp_bias", &m->mlp_bias);
+  AttentionMixerConfig a{.num_heads = 32};
+  r->Int("num_attention_heads", &a.num_heads);
+  r->Count("num_key_value_heads", &a.num_kv_heads);
+  r->Count("head_dim", &a.head_dim);
+  r->Bool("attention_bias", &a.qkv_bias);
+  a.output_bias = a.qkv_bias;
+  a.rope_theta = ReadRopeTheta(r);
+  r->Only("attention_dropout", 0.0, "there is no dropout");
+  r->Only("partial_rotary_factor", 1.0, "the whole head rotates");
+  RequireSwiGlu(r);
+  r->Only("qk_norm", false, "q and k are not normalised");
+  r->Ignore({"pretraining_tp"});  // splits products, changes no result
+  UseEverywhere("attention", a, m);
+}
+
+std::vector<std::string> WhyNot(const ModelConfig& m) {
+  std::vector<std::string> why;
+  const std::vector<MixerConfig> layers = MixersInFull(m);
+  const MixerConfig* own = OwnMixer(layers, IsAttention, /*hybrid=*/false, &why);
+  if (own == nullptr) return why;
+  const auto& a = *own->As<AttentionMixerConfig>();
+  if (m.moe.has_value()) why.push_back("it has no mixture of experts (moe)");
+  if (a.window > 0) why.push_back("its attention has no window");
+  if (!a.rope) why.push_back("its attention always rotates (rope: false)");
+  if (a.qk_norm) why.push_back("its attention has no qk_norm");
+  if (a.qkv_bias != a.output_bias) {
+    why.push_back("its attention_bias stands for qkv_bias and output_bias together");
+  }
+  if (a.output_gate != OutputGate::kNone) why.push_back("its attention has no output_gate");
+  return why;
+}
+
+void Write(const ModelConfig& m, nlohmann::json* c) {
+  nlohmann::json& config = *c;
+  const AttentionMixerConfig a = *MixersInFull(m).front().As<AttentionMixerConfig>();
+  config["rms_norm_eps"] = m.norm_eps;
+  config["hidden_act"] = "silu";
+  config["mlp_bias"] = m.mlp_bias;
+  config["num_attention_heads"] = a.num_heads;
+  config["num_key_value_heads"] = a.num_kv_heads;
+  config["head_dim"] = a.head_dim;
+  config["attention_bias"] = a.qkv_bias;
+  config["attention_dropout"] = 0.0;
+  config["pretraining_tp"] = 1;
+  WriteRopeTheta(a.rope_theta, c);
+}
+
+std::vector<HfTensor> LayerTensors(absl::string_view name, const Shape& shape,
+                                   const MixerConfig& /*mixer*/) {
+  return {{.name = Renamed(name, kHfLayerParts), .shape = shape}};
+}
+
+}  // namespace
+
+const HfFamily kLlamaFamily = {.model_type = "llama",
+                               .architecture = "LlamaForCausalLM",
+                               .mixer_type = "attention",
+                               .embedding_name = kHfEmbeddingName,
+                               .read = Read,
+                               .why_not = WhyNot,
+                               .write = Write,
+                               .layer_tensors = LayerTensors};
+
+}  // namespace wyvern

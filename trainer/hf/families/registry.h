@@ -1,0 +1,20 @@
+// The families; each is defined in the file of its name.
+#ifndef WYVERN_TRAINER_HF_FAMILIES_REGISTRY_H_
+#define WYVERN_TRAINER_HF_FAMILIES_REGISTRY_H_
+
+#include "trainer/hf/hf_family.h"
+
+namespace wyvern {
+
+// flash-linear-attention ("FLA").
+extern const HfFamily kDeltaNetFamily;
+extern const HfFamily kGatedDeltaNetFamily;
+extern const HfFamily kKdaFamily;
+extern const HfFamily kTransformerFamily;
+// Hugging Face transformers.
+extern const HfFamily kLlamaFamily;
+extern const HfFamily kKimiLinearFamily;
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_HF_FAMILIES_REGISTRY_H_

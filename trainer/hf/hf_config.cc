@@ -1,0 +1,125 @@
+#include "trainer/hf/hf_config.h"
+
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "kernels/runtime/status.h"
+#include "trainer/hf/common_keys.h"
+#include "trainer/hf/key_reader.h"
+
+namespace wyvern {
+namespace {
+
+constexpr size_t kMaxShownFaults = 20;
+
+// The mixer type that says which families may hold the model: mla wherever it stands, else the
+// first that is not attention.
+std::string TellingType(const ModelConfig& m) {
+  std::string telling = "attention";
+  for (int64_t i = 0; i < m.num_layers; ++i) {
+    const std::string type = m.MixerOfLayer(i).type().name;
+    if (type == "mla") return type;
+    if (telling == "attention") telling = type;
+  }
+  return telling;
+}
+
+// The families of a mixer type, in the order in which they are tried.
+std::vector<const HfFamily*> FamiliesOf(const std::string& mixer_type) {
+  std::vector<const HfFamily*> families;
+  for (const HfFamily* family : HfFamilies()) {
+    if (family->mixer_type == mixer_type) families.insert(families.begin(), family);
+  }
+  return families;
+}
+
+absl::StatusOr<const HfFamily*> ChooseFamily(const ModelConfig& m, const HfFamily* wanted) {
+  std::vector<const HfFamily*> candidates = {wanted};
+  if (wanted == nullptr) candidates = FamiliesOf(TellingType(m));
+  if (candidates.empty()) candidates = FamiliesOf("attention");  // which say what they cannot hold
+  std::vector<std::string> refusals;
+  for (const HfFamily* family : candidates) {
+    const std::vector<std::string> why = family->why_not(m);
+    if (why.empty()) return family;
+    refusals.push_back(absl::StrCat("a Hugging Face ", family->model_type,
+                                    " folder cannot hold this model: ", absl::StrJoin(why, "; ")));
+  }
+  return absl::FailedPreconditionError(absl::StrJoin(refusals, "\n"));
+}
+
+}  // namespace
+
+absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config) {
+  if (!config.is_object()) return absl::InvalidArgumentError("config.json: expected an object");
+  KeyFindings findings;
+  KeyReader r(config, "", &findings);
+  std::string model_type;
+  r.String("model_type", &model_type);
+  const HfFamily* family = FindHfFamily(model_type);
+  if (family == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("config.json: model_type: \"", model_type,
+                                                   "\" is not supported; expected ",
+                                                   HfFamilyNames()));
+  }
+  HfConfig result{.family = family};
+  ModelConfig& m = result.model;
+  IgnoreCommonKeys(&r);
+  RefuseAlterations(&r);
+  ReadVocabulary(&r, &m);
+  family->read(&r, &m);
+  std::vector<std::string>& faults = findings.faults;
+  if (faults.empty()) faults = m.Validate();
+  if (!faults.empty()) {
+    const size_t num_faults = faults.size();
+    if (num_faults > kMaxShownFaults) {
+      faults.resize(kMaxShownFaults);
+      faults.push_back(absl::StrCat("and ", num_faults - kMaxShownFaults, " faults more"));
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat("config.json: ", absl::StrJoin(faults, "\nconfig.json: ")));
+  }
+  result.kept = nlohmann::json::object();
+  for (const char* key : {"model_type", "bos_token_id", "eos_token_id", "max_position_embeddings",
+                          "model_max_length"}) {
+    if (r.Has(key)) result.kept[key] = config[key];
+  }
+  for (const std::string& key : r.NoteUnknown()) result.kept[key] = config[key];
+  for (const std::string& key : findings.unknown) {
+    result.warnings.push_back(
+        absl::StrCat("config.json: ", key, ": unknown to Wyvern and left out of account"));
+  }
+  return result;
+}
+
+absl::StatusOr<HfConfigFile> WriteHfConfig(const ModelConfig& model,
+                                           const HfWriteOptions& options) {
+  ASSIGN_OR_RETURN(const HfFamily* family, ChooseFamily(model, options.family));
+  HfConfigFile file{.family = family};
+  nlohmann::json& c = file.config;
+  c["architectures"] = nlohmann::json::array({family->architecture});
+  c["model_type"] = family->model_type;
+  c["dtype"] = options.dtype;
+  c["torch_dtype"] = options.dtype;  // the same for transformers 4
+  c["vocab_size"] = model.vocab_size;
+  c["hidden_size"] = model.hidden_size;
+  c["num_hidden_layers"] = model.num_layers;
+  c["intermediate_size"] = model.IntermediateSize();
+  c["initializer_range"] = model.initializer_range;
+  c["tie_word_embeddings"] = model.tie_embeddings && family->ties_head;
+  c["max_position_embeddings"] = 2048;  // size of the readers' RoPE tables, no limit of ours
+  c["pad_token_id"] =
+      model.padding_id < 0 ? nlohmann::json(nullptr) : nlohmann::json(model.padding_id);
+  c["bos_token_id"] = nullptr;
+  c["eos_token_id"] = nullptr;
+  c["use_cache"] = true;
+  family->write(model, &c);
+  const std::set<std::string> free_keys = {"bos_token_id", "eos_token_id",
+                                           "max_position_embeddings", "model_max_length"};
+  for (const auto& [key, value] : options.keep.items()) {
+    if (!c.contains(key) || free_keys.count(key) > 0) c[key] = value;
+  }
+  return file;
+}
+
+}  // namespace wyvern

@@ -1,0 +1,48 @@
+// A family of Hugging Face models: how its config.json and its tensors' names describe a model.
+// One family is one file in families/ and one row in families/registry.cc.
+#ifndef WYVERN_TRAINER_HF_HF_FAMILY_H_
+#define WYVERN_TRAINER_HF_HF_FAMILY_H_
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "layers/model_config.h"
+#include "trainer/hf/key_reader.h"
+#include "trainer/hf/tensor_names.h"
+
+namespace wyvern {
+
+struct HfFamily {
+  const char* model_type;    // in config.json, and the name of the family
+  const char* architecture;  // the class in config.json's `architectures`
+  // The type of the mixer that makes a model one of this family: see WriteHfConfig.
+  const char* mixer_type;
+  const char* embedding_name;
+  // False: the readers never tie the head to the embedding; a tied head is written as a copy.
+  bool ties_head = true;
+
+  // Reads the sizes, mixers and experts of the model. The vocabulary has been read.
+  void (*read)(KeyReader* r, ModelConfig* m);
+  // What of the model config.json cannot express, one reason each; empty: it can be written.
+  std::vector<std::string> (*why_not)(const ModelConfig& m);
+  // Adds the keys that other families do not share. Requires an empty why_not.
+  void (*write)(const ModelConfig& m, nlohmann::json* config);
+  // The tensors that make up a layer's parameter or buffer, in the order of its elements. `name` is
+  // what follows "blocks.N." in Wyvern; the result's names are what follows "model.layers.N.".
+  // `shape` is the parameter's as all families store it.
+  std::vector<HfTensor> (*layer_tensors)(absl::string_view name, const Shape& shape,
+                                         const MixerConfig& mixer);
+};
+
+// All of them, in the order of families/registry.cc.
+const std::vector<const HfFamily*>& HfFamilies();
+// Null if there is none.
+const HfFamily* FindHfFamily(absl::string_view model_type);
+// "delta_net, ... or kimi_linear"
+std::string HfFamilyNames();
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_HF_HF_FAMILY_H_

@@ -1,0 +1,55 @@
+#include "trainer/hf/own_mixer.h"
+
+#include "absl/strings/str_cat.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
+
+namespace wyvern {
+
+std::vector<MixerConfig> MixersInFull(const ModelConfig& m) {
+  std::vector<MixerConfig> layers;
+  for (int64_t i = 0; i < m.num_layers; ++i) {
+    MixerConfig mixer = m.MixerOfLayer(i);
+    if (auto* d = mixer.As<DeltaMixerConfig>()) {
+      if (d->num_value_heads == 0) d->num_value_heads = d->num_heads;
+      if (d->decay == DeltaDecay::kPerChannel && d->decay_rank == 0) d->decay_rank = d->value_dim;
+    } else if (auto* a = mixer.As<AttentionMixerConfig>()) {
+      if (a->num_kv_heads == 0) a->num_kv_heads = a->num_heads;
+      if (a->head_dim == 0) a->head_dim = m.hidden_size / a->num_heads;
+    }
+    layers.push_back(std::move(mixer));
+  }
+  return layers;
+}
+
+bool IsAttention(const MixerConfig& mixer) { return mixer.As<AttentionMixerConfig>() != nullptr; }
+
+bool IsDelta(const MixerConfig& mixer) { return mixer.As<DeltaMixerConfig>() != nullptr; }
+
+const MixerConfig* OwnMixer(const std::vector<MixerConfig>& layers,
+                            bool (*is_own)(const MixerConfig&), bool hybrid,
+                            std::vector<std::string>* why) {
+  const MixerConfig* first = nullptr;
+  size_t first_layer = 0;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const MixerConfig& mixer = layers[i];
+    if (!is_own(mixer)) {
+      if (hybrid && IsAttention(mixer)) continue;
+      why->push_back(absl::StrCat("layer ", i + 1, " is ", mixer.type().name));
+      if (hybrid || !IsDelta(mixer)) return nullptr;
+    } else if (first == nullptr) {
+      first = &mixer;
+      first_layer = i;
+    } else if (!(mixer == *first)) {
+      const std::string a = first->type().name, b = mixer.type().name;
+      why->push_back(absl::StrCat("layers ", first_layer + 1, " and ", i + 1, " differ (",
+                                  a == b ? absl::StrCat("two kinds of ", a) : a + " and " + b,
+                                  "), and its config.json has room for one"));
+      break;
+    }
+  }
+  if (first == nullptr && why->empty()) why->push_back("it has no layer of that kind");
+  return first;
+}
+
+}  // namespace wyvern
