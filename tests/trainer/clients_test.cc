@@ -10,8 +10,8 @@
 #include "tests/trainer/hf/hf_models.h"
 #include "tests/trainer/state_checks.h"
 #include "trainer/checkpoint/saver.h"
-#include "trainer/hf/hf_folder.h"
 #include "trainer/hf/parity.h"
+#include "trainer/hf/save_folder.h"
 #include "trainer/report/tensorboard.h"
 
 namespace wyvern {

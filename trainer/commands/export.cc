@@ -9,7 +9,7 @@
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
-#include "trainer/hf/hf_folder.h"
+#include "trainer/hf/save_folder.h"
 
 namespace wyvern {
 namespace {

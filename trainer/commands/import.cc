@@ -8,7 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
-#include "trainer/hf/hf_folder.h"
+#include "trainer/hf/import_folder.h"
+#include "trainer/hf/load_folder.h"
 
 namespace wyvern {
 namespace {

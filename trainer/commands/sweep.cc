@@ -19,6 +19,7 @@
 #include "trainer/sweep/run_state.h"
 #include "trainer/sweep/slurm.h"
 #include "trainer/sweep/status_table.h"
+#include "trainer/sweep/sweep_folder.h"
 
 namespace wyvern {
 namespace {

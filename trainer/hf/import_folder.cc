@@ -1,3 +1,5 @@
+#include "trainer/hf/import_folder.h"
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -7,7 +9,7 @@
 #include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/model.h"
-#include "trainer/hf/hf_folder.h"
+#include "trainer/hf/load_folder.h"
 
 namespace wyvern {
 namespace {

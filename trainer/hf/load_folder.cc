@@ -1,56 +1,15 @@
+#include "trainer/hf/load_folder.h"
+
 #include <algorithm>
-#include <cmath>
-#include <filesystem>
-#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "data/io/json.h"
-#include "data/io/plain_name.h"
 #include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
-#include "trainer/hf/hf_folder.h"
-#include "trainer/hf/tensor_names.h"
 
 namespace wyvern {
 namespace {
-
-float HalfToFloat(uint16_t half) {
-  const int exponent = (half >> 10) & 31, mantissa = half & 1023;
-  const float sign = (half & 0x8000) != 0 ? -1.0f : 1.0f;
-  if (exponent == 31) return mantissa != 0 ? std::nanf("") : sign * INFINITY;
-  if (exponent == 0) return sign * std::ldexp(static_cast<float>(mantissa), -24);
-  return sign * std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
-}
-
-// The type in which ReadFloats gives the elements.
-absl::StatusOr<DType> FloatTypeOf(const std::string& path, const std::string& name,
-                                  const SafetensorsEntry& entry) {
-  if (entry.dtype == "F32" || entry.dtype == "F16") return DType::kFloat32;
-  if (entry.dtype == "BF16") return DType::kBf16;
-  if (entry.dtype == "F64") return DType::kFloat64;
-  return absl::InvalidArgumentError(absl::StrCat(path, ": ", name, " has element type ",
-                                                 entry.dtype, "; expected F32, BF16, F16 or F64"));
-}
-
-// Elements [begin, end) of a tensor.
-absl::StatusOr<Tensor> ReadFloats(const SafetensorsReader& file, const std::string& name,
-                                  int64_t begin, int64_t end) {
-  ASSIGN_OR_RETURN(const SafetensorsEntry entry, file.Find(name));
-  ASSIGN_OR_RETURN(const DType dtype, FloatTypeOf(file.path(), name, entry));
-  const Tensor tensor = Tensor::Empty({end - begin}, dtype, Device::kCpu);
-  const int64_t size = SafetensorsDTypeSize(entry.dtype);
-  const auto first = static_cast<uint64_t>(begin * size);
-  const auto num_bytes = static_cast<size_t>((end - begin) * size);
-  if (entry.dtype != "F16") {
-    RETURN_IF_ERROR(file.ReadRange(name, first, tensor.raw(), num_bytes));
-    return tensor;
-  }
-  std::vector<uint16_t> halves(end - begin);
-  RETURN_IF_ERROR(file.ReadRange(name, first, halves.data(), num_bytes));
-  for (size_t i = 0; i < halves.size(); ++i) tensor.data<float>()[i] = HalfToFloat(halves[i]);
-  return tensor;
-}
 
 // Left over from readers' buffers; not weights.
 bool IsLeftOver(const std::string& name) { return absl::EndsWith(name, "rotary_emb.inv_freq"); }
@@ -120,84 +79,6 @@ absl::Status SettleTiedHead(const HfWeights& weights, HfConfig* config) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<HfWeights> HfWeights::Open(const std::string& dir) {
-  HfWeights weights;
-  weights.dir_ = dir;
-  const std::string single = absl::StrCat(dir, "/model.safetensors");
-  const std::string index = absl::StrCat(dir, "/model.safetensors.index.json");
-  std::error_code ignored;
-  if (std::filesystem::exists(single, ignored)) {
-    ASSIGN_OR_RETURN(SafetensorsReader file, SafetensorsReader::Open(single));
-    for (const auto& [name, entry] : file.tensors()) weights.file_of_[name] = 0;
-    weights.files_.push_back(std::move(file));
-    return weights;
-  }
-  if (!std::filesystem::exists(index, ignored)) {
-    return absl::NotFoundError(absl::StrCat(
-        dir, ": expected model.safetensors or model.safetensors.index.json, found neither"));
-  }
-  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(index));
-  const auto map = json.is_object() ? json.find("weight_map") : json.end();
-  if (map == json.end() || !map->is_object()) {
-    return absl::DataLossError(absl::StrCat(index, ": has no weight_map"));
-  }
-  std::map<std::string, size_t> opened;
-  for (const auto& [name, file] : map->items()) {
-    // Only names of files beside the index: a path could lead anywhere.
-    if (!file.is_string() || !IsPlainName(file.get_ref<const std::string&>())) {
-      return absl::DataLossError(
-          absl::StrCat(index, ": weight_map: ", name, " does not name a file of the folder"));
-    }
-    const auto file_name = file.get<std::string>();
-    const auto [it, is_new] = opened.emplace(file_name, weights.files_.size());
-    if (is_new) {
-      ASSIGN_OR_RETURN(SafetensorsReader reader,
-                       SafetensorsReader::Open(absl::StrCat(dir, "/", file_name)));
-      weights.files_.push_back(std::move(reader));
-    }
-    if (weights.files_[it->second].tensors().count(name) == 0) {
-      return absl::DataLossError(
-          absl::StrCat(index, ": ", name, " is not in ", file_name, " as the index says"));
-    }
-    weights.file_of_[name] = it->second;
-  }
-  return weights;
-}
-
-std::vector<std::string> HfWeights::names() const {
-  std::vector<std::string> names;
-  for (const auto& [name, file] : file_of_) names.push_back(name);
-  return names;
-}
-
-const std::string& HfWeights::PathOf(const std::string& name) const {
-  return files_[file_of_.at(name)].path();
-}
-
-absl::StatusOr<SafetensorsEntry> HfWeights::Find(const std::string& name) const {
-  const auto it = file_of_.find(name);
-  if (it == file_of_.end()) {
-    return absl::NotFoundError(absl::StrCat(dir_, ": the weights lack the tensor ", name));
-  }
-  return files_[it->second].Find(name);
-}
-
-absl::StatusOr<Tensor> HfWeights::Read(const std::string& name) const {
-  RETURN_IF_ERROR(Find(name).status());
-  return ReadFloatTensor(files_[file_of_.at(name)], name);
-}
-
-absl::StatusOr<Tensor> HfWeights::Read(const std::string& name, int64_t begin, int64_t end) const {
-  RETURN_IF_ERROR(Find(name).status());
-  return ReadFloats(files_[file_of_.at(name)], name, begin, end);
-}
-
-absl::StatusOr<Tensor> ReadFloatTensor(const SafetensorsReader& file, const std::string& name) {
-  ASSIGN_OR_RETURN(const SafetensorsEntry entry, file.Find(name));
-  ASSIGN_OR_RETURN(const Tensor all, ReadFloats(file, name, 0, NumElements(entry.shape)));
-  return all.Reshape(entry.shape);
-}
-
 absl::StatusOr<std::unique_ptr<Model>> DeclareModel(const ModelConfig& config,
                                                     const HfWeights& weights) {
   const auto num_tensors = static_cast<int64_t>(weights.names().size());
@@ -234,34 +115,35 @@ absl::Status HfModelWeights::Add(const std::string& name, const Shape& shape,
   Entry entry{.shape = shape};
   std::string last_path;
   for (HfTensor& tensor : tensors) {
-    Part part{.stored = tensor.name};
+    std::string stored_name = tensor.name;
+    int64_t first_element = 0;
     Shape expected = tensor.shape;
     const std::string packed = PackedMlpName(*weights_, tensor.name);
     if (!packed.empty()) {
-      part.stored = packed;
-      if (!absl::EndsWith(tensor.name, kGate)) part.first_element = NumElements(tensor.shape);
+      stored_name = packed;
+      if (!absl::EndsWith(tensor.name, kGate)) first_element = NumElements(tensor.shape);
       expected[0] *= 2;
     } else if (!weights_->Has(tensor.name) && weights_->Has(tensor.other_name)) {
-      part.stored = tensor.other_name;
+      stored_name = tensor.other_name;
     }
-    if (tensor.slice > 0 && !weights_->Has(part.stored)) {
+    if (tensor.slice > 0 && !weights_->Has(stored_name)) {
       return absl::NotFoundError(absl::StrCat(weights_->dir(), ": the weights lack the tensor ",
-                                              part.stored, ", one of ", tensors.size(),
+                                              stored_name, ", one of ", tensors.size(),
                                               " of its kind; the one before is in ", last_path));
     }
-    ASSIGN_OR_RETURN(const SafetensorsEntry stored, weights_->Find(part.stored));
-    const std::string& path = weights_->PathOf(part.stored);
+    ASSIGN_OR_RETURN(const SafetensorsEntry stored, weights_->Find(stored_name));
+    const std::string& path = weights_->PathOf(stored_name);
     if (stored.shape != expected) {
       return absl::InvalidArgumentError(
-          absl::StrCat(path, ": ", part.stored, " has shape ", ToString(stored.shape),
+          absl::StrCat(path, ": ", stored_name, " has shape ", ToString(stored.shape),
                        "; config.json makes it ", ToString(expected)));
     }
-    RETURN_IF_ERROR(FloatTypeOf(path, part.stored, stored).status());
+    RETURN_IF_ERROR(FloatTypeOf(path, stored_name, stored).status());
     if (stored.dtype == "F64") entry.dtype = DType::kFloat64;
-    used_.insert(part.stored);
+    used_.insert(stored_name);
     last_path = path;
-    part.tensor = std::move(tensor);
-    entry.parts.push_back(std::move(part));
+    entry.parts.push_back(
+        {.tensor = std::move(tensor), .stored = stored_name, .first_element = first_element});
   }
   entries_[name] = std::move(entry);
   return absl::OkStatus();

@@ -11,7 +11,7 @@
 #include "autograd/bf16_storage.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
-#include "trainer/hf/hf_folder.h"
+#include "trainer/hf/load_folder.h"
 #include "trainer/hf/tensor_names.h"
 #include "trainer/optimizer/optimizer.h"
 

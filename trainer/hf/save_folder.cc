@@ -1,3 +1,5 @@
+#include "trainer/hf/save_folder.h"
+
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
@@ -5,8 +7,8 @@
 #include "data/io/file.h"
 #include "data/io/json.h"
 #include "data/io/output.h"
+#include "data/io/safetensors.h"
 #include "kernels/runtime/status.h"
-#include "trainer/hf/hf_folder.h"
 #include "trainer/hf/tensor_names.h"
 
 namespace wyvern {

@@ -10,16 +10,6 @@
 
 namespace wyvern {
 
-// Writes the sweep's own record (sweep.yaml, the file as it is; sweep.json, what each run is given)
-// and each run's resolved config.yaml, each file whole or not at all. Errors: a run that was begun
-// with another configuration, naming every run and key; a failed write.
-absl::Status WriteSweepFolder(const SweepPlan& plan);
-
-// Makes the token stores that the runs need, once: two runs that start together would both begin to
-// make them. Tries those of all runs and returns the first error: a run whose data cannot be made
-// fails by itself and says why.
-absl::Status PrepareSweepData(const SweepPlan& plan);
-
 // Starts `wyvern train` for every run that is not finished and not running elsewhere, `jobs` at a
 // time, and waits for all of them; a run that fails does not stop the others. Shows a table that is
 // rewritten every second on a terminal, otherwise a line whenever a run starts or ends and one a

@@ -1,3 +1,5 @@
+#include "trainer/sweep/sweep_folder.h"
+
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -10,7 +12,6 @@
 #include "kernels/runtime/status.h"
 #include "trainer/config/load.h"
 #include "trainer/run/run_data.h"
-#include "trainer/sweep/local_runner.h"
 
 namespace wyvern {
 namespace {

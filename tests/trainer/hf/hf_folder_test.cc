@@ -1,5 +1,3 @@
-#include "trainer/hf/hf_folder.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -9,6 +7,9 @@
 #include "data/io/file.h"
 #include "data/io/json.h"
 #include "tests/trainer/hf/hf_models.h"
+#include "trainer/hf/import_folder.h"
+#include "trainer/hf/load_folder.h"
+#include "trainer/hf/save_folder.h"
 
 namespace wyvern {
 namespace {

@@ -8,7 +8,7 @@
 #include "trainer/scaling/analysis.h"
 #include "trainer/scaling/fit_output.h"
 #include "trainer/scaling/points.h"
-#include "trainer/sweep/local_runner.h"
+#include "trainer/sweep/sweep_folder.h"
 
 namespace wyvern {
 namespace {

@@ -12,7 +12,9 @@
 #include "layers/mixers/mla/mla_config.h"
 #include "tests/trainer/hf/hf_models.h"
 #include "trainer/checkpoint/model.h"
-#include "trainer/hf/hf_folder.h"
+#include "trainer/hf/import_folder.h"
+#include "trainer/hf/load_folder.h"
+#include "trainer/hf/save_folder.h"
 
 namespace wyvern {
 namespace {
