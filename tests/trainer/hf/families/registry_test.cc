@@ -27,7 +27,7 @@ TEST(HfFamilies, TheRefusalOfAnotherModelTypeListsThem) {
   }
 }
 
-// What this file asserts of each family it can only assert of one that has models to try.
+// The tests of this folder assert something of a family only if it has models to try.
 TEST(HfFamilies, EachHasSmallModelsThatItHolds) {
   std::set<const HfFamily*> held;
   for (const auto& [name, model] : HfTestModels()) {
