@@ -90,8 +90,9 @@ if(WYVERN_MPI)
 endif()
 
 if(WYVERN_CUDA)
+  # `80` without -real keeps the PTX as well: the driver compiles it for GPUs newer than Hopper.
   if(NOT CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real)
+    set(CMAKE_CUDA_ARCHITECTURES 80 90a-real)
   endif()
   enable_language(CUDA)
   set(CMAKE_CUDA_STANDARD 17)
