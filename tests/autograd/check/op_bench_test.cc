@@ -15,19 +15,29 @@ namespace {
 class OpBench : public testing::TestWithParam<OpRow> {};
 
 TEST_P(OpBench, TimesBothDirections) {
-  const auto results = GetParam().bench(Device::kCpu);
-  ASSERT_FALSE(results.empty());
-  for (size_t i = 0; i < results.size(); ++i) {
-    const BenchResult& r = results[i];
-    EXPECT_EQ(r.op, GetParam().name);
-    EXPECT_EQ(r.direction, i % 2 == 0 ? "forward" : "backward");
-    EXPECT_TRUE(std::isfinite(r.ms)) << r.case_name << ": " << r.ms;
-    // Some backward times are a difference of two medians, which a busy machine makes negative.
-    if (r.direction == "forward") {
-      EXPECT_GT(r.ms, 0) << r.case_name;
+  for (const BenchShape& shape : GetParam().bench_shapes(Device::kCpu)) {
+    const auto results = GetParam().bench(shape, Device::kCpu);
+    ASSERT_TRUE(results.ok()) << results.status();
+    ASSERT_EQ(results->size(), 2u);
+    for (const BenchResult& r : *results) {
+      EXPECT_EQ(r.op, GetParam().name);
+      EXPECT_EQ(r.direction, &r == &results->front() ? "forward" : "backward");
+      EXPECT_TRUE(std::isfinite(r.ms)) << r.case_name << ": " << r.ms;
+      // Some backward times are a difference of two medians, which a busy machine makes negative.
+      if (r.direction == "forward") {
+        EXPECT_GT(r.ms, 0) << r.case_name;
+      }
+      EXPECT_GT(r.bytes, 0) << r.case_name;
+      EXPECT_GE(r.flops, 0) << r.case_name;
     }
-    EXPECT_GT(r.bytes, 0) << r.case_name;
-    EXPECT_GE(r.flops, 0) << r.case_name;
+  }
+}
+
+TEST_P(OpBench, RunsEveryShapeOnTheMetaDevice) {
+  for (const BenchShape& shape : GetParam().bench_shapes(Device::kMeta)) {
+    const auto plans = GetParam().explain(shape, Device::kMeta);
+    ASSERT_TRUE(plans.ok()) << plans.status();
+    for (const BenchPlan& p : *plans) EXPECT_FALSE(p.plan.empty()) << p.case_name;
   }
 }
 
