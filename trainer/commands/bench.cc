@@ -186,9 +186,10 @@ void AddStep(CLI::App* bench, int* exit_code) {
   const auto count = [&](const char* name, int64_t* value, const char* help) {
     step->add_option(name, *value, help)->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
   };
-  count("--sequences", &options->step.sequences, "Of a micro batch (default train.micro_batch)");
+  count("--sequences", &options->step.sequences,
+        "Sequences of a micro batch (default train.micro_batch)");
   count("--seq-len", &options->step.seq_len, "Tokens of a sequence (default data.seq_len)");
-  count("--micro-batches", &options->step.micro_batches, "Of a step (default 1)");
+  count("--micro-batches", &options->step.micro_batches, "Micro batches of a step (default 1)");
   count("--steps", &options->step.steps, "Measured steps (default 10)");
   count("--warmup", &options->step.warmup, "Steps before them (default 3)");
   step->add_flag("--json", options->json, "One JSON object instead of tables");

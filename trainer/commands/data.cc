@@ -97,7 +97,7 @@ void AddTokenizer(CLI::App* data, int* exit_code) {
       ->add_option("--sample-bytes", options->max_sample_bytes,
                    "Text used at most; a uniform sample of the lines")
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "Of the sample")->capture_default_str();
+  command->add_option("--seed", options->seed, "Seed of the sample")->capture_default_str();
   command->add_option("--threads", options->num_threads, "0: every core")->capture_default_str();
   command->callback([=] { *exit_code = ExitCode(Train(*options, *source)); });
 }
@@ -115,7 +115,7 @@ void AddPrepare(CLI::App* data, int* exit_code) {
                     ->capture_default_str();
   command->add_option("--val-documents", options->val_documents, "Number held out")
       ->excludes(share);
-  command->add_option("--seed", options->seed, "Of the choice of held-out documents")
+  command->add_option("--seed", options->seed, "Seed of the choice of held-out documents")
       ->capture_default_str();
   command->add_option("--threads", options->num_threads, "0: every core")->capture_default_str();
   command->callback([=] { *exit_code = ExitCode(Prepare(*options, *source)); });

@@ -63,9 +63,9 @@ void AddFitCommand(CLI::App& app, int* exit_code) {
   sources->require_option(1);
   command->add_option("--output", options->output,
                       "folder of report.html and fit.json (default: the sweep's)");
-  command->add_option("--draws", options->draws, "of the bootstrap")
+  command->add_option("--draws", options->draws, "Draws of the bootstrap")
       ->check(CLI::Range(100, 1000000));
-  command->add_option("--seed", options->seed, "of the bootstrap");
+  command->add_option("--seed", options->seed, "Seed of the bootstrap");
   command->callback([=] { *exit_code = ExitCode(Fit(*options)); });
 }
 

@@ -56,13 +56,14 @@ void AddPlanCommand(CLI::App& app, int* exit_code) {
   plan->add_option("--gpus", options->gpus, "GPUs of the run")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  plan->add_option("--gpus-per-node", options->gpus_per_node, "that NVLink connects")
+  plan->add_option("--gpus-per-node", options->gpus_per_node,
+                   "GPUs of a host, which NVLink connects")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   plan->add_option("--gpu", options->gpu, "h100-80g, h200-141g, ...")->capture_default_str();
-  plan->add_flag(
-      "--suggest", options->suggest,
-      "look for the fastest mesh and recomputation; done anyway if the run does not fit");
+  plan->add_flag("--suggest", options->suggest,
+                 "Search for the fastest mesh, ZeRO stage, micro batch and recomputation; done "
+                 "anyway if the run does not fit");
   plan->callback([=] { *exit_code = ExitCode(PrintPlan(*options)); });
 }
 
