@@ -103,8 +103,29 @@ inline std::vector<std::pair<std::string, ModelConfig>> HfTestModels() {
       .num_heads = 2, .kv_lora_rank = 12, .qk_nope_dim = 8, .qk_rope_dim = 4, .value_dim = 6};
   MlaMixerConfig mla_steps = mla;
   mla_steps.q_lora_rank = 10;
-  std::vector<std::pair<std::string, ModelConfig>> all = {
-      {"delta_net", HfTestModel(delta_net)},
+  ModelConfig tied = HfTestModel(delta_net);
+  tied.tie_embeddings = true;
+  tied.padding_id = 3;
+  ModelConfig llama_biases = HfTestModel(biased);
+  llama_biases.mlp_bias = true;
+  llama_biases.norm_eps = 1e-5;
+  ModelConfig kimi = HfTestModel(kimi_kda, {{mla, {2, 4}}});
+  kimi.moe =
+      MoeConfig{.num_experts = 6, .experts_per_token = 2, .intermediate_size = 12, .scale = 2.446};
+  ModelConfig kimi_steps = HfTestModel(kimi_kda, {{mla_steps, {3}}});
+  kimi_steps.moe = MoeConfig{.num_experts = 8,
+                             .experts_per_token = 3,
+                             .intermediate_size = 8,
+                             .shared_experts = 2,
+                             .first_dense = 0,
+                             .every = 2,
+                             .router = RouterScore::kSoftmax,
+                             .renormalize = false,
+                             .groups = 4,
+                             .top_groups = 2};
+  // One model a line, so that additions merge.
+  return {
+      {"delta_net", tied},
       {"delta_net_expanded", HfTestModel(delta_net_expanded)},
       {"delta_net_plain", HfTestModel(delta_net_plain)},
       {"delta_net_global", HfTestModel(delta_net, {{global, {2, 3}}})},
@@ -116,27 +137,11 @@ inline std::vector<std::pair<std::string, ModelConfig>> HfTestModels() {
       {"transformer_qk_norm", HfTestModel(normed)},
       {"transformer_window", HfTestModel(window)},
       {"llama", HfTestModel(global)},
-      {"llama_biases", HfTestModel(biased)},
-      {"kimi", HfTestModel(kimi_kda, {{mla, {2, 4}}})},
-      {"kimi_steps", HfTestModel(kimi_kda, {{mla_steps, {3}}})},
-      {"kimi_mla", HfTestModel(mla)}};
-  all[13].second.moe =
-      MoeConfig{.num_experts = 6, .experts_per_token = 2, .intermediate_size = 12, .scale = 2.446};
-  all[14].second.moe = MoeConfig{.num_experts = 8,
-                                 .experts_per_token = 3,
-                                 .intermediate_size = 8,
-                                 .shared_experts = 2,
-                                 .first_dense = 0,
-                                 .every = 2,
-                                 .router = RouterScore::kSoftmax,
-                                 .renormalize = false,
-                                 .groups = 4,
-                                 .top_groups = 2};
-  all[0].second.tie_embeddings = true;
-  all[0].second.padding_id = 3;
-  all[12].second.mlp_bias = true;
-  all[12].second.norm_eps = 1e-5;
-  return all;
+      {"llama_biases", llama_biases},
+      {"kimi", kimi},
+      {"kimi_steps", kimi_steps},
+      {"kimi_mla", HfTestModel(mla)},
+  };
 }
 
 inline std::vector<std::string> HfTestModelNames() {
