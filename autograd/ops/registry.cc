@@ -8,6 +8,7 @@
 #include "autograd/ops/delta_rule/gated_delta_rule.h"
 #include "autograd/ops/head/embedding.h"
 #include "autograd/ops/head/linear_cross_entropy.h"
+#include "autograd/ops/linear_attention/gated_linear_attention.h"
 #include "autograd/ops/matmul/matmul.h"
 #include "autograd/ops/moe/grouped_matmul.h"
 #include "autograd/ops/moe/moe_balance.h"
@@ -29,6 +30,7 @@ const std::vector<OpRow>& OpRegistry() {
       MakeOpRow<Attention>(),
       MakeOpRow<Embedding>(),
       MakeOpRow<GatedDeltaRule>(),
+      MakeOpRow<GatedLinearAttention>(),
       MakeOpRow<GatedRmsNorm>(),
       MakeOpRow<GroupedMatMul>(),
       MakeOpRow<L2Norm>(),
