@@ -9,9 +9,9 @@
 namespace wyvern {
 
 // While one exists, every tape of this process rounds, in fp32 runs on the CPU, what a run in bf16
-// holds in bf16: the tensors of Role::kIo that ops read (as copies: a parameter's master stays as
-// it is) and give, their gradients, and sums of these. What ops round inside themselves on a GPU is
-// not rounded. At most one exists at a time.
+// holds in bf16: the tensors of Role::kIo that ops read (as copies: a parameter's master weights
+// stay as it is) and give, their gradients, and sums of these. What ops round inside themselves on
+// a GPU is not rounded. At most one exists at a time.
 class Bf16Storage {
  public:
   enum class Rounding {

@@ -1,5 +1,5 @@
-// Names the work of a training step for profilers: NVTX ranges, and an observer that a program can
-// set to time them itself. Without an observer a range costs one comparison.
+// Names the work of a training step for profilers: NVTX spans, and an observer that a program can
+// set to time them itself. Without an observer a span costs one comparison.
 #ifndef WYVERN_AUTOGRAD_PROFILER_RANGE_H_
 #define WYVERN_AUTOGRAD_PROFILER_RANGE_H_
 
@@ -7,7 +7,7 @@
 
 namespace wyvern {
 
-// The part of a training step that a range belongs to.
+// The part of a training step that a span belongs to.
 enum class Pass { kForward, kBackward, kRecompute, kUpdate };
 
 constexpr const char* Name(Pass pass) {
@@ -24,23 +24,23 @@ constexpr const char* Name(Pass pass) {
   return "?";
 }
 
-// Necessary work: floating-point operations of products and least bytes moved.
+// Necessary work: FLOPs of matmuls and least bytes moved.
 struct Work {
   double flops = 0, bytes = 0;
 };
 
-// Told of every range as it begins and ends on the host; the work between is queued on the compute
+// Hears of every span as it begins and ends on the host; the work between is queued on the compute
 // stream by then, not done. Ranges nest.
 class RangeObserver {
  public:
   virtual ~RangeObserver() = default;
   virtual void Begin(const char* name, WorkClass work_class, Pass pass) = 0;
-  // Ends the innermost range.
+  // Ends the innermost span.
   virtual void End(const Work& work) = 0;
 };
 
-// From now on ranges are reported to `observer` (null: to none), which must outlive that. To be
-// called while no range is open, by the thread that trains.
+// From now on spans are reported to `observer` (null: to none), which must outlive that. To be
+// called while no span is open, by the thread that trains.
 void ObserveRanges(RangeObserver* observer);
 
 // An op, or other work on the compute stream, while it is being queued.

@@ -247,7 +247,7 @@ struct Tape::OpNode : Tape::Node {
         want, in);
     Work work = cost.backward();
     if (postpone_to != nullptr) {
-      work = {work.flops / 2, work.bytes / 2};  // of a product: one of two equal ones
+      work = {work.flops / 2, work.bytes / 2};  // of a matmul: one of two equal ones
       typename Op::template Inputs<GradRequest> first;
       std::swap(std::get<0>(first.Tie()), std::get<0>(want.Tie()));
       Differentiate(d_out, first);

@@ -55,7 +55,7 @@ void* Tensor::raw() const {
 
 void* Tensor::address() const {
   if (!defined()) return nullptr;
-  CHECK(!storage_->discarded(), "the memory of a tensor ", ToString(shape_), " was given back");
+  CHECK(!storage_->discarded(), "the memory of a tensor ", ToString(shape_), " was freed");
   return static_cast<char*>(storage_->data()) + offset_bytes_;
 }
 

@@ -12,7 +12,7 @@
 
 namespace wyvern {
 
-// Necessary work of an op: floating-point operations of its products and least bytes moved.
+// Necessary work of an op: FLOPs of its matmuls and least bytes moved.
 struct Cost {
   double forward_flops = 0, backward_flops = 0;
   double forward_bytes = 0, backward_bytes = 0;
@@ -51,7 +51,7 @@ enum class RecomputePolicy {
   kNone,
   kFused,        // outputs of norms and gates: the backward that reads their inputs writes them
   kElementwise,  // also of convolutions, by one pass over memory each
-  kProjections,  // also outputs of the mixers' input products and of experts' last one
+  kProjections,  // also outputs of the mixers' input projections and of experts' last one
 };
 
 // Where the gradient of one Var gathers.
@@ -103,7 +103,7 @@ class Var {
   Tensor grad() const;
   // Zeroes the gradient of a parameter without a pass over memory: the first op that can writes its
   // gradient instead of adding it, and otherwise the zeros are written when they are needed. Until
-  // then they are seen through grad() alone, not in the buffer, whose memory may be given back
+  // then they are seen through grad() alone, not in the buffer, whose memory may be freed
   // (Tensor::Discard) until a gradient is written.
   void ClearGrad() const;
 

@@ -1,4 +1,4 @@
-// The class of work that a profiler's range belongs to: the rows of `wyvern bench step` and of
+// The class of work that a profiler's span belongs to: the rows of `wyvern bench step` and of
 // `wyvern plan`.
 #ifndef WYVERN_AUTOGRAD_WORK_CLASS_H_
 #define WYVERN_AUTOGRAD_WORK_CLASS_H_

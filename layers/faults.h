@@ -18,7 +18,7 @@ inline constexpr int64_t kMaxHeadDim = 256;  // that the attention and delta ker
 inline constexpr int64_t kMaxHeads = int64_t{1} << 14;
 inline constexpr int64_t kMaxWidth = int64_t{1} << 18;  // of hidden states, low-rank projections
 
-// Gathers faults of a configuration, "key: message" each, under a prefix of their keys. Copies
+// Gathers errors of a configuration, "key: message" each, under a prefix of their keys. Copies
 // gather in the same list.
 class Faults {
  public:

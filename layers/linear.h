@@ -26,7 +26,7 @@ class Linear : public Module {
   Parameter* bias_ = nullptr;
 };
 
-// Several Linears of one x as one product; each remains a module of its owner, who must not call
+// Several Linears of one x as one matmul; each remains a module of its owner, who must not call
 // its Forward on another path.
 class LinearGroup {
  public:

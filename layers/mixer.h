@@ -23,7 +23,7 @@ struct QkRows {
 // The part of a block that mixes tokens.
 class Mixer : public Module {
  public:
-  // x [T, D] -> [T, D]. The caller does not use x afterwards: its memory may be given back. With a
+  // x [T, D] -> [T, D]. The caller does not use x afterwards: its memory may be freed. With a
   // cache, which this mixer has made, the one document continues the cached sequence and the cache
   // advances.
   virtual Var Forward(Tape& tape, const Var& x, const Packing& packing,
@@ -34,8 +34,8 @@ class Mixer : public Module {
   // clipped and no others; the number of heads is the same in all. Empty: the logits do not grow
   // with weights, or there are none.
   virtual std::vector<QkRows> qk_rows() const { return {}; }
-  // From now on every forward that is recorded raises max_logit [H] (in the type of sums) to the
-  // largest logit of each head.
+  // From now on every forward that is recorded raises max_logit [H] (in the accumulation dtype) to
+  // the largest logit of each head.
   void TrackMaxLogit(const Tensor& max_logit) { max_logit_ = max_logit; }
 
  protected:

@@ -12,7 +12,7 @@ class Mlp : public Module {
   explicit Mlp(const ModelConfig& model);
   // An MLP of another width, without biases.
   Mlp(const ModelConfig& model, int64_t intermediate_size);
-  // x [T, D] -> [T, D]. The caller does not use x afterwards: its memory may be given back.
+  // x [T, D] -> [T, D]. The caller does not use x afterwards: its memory may be freed.
   Var Forward(Tape& tape, const Var& x) const;
 
  private:

@@ -36,7 +36,7 @@ std::unique_ptr<Model> Model::Create(const ModelConfig& config, Device device, D
   const std::vector<std::string> faults = config.Validate();
   CHECK(faults.empty(), absl::StrJoin(faults, "; "));
   CHECK(division.experts == nullptr || config.moe.has_value(), "no experts to divide");
-  CHECK(!division.expert_sharding.values(), "the values of divided experts stay whole");
+  CHECK(!division.expert_sharding.values(), "the parameters of partitioned experts stay whole");
   std::unique_ptr<Model> model(new Model(config, division.experts));
   model->division_ = division;
   model->device_ = device;

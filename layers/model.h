@@ -24,11 +24,11 @@ struct Stream;
 class Model : public Module {
  public:
   // Allocates parameters with undefined contents. `config` must be valid. `compute` is the
-  // activations' type: fp32 or fp64 on the CPU, bf16 or fp32 on CUDA. Without `trainable` there are
-  // no gradient buffers and the master of a bf16 parameter is absent. Of a trainable model that is
-  // divided this rank has a part of the memory, and forward and backward need hooks that make the
-  // rest be there. The size of the group `division.experts` divides the number of experts; all its
-  // ranks make the same calls.
+  // compute dtype: fp32 or fp64 on the CPU, bf16 or fp32 on CUDA. Without `trainable` there are
+  // no gradient buffers and the master weights of a bf16 parameter are absent. Of a trainable model
+  // that is divided this rank has a part of the memory, and forward and backward need hooks that
+  // make the rest be there. The size of the group `division.experts` divides the number of experts;
+  // all its ranks make the same calls.
   static std::unique_ptr<Model> Create(const ModelConfig& config, Device device, DType compute,
                                        bool trainable = true, const Division& division = {});
   // A model without memory: the names, kinds and shapes of its parameters and buffers.
@@ -85,7 +85,7 @@ class Model : public Module {
   int64_t num_parameters();  // of the whole model
   // Those that take part in the work on one token: of the experts, experts_per_token.
   int64_t num_active_parameters();
-  // They are then read through Parameter::var.grad(). On the GPU their memory is given back until
+  // They are then read through Parameter::var.grad(). On the GPU their memory is freed until
   // backward writes them, so that one micro-batch's activations and gradients share it.
   void ZeroGradients();
 

@@ -57,7 +57,7 @@ void ValidateMoe(const MoeConfig& c, int64_t num_layers, Faults faults) {
   }
 }
 
-// Which mixer each layer has; unknown names and wrong numbers are faults.
+// Which mixer each layer has; unknown names and wrong numbers are errors.
 void ValidateLayout(const ModelConfig& c, Faults faults) {
   std::string names;
   for (const auto& [name, mixer] : c.mixers)

@@ -53,7 +53,7 @@ struct ModelConfig {
   const MixerConfig& MixerOfLayer(int64_t i) const;
   // Whether layer i, numbered from 0, has experts.
   bool IsMoe(int64_t i) const;
-  // Every fault, each naming its key ("model.mixers.delta.key_dim: ..."); empty when valid.
+  // Every error, each naming its key ("model.mixers.delta.key_dim: ..."); empty when valid.
   std::vector<std::string> Validate() const;
 };
 

@@ -13,7 +13,7 @@ namespace wyvern {
 // expert_e(x[t]), each expert a SwiGLU. The router, its choice and its weights:
 // kernels/moe/moe_route.h. No token is dropped, however they are routed.
 //
-// Parameters, E experts of width I: router.weight [E, D], kept in the type of sums;
+// Parameters, E experts of width I: router.weight [E, D], kept in the accumulation dtype;
 // experts.{gate,up}.weight [E, I, D], experts.down.weight [E, D, I]; shared.* as of an Mlp.
 // ModelBuffer: router.bias [E], added to the scores for the choice alone; what moves it is
 // UpdateBalance (trainer/optimizer/expert_balance.h), not a gradient.
@@ -25,7 +25,7 @@ class Moe : public Module {
  public:
   explicit Moe(const ModelConfig& model, Communicator* group = nullptr);
 
-  // x [T, D] -> [T, D]. The caller does not use x afterwards: its memory may be given back. Where a
+  // x [T, D] -> [T, D]. The caller does not use x afterwards: its memory may be freed. Where a
   // backward follows, it adds this batch's loads to those of RecordTo; and with a balance_factor,
   // factor times the sequence-wise balance loss (kernels/moe/moe_balance.h; documents are its
   // sequences) is a term of what backward differentiates.

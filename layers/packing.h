@@ -11,7 +11,7 @@ namespace wyvern {
 
 // How T packed tokens divide into N documents. State, convolution, attention and positions start
 // anew at each one. With `context` they are one rank's part of a longer stream, whose first and
-// last documents may go on at other ranks.
+// last documents may continue at other ranks.
 struct Packing {
   std::vector<int32_t> cu_seqlens_host;   // [N + 1], from 0 to T, not decreasing
   Tensor cu_seqlens;                      // the same on the model's device

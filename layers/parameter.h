@@ -24,18 +24,18 @@ enum class ParameterKind {
   kDtBias
 };
 
-// Whether parameters of this kind are kept in the activations' type; every other one is small and
-// stays in the type of sums.
+// Whether parameters of this kind are kept in the compute dtype; every other one is small and stays
+// in the accumulation dtype.
 bool IsLarge(ParameterKind kind);
 
 class FlatParameters;
 struct ParameterGroup;
 
-// One trained tensor. The optimizer updates `master`; ops read `value`, which is the same tensor
-// when the compute type is the master's (CPU, and small parameters everywhere) and its bf16 copy
-// otherwise. Gradients gather in `grad`. All are views of the buffers in `flat`. In a sharded model
-// (layers/unit.h) this rank has a piece of the master alone, and value and gradient are there
-// between a unit's hooks only.
+// One trained tensor. The optimizer updates `master`, the master weights. Ops read `value`: the
+// same tensor when the compute dtype is the master's (CPU, and small parameters everywhere), its
+// bf16 compute copy otherwise. Gradients gather in `grad`. All are views of the buffers in `flat`.
+// In a sharded model (layers/unit.h) this rank has a slice of the master weights alone, and value
+// and gradient are there between a unit's hooks only.
 struct Parameter {
   std::string name;  // "blocks.3.mixer.q_proj.weight"
   ParameterKind kind = ParameterKind::kMatrix;
@@ -44,7 +44,7 @@ struct Parameter {
   // [first_slice, first_slice + shape[0]) of a tensor of whole_shape. Otherwise that is `shape`.
   Shape whole_shape;
   int64_t first_slice = 0;
-  Tensor value;   // compute type
+  Tensor value;   // compute dtype
   Tensor master;  // fp32 (fp64 in an fp64 model); undefined: a bf16 parameter that is not trained,
                   // or a sharded one
   Tensor grad;    // like master; undefined when the model is not trained; read it as var.grad()
@@ -53,13 +53,13 @@ struct Parameter {
   int64_t first_row = 0;                  // in the group
   FlatParameters* flat = nullptr;         // where it lies; null without memory
 
-  // Copies the master into the value where they differ; after init, load or an outside change. Not
-  // of a sharded parameter.
+  // Rounds the master weights into the compute copy where they differ; after init, load or an
+  // outside change. Not for a sharded parameter.
   void SyncValue() const;
   // Zeroes the gradient as Var::ClearGrad does; that of the whole group if there is one.
   void ClearGrad() const;
-  // Sets master and value, or what this rank has of them. `from` has the parameter's shape, any
-  // floating type and any device.
+  // Sets master weights and compute copy, or this rank's slice of them. `from` has the parameter's
+  // shape, any floating type and any device.
   void Assign(const Tensor& from) const;
 };
 
@@ -80,7 +80,7 @@ struct ParameterGroup {
 struct ModelBuffer {
   std::string name;  // "blocks.3.moe.router.bias"
   Shape shape;
-  Tensor value;  // in the type of sums, on the model's device
+  Tensor value;  // accumulation dtype, on the model's device
 };
 
 // Owns parameters, buffers and child modules by name. Forward functions are each module's own.

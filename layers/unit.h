@@ -1,18 +1,18 @@
-// How the memory of a model's parameters is laid out, and divided over ranks.
+// The sharding layout: how the memory of a model's parameters is laid out, and sharded over ranks.
 //
-// A unit is what is recomputed, sharded and communicated as one: a block, the embedding, or the
-// final norm with the head. The large parameters of a unit (matrices, embeddings: kept in the
-// activations' type) lie one after another in one flat buffer, the small ones (kept in the type of
-// sums) in another; their gradients lie at the same places of a flat buffer of gradients. Experts
-// that are divided over ranks, whole ones on each, have a third buffer, which is sharded over other
-// ranks than the rest: those that have the same experts.
+// A unit (FSDP's word) is what is recomputed, sharded and communicated as one: a block, the
+// embedding, or the final norm with the head. The large parameters of a unit (matrices, embeddings:
+// kept in the compute dtype) lie one after another in one flat buffer, the small ones (kept in the
+// accumulation dtype) in another. Their gradients lie at the same places of a flat buffer of
+// gradients. Experts that are partitioned over ranks, whole ones on each, have a third buffer. It
+// is sharded over other ranks than the rest: those that have the same experts.
 //
-// Flat buffers are padded and cut into equal shards, one for each rank of a shard group. What of a
-// parameter lies in this rank's shard is updated here (ZeRO, arXiv 1910.02054):
+// Flat buffers are padded and cut into equal shards, one for each rank of a shard group. A rank
+// updates its own shard (ZeRO, arXiv 1910.02054):
 //
-//   level 1: masters and the optimizer's state exist for the own shard only;
-//   level 2: and gradients, which are whole only around a unit's backward;
-//   level 3: and values, which are whole only around a unit's forward and backward.
+//   ZeRO stage 1: master weights and optimizer state exist for the own shard only;
+//   ZeRO stage 2: and gradients, which are whole only around a unit's backward;
+//   ZeRO stage 3: and parameters, which are whole only around a unit's forward and backward.
 #ifndef WYVERN_LAYERS_UNIT_H_
 #define WYVERN_LAYERS_UNIT_H_
 
@@ -28,7 +28,7 @@ struct Parameter;
 
 struct Sharding {
   int64_t index = 0, count = 1;   // this rank in its shard group, and the group's size
-  int level = 1;                  // of no effect with count 1
+  int level = 1;                  // the ZeRO stage; of no effect with count 1
   Communicator* group = nullptr;  // null: count 1, or a layout that nobody trains
 
   bool masters() const { return count > 1; }
@@ -36,14 +36,13 @@ struct Sharding {
   bool values() const { return count > 1 && level >= 3; }
 };
 
-// How a model is divided over the ranks of a run. The groups outlive it.
+// The sharding layout of a model over the ranks of a run. The groups outlive it.
 struct Division {
-  Sharding sharding;  // of all parameters but divided experts
-  // Each of its ranks has a part of every layer's experts, whole ones; null: all of them.
+  Sharding sharding;  // of all parameters but partitioned experts
+  // The EP group: each rank has a part of every layer's experts, whole ones; null: all of them.
   Communicator* experts = nullptr;
-  // The sharding of such experts over the ranks that have the same ones. Their parameters stay
-  // whole:
-  // ZeRO stage 1 or 2.
+  // The sharding of such experts over the ranks that have the same ones: ZeRO stage 1 or 2, their
+  // parameters stay whole.
   Sharding expert_sharding;
 };
 
@@ -54,7 +53,7 @@ class FlatParameters {
   static constexpr int64_t kAlignment = 128;
 
   // Gives `parameters` their places and memory, in this order. A trainable model has gradients and,
-  // for bf16 values, fp32 masters.
+  // for bf16 parameters, fp32 master weights.
   void Allocate(const std::vector<Parameter*>& parameters, DType type, DType master, Device device,
                 bool trainable, const Sharding& sharding);
 
@@ -66,25 +65,25 @@ class FlatParameters {
   int64_t shard_begin() const { return sharding_.index * shard_size(); }
   int64_t OffsetOf(const Parameter& parameter) const;
 
-  // [num_elements]. Discarded while they are not whole (sharding().values(), gradients());
+  // [num_elements]. Freed while they are not whole (sharding().values(), gradients());
   // parameters' tensors are views of them. Gradients undefined in a model that is not trained.
   const Tensor& values() const { return values_; }
   const Tensor& gradients() const { return gradients_; }
 
-  // [shard_size], this rank's; the parts of the above where those are always whole. The master
-  // shard is the value shard where the types agree; undefined for bf16 values that are not trained.
+  // [shard_size], this rank's; parts of the above where those are always whole. The master shard is
+  // the value shard where the types agree; undefined for bf16 parameters that are not trained.
   const Tensor& value_shard() const { return value_shard_; }
   const Tensor& master_shard() const { return master_shard_; }
   const Tensor& gradient_shard() const { return gradient_shard_; }
 
-  // The part of `parameter` in this rank's shard: elements [begin, end) of it, row-major, which are
-  // elements [shard_offset, ...) of the shard. begin == end: none.
+  // The slice of `parameter` in this rank's shard: elements [begin, end) of it, row-major, which
+  // are elements [shard_offset, ...) of the shard. begin == end: none.
   struct Piece {
     int64_t begin = 0, end = 0, shard_offset = 0;
     int64_t size() const { return end - begin; }
   };
   Piece PieceOf(const Parameter& parameter) const;
-  // The piece's elements of a tensor [shard_size].
+  // The slice's elements of a tensor [shard_size].
   static Tensor PartOf(const Tensor& shard, const Piece& piece);
 
   // The tensors that an update of `parameter` changes on this rank: its slice of the master weights
@@ -95,7 +94,7 @@ class FlatParameters {
   };
   Updated UpdatedOf(const Parameter& parameter) const;
 
-  // Sets what this rank has of a trained parameter, master and value, from all of it.
+  // Sets this rank's slice of a trained parameter, master weights and compute copy, from all of it.
   void Assign(const Parameter& parameter, const Tensor& from) const;
 
  private:
@@ -113,7 +112,7 @@ struct Unit {
   std::vector<FlatParameters*> flats();  // those that are not empty
 };
 
-// Told by a model's forward and backward when a unit's values are read and its gradients are
+// Hears from a model's forward and backward when a unit's parameters are read and its gradients are
 // complete. Calls come in pairs; units are numbered as in Model::units().
 class UnitHooks {
  public:

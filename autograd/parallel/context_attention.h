@@ -8,7 +8,7 @@
 
 namespace wyvern {
 
-// Attention over a stream of tokens that is cut over the ranks of a context group. A rank gets the
+// Attention over a sequence of tokens that is cut over the ranks of a CP group. A rank gets the
 // keys and values of its first document that lie on other ranks, with a window only those that it
 // covers, and gives their gradients back. All ranks of the group apply it.
 struct ContextAttention {

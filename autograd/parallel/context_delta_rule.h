@@ -8,7 +8,7 @@
 
 namespace wyvern {
 
-// GatedDeltaRule over a stream of tokens that is cut over the ranks of a context group, exactly
+// GatedDeltaRule over a sequence of tokens that is cut over the ranks of a CP group, exactly
 // (kernels/delta_rule/state_merge.h). A rank whose last document goes on tells the others what its
 // tokens add to the state, and one that a document spans also their transition, both from
 // state-only passes of the same op; a rank where a document goes on puts its state together from

@@ -8,7 +8,7 @@
 
 namespace wyvern {
 
-// ShortConv over a stream of tokens that is cut over the ranks of a context group. A rank gets the
+// ShortConv over a sequence of tokens that is cut over the ranks of a CP group. A rank gets the
 // W-1 inputs before its own from those that have them, and gives their gradients back. All ranks of
 // the group apply it; the gradient of `weight` is that of this rank's tokens.
 struct ContextShortConv {

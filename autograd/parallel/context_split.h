@@ -1,4 +1,4 @@
-// A stream of packed tokens that is cut over the ranks of a context group.
+// A sequence of packed tokens that is cut over the ranks of a CP group.
 #ifndef WYVERN_AUTOGRAD_PARALLEL_CONTEXT_SPLIT_H_
 #define WYVERN_AUTOGRAD_PARALLEL_CONTEXT_SPLIT_H_
 

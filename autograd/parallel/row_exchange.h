@@ -1,5 +1,5 @@
-// Rows of a tensor of tokens that a rank of a context group needs from the ranks before it: keys
-// and values of the document that goes on here, the last inputs of a convolution.
+// Rows of a tensor of tokens that a rank of a CP group needs from the ranks before it: keys
+// and values of the document that continues here, the last inputs of a convolution.
 #ifndef WYVERN_AUTOGRAD_PARALLEL_ROW_EXCHANGE_H_
 #define WYVERN_AUTOGRAD_PARALLEL_ROW_EXCHANGE_H_
 
@@ -31,7 +31,7 @@ class RowExchange {
   // The adjoint: starts to give the gradients of fetched rows back to the ranks that have them.
   InFlight Return(const Tensor& d_rows) const;
   // Waits, and adds what has come back to d_x [own().size(), ...], which may be columns: rank by
-  // rank in ascending order, in the type of sums, with one rounding at the end.
+  // rank in ascending order, in the accumulation dtype, with one rounding at the end.
   void AddReturned(InFlight* returned, const Tensor& d_x) const;
 
  private:

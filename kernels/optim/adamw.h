@@ -5,8 +5,8 @@
 //   p = p (1 - lr weight_decay)
 //   p = p - lr (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + eps)
 //
-// Masters, gradients and moments are Acc; where a tensor has a copy, the new master is also rounded
-// to Io there (the value that the forward reads).
+// Master weights, gradients and moments are Acc; where a tensor has a compute copy, the new master
+// is also rounded to Io there (the value that the forward reads).
 #ifndef WYVERN_KERNELS_OPTIM_ADAMW_H_
 #define WYVERN_KERNELS_OPTIM_ADAMW_H_
 

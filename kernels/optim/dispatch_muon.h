@@ -9,7 +9,7 @@
 
 namespace wyvern {
 
-// Calls fn(device tag, type tag of T) for products of type `type`.
+// Calls fn(device tag, type tag of T) for matmuls of type `type`.
 template <typename F>
 void DispatchMuon(Device device, DType type, F&& fn) {
   if (device == Device::kCpu) {
@@ -22,7 +22,7 @@ void DispatchMuon(Device device, DType type, F&& fn) {
     if (type == DType::kBf16) return fn(CudaTag{}, TypeTag<Bf16>{});
 #endif
   }
-  CHECK(false, "no products of ", Name(type), " on ", Name(device));
+  CHECK(false, "no matmuls of ", Name(type), " on ", Name(device));
 }
 
 }  // namespace wyvern

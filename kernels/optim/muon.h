@@ -1,13 +1,13 @@
-// Muon apart from its products (momentum and scale of arXiv 2502.16982; the orthogonal factor by
+// Muon apart from its matmuls (momentum and scale of arXiv 2502.16982; the orthogonal factor by
 // Newton-Schulz steps, K. Jordan et al. 2024). Of each matrix W [rows, columns] with gradient G:
 //
 //   MuonMomentum       M = momentum M + G grad_scale         U = G grad_scale + momentum M
 //   NormalizeMatrices  X = U / (|U| + eps), |.| the Frobenius norm
-//   (five products)    O, the orthogonal factor of X, about   (trainer/optimizer/newton_schulz.h)
+//   (five steps)       O, the orthogonal factor of X, about   (trainer/optimizer/newton_schulz.h)
 //   MuonApply          W = W (1 - lr weight_decay) - lr scale O,  scale = 0.2 sqrt(max(rows,
 //                      columns)): the elements of an update then have the RMS of AdamW's
 //
-// M, G and W are Acc = AccOf<T>; U, X and O are of the products' type T: bf16 on CUDA, fp32 or fp64
+// M, G and W are Acc = AccOf<T>; U, X and O are of the matmuls' type T: bf16 on CUDA, fp32 or fp64
 // on the CPU. Tensors of a call do not overlap.
 #ifndef WYVERN_KERNELS_OPTIM_MUON_H_
 #define WYVERN_KERNELS_OPTIM_MUON_H_

@@ -10,14 +10,14 @@
 
 namespace wyvern {
 
-// Memory of one allocation, 256-byte aligned, given back on destruction. Device memory comes from
+// Memory of one allocation, 256-byte aligned, freed on destruction. Device memory comes from
 // a stream-ordered pool on the compute stream: it may be freed while kernels that were queued
 // before still use it. Contents are undefined (all-ones bytes, NaN for floats, under SetPoison).
 class Buffer {
  public:
   Buffer() = default;
   // Running out of memory ends the process with exit code 1 and a message that says how much was
-  // asked for, how much is in use and what to lower: no step can go on without its memory.
+  // asked for, how much is in use and what to lower: no step can continue without its memory.
   Buffer(Device device, size_t num_bytes);
   ~Buffer();
   Buffer(Buffer&& other) noexcept { *this = std::move(other); }

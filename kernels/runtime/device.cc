@@ -88,7 +88,7 @@ bool CudaAvailable(std::string* why) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error == cudaSuccess && count > 0) return true;
-  cudaGetLastError();  // clears the error: having no GPU is not a fault
+  cudaGetLastError();  // clears the error: having no GPU is not an error
   if (why != nullptr) {
     *why = error == cudaSuccess ? "this machine has no GPU"
                                 : absl::StrCat("no usable GPU: ", cudaGetErrorString(error));

@@ -85,7 +85,7 @@ TEST(Bf16Storage, ATapeRoundsWhatBf16WouldStore) {
     const Var end = tape.Apply<MatMul>({.x = start, .weight = w}, {}).y;
     tape.Backward({{end, storage.Rounded(Values(40).Reshape({5, 8}))}});
   }
-  EXPECT_TRUE(BitwiseEqual(weight, before)) << "the master was rounded";
+  EXPECT_TRUE(BitwiseEqual(weight, before)) << "the master weights were rounded";
   EXPECT_FALSE(HoldsBf16(grad)) << "a parameter's gradient stays fp32";
   EXPECT_TRUE(BitwiseEqual(run().first, exact.first)) << "rounding outlived its object";
 }

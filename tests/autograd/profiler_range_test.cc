@@ -12,7 +12,7 @@
 namespace wyvern {
 namespace {
 
-// Writes down every range as "name pass bytes", those inside others indented.
+// Writes down every span as "name pass bytes", those inside others indented.
 struct Recorder : RangeObserver {
   std::vector<std::string> open, lines;
 

@@ -11,8 +11,8 @@
 namespace wyvern {
 namespace {
 
-// Norm, product, SwiGLU of its halves, product: what a policy may discard, with and without the
-// product right after.
+// Norm, matmul, SwiGLU of its halves, matmul: what a policy may free, with and without the matmul
+// right after.
 struct Discarding {
   Var x = Var::Leaf(CaseRandom("discard x").Normal({6, 8}).To(DType::kFloat32));
   Tensor gain_grad = Tensor::Zeros({8}, DType::kFloat32, Device::kCpu);
@@ -77,7 +77,7 @@ TEST(TapeDeath, RefusesToReadOrDiscardWhatItCannot) {
   EXPECT_DEATH(tape.Discard({norm.sum}), "rms_norm cannot recompute sum");
   EXPECT_DEATH(tape.Discard({norm.y.Columns(0, 1)}), "discard the whole");
   tape.Discard({norm.y});
-  EXPECT_DEATH(norm.y.value().ToVector<double>(), "was given back");
+  EXPECT_DEATH(norm.y.value().ToVector<double>(), "was freed");
   EXPECT_DEATH(x.value().Columns(1, 2).raw(), "not contiguous");
 }
 

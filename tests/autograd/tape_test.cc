@@ -121,7 +121,7 @@ TEST(Tape, AddsIntoTheBufferOfAParameter) {
   }
 }
 
-// Old numbers in a cleared buffer are NaN here, and so is memory that was given back, so any use of
+// Old numbers in a cleared buffer are NaN here, and so is memory that was freed, so any use of
 // them shows.
 TEST(Tape, AClearedGradientIsZeroHoweverItIsWritten) {
   const auto matrix = [](std::vector<double> values) {

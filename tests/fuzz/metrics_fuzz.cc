@@ -1,4 +1,4 @@
-// A run's metrics.jsonl: the report of it, and going on from it.
+// A run's metrics.jsonl: the report of it, and resuming from it.
 #include "tests/fuzz/scratch.h"
 #include "trainer/report/metrics.h"
 #include "trainer/report/report.h"

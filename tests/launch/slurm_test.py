@@ -76,7 +76,7 @@ def node_dies(cluster, folder, wyvern):
 
 
 def time_is_up(cluster, folder, wyvern):
-    """The signal that comes before the end of a job's time: saved, queued again, gone on with."""
+    """The signal that comes before the end of a job's time: saved, queued again, resumed."""
     run = folder / "long"
     write_config(folder, "long", STEPS, MORE)
     job = launch(cluster, folder, wyvern, "--nodes", "2", "-n", "1", "--gpus", "0",
@@ -159,7 +159,7 @@ def array(cluster, folder, wyvern):
 
 
 def task_stops_alone(cluster, folder, wyvern):
-    """The signal before the end of one task's time: it alone saves, is queued again and goes on."""
+    """The signal before the end of one task's time: it alone saves, is queued again and resumes."""
     write_config(folder, "array base", 5, MORE)
     (folder / "array.yaml").write_text(
         "name: array\ndir: 'my array #1, 100%'\nbase: array base.yaml\n"
@@ -186,7 +186,7 @@ def task_stops_alone(cluster, folder, wyvern):
     check(len(losses(runs["last"])) == STEPS + 1, "steps are missing")
     outputs = {path.name for path in (folder / "my array #1, 100%").glob("slurm_*.txt")}
     check(outputs == {f"slurm_{job}_{task}.txt" for task in range(3)}, str(outputs))
-    print("sweep: one task of an array stopped and went on alone")
+    print("sweep: one task of an array stopped and resumed alone")
 
 
 def main():

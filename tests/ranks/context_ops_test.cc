@@ -1,4 +1,4 @@
-// Every op that a context group divides against the same op in one process, wherever the tokens are
+// Every op that a CP group divides against the same op in one process, wherever the tokens are
 // cut.
 #include <gtest/gtest.h>
 
@@ -283,7 +283,7 @@ void CheckAttention(Communicator* group, const Layout& layout, DType dtype, int6
   Comparison comparison(group, layout);
   const int64_t T = layout.num_tokens(), H = 4, HK = 2, D = 5, DV = 3;
   CaseRandom random(absl::StrCat("attention ", window, layout.ToString()));
-  // Columns of one product, as in a layer.
+  // Columns of one matmul, as in a layer.
   const int64_t q_end = H * D, k_end = q_end + HK * D, v_end = k_end + HK * DV;
   const Tensor qkv = random.Normal({T, v_end}).To(dtype), d_o = random.Normal({T, H, DV}).To(dtype);
   const auto inputs = [&](const Var& x) {
@@ -329,7 +329,7 @@ TEST(ContextRanks, AttentionGathersKeysAndValues) {
   });
 }
 
-// Latent attention as its layer divides it: latent vectors travel, keys and values are made of them
+// MLA as its layer divides it: latent vectors travel, keys and values are made of them
 // where they are read.
 void CheckLatentAttention(Communicator* group, const Layout& layout, DType dtype) {
   Comparison comparison(group, layout);

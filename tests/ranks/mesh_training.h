@@ -28,7 +28,7 @@ std::string DescribeMesh(const Case& c) {
                       c.recomputed, " blocks recomputed, ", c.micro_batches, " micro batches");
 }
 
-// Micro batches of a step, of all readers.
+// Micro batches of a step, of all data-parallel ranks.
 template <class Case>
 int64_t BatchesPerStep(const Case& c) {
   return c.mesh.replicate * c.mesh.shard * c.micro_batches;

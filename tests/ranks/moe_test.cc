@@ -102,7 +102,7 @@ struct Outcome {
   Course course;
   std::vector<double> balance_losses;
   std::vector<std::vector<int64_t>> loads;  // of every step and layer
-  // What this rank has of the gradients of the first step and of the masters at the end.
+  // What this rank has of the gradients of the first step and of the master weights at the end.
   Parts gradients, masters;
   std::map<std::string, std::vector<double>> buffers;
 };
@@ -229,10 +229,11 @@ TEST(MoeRanks, EveryCopyOfAnExpertHasItsShareOfTheMemory) {
   // One rank's experts: half of 8 in 3 layers, three matrices each.
   constexpr int64_t kRows = 4 * (3 * 4 * 3 * 32 * 128);
   for (const OptimizerType type : {OptimizerType::kAdamW, OptimizerType::kMuon}) {
-    // Values, which are the masters on the CPU, and gradients; and what the optimizer keeps.
+    // Parameters, which are the master weights on the CPU, and gradients; and what the optimizer
+    // keeps.
     const int64_t moments = type == OptimizerType::kAdamW ? 2 : 1;
     EXPECT_EQ(bytes_of_rows({4, 1, 1, 2}, 1, type), (2 + moments) * kRows);
-    // Each expert has two copies, whatever shard groups they are in.
+    // Each expert has two replicas, whatever shard groups they are in.
     for (const int level : {1, 2, 3}) {
       EXPECT_EQ(bytes_of_rows({2, 2, 1, 2}, level, type), (4 + moments) * kRows / 2) << level;
       EXPECT_EQ(bytes_of_rows({1, 4, 1, 2}, level, type),

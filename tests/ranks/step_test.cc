@@ -29,7 +29,8 @@ TEST(StepRanks, AShardHasItsShareOfTheMemory) {
   };
   const double whole = state_bytes({});
   const auto share = [&](int level) { return state_bytes((*mesh)->Divide(level)) / whole; };
-  // Values, gradients and two moments are a quarter each (masters are the values on the CPU).
+  // Parameters, gradients and two moments are a quarter each (on the CPU the master weights are the
+  // parameters).
   const double part = 1.0 / static_cast<double>(n);
   EXPECT_NEAR(share(3), part, 0.05 * part);
   EXPECT_NEAR(share(2), 0.25 + 0.75 * part, 0.02);
@@ -84,7 +85,7 @@ TEST(StepRanks, EvaluationIsThatOfOneProcess) {
   std::vector<Batch> batches;
   for (int64_t i = 0; i < 2 * n + 1; ++i) batches.push_back(MakeBatch(1000 + i));
   const EvalResult expected = Evaluate(alone.get(), batches);
-  // Level and mesh. What a context group passes on is rounded.
+  // ZeRO stage and mesh. What a CP group passes on is rounded.
   std::vector<std::pair<int, MeshShape>> cases = {
       {1, {1, n}}, {3, {1, n}}, {1, {1, 1, n}}, {1, {1, -1, n > 1 ? 2 : 1}}};
   for (const auto& [level, shape] : cases) {

@@ -222,7 +222,7 @@ TEST(TrainRanks, EveryMeshTrainsWithMuonAsOneProcess) {
   }
 }
 
-// The GPU's products round otherwise for other numbers of rows. In bf16 a sum of terms that cancel,
+// The GPU's matmuls round otherwise for other numbers of rows. In bf16 a sum of terms that cancel,
 // as the gradient of a gate's rate, has an error that depends on the order of everything before it:
 // there the measure is how far one GPU in bf16 is from fp32.
 TEST(TrainRanks, EveryMeshTrainsAsOneGpu) {

@@ -301,7 +301,7 @@ TEST_F(MoeRunTest, ARunWithDividedExpertsGoesOnOnOneRank) {
   EXPECT_NEAR(a["grad_norm"].get<double>() / b["grad_norm"].get<double>(), 1, 1e-3);
 }
 
-// Experts whose masters and momenta two ranks share, one expert's matrices lying in both.
+// Experts whose master weights and momenta two ranks share, one expert's matrices lying in both.
 TEST_F(MoeRunTest, ARunWithShardedExpertsResumesExactlyAndGoesOnElsewhere) {
   const auto train = [&](int ranks, const std::string& dir, std::vector<std::string> sets) {
     sets.insert(sets.begin(), {kMoe, "optimizer.type=muon", "train.steps=8", "checkpoint.every=4",

@@ -94,7 +94,7 @@ TEST_F(SamplerTest, SeekingEqualsRunningAcrossFilesAndEpochs) {
 }
 
 TEST_F(SamplerTest, ResetStopsAtDocuments) {
-  // Documents [0, 4), [4, 4), [4, 10), [10, 23): windows of 8 are [0, 8), [8, 16); 22 is the rest.
+  // Documents [0, 4), [4, 4), [4, 10), [10, 23): samples of 8 are [0, 8), [8, 16); 22 is the rest.
   const std::string path = WriteStore("a.h5", CountingDocuments({4, 0, 6, 13}));
   const SequentialSampler sampler(*TokenStore::Open(path), 8, DocumentBoundary::kReset);
   EXPECT_EQ(sampler.num_windows(), 3);
@@ -166,7 +166,7 @@ TEST(MixtureSchedule, EveryPrefixFollowsTheWeightsWithinOneDraw) {
         ASSERT_LT(std::abs(static_cast<double>(draws[i]) - exact), 1.02) << n << " " << i;
       }
     }
-    // Across the period of the table the indices go on.
+    // Across the period of the table the indices continue.
     const int64_t period = int64_t{1} << 20;
     std::vector<int64_t> last(weights.size(), -1);
     for (int64_t n = period - 5000; n < period + 5000; ++n) {

@@ -127,7 +127,7 @@ TEST(Handshake, AnEndIsNotProvenByItsOwnWords) {
   const absl::Status echo = connector.Receive(connector.TakeOutput());
   EXPECT_EQ(echo, absl::InvalidArgumentError("it sends back what it gets"));
 
-  // A listener's own proof, given back as the connector's.
+  // A listener's own proof, returned as the connector's.
   Handshake listener(Handshake::Role::kListener, kToken, 0);
   ASSERT_TRUE(
       listener.Receive(Handshake(Handshake::Role::kConnector, kToken, 0).TakeOutput()).ok());

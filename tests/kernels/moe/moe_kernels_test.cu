@@ -1,5 +1,5 @@
 // The kernels of mixture of experts against the CPU's in fp64, from the same inputs, for sizes of
-// groups that a router may give. Grouped products run in both of their forms on Hopper.
+// groups that a router may give. Grouped GEMMs run in both of their forms on Hopper.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -48,7 +48,8 @@ void PlainAdamW(const Parameter& p) {
   }
 }
 
-// Updates every parameter on `device` and returns the state after it, masters, moments and copies.
+// Updates every parameter on `device` and returns the state after it, master weights, moments and
+// compute copies.
 std::vector<Tensor> RunAdamW(const std::vector<Parameter>& parameters, Device device, DType io,
                              bool with_copy, int32_t finite_value) {
   const DType acc = AccDType(io);

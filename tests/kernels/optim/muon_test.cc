@@ -23,7 +23,7 @@ struct Devices {
   Device device;
   DType type;
   double tolerance;  // of what is kept in Acc
-  double rounding;   // of the products' type
+  double rounding;   // of the matmuls' type
 };
 
 std::vector<Devices> AllDevices() {

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kLatent = 8, kShared = 4;
 
-// KDA, attention, latent attention.
+// KDA, attention, MLA.
 RunConfig TinyRun() {
   RunConfig config;
   config.run.name = "tiny";

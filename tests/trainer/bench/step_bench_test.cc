@@ -40,7 +40,7 @@ TEST(StepBench, AccountsForAStepOfTheModel) {
   EXPECT_EQ(bench->step_ms.size(), 3u);
   EXPECT_EQ(bench->num_updates, 2 + 3 + 4);
   EXPECT_EQ(bench->num_parameters, CountParameters(config.model));
-  // The tape's count, 2 micro batches of 2 x 64 tokens; the op classes hold the same products.
+  // The tape's count, 2 micro batches of 2 x 64 tokens; the op classes hold the same FLOPs.
   const double expected = 3 * ForwardFlopsPerToken(config.model, 64) * 256;
   EXPECT_NEAR(bench->flops / expected, 1, 0.01);
   const double forward = Sum(*bench, Pass::kForward, &ClassTime::flops);
@@ -87,7 +87,7 @@ TEST(StepBench, TellsRecomputationFromTheForward) {
 
 TEST(StepBench, SumsClassesPerStepWithTheirBounds) {
   const DeviceRates rates = {.device = "d", .bytes = 1e9, .flops = 1e12};
-  // Bound by 2 ms of products, by 3 ms of bytes; the third in another pass.
+  // Bound by 2 ms of FLOPs, by 3 ms of bytes; the third in another pass.
   const auto classes = SumByClass({{"matmul", WorkClass::kMatmul, Pass::kForward, {2e9, 1e6}, 5},
                                    {"matmul", WorkClass::kMatmul, Pass::kForward, {1e9, 3e6}, 7},
                                    {"matmul", WorkClass::kMatmul, Pass::kBackward, {1e9, 0}, 4}},

@@ -62,7 +62,7 @@ TEST_F(CheckpointCommandsTest, EvalPrintsTheLossOfTheStore) {
   const auto json = nlohmann::json::parse(result.out);
   EXPECT_NEAR(json["loss"].get<double>(), expected.loss, 1e-6);
   EXPECT_EQ(json["num_targets"], expected.num_targets);
-  // Which windows does not depend on how many are run at once: 8 of them, of 35. Products of other
+  // Which samples does not depend on how many are run at once: 8 of them, of 35. Products of other
   // heights round otherwise.
   Evaluator some(model_.get());
   const SequentialSampler short_windows(*store, 4, DocumentBoundary::kReset);

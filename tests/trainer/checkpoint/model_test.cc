@@ -53,7 +53,7 @@ TEST_F(CheckpointModelTest, ModelOptimizerAndTokenizerComeBack) {
   ASSERT_TRUE(stored.ok()) << stored.status();
   EXPECT_EQ((*stored)->hash(), tokenizer->hash());
 
-  // In fp64 the fp32 masters are exact.
+  // In fp64 the fp32 master weights are exact.
   const auto twice = LoadModel(Run(), Device::kCpu, DType::kFloat64);
   ASSERT_TRUE(twice.ok()) << twice.status();
   EXPECT_TRUE(SameBytes((*twice)->parameters()[0]->value.To(DType::kFloat32),

@@ -1,4 +1,4 @@
-// The shipped recipes read without fault and have the papers' parameter counts.
+// The shipped recipes read without error and have the papers' parameter counts.
 #include <gtest/gtest.h>
 
 #include <filesystem>

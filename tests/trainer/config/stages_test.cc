@@ -72,19 +72,19 @@ TEST(Stages, FollowOneAnotherWithTheirOwnSizes) {
   EXPECT_EQ(TokensBefore(stages, 21), config.TotalTokens());
 }
 
-// Windows of the new length go on where the tokens so far would end among them.
+// Samples of the new length continue where the tokens so far would end among them.
 TEST(Stages, WindowsGoOnByTheTokensConsumed) {
   const std::vector<Stage> stages = StagesOf(Parsed(kConfig));
   EXPECT_EQ(stages[0].WindowAt(3), 12);
   EXPECT_EQ(stages[1].WindowAt(10), 40);
   EXPECT_EQ(stages[1].WindowAt(11), 48);
-  EXPECT_EQ(stages[2].WindowAt(14), 24);  // 1152 tokens are 24 windows of 48
+  EXPECT_EQ(stages[2].WindowAt(14), 24);  // 1152 tokens are 24 samples of 48
   EXPECT_EQ(stages[2].WindowAt(15), 26);
   const std::vector<Stage> uneven = StagesOf(Parsed(kConfig, {"stages.1.tokens=100"}));
   EXPECT_EQ(uneven[2].first_token, 768);
   EXPECT_EQ(uneven[2].WindowAt(11), 16);
   const std::vector<Stage> rounded = StagesOf(Parsed(kConfig, {"stages.0.steps=11"}));
-  EXPECT_EQ(rounded[2].first_token, 1216);  // 25 windows and a third
+  EXPECT_EQ(rounded[2].first_token, 1216);  // 25 samples and a third
   EXPECT_EQ(rounded[2].WindowAt(15), 26);
 }
 

@@ -29,7 +29,7 @@ class ResumeTest : public RunTest {
 
 TEST_F(ResumeTest, AKilledRunGoesOnWithTheSameDigits) {
   TrainReference();
-  // 40 steps of 8 windows; the stores are small enough that both begin anew several times.
+  // 40 steps of 8 samples; the stores are small enough that both begin anew several times.
   for (const char* name : {"store_a", "store_b"}) {
     const auto store = TokenStore::Open(Path(name) + "/train.h5");
     ASSERT_TRUE(store.ok()) << store.status();

@@ -45,7 +45,7 @@ TEST_F(TrainTest, AccumulationRecomputationAndMaskingRun) {
       Train({"train.steps=3", "train.micro_batch=2", "train.recompute_blocks=2",
              "schedule.warmup_steps=1", "run.dir=" + Path("parts")});
   ASSERT_EQ(parts.exit_code, 0) << parts.err;
-  // Documents end inside windows, so the micro batches count different numbers of targets; with one
+  // Documents end inside samples, so the micro batches count different numbers of targets; with one
   // denominator for the step their sum is the whole batch's mean.
   const auto a = Metrics(Path("run")), b = Metrics(Path("parts"));
   for (int64_t step = 1; step <= 3; ++step) {

@@ -42,7 +42,7 @@ ModelConfig ConfigOf(int64_t num_kv_heads, bool bias) {
   return config;
 }
 
-// One layer of latent attention with four heads.
+// One layer of MLA with four heads.
 ModelConfig MlaConfigOf(int64_t q_lora_rank, bool rope) {
   ModelConfig config = TinyConfig(31);
   MlaMixerConfig mla;

@@ -47,7 +47,7 @@ Batch MakeBatch(int64_t number) {
 struct Sent {
   int64_t bytes = 0;           // by rank 0 in a step
   int64_t flat_bytes = 0;      // of all flat buffers
-  int64_t gathered_bytes = 0;  // of those whose values a backward gathers
+  int64_t gathered_bytes = 0;  // of those whose parameters a backward gathers
 };
 
 Sent OneStep(const MeshShape& shape, int level, int64_t micro_batches) {
@@ -103,7 +103,7 @@ TEST(DataParallel, SendsWhatItMust) {
     // Each micro batch reduces gradients.
     const Sent second = OneStep({1, 2}, 2, micro_batches);
     EXPECT_NEAR(second.bytes, (micro_batches + 1) * second.flat_bytes / 2, kSmall);
-    // And gathers values for its forward, and for its backward but for the embedding, whose
+    // And gathers parameters for its forward, and for its backward but for the embedding, whose
     // gradient does not need them, and for the head, which stays whole in between.
     const Sent third = OneStep({1, 2}, 3, micro_batches);
     const int64_t expected = micro_batches * (2 * third.flat_bytes + third.gathered_bytes) / 2;

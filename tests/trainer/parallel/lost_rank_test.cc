@@ -17,7 +17,7 @@ class LostRankTest : public RunTest {
   LostRankTest() { own_group_ = true; }
   ~LostRankTest() override { unsetenv("WYVERN_FAULT"); }
 
-  // Micro batches of 2 windows: each of 4 ranks has one.
+  // Micro batches of 2 samples: each of 4 ranks has one.
   Process StartWithFault(const std::string& launcher, int ranks, const std::string& fault,
                          std::vector<std::string> sets) {
     setenv("WYVERN_FAULT", fault.c_str(), 1);

@@ -13,7 +13,7 @@ namespace {
 class ParallelRunTest : public RunTest {
  protected:
   Process StartRanks(int ranks, std::vector<std::string> sets) {
-    // Micro batches of 2 windows: each of 4 ranks has one.
+    // Micro batches of 2 samples: each of 4 ranks has one.
     sets.push_back("train.micro_batch=2");
     return Start(TrainArgs(Path("config.yaml"), sets), ranks);
   }
@@ -69,7 +69,7 @@ TEST_F(ParallelRunTest, GoesOnFromItsCheckpointOnAnyMesh) {
   EXPECT_NE(second.find("resuming from"), std::string::npos) << second;
   EXPECT_NE(second.find("changed since then: parallel.shard: 2 -> 1"), std::string::npos) << second;
   part(4, 20, {"parallel={replicate: 2, shard: -1, zero: 2}"});
-  // Windows cut in two.
+  // Samples cut in two.
   part(4, 22, {"parallel={replicate: -1, context: 2}"});
   part(2, 25, {});
   const std::string last = part(
@@ -158,7 +158,7 @@ TEST_F(ParallelRunTest, ARankThatCannotWriteCostsACheckpointAndNothingElse) {
   EXPECT_EQ(metrics, expected);
   ExpectEqualCheckpoints(Checkpoint(Path("run"), steps), Checkpoint(Path("reference"), steps));
 
-  // At the end of a run there is nothing to go on with.
+  // At the end of a run there is nothing to resume.
   const Process last = start("last", "0");
   ASSERT_TRUE(WaitUntil(last, [&] { return Read(Path("last/metrics.jsonl")).size() > 500; }));
   const std::vector<int> last_pids = Children(last);

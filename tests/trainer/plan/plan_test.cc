@@ -113,7 +113,7 @@ TEST(Plan, CountsWhatEachAxisSends) {
     if (c.operation == "all_reduce") reduced += c.sent_bytes;
   }
   // A half of each bf16 value twice, but the embedding and the head (which the forward ends in)
-  // once; a half of each fp32 gradient once; between copies the half shard's gradients, as a ring
+  // once; a half of each fp32 gradient once; between replicas the half shard's gradients, as a ring
   // of two sends them.
   const double tables = 32000.0 * 2048;
   EXPECT_NEAR(gathered / (parameters * 2 - 2 * tables) - 0, 1, 0.01);

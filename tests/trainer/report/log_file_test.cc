@@ -29,7 +29,7 @@ TEST_F(LogFileTest, AFullDiskIsWaitedFor) {
   EXPECT_TRUE(log.Append("four\n").ok());
   EXPECT_TRUE(absl::IsResourceExhausted(log.Append(std::string(LogFile::kMaxKept, 'x'))));
   ASSERT_EQ(dup2(open(Path("log").c_str(), O_RDONLY), fd), fd);
-  EXPECT_FALSE(log.Append("five\n").ok());  // another fault is one at once
+  EXPECT_FALSE(log.Append("five\n").ok());  // another error is one at once
   close(full);
   close(good);
 }

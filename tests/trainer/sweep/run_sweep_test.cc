@@ -75,7 +75,7 @@ TEST_F(RunSweepTest, AFailingRunDoesNotStopTheOthers) {
   EXPECT_EQ(status.exit_code, 0);
   ExpectParts(status.out, {"lost FAILED", "good finished", Path("sweep/lost/log.txt")});
 
-  WriteText("gone.txt", SomeText(3, 40));  // the cause is gone, so the same command goes on
+  WriteText("gone.txt", SomeText(3, 40));  // the cause is gone, so the same command resumes
   const ProcessResult again = Wyvern({"sweep", sweep});
   EXPECT_EQ(again.exit_code, 0) << again.err;
   ExpectParts(again.out, {"started  lost", "2 finished"});

@@ -103,7 +103,7 @@ TEST_P(GatedDeltaRuleCuda, GradientsDoNotDependOnTheWorkspace) {
 }
 
 // Every pass of the tensor-core path at sizes small enough for compute-sanitizer: short documents
-// in one pack, grouped heads, and a document of two spans.
+// in one pack, grouped heads, and a document of two segments.
 TEST_P(GatedDeltaRuleCuda, SmallShapesOnTensorCoresEqualTheOracle) {
   std::vector<CheckResult> results;
   for (const auto& [lengths, key_dim, value_dim] :

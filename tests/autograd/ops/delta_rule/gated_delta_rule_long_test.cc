@@ -1,5 +1,5 @@
-// The GPU's gated delta rule on documents long enough to be cut into spans, up to a million tokens,
-// and its repeatability.
+// The GPU's gated delta rule on documents long enough to be cut into segments, up to a million
+// tokens, and its repeatability.
 #include <gtest/gtest.h>
 
 #include "autograd/check/op_check.h"

@@ -277,7 +277,7 @@ TEST_F(HfKimiFolder, ManyShardsPassThroughALittleMemory) {
   const int64_t before = GetMemoryStats(Device::kCpu).current_bytes;
   const auto imported = ImportHfFolder(dir_, folder_ / "checkpoint", {.piece_bytes = kPiece});
   ASSERT_TRUE(imported.ok()) << imported.status();
-  // A piece as it is read, and as it is written.
+  // A slice as it is read, and as it is written.
   EXPECT_LE(GetMemoryStats(Device::kCpu).peak_bytes - before, 4 * kPiece);
   EXPECT_GT(model_bytes, 60 * kPiece);
   const auto loaded = LoadModel(folder_ / "checkpoint", Device::kCpu, DType::kFloat32);
