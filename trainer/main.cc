@@ -9,7 +9,7 @@
 
 #include "CLI/CLI.hpp"
 #include "kernels/runtime/operation.h"
-#include "trainer/commands/all.h"
+#include "trainer/commands/commands.h"
 #include "trainer/commands/usage.h"
 #include "trainer/report/standard_output.h"
 #include "trainer/run/version.h"

@@ -58,7 +58,8 @@ checkpoint: {every: 0}
 )"),
         "test");
     RETURN_IF_ERROR(config.status());
-    ASSIGN_OR_RETURN(run_, TrainingRun::Open(*config, "none", &TheWorld()));
+    ASSIGN_OR_RETURN(const RunPlan plan, ResolveRunOnRanks(*config, &TheWorld()));
+    ASSIGN_OR_RETURN(run_, TrainingRun::Open(plan, "none", &TheWorld()));
     if (TheWorld().rank() == TheWorld().size() - 1) {
       for (const Parameter* p : run_->model()->parameters()) {
         if (p->name != "final_norm.weight") continue;

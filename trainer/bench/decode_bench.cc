@@ -12,7 +12,7 @@
 #include "kernels/runtime/status.h"
 #include "layers/decode_cache.h"
 #include "layers/model.h"
-#include "trainer/run/run_model.h"
+#include "trainer/run/run_plan.h"
 
 namespace wyvern {
 namespace {
@@ -221,16 +221,16 @@ absl::Status BenchDecode(const RunConfig& config, const DecodeBenchOptions& opti
           absl::StrCat("bench decode: a context of ", context, " tokens; expected 1 or more"));
     }
   }
-  ASSIGN_OR_RETURN(const Device device, RunDevice(config));
+  RunConfig alone = config;  // on one device, whatever the mesh of the run
+  alone.parallel = {};
+  ASSIGN_OR_RETURN(const RunPlan plan, ResolveRun(alone));
   SetOutOfMemoryAdvice("take a shorter context, or read it in smaller chunks (--prefill-chunk)");
   DecodeBench bench;
   bench.model = config.run.name;
-  bench.precision = config.run.precision == PrecisionChoice::kBf16 ? "bf16" : "fp32";
-  bench.rates = MeasureRates(device);
-  const DType compute =
-      config.run.precision == PrecisionChoice::kBf16 ? DType::kBf16 : DType::kFloat32;
+  bench.precision = plan.compute == DType::kBf16 ? "bf16" : "fp32";
+  bench.rates = MeasureRates(plan.device);
   const std::unique_ptr<Model> model =
-      Model::Create(config.model, device, compute, /*trainable=*/false);
+      Model::Create(config.model, plan.device, plan.compute, /*trainable=*/false);
   model->Initialize(config.run.seed);
   bench.num_parameters = model->num_parameters();
   double seconds_per_square = 0;  // of the last context that was read

@@ -15,8 +15,7 @@
 #include "kernels/runtime/status.h"
 #include "trainer/loop/train_step.h"
 #include "trainer/optimizer/schedule.h"
-#include "trainer/run/run_mesh.h"
-#include "trainer/run/run_model.h"
+#include "trainer/run/engine.h"
 
 namespace wyvern {
 namespace {
@@ -91,37 +90,29 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
                                     World* world) {
   StepBench bench;
   bench.model = config.run.name;
-  bench.precision = config.run.precision == PrecisionChoice::kBf16 ? "bf16" : "fp32";
   bench.options = options;
   if (options.sequences == 0) bench.options.sequences = config.train.micro_batch;
   if (options.seq_len == 0) bench.options.seq_len = config.data.seq_len;
   bench.recompute_blocks = config.train.recompute_blocks;
 
-  // Every rank, or context group, has a batch of its own, whatever train.batch_tokens says.
-  RunConfig any_batch = config;
-  any_batch.stages.clear();
-  any_batch.train.batch_tokens = world->size() * config.train.micro_batch * config.data.seq_len;
-  ASSIGN_OR_RETURN(const std::unique_ptr<Mesh> mesh, CreateRunMesh(any_batch, world));
-  const Division division =
-      mesh == nullptr ? Division() : mesh->Divide(static_cast<int>(config.parallel.zero));
-  ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateRunModel(config, division));
-  std::unique_ptr<DataParallel> parallel;
+  ASSIGN_OR_RETURN(const RunPlan plan, ResolveRunOnRanks(config, world, /*own_batches=*/true));
+  bench.precision = plan.compute == DType::kBf16 ? "bf16" : "fp32";
+  ASSIGN_OR_RETURN(Engine engine, MakeEngine(plan, world));
+  Model* model = engine.model.get();
+  const Mesh* mesh = engine.mesh.get();
   if (mesh != nullptr) {
-    parallel = std::make_unique<DataParallel>(model.get(), mesh.get());
     bench.num_ranks = world->size();
-    bench.num_readers = mesh->num_data_ranks();
-    bench.mesh = absl::StrCat(
-        "replicate ", mesh->shape().replicate, ", shard ", mesh->shape().shard, " (zero ",
-        config.parallel.zero, ")",
-        mesh->shape().context == 1 ? "" : absl::StrCat(", context ", mesh->shape().context),
-        mesh->shape().expert == 1 ? "" : absl::StrCat(", expert ", mesh->shape().expert));
+    bench.num_readers = plan.num_data_ranks();
+    bench.mesh =
+        absl::StrCat("replicate ", plan.mesh.replicate, ", shard ", plan.mesh.shard, " (zero ",
+                     config.parallel.zero, ")",
+                     plan.mesh.context == 1 ? "" : absl::StrCat(", context ", plan.mesh.context),
+                     plan.mesh.expert == 1 ? "" : absl::StrCat(", expert ", plan.mesh.expert));
   }
-  const Device device = model->device();
-  auto optimizer = std::make_unique<Optimizer>(model.get(), config.optimizer);
-  bench.state_bytes = GetMemoryStats(device).current_bytes;
+  bench.state_bytes = GetMemoryStats(plan.device).current_bytes;
   model->Initialize(config.run.seed);
   bench.num_parameters = model->num_parameters();
-  const Schedule schedule(StagesOf(config).front());
+  const Schedule schedule(plan.stages.front());
   const auto step = [&]() -> absl::StatusOr<StepResult> {
     std::vector<Batch> batches;
     for (int64_t i = 0; i < options.micro_batches; ++i) {
@@ -133,13 +124,13 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
     }
     const double begin = MonotonicSeconds();
     const StepResult result =
-        TrainStep(model.get(), optimizer.get(), batches, schedule.RateAt(bench.num_updates),
-                  config.train.grad_clip, bench.num_updates + 1, parallel.get());
+        TrainStep(model, engine.optimizer.get(), batches, schedule.RateAt(bench.num_updates),
+                  config.train.grad_clip, bench.num_updates + 1, engine.parallel.get());
     bench.step_ms.push_back(1e3 * (MonotonicSeconds() - begin));
     if (!result.updated) {
       return absl::InternalError(absl::StrCat(
           "bench step: step ", bench.num_updates + 1, ": ",
-          DescribeNonFinite(model.get(), result, batches, parallel.get()), " is not finite"));
+          DescribeNonFinite(model, result, batches, engine.parallel.get()), " is not finite"));
     }
     ++bench.num_updates;
     return result;
@@ -155,12 +146,12 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
     ASSIGN_OR_RETURN(result, step());
   }
   bench.last_loss = result.loss;
-  bench.peak_bytes = GetMemoryStats(device).peak_bytes;
+  bench.peak_bytes = GetMemoryStats(plan.device).peak_bytes;
   const std::vector<double> measured = bench.step_ms;
 
   std::vector<TimedRange> ranges;
   {
-    OpTimer timer(device);
+    OpTimer timer(plan.device);
     for (int64_t i = 0; i <= kObservedSteps; ++i) {
       ObserveRanges(&timer);
       const auto observed = step();
@@ -176,10 +167,10 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
   }
   bench.step_ms = measured;
   // What follows may need the memory.
-  optimizer.reset();
-  parallel.reset();
-  model.reset();
-  bench.rates = MeasureRates(device);
+  engine.optimizer.reset();
+  engine.parallel.reset();
+  engine.model.reset();
+  bench.rates = MeasureRates(plan.device);
   bench.classes = SumByClass(ranges, kObservedSteps, bench.rates);
   return bench;
 }

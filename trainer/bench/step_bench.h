@@ -69,8 +69,8 @@ nlohmann::json ClassesJson(const std::vector<ClassTime>& classes);
 
 // Trains the configuration's model from its initial values on random tokens, every sequence one
 // document; no file is read or written. On several ranks each, or each context group, has
-// `micro_batches` of its own, and all of them call this. Error: the device is absent, a step was
-// not finite.
+// `micro_batches` of its own, whatever train.batch_tokens says, and all of them call this. Error:
+// the device is absent, a step was not finite.
 absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOptions& options,
                                     World* world);
 

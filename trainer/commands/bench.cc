@@ -1,5 +1,3 @@
-#include "trainer/commands/bench.h"
-
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -17,6 +15,7 @@
 #include "trainer/bench/op_shape.h"
 #include "trainer/bench/step_bench.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/commands.h"
 #include "trainer/commands/on_ranks.h"
 #include "trainer/commands/place.h"
 #include "trainer/commands/usage.h"

@@ -1,5 +1,3 @@
-#include "trainer/commands/checkpoint.h"
-
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -10,6 +8,7 @@
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/read.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/commands.h"
 
 namespace wyvern {
 namespace {

@@ -1,6 +1,4 @@
-// Declarations that commands share. A command is a function `void Add<Name>Command(CLI::App& app,
-// int* exit_code)` in trainer/commands/<name>.{h,cc}: it adds its subcommand with options and a
-// callback that does the work and sets *exit_code. It is listed once, in trainer/commands/all.cc.
+// Declarations that commands share.
 #ifndef WYVERN_TRAINER_COMMANDS_COMMAND_H_
 #define WYVERN_TRAINER_COMMANDS_COMMAND_H_
 

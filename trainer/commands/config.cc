@@ -1,5 +1,3 @@
-#include "trainer/commands/config.h"
-
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -7,6 +5,7 @@
 
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/commands.h"
 #include "trainer/config/load.h"
 #include "trainer/plan/model_cost.h"
 

@@ -1,5 +1,3 @@
-#include "trainer/commands/data.h"
-
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -12,6 +10,7 @@
 #include "data/tokenizer/tokenizer_training.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/commands.h"
 
 namespace wyvern {
 namespace {

@@ -1,4 +1,4 @@
-#include "trainer/commands/eval.h"
+#include "trainer/inference/eval.h"
 
 #include <algorithm>
 #include <chrono>
@@ -15,9 +15,9 @@
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/commands.h"
 #include "trainer/commands/place.h"
 #include "trainer/config/load.h"
-#include "trainer/inference/eval.h"
 
 namespace wyvern {
 namespace {

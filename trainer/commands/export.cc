@@ -1,5 +1,3 @@
-#include "trainer/commands/export.h"
-
 #include <cstdio>
 #include <limits>
 #include <memory>
@@ -9,6 +7,7 @@
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/commands.h"
 #include "trainer/hf/save_folder.h"
 
 namespace wyvern {

@@ -1,5 +1,3 @@
-#include "trainer/commands/fit.h"
-
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -8,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/commands.h"
 #include "trainer/scaling/analysis.h"
 #include "trainer/scaling/fit_output.h"
 #include "trainer/scaling/points.h"

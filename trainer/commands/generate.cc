@@ -1,4 +1,4 @@
-#include "trainer/commands/generate.h"
+#include "trainer/inference/generate.h"
 
 #include <chrono>
 #include <cstdio>
@@ -9,8 +9,8 @@
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/commands.h"
 #include "trainer/commands/place.h"
-#include "trainer/inference/generate.h"
 #include "trainer/report/standard_output.h"
 
 namespace wyvern {

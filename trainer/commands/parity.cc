@@ -1,4 +1,4 @@
-#include "trainer/commands/parity.h"
+#include "trainer/hf/parity.h"
 
 #include <cstdio>
 #include <memory>
@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
-#include "trainer/hf/parity.h"
+#include "trainer/commands/commands.h"
 
 namespace wyvern {
 namespace {

@@ -1,4 +1,4 @@
-#include "trainer/commands/plan.h"
+#include "trainer/plan/plan.h"
 
 #include <cstdio>
 #include <memory>
@@ -7,8 +7,8 @@
 
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/commands.h"
 #include "trainer/config/load.h"
-#include "trainer/plan/plan.h"
 
 namespace wyvern {
 namespace {

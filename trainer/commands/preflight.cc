@@ -1,4 +1,4 @@
-#include "trainer/commands/preflight.h"
+#include "trainer/run/preflight.h"
 
 #include <cstdio>
 #include <filesystem>
@@ -8,10 +8,10 @@
 
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/commands.h"
 #include "trainer/commands/on_ranks.h"
 #include "trainer/config/load.h"
-#include "trainer/run/preflight.h"
-#include "trainer/run/run_mesh.h"
+#include "trainer/run/engine.h"
 
 namespace wyvern {
 namespace {
@@ -28,7 +28,8 @@ bool DataArePrepared(const RunConfig& config) {
   return prepared;
 }
 
-absl::Status CheckData(const RunConfig& config, World* world, Preflight* preflight) {
+absl::Status CheckData(const RunPlan& plan, World* world, Preflight* preflight) {
+  const RunConfig& config = plan.config;
   // A rank that lacks what the first one has is not to make it, but to say so.
   const std::string first = DataArePrepared(config) ? "1" : "";
   if (GatherTexts(world->host(), first).front().empty()) {
@@ -37,7 +38,7 @@ absl::Status CheckData(const RunConfig& config, World* world, Preflight* preflig
   }
   absl::StatusOr<RunData> data =
       DataArePrepared(config)
-          ? PrepareRunData(config)
+          ? PrepareRunData(config, plan.stages)
           : absl::NotFoundError("its host lacks data or a tokenizer that rank 0 has");
   RETURN_IF_ERROR(Agree(world->host(), data.status()));
   return preflight->CheckData(*data);
@@ -47,9 +48,10 @@ absl::Status Run(const absl::StatusOr<RunConfig>& config, World* world) {
   RETURN_IF_ERROR(Agree(world->host(), config.status()));
   Preflight preflight(*config, world);
   RETURN_IF_ERROR(preflight.CheckRanks());
-  ASSIGN_OR_RETURN(const std::unique_ptr<Mesh> mesh, CreateRunMesh(*config, world));
+  ASSIGN_OR_RETURN(const RunPlan plan, ResolveRunOnRanks(*config, world));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Mesh> mesh, MakeMesh(plan, world));
   if (mesh != nullptr) RETURN_IF_ERROR(preflight.MeasureMesh(*mesh));
-  RETURN_IF_ERROR(CheckData(*config, world, &preflight));
+  RETURN_IF_ERROR(CheckData(plan, world, &preflight));
   if (world->rank() == 0) std::printf("%s", preflight.Table().c_str());
   return absl::OkStatus();
 }

@@ -1,5 +1,3 @@
-#include "trainer/commands/selftest.h"
-
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -9,6 +7,7 @@
 #include "autograd/check/op_registry.h"
 #include "kernels/runtime/nearest.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/commands.h"
 
 namespace wyvern {
 namespace {

@@ -1,5 +1,3 @@
-#include "trainer/commands/sweep.h"
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -11,6 +9,7 @@
 #include "data/io/terminal.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/commands.h"
 #include "trainer/commands/usage.h"
 #include "trainer/report/standard_output.h"
 #include "trainer/run/stop_signal.h"

@@ -1,5 +1,3 @@
-#include "trainer/commands/train.h"
-
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -14,31 +12,34 @@
 #include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/commands.h"
 #include "trainer/commands/on_ranks.h"
 #include "trainer/config/load.h"
 #include "trainer/inference/generate.h"
 #include "trainer/loop/train_loop.h"
-#include "trainer/parallel/mesh.h"
 #include "trainer/plan/model_cost.h"
 #include "trainer/report/report.h"
 #include "trainer/report/standard_output.h"
 #include "trainer/run/preflight.h"
-#include "trainer/run/run_model.h"
+#include "trainer/run/run_plan.h"
 #include "trainer/run/stop_signal.h"
 
 namespace wyvern {
 namespace {
 
-std::string DeviceText(const RunConfig& config) {
-  const bool cuda = config.run.device == DeviceChoice::kCuda;
-  return absl::StrCat(cuda && CudaAvailable() ? CurrentGpu().name
-                      : cuda                  ? "cuda"
-                                              : "cpu",
-                      ", ", config.run.precision == PrecisionChoice::kBf16 ? "bf16" : "fp32");
+std::string DeviceText(const RunPlan& plan) {
+  return absl::StrCat(plan.device == Device::kCuda ? CurrentGpu().name : "cpu", ", ",
+                      plan.compute == DType::kBf16 ? "bf16" : "fp32");
+}
+
+std::string MeshText(const RunPlan& plan) {
+  const MeshShape& mesh = plan.mesh;
+  return absl::StrCat("replicate ", mesh.replicate, " x shard ", mesh.shard, " x context ",
+                      mesh.context, mesh.expert == 1 ? "" : absl::StrCat(", expert ", mesh.expert));
 }
 
 absl::StatusOr<std::string> Sample(TrainingRun* run) {
-  const GenerateSection& section = run->config().generate;
+  const GenerateSection& section = run->plan().config.generate;
   if (section.prompt.empty()) return std::string();
   GenerateOptions options;
   options.max_tokens = section.tokens;
@@ -58,11 +59,11 @@ bool HasMetrics(const std::string& run_dir) {
 }
 
 absl::Status Report(TrainingRun* run, const std::string& sample) {
-  const RunConfig& config = run->config();
+  const RunConfig& config = run->plan().config;
   ReportInput input;
   input.title = config.run.name;
   input.facts = {{"parameters", absl::StrCat(run->model()->num_parameters())},
-                 {"device", DeviceText(config)},
+                 {"device", DeviceText(run->plan())},
                  {"steps", absl::StrCat(run->counters().step)},
                  {"skipped steps", absl::StrCat(run->counters().step - run->counters().updates)},
                  {"configuration", ConfigHash(config)}};
@@ -102,30 +103,20 @@ absl::Status TrainOnRanks(const absl::StatusOr<RunConfig>& loaded, const std::st
   // Before anything that the ranks do together rests on it.
   std::optional<Preflight> preflight;
   if (world->size() > 1) RETURN_IF_ERROR(preflight.emplace(config, world).CheckRanks());
-  // Before the cost is simulated, which asks for a stream.
-  const absl::StatusOr<Device> device = RunDevice(config);
-  RETURN_IF_ERROR(Agree(world->host(), device.status()));
-  if (*device == Device::kCuda) RETURN_IF_ERROR(world->SelectGpu());
-  const absl::StatusOr<MeshShape> mesh = ResolveMesh({.replicate = config.parallel.replicate,
-                                                      .shard = config.parallel.shard,
-                                                      .context = config.parallel.context},
-                                                     world->size());
-  RETURN_IF_ERROR(mesh.status());
-  std::printf("%s on %s\n%s", config.run.name.c_str(), DeviceText(config).c_str(),
+  ASSIGN_OR_RETURN(const RunPlan plan, ResolveRunOnRanks(config, world));
+  std::printf("%s on %s\n%s", config.run.name.c_str(), DeviceText(plan).c_str(),
               DescribeCost(config, "  ", world->size()).c_str());
   if (world->size() > 1) {
-    std::printf("  ranks             %d: replicate %lld x shard %lld x context %lld\n",
-                world->size(), static_cast<long long>(mesh->replicate),
-                static_cast<long long>(mesh->shard), static_cast<long long>(mesh->context));
+    std::printf("  ranks             %d: %s\n", world->size(), MeshText(plan).c_str());
   }
-  if (*device == Device::kCuda && CurrentGpu().peak_bf16_flops > 0) {
+  if (plan.device == Device::kCuda && CurrentGpu().peak_bf16_flops > 0) {
     std::printf("  MFU               train FLOPs per second over %.0f TFLOP/s (%s, dense bf16)\n",
                 CurrentGpu().peak_bf16_flops / 1e12, CurrentGpu().name.c_str());
   }
   std::fflush(stdout);
   ASSIGN_OR_RETURN(
       const std::unique_ptr<TrainingRun> run,
-      TrainingRun::Open(config, resume, world, preflight.has_value() ? &*preflight : nullptr));
+      TrainingRun::Open(plan, resume, world, preflight.has_value() ? &*preflight : nullptr));
   if (preflight.has_value()) std::printf("%s", preflight->Table().c_str());
   if (run->finished()) {
     std::printf("this run is finished: all %lld steps are done (%s)\n",

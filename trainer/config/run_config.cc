@@ -108,12 +108,12 @@ void ValidateBatch(const Stage& stage, const std::string& key, const std::string
             " tokens");
 }
 
-void ValidateTrain(const RunConfig& config, Faults* f) {
+void ValidateTrain(const RunConfig& config, const std::vector<Stage>& stages, Faults* f) {
   const TrainSection& c = config.train;
   f->Unless(c.micro_batch >= 1, "train.micro_batch", "expected at least 1, got ", c.micro_batch);
   if (config.stages.empty()) {
     ValidateLength(c.steps, c.tokens, "train", f);
-    ValidateBatch(StagesOf(config)[0], "train", "data.seq_len", f);
+    ValidateBatch(stages[0], "train", "data.seq_len", f);
   }
   f->Unless(c.grad_clip >= 0, "train.grad_clip", "expected at least 0 (0: no clipping), got ",
             c.grad_clip);
@@ -195,11 +195,8 @@ void ValidateSchedule(const Stage& stage, const std::string& key, const std::str
   }
 }
 
-void ValidateStages(const RunConfig& config, Faults* f) {
-  if (config.stages.empty()) {
-    return ValidateSchedule(StagesOf(config)[0], "schedule", "run", f);
-  }
-  const std::vector<Stage> stages = StagesOf(config);
+void ValidateStages(const RunConfig& config, const std::vector<Stage>& stages, Faults* f) {
+  if (config.stages.empty()) return ValidateSchedule(stages[0], "schedule", "run", f);
   std::set<std::string> names;
   for (size_t i = 0; i < stages.size(); ++i) {
     const StageSection& c = config.stages[i];
@@ -248,9 +245,10 @@ std::vector<std::string> RunConfig::Validate() const {
   ValidateRun(run, &faults);
   for (std::string& fault : model.Validate()) all.push_back(std::move(fault));
   ValidateData(*this, &faults);
-  ValidateTrain(*this, &faults);
+  const std::vector<Stage> resolved = StagesOf(*this);
+  ValidateTrain(*this, resolved, &faults);
   ValidateParallel(*this, &faults);
-  ValidateStages(*this, &faults);
+  ValidateStages(*this, resolved, &faults);
   ValidateRest(*this, &faults);
   return all;
 }

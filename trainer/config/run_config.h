@@ -199,13 +199,6 @@ struct RunConfig {
   std::vector<std::string> Validate() const;
 
   std::string RunDir() const { return run.dir.empty() ? "runs/" + run.name : run.dir; }
-  // Of all stages (trainer/config/stages.h).
-  int64_t TotalSteps() const;
-  int64_t TotalTokens() const;
-  // Of all ranks together, in a run without stages.
-  int64_t MicroBatchesPerStep() const {
-    return train.batch_tokens / (train.micro_batch * data.seq_len);
-  }
 };
 
 // Whether QK-clip has anything to scale in a model of this configuration.

@@ -51,19 +51,6 @@ std::vector<Stage> StagesOf(const RunConfig& config) {
   return stages;
 }
 
-RunConfig ConfigOfStage(const RunConfig& config, const Stage& stage) {
-  RunConfig alone = config;
-  alone.stages.clear();
-  alone.data.seq_len = stage.seq_len;
-  alone.train.steps = stage.num_steps;
-  alone.train.tokens = 0;
-  alone.train.batch_tokens = stage.batch_tokens;
-  alone.train.micro_batch = stage.micro_batch;
-  alone.train.balance_rate = stage.balance_rate;
-  alone.schedule = stage.schedule;
-  return alone;
-}
-
 const Stage& StageOfStep(const std::vector<Stage>& stages, int64_t step) {
   for (const Stage& stage : stages) {
     if (step < stage.end_step()) return stage;
@@ -75,8 +62,5 @@ int64_t TokensBefore(const std::vector<Stage>& stages, int64_t step) {
   const Stage& stage = StageOfStep(stages, step);
   return stage.first_token + (step - stage.first_step) * stage.batch_tokens;
 }
-
-int64_t RunConfig::TotalSteps() const { return StagesOf(*this).back().end_step(); }
-int64_t RunConfig::TotalTokens() const { return StagesOf(*this).back().end_token(); }
 
 }  // namespace wyvern

@@ -45,9 +45,6 @@ struct Stage {
 // In order; one at least. Without config.stages it is the whole run.
 std::vector<Stage> StagesOf(const RunConfig& config);
 
-// The configuration of a run that is this stage alone.
-RunConfig ConfigOfStage(const RunConfig& config, const Stage& stage);
-
 // The stage of step `step`, counted from 0; the last one for those beyond the end.
 const Stage& StageOfStep(const std::vector<Stage>& stages, int64_t step);
 

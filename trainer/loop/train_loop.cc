@@ -20,8 +20,6 @@
 #include "trainer/optimizer/schedule.h"
 #include "trainer/parallel/phase.h"
 #include "trainer/report/standard_output.h"
-#include "trainer/run/run_mesh.h"
-#include "trainer/run/run_model.h"
 #include "trainer/run/stop_signal.h"
 
 namespace wyvern {
@@ -35,17 +33,13 @@ constexpr double kPreparationSeconds = 7 * 24 * 3600;
 
 }  // namespace
 
-TrainingRun::TrainingRun(const RunConfig& config, World* world)
-    : config_(config),
-      world_(world),
-      stages_(StagesOf(config)),
-      total_steps_(config.TotalSteps()),
-      run_dir_(config.RunDir()) {}
+TrainingRun::TrainingRun(const RunPlan& plan, World* world)
+    : plan_(plan), world_(world), run_dir_(plan.config.RunDir()) {}
 
-absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Open(const RunConfig& config,
+absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Open(const RunPlan& plan,
                                                                const std::string& resume,
                                                                World* world, Preflight* preflight) {
-  std::unique_ptr<TrainingRun> run(new TrainingRun(config, world));
+  std::unique_ptr<TrainingRun> run(new TrainingRun(plan, world));
   absl::Status status = run->Prepare(preflight);
   if (status.ok()) status = run->Resume(resume);
   if (status.ok()) return run;
@@ -62,50 +56,44 @@ absl::Status TrainingRun::TakeFolder() {
 }
 
 absl::Status TrainingRun::PrepareData() {
-  ASSIGN_OR_RETURN(data_, PrepareRunData(config_));
-  ASSIGN_OR_RETURN(validation_, ValidationBatches(config_, data_));
+  ASSIGN_OR_RETURN(data_, PrepareRunData(plan_.config, plan_.stages));
+  ASSIGN_OR_RETURN(validation_, ValidationBatches(plan_.config, data_));
   return absl::OkStatus();
 }
 
 absl::Status TrainingRun::Prepare(Preflight* preflight) {
-  const absl::StatusOr<Device> device = RunDevice(config_);
-  RETURN_IF_ERROR(Agreed(device.status()));
   RETURN_IF_ERROR(Agreed(IsFirst() ? TakeFolder() : absl::OkStatus()));
   absl::StatusOr<std::unique_ptr<RankLog>> log = RankLog::Open(run_dir_, *world_);
   RETURN_IF_ERROR(Agreed(log.status()));
   rank_log_ = *std::move(log);
   SetCommActivity("making the mesh");
-  ASSIGN_OR_RETURN(mesh_, CreateRunMesh(config_, world_));
-  if (preflight != nullptr && mesh_ != nullptr) {
-    RETURN_IF_ERROR(preflight->MeasureMesh(*mesh_));
+  ASSIGN_OR_RETURN(std::unique_ptr<Mesh> mesh, MakeMesh(plan_, world_));
+  if (preflight != nullptr && mesh != nullptr) {
+    RETURN_IF_ERROR(preflight->MeasureMesh(*mesh));
     LogOfRank(preflight->notes());
   }
   SetCommActivity("preparing the data");
   // Rank 0 makes what is not there yet, which may take hours; the others find it.
   SetCommTimeout(kPreparationSeconds);
   RETURN_IF_ERROR(Agreed(IsFirst() ? PrepareData() : absl::OkStatus()));
-  SetCommTimeout(config_.parallel.timeout);
+  SetCommTimeout(plan_.config.parallel.timeout);
   RETURN_IF_ERROR(Agreed(IsFirst() ? absl::OkStatus() : PrepareData()));
-  if (preflight != nullptr && mesh_ != nullptr) RETURN_IF_ERROR(preflight->CheckData(data_));
-  const Division division =
-      mesh_ == nullptr ? Division() : mesh_->Divide(static_cast<int>(config_.parallel.zero));
-  ASSIGN_OR_RETURN(model_, CreateRunModel(config_, division));
-  if (mesh_ != nullptr) parallel_ = std::make_unique<DataParallel>(model_.get(), mesh_.get());
-  optimizer_ = std::make_unique<Optimizer>(model_.get(), config_.optimizer);
-  saver_ = std::make_unique<CheckpointSaver>(run_dir_, static_cast<int>(config_.checkpoint.keep),
-                                             world_, *device);
-  if (*device == Device::kCuda) peak_flops_ = CurrentGpu().peak_bf16_flops;
+  if (preflight != nullptr && mesh != nullptr) RETURN_IF_ERROR(preflight->CheckData(data_));
+  engine_ = MakeEngine(plan_, std::move(mesh));
+  saver_ = std::make_unique<CheckpointSaver>(
+      run_dir_, static_cast<int>(plan_.config.checkpoint.keep), world_, plan_.device);
+  if (plan_.device == Device::kCuda) peak_flops_ = CurrentGpu().peak_bf16_flops;
   return absl::OkStatus();
 }
 
 absl::Status TrainingRun::OpenLogs() {
-  RETURN_IF_ERROR(WriteFileAtomically(run_dir_ + "/config.yaml", ToYaml(config_)));
+  RETURN_IF_ERROR(WriteFileAtomically(run_dir_ + "/config.yaml", ToYaml(plan_.config)));
   std::string warning;
   ASSIGN_OR_RETURN(metrics_,
                    MetricsLog::Open(run_dir_, first_step_ > 0 ? first_step_ : -1, &warning));
   if (!warning.empty()) std::fprintf(stderr, "warning: %s\n", warning.c_str());
   ASSIGN_OR_RETURN(events_, TensorBoardWriter::Create(run_dir_ + "/tensorboard", first_step_ + 1));
-  console_ = std::make_unique<Console>(total_steps_, config_.logging.every);
+  console_ = std::make_unique<Console>(plan_.total_steps(), plan_.config.logging.every);
   return absl::OkStatus();
 }
 
@@ -123,7 +111,7 @@ absl::Status TrainingRun::Start() {
 }
 
 std::optional<double> TrainingRun::Validate() {
-  return Evaluate(model_.get(), validation_, parallel_.get()).loss;
+  return Evaluate(engine_.model.get(), validation_, engine_.parallel.get()).loss;
 }
 
 int TrainingRun::ReceivedSignal() const {
@@ -142,32 +130,33 @@ void TrainingRun::AddExpertMetrics(const StepResult& result, const Stage& stage,
                                    StepMetrics* metrics) const {
   const std::vector<ExpertLoad>& loads = result.expert_loads;
   if (loads.empty()) return;
-  metrics->dropped = stage.batch_tokens * config_.model.moe->experts_per_token *
+  metrics->dropped = stage.batch_tokens * plan_.config.model.moe->experts_per_token *
                      static_cast<int64_t>(loads.size());
-  for (int64_t i = 0; i < config_.model.num_layers; ++i) {
-    if (!config_.model.IsMoe(i)) continue;
+  for (int64_t i = 0; i < plan_.config.model.num_layers; ++i) {
+    if (!plan_.config.model.IsMoe(i)) continue;
     const ExpertLoad& load = loads[metrics->experts.size()];
     metrics->experts.push_back(
         {.layer = i + 1, .max_load = load.MaxOverMean(), .entropy = load.Entropy()});
     for (const int64_t n : load.rows) *metrics->dropped -= n;
   }
-  if (config_.train.balance_loss > 0) metrics->balance_loss = result.balance_loss;
+  if (plan_.config.train.balance_loss > 0) metrics->balance_loss = result.balance_loss;
 }
 
 absl::Status TrainingRun::OneStep(const Stage& stage, absl::Span<const Batch> batches) {
   const double begin = MonotonicSeconds();
   const double lr = Schedule(stage).RateAt(counters_.stage_updates);
   const StepResult result =
-      TrainStep(model_.get(), optimizer_.get(), batches, lr, config_.train.grad_clip,
-                counters_.updates + 1, parallel_.get());
+      TrainStep(engine_.model.get(), engine_.optimizer.get(), batches, lr,
+                plan_.config.train.grad_clip, counters_.updates + 1, engine_.parallel.get());
   const double seconds = MonotonicSeconds() - begin;
   if (!result.updated) {
     const std::string what = absl::StrCat(
         "step ", counters_.step + 1, ": ",
-        DescribeNonFinite(model_.get(), result, batches, parallel_.get()), " is not finite");
+        DescribeNonFinite(engine_.model.get(), result, batches, engine_.parallel.get()),
+        " is not finite");
     LogOfRank(what);
     ++counters_.skipped_in_a_row;
-    if (config_.train.nonfinite == NonFinitePolicy::kStop) {
+    if (plan_.config.train.nonfinite == NonFinitePolicy::kStop) {
       return absl::AbortedError(
           absl::StrCat(what, " (train.nonfinite: stop); the model is as it was before that step"));
     }
@@ -180,18 +169,18 @@ absl::Status TrainingRun::OneStep(const Stage& stage, absl::Span<const Batch> ba
     ++counters_.updates;
     ++counters_.stage_updates;
     counters_.skipped_in_a_row = 0;
-    UpdateBalance(model_.get(), result.expert_loads, stage.balance_rate);
+    UpdateBalance(engine_.model.get(), result.expert_loads, stage.balance_rate);
   }
   ++counters_.step;
 
   StepMetrics metrics{.step = counters_.step,
-                      .tokens = TokensBefore(stages_, counters_.step),
+                      .tokens = TokensBefore(plan_.stages, counters_.step),
                       .loss = result.loss,
                       .grad_norm = result.grad_norm,
                       .lr = lr,
                       .tokens_per_s = static_cast<double>(stage.batch_tokens) / seconds,
                       .step_ms = seconds * 1e3,
-                      .peak_bytes = GetMemoryStats(model_->device()).peak_bytes,
+                      .peak_bytes = GetMemoryStats(engine_.model->device()).peak_bytes,
                       .checkpoint_stall_ms = std::exchange(checkpoint_stall_ms_, std::nullopt),
                       .checkpoint_s = std::exchange(checkpoint_s_, std::nullopt),
                       .skipped = !result.updated};
@@ -201,8 +190,8 @@ absl::Status TrainingRun::OneStep(const Stage& stage, absl::Span<const Batch> ba
     metrics.clipped_heads = result.logits->clipped_heads;
   }
   if (peak_flops_ > 0) metrics.mfu = result.flops / seconds / peak_flops_;
-  const bool last = counters_.step == total_steps_;
-  if (!validation_.empty() && (last || counters_.step % config_.validation.every == 0)) {
+  const bool last = counters_.step == plan_.total_steps();
+  if (!validation_.empty() && (last || counters_.step % plan_.config.validation.every == 0)) {
     BeginPhase("validation");
     counters_.last_val_loss = metrics.val_loss = Validate();
   }
@@ -212,7 +201,8 @@ absl::Status TrainingRun::OneStep(const Stage& stage, absl::Span<const Batch> ba
   const bool settled = counters_.step > first_step_ + 2;
   seconds_per_step_ = settled ? 0.9 * seconds_per_step_ + 0.1 * seconds : seconds;
   if (!IsFirst()) return absl::OkStatus();
-  console_->Step(metrics, seconds_per_step_ * static_cast<double>(total_steps_ - counters_.step),
+  console_->Step(metrics,
+                 seconds_per_step_ * static_cast<double>(plan_.total_steps() - counters_.step),
                  result.flops / seconds);
   return absl::OkStatus();
 }
@@ -222,7 +212,8 @@ void TrainingRun::AddWaits(StepMetrics* metrics) {
   metrics->waiting = shares.most;
   metrics->waiting_slowest = shares.least;
   metrics->slowest_rank = shares.slowest;
-  if (metrics->step % config_.logging.every != 0 && metrics->step != total_steps_) return;
+  if (metrics->step % plan_.config.logging.every != 0 && metrics->step != plan_.total_steps())
+    return;
   LogOfRank(absl::StrCat("step ", metrics->step, ": ", shares.ToString()));
 }
 
@@ -262,19 +253,20 @@ void TrainingRun::CheckOutput() {
 
 void TrainingRun::EnterStage(const Stage& stage) {
   if (counters_.step == stage.first_step) counters_.stage_updates = 0;
-  if (stages_.size() == 1 || !IsFirst()) return;
+  if (plan_.stages.size() == 1 || !IsFirst()) return;
   console_->Line(absl::StrFormat("stage %d of %d, %s: steps %d to %d, %d tokens in sequences of %d",
-                                 stage.index + 1, stages_.size(), stage.name, stage.first_step + 1,
-                                 stage.end_step(), stage.batch_tokens, stage.seq_len));
+                                 stage.index + 1, plan_.stages.size(), stage.name,
+                                 stage.first_step + 1, stage.end_step(), stage.batch_tokens,
+                                 stage.seq_len));
 }
 
 absl::Status TrainingRun::RunStage() {
-  const Stage& stage = StageOfStep(stages_, counters_.step);
+  const Stage& stage = StageOfStep(plan_.stages, counters_.step);
   EnterStage(stage);
   // Of each run of ranks x windows windows, this rank reads its own.
-  const int64_t ranks = mesh_ == nullptr ? 1 : mesh_->num_data_ranks();
-  const int64_t index = mesh_ == nullptr ? 0 : mesh_->data_index();
-  const int64_t micro_batches = stage.MicroBatchesPerStep() / ranks;
+  const int64_t ranks = plan_.num_data_ranks();
+  const int64_t index = engine_.mesh == nullptr ? 0 : engine_.mesh->data_index();
+  const int64_t micro_batches = plan_.MicroBatchesOfRank(stage);
   const int64_t windows = stage.micro_batch;
   const Sampler* sampler = data_.stage_samplers[static_cast<size_t>(stage.index)].get();
   Prefetcher prefetcher([=](int64_t consumed) { return sampler->Sample(consumed, windows); },
@@ -300,7 +292,8 @@ absl::Status TrainingRun::RunStage() {
                                                     "; saving failed too: ", saved.message()));
     }
     stop_signal_ = ReceivedSignal();
-    const bool due = config_.checkpoint.every > 0 && counters_.step % config_.checkpoint.every == 0;
+    const bool due =
+        plan_.config.checkpoint.every > 0 && counters_.step % plan_.config.checkpoint.every == 0;
     const bool last = finished() || stop_signal_ != 0;
     PollSaver();
     if (due || last) RETURN_IF_ERROR(Save(last));
@@ -308,7 +301,7 @@ absl::Status TrainingRun::RunStage() {
       console_->Line(
           absl::StrFormat("stopped by %s after step %d of %d, saved; the same command "
                           "goes on from here",
-                          SignalName(stop_signal_), counters_.step, total_steps_));
+                          SignalName(stop_signal_), counters_.step, plan_.total_steps()));
     }
     CheckOutput();
   }

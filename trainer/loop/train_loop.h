@@ -9,20 +9,18 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "layers/model.h"
 #include "trainer/checkpoint/saver.h"
-#include "trainer/config/stages.h"
 #include "trainer/loop/train_step.h"
-#include "trainer/optimizer/optimizer.h"
-#include "trainer/parallel/data_parallel.h"
 #include "trainer/parallel/rank_log.h"
 #include "trainer/parallel/wait_share.h"
 #include "trainer/report/console.h"
 #include "trainer/report/metrics.h"
 #include "trainer/report/tensorboard.h"
+#include "trainer/run/engine.h"
 #include "trainer/run/preflight.h"
 #include "trainer/run/run_data.h"
 #include "trainer/run/run_lock.h"
+#include "trainer/run/run_plan.h"
 
 namespace wyvern {
 
@@ -46,12 +44,12 @@ struct RunCounters {
 class TrainingRun {
  public:
   // `resume`: "auto" (the newest complete checkpoint of the run folder, if there is one), "none"
-  // (the folder must hold no run) or the path of a checkpoint or run folder. Errors: no GPU where
-  // one is asked for; data that is missing or does not fit; a checkpoint of another model, naming
-  // the first difference, or of other data; a run folder in use; axes that do not fit the ranks.
+  // (the folder must hold no run) or the path of a checkpoint or run folder. Errors: data that is
+  // missing or does not fit; a checkpoint of another model, naming the first difference, or of
+  // other data; a run folder in use.
   // `world` outlives the run. `preflight`, if given, has compared the ranks; it then measures the
   // mesh and compares the data.
-  static absl::StatusOr<std::unique_ptr<TrainingRun>> Open(const RunConfig& config,
+  static absl::StatusOr<std::unique_ptr<TrainingRun>> Open(const RunPlan& plan,
                                                            const std::string& resume, World* world,
                                                            Preflight* preflight = nullptr);
 
@@ -60,17 +58,17 @@ class TrainingRun {
   // possible.
   absl::Status Run();
 
-  bool finished() const { return counters_.step >= total_steps_; }
+  bool finished() const { return counters_.step >= plan_.total_steps(); }
   // The signal, of any rank, that stopped Run before the end; 0: none.
   int stop_signal() const { return stop_signal_; }
   const RunCounters& counters() const { return counters_; }
   int64_t first_step() const { return first_step_; }  // where this process began
-  Model* model() { return model_.get(); }
+  Model* model() { return engine_.model.get(); }
   const RunData& data() const { return data_; }
-  const RunConfig& config() const { return config_; }
+  const RunPlan& plan() const { return plan_; }
 
  private:
-  TrainingRun(const RunConfig& config, World* world);
+  TrainingRun(const RunPlan& plan, World* world);
   // The rank that writes.
   bool IsFirst() const { return world_->rank() == 0; }
   // One status for all ranks.
@@ -107,19 +105,14 @@ class TrainingRun {
   nlohmann::json SavedMeta() const;
   CheckpointContents Contents();
 
-  const RunConfig config_;
+  const RunPlan plan_;
   World* const world_;
-  const std::vector<Stage> stages_;
-  const int64_t total_steps_;
   const std::string run_dir_;
   std::unique_ptr<RankLog> rank_log_;  // null on one rank
   std::optional<LockFile> lock_;
   RunData data_;
   std::vector<Batch> validation_;
-  std::unique_ptr<Mesh> mesh_;  // this and parallel_: null on one rank
-  std::unique_ptr<Model> model_;
-  std::unique_ptr<DataParallel> parallel_;
-  std::unique_ptr<Optimizer> optimizer_;
+  Engine engine_;
   std::unique_ptr<MetricsLog> metrics_;
   std::unique_ptr<TensorBoardWriter> events_;
   std::unique_ptr<Console> console_;

@@ -46,14 +46,14 @@ std::string DataDifference(nlohmann::json now, nlohmann::json then) {
 }  // namespace
 
 nlohmann::json TrainingRun::DataManifest() const {
-  const Stage& stage = StageOfStep(stages_, std::max<int64_t>(counters_.step - 1, 0));
+  const Stage& stage = StageOfStep(plan_.stages, std::max<int64_t>(counters_.step - 1, 0));
   nlohmann::json manifest = {
       {"stores", data_.sampler->Manifest()},
-      {"seed", config_.run.seed},
+      {"seed", plan_.config.run.seed},
       {"seq_len", stage.seq_len},
       {"batch_windows", stage.batch_tokens / stage.seq_len},
       {"document_boundary",
-       config_.data.document_boundary == BoundaryChoice::kReset ? "reset" : "none"}};
+       plan_.config.data.document_boundary == BoundaryChoice::kReset ? "reset" : "none"}};
   if (stage.index > 0) {
     manifest["stage_first_step"] = stage.first_step;
     manifest["stage_first_token"] = stage.first_token;
@@ -100,7 +100,7 @@ absl::Status TrainingRun::Resume(const std::string& resume) {
   RETURN_IF_ERROR(Agreed(chosen.status()));
   const std::string path = GatherTexts(world_->host(), *chosen).front();  // rank 0 decides
   if (path.empty()) {
-    model_->Initialize(config_.run.seed);
+    engine_.model->Initialize(plan_.config.run.seed);
   } else {
     const absl::Status restored = Agreed(Restore(path));
     if (absl::IsDataLoss(restored) && resume == "auto") {
@@ -111,7 +111,7 @@ absl::Status TrainingRun::Resume(const std::string& resume) {
     RETURN_IF_ERROR(restored);
     RETURN_IF_ERROR(Agreed(IsFirst() ? CheckIsNewest(resume) : absl::OkStatus()));
   }
-  if (parallel_ != nullptr) parallel_->ValuesChanged();
+  if (engine_.parallel != nullptr) engine_.parallel->ValuesChanged();
   first_step_ = counters_.step;
   if (first_step_ > 0) LogOfRank(absl::StrCat("resumed from step ", first_step_));
   return Agreed(ReadFaults(world_->rank(), first_step_ > 0));
@@ -125,10 +125,10 @@ absl::Status TrainingRun::Restore(const std::string& path) {
     return absl::FailedPreconditionError(absl::StrCat(
         checkpoint.path, ": holds a model but no training run, so there is nothing to resume"));
   }
-  const TrainingState state{.model = model_.get(), .tokenizer = data_.tokenizer.get()};
+  const TrainingState state{.model = engine_.model.get(), .tokenizer = data_.tokenizer.get()};
   RETURN_IF_ERROR(CheckModel(checkpoint, state));
-  RETURN_IF_ERROR(ReadState(checkpoint, *optimizer_));
-  RETURN_IF_ERROR(ReadCheckpoint(checkpoint.path, BufferTensors(model_.get())));
+  RETURN_IF_ERROR(ReadState(checkpoint, *engine_.optimizer));
+  RETURN_IF_ERROR(ReadCheckpoint(checkpoint.path, BufferTensors(engine_.model.get())));
   ASSIGN_OR_RETURN(const nlohmann::json* values, meta.Object("training"));
   ASSIGN_OR_RETURN(const nlohmann::json* data, meta.Object("data"));
   const JsonMembers training = meta.At("training");
@@ -160,7 +160,7 @@ absl::Status TrainingRun::Restore(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string config, meta.String("config"));
   const auto before = ParseRunConfig(config, "the checkpoint's configuration");
   if (before.ok()) {
-    for (const std::string& change : Differences(*before, config_)) {
+    for (const std::string& change : Differences(*before, plan_.config)) {
       std::printf("  changed since then: %s\n", change.c_str());
     }
   }

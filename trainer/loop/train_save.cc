@@ -27,12 +27,12 @@ nlohmann::json ToJson(const std::optional<double>& value) {
 }  // namespace
 
 nlohmann::json TrainingRun::SavedMeta() const {
-  return {{"config", ToYaml(config_)},
-          {"config_hash", ConfigHash(config_)},
+  return {{"config", ToYaml(plan_.config)},
+          {"config_hash", ConfigHash(plan_.config)},
           {"data", DataManifest()},
           {"training",
            {{"step", counters_.step},
-            {"stage", StageOfStep(stages_, counters_.step - 1).name},
+            {"stage", StageOfStep(plan_.stages, counters_.step - 1).name},
             {"updates", counters_.updates},
             {"stage_updates", counters_.stage_updates},
             {"skipped_in_a_row", counters_.skipped_in_a_row},
@@ -41,9 +41,10 @@ nlohmann::json TrainingRun::SavedMeta() const {
 }
 
 CheckpointContents TrainingRun::Contents() {
-  CheckpointContents contents{
-      .step = counters_.step, .parts = PartsToWrite(*optimizer_, mesh_.get()), .meta = SavedMeta()};
-  const TrainingState state{.model = model_.get(), .tokenizer = data_.tokenizer.get()};
+  CheckpointContents contents{.step = counters_.step,
+                              .parts = PartsToWrite(*engine_.optimizer, engine_.mesh.get()),
+                              .meta = SavedMeta()};
+  const TrainingState state{.model = engine_.model.get(), .tokenizer = data_.tokenizer.get()};
   // Equal on all ranks: the first one writes them.
   for (const NamedTensor& t : CommonTensors(state, &contents.meta)) {
     contents.parts.push_back(

@@ -7,6 +7,7 @@
 #include "kernels/comm/communicator.h"
 #include "kernels/optim/adamw.h"
 #include "kernels/optim/grad_norm.h"
+#include "kernels/runtime/allocator.h"
 #include "kernels/runtime/dispatch.h"
 
 namespace wyvern {
@@ -58,6 +59,7 @@ Tensor ReducedGradient(const Parameter& parameter) {
 
 Optimizer::Optimizer(Model* model, const OptimizerSection& options)
     : model_(model), options_(options) {
+  const int64_t bytes_before = GetMemoryStats(model->device()).current_bytes;
   std::map<const FlatParameters*, size_t> state_of;
   for (Unit& unit : model->units()) {
     for (FlatParameters* flat : unit.flats()) {
@@ -84,6 +86,7 @@ Optimizer::Optimizer(Model* model, const OptimizerSection& options)
   }
   if (options.qk_clip > 0) qk_clip_ = std::make_unique<QkClipper>(model, options.qk_clip);
   if (!targets.empty()) muon_ = std::make_unique<Muon>(std::move(targets));
+  state_bytes_ = GetMemoryStats(model->device()).current_bytes - bytes_before;
 }
 
 Optimizer::Results Optimizer::Step(double lr, double max_norm, const Tensor& loss, int64_t update) {

@@ -50,6 +50,8 @@ class Optimizer {
     Tensor m, v;  // v undefined: Muon updates all of it
   };
   const std::vector<FlatState>& flat_states() const { return states_; }
+  // Of all state and buffers that last from step to step, on the model's device.
+  int64_t state_bytes() const { return state_bytes_; }
 
   // The part of `state` that a parameter in its flat has: "m", and "v" unless Muon updates it.
   struct NamedState {
@@ -77,6 +79,7 @@ class Optimizer {
   std::vector<Slot> slots_;  // in the order of the model's parameters; none of an empty slice
   std::unique_ptr<QkClipper> qk_clip_;
   std::unique_ptr<Muon> muon_;  // null: no parameter is its
+  int64_t state_bytes_ = 0;
 };
 
 // A rank's slice of a parameter's gradient after a step's reductions: all of it, or what lies in

@@ -114,12 +114,13 @@ std::string BytesText(double num_bytes) {
 }
 
 std::string DescribeCost(const RunConfig& config, const std::string& prefix, int num_ranks) {
+  const std::vector<Stage> stages = StagesOf(config);
   double flops = 0;  // of all forwards
-  for (const Stage& stage : StagesOf(config)) {
+  for (const Stage& stage : stages) {
     flops += ForwardFlopsPerToken(config.model, stage.seq_len) *
              static_cast<double>(stage.end_token() - stage.first_token);
   }
-  const double tokens = static_cast<double>(config.TotalTokens());
+  const double tokens = static_cast<double>(stages.back().end_token());
   const int64_t parameters = CountParameters(config.model);
   const std::string active =
       config.model.moe.has_value()
@@ -131,12 +132,14 @@ std::string DescribeCost(const RunConfig& config, const std::string& prefix, int
       "%sparameters        %d (%d without embedding and head)%s\n"
       "%strain FLOPs       %.4g per token, %.3g in all (%d steps, %.4g tokens)\n",
       prefix, parameters, parameters - tables, active, prefix, 3 * flops / std::max(tokens, 1.0),
-      3 * flops, config.TotalSteps(), tokens);
-  StepMemory m;  // of the stage that needs most
-  for (const Stage& stage : StagesOf(config)) {
-    const absl::StatusOr<SimulatedStep> step =
-        SimulateStep(ConfigOfStage(config, stage), num_ranks, num_ranks);
-    if (!step.ok()) return text;  // the run itself says why it cannot be
+      3 * flops, stages.back().end_step(), tokens);
+  const absl::StatusOr<RunPlan> run =
+      ResolveRun(config, {.num_ranks = num_ranks, .simulated = true});
+  if (!run.ok()) return text;  // the run itself says why it cannot be
+  StepMemory m;                // of the stage that needs most
+  for (const Stage& stage : run->stages) {
+    const absl::StatusOr<SimulatedStep> step = SimulateStep(*run, stage, num_ranks);
+    if (!step.ok()) return text;
     if (step->memory.peak_bytes > m.peak_bytes) m = step->memory;
   }
   const auto bytes = [](int64_t n) { return BytesText(static_cast<double>(n)); };

@@ -78,16 +78,16 @@ double Plan::tokens_per_second() const {
 double Plan::mfu() const { return step.flops / (step_ms() * 1e-3) / options.gpu.peak_flops; }
 
 double Plan::hours() const {
-  return static_cast<double>(config.TotalTokens()) / tokens_per_second() / 3600;
+  return static_cast<double>(run.total_tokens()) / tokens_per_second() / 3600;
 }
 
 absl::StatusOr<Plan> MakePlan(const RunConfig& config, const PlanOptions& options) {
   Plan plan;
-  plan.config = config;
   plan.options = options;
-  plan.stage = StagesOf(config).front();
-  ASSIGN_OR_RETURN(plan.step, SimulateStep(ConfigOfStage(config, plan.stage), options.num_gpus,
-                                           options.gpus_per_node));
+  ASSIGN_OR_RETURN(plan.run,
+                   ResolveRun(config, {.num_ranks = options.num_gpus, .simulated = true}));
+  plan.stage = plan.run.stages.front();
+  ASSIGN_OR_RETURN(plan.step, SimulateStep(plan.run, plan.stage, options.gpus_per_node));
   plan.classes = TimeClasses(plan.step, config, options.gpu);
   for (const PlannedClass& c : plan.classes) plan.compute_ms += c.ms;
   plan.compute_ms /= 1 - kOutsideShare;
@@ -96,7 +96,7 @@ absl::StatusOr<Plan> MakePlan(const RunConfig& config, const PlanOptions& option
     const auto& [group, operation] = key;
     if (group == "world") continue;  // counters, in host memory
     PlannedComm comm{.group = group, .operation = operation, .sent_bytes = volume.sent_bytes};
-    comm.inside_node = SpanOfGroup(group, plan.step.mesh) <= options.gpus_per_node;
+    comm.inside_node = SpanOfGroup(group, plan.run.mesh) <= options.gpus_per_node;
     comm.ms = 1e3 * volume.sent_bytes /
               (comm.inside_node ? options.gpu.link_bytes : options.gpu.network_bytes);
     plan.communication_ms += comm.ms;
@@ -154,7 +154,7 @@ absl::StatusOr<Plan> SuggestPlan(const RunConfig& config, const PlanOptions& opt
 
 std::string PlanSettings(const RunConfig& from, const Plan& plan) {
   std::string text;
-  for (const std::string& line : Differences(from, plan.config)) {  // "key: old -> new"
+  for (const std::string& line : Differences(from, plan.run.config)) {  // "key: old -> new"
     const std::string key = line.substr(0, line.find(": "));
     const std::string value = line.substr(line.rfind(" -> ") + 4);
     absl::StrAppend(&text, text.empty() ? "--set " : " ", key, "=", value);

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "trainer/config/stages.h"
 #include "trainer/plan/gpu_spec.h"
 #include "trainer/plan/simulate.h"
+#include "trainer/run/run_plan.h"
 
 namespace wyvern {
 
@@ -34,7 +34,7 @@ struct PlannedComm {
 };
 
 struct Plan {
-  RunConfig config;
+  RunPlan run;
   PlanOptions options;
   Stage stage;  // the one that is planned: the first
   SimulatedStep step;
@@ -54,7 +54,7 @@ struct Plan {
   bool fits() const { return needed_bytes() <= options.gpu.memory_bytes; }
 };
 
-// Errors: those of SimulateStep.
+// Errors: those of ResolveRun.
 absl::StatusOr<Plan> MakePlan(const RunConfig& config, const PlanOptions& options);
 
 // The fastest mesh, level of sharding and recomputation that take at most 95% of the memory, the

@@ -12,9 +12,9 @@ namespace wyvern {
 namespace {
 
 std::string DescribeMesh(const Plan& plan) {
-  const MeshShape& mesh = plan.step.mesh;
+  const MeshShape& mesh = plan.run.mesh;
   std::string text = absl::StrCat("replicate ", mesh.replicate, ", shard ", mesh.shard);
-  if (mesh.shard > 1) absl::StrAppend(&text, " (zero ", plan.config.parallel.zero, ")");
+  if (mesh.shard > 1) absl::StrAppend(&text, " (zero ", plan.run.config.parallel.zero, ")");
   if (mesh.context > 1) absl::StrAppend(&text, ", context ", mesh.context);
   if (mesh.expert > 1) absl::StrAppend(&text, ", expert ", mesh.expert);
   return text;
@@ -67,7 +67,7 @@ std::vector<PlannedMemory> MemoryParts(const StepMemory& memory) {
 
 std::string PlanText(const Plan& plan) {
   const PlanOptions& options = plan.options;
-  const RunConfig& config = plan.config;
+  const RunConfig& config = plan.run.config;
   std::string text = absl::StrFormat(
       "%s on %d x %s, %d to a node: %s\n"
       "%d micro batches of %d x %d tokens a GPU and step, %d tokens a step, recompute %s%s\n",
@@ -94,8 +94,8 @@ std::string PlanText(const Plan& plan) {
                         "run           %d steps, %.4g tokens: %.1f h (%.1f days), %.0f GPU-hours\n",
                         plan.step_ms(), plan.tokens_per_second(),
                         plan.tokens_per_second() / options.num_gpus, 100 * plan.mfu(),
-                        options.gpu.peak_flops / 1e12, config.TotalSteps(),
-                        static_cast<double>(config.TotalTokens()), plan.hours(), days,
+                        options.gpu.peak_flops / 1e12, plan.run.total_steps(),
+                        static_cast<double>(plan.run.total_tokens()), plan.hours(), days,
                         plan.hours() * options.num_gpus);
   if (!options.gpu.measured) {
     absl::StrAppend(&text,

@@ -9,7 +9,7 @@
 #include "kernels/runtime/allocator.h"
 #include "kernels/runtime/status.h"
 #include "trainer/loop/train_step.h"
-#include "trainer/run/run_mesh.h"
+#include "trainer/run/engine.h"
 
 namespace wyvern {
 namespace {
@@ -68,41 +68,21 @@ Batch FullLengthDocuments(int64_t count, int64_t length) {
   return batch;
 }
 
-struct State {
-  std::unique_ptr<World> world;
-  std::unique_ptr<Mesh> mesh;
-  std::unique_ptr<Model> model;
-  std::unique_ptr<DataParallel> parallel;
-  std::unique_ptr<Optimizer> optimizer;
-};
-
 int64_t MetaBytes() { return GetMemoryStats(Device::kMeta).current_bytes; }
 
 // The step with this many micro batches, the second one after the start.
-absl::StatusOr<SimulatedStep> Simulate(const RunConfig& config, const MeshShape& shape,
-                                       int gpus_per_node, int64_t micro_batches) {
-  SimulatedStep step{.mesh = shape, .micro_batches = micro_batches};
-  const int num_gpus = static_cast<int>(shape.num_ranks());
+absl::StatusOr<SimulatedStep> Simulate(const RunPlan& run, const Stage& stage, int gpus_per_node,
+                                       int64_t micro_batches) {
+  SimulatedStep step{.micro_batches = micro_batches};
+  const int num_gpus = static_cast<int>(run.mesh.num_ranks());
   CommVolumes volumes;
-  State s;
-  s.world = World::Meta(num_gpus, std::min(num_gpus, gpus_per_node), &volumes);
-  Division division;
-  if (num_gpus > 1) {
-    ASSIGN_OR_RETURN(s.mesh, Mesh::Create(s.world.get(), shape, Device::kMeta));
-    division = s.mesh->Divide(static_cast<int>(config.parallel.zero));
-  }
+  const std::unique_ptr<World> world =
+      World::Meta(num_gpus, std::min(num_gpus, gpus_per_node), &volumes);
   const int64_t before = MetaBytes();
-  const DType compute =
-      config.run.precision == PrecisionChoice::kFp32 ? DType::kFloat32 : DType::kBf16;
-  s.model = Model::Create(config.model, Device::kMeta, compute, /*trainable=*/true, division);
-  s.model->RecomputeBlocks(config.train.recompute_blocks);
-  s.model->SetRecompute(config.train.recompute);
-  if (num_gpus > 1) s.parallel = std::make_unique<DataParallel>(s.model.get(), s.mesh.get());
-  const int64_t model_bytes = MetaBytes() - before;
-  s.optimizer = std::make_unique<Optimizer>(s.model.get(), config.optimizer);
+  ASSIGN_OR_RETURN(const Engine engine, MakeEngine(run, world.get()));
   StepMemory& memory = step.memory;
-  memory.optimizer_bytes = MetaBytes() - before - model_bytes;
-  for (Unit& unit : s.model->units()) {
+  memory.optimizer_bytes = engine.optimizer->state_bytes();
+  for (Unit& unit : engine.model->units()) {
     for (const FlatParameters* flat : unit.flats()) {
       const int64_t size = flat->shard_size();
       const int64_t count = flat->num_elements();
@@ -115,19 +95,18 @@ absl::StatusOr<SimulatedStep> Simulate(const RunConfig& config, const MeshShape&
       memory.gradient_bytes += master * (sharding.gradients() ? size : count);
     }
   }
-  const std::vector<Batch> batches(
-      static_cast<size_t>(micro_batches),
-      FullLengthDocuments(config.train.micro_batch, config.data.seq_len));
-  const auto run = [&](int64_t update) {
-    return TrainStep(s.model.get(), s.optimizer.get(), batches, config.schedule.peak,
-                     config.train.grad_clip, update, s.parallel.get());
+  const std::vector<Batch> batches(static_cast<size_t>(micro_batches),
+                                   FullLengthDocuments(stage.micro_batch, stage.seq_len));
+  const auto train = [&](int64_t update) {
+    return TrainStep(engine.model.get(), engine.optimizer.get(), batches, stage.schedule.peak,
+                     run.config.train.grad_clip, update, engine.parallel.get());
   };
-  run(1);
+  train(1);
   ResetPeakBytes(Device::kMeta);
   volumes.clear();
   RangeList ranges;
   ObserveRanges(&ranges);
-  step.flops = run(2).flops;
+  step.flops = train(2).flops;
   ObserveRanges(nullptr);
   step.volumes = volumes;
   memory.peak_bytes = GetMemoryStats(Device::kMeta).peak_bytes - before;
@@ -135,8 +114,8 @@ absl::StatusOr<SimulatedStep> Simulate(const RunConfig& config, const MeshShape&
   // The backward has the gradients that the forward has made, and no slices.
   if (memory.peak_range == absl::StrCat(LinearCrossEntropy::kName, ", ", Name(Pass::kForward))) {
     memory.logit_bytes = LinearCrossEntropySliceBytes(
-        config.train.micro_batch * config.data.seq_len / shape.context, config.model.vocab_size,
-        config.model.hidden_size, compute, Device::kMeta);
+        stage.micro_batch * stage.seq_len / run.mesh.context, run.config.model.vocab_size,
+        run.config.model.hidden_size, run.compute, Device::kMeta);
   }
   step.ranges = ranges.Take();
   return step;
@@ -166,14 +145,14 @@ SimulatedStep Extrapolate(const SimulatedStep& one, SimulatedStep two, int64_t m
 
 }  // namespace
 
-absl::StatusOr<SimulatedStep> SimulateStep(const RunConfig& config, int num_gpus,
+absl::StatusOr<SimulatedStep> SimulateStep(const RunPlan& run, const Stage& stage,
                                            int gpus_per_node) {
-  ASSIGN_OR_RETURN(const MeshShape shape, RunMeshShape(config, num_gpus));
-  const int64_t micro_batches = config.MicroBatchesPerStep() / (shape.replicate * shape.shard);
+  CHECK(run.device == Device::kMeta, "a simulated step is of a simulated run");
+  const int64_t micro_batches = run.MicroBatchesOfRank(stage);
   ASSIGN_OR_RETURN(SimulatedStep step,
-                   Simulate(config, shape, gpus_per_node, std::min<int64_t>(micro_batches, 2)));
+                   Simulate(run, stage, gpus_per_node, std::min<int64_t>(micro_batches, 2)));
   if (micro_batches <= 2) return step;
-  ASSIGN_OR_RETURN(const SimulatedStep one, Simulate(config, shape, gpus_per_node, 1));
+  ASSIGN_OR_RETURN(const SimulatedStep one, Simulate(run, stage, gpus_per_node, 1));
   return Extrapolate(one, std::move(step), micro_batches);
 }
 

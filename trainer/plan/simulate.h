@@ -11,8 +11,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/comm/meta_communicator.h"
 #include "trainer/bench/step_bench.h"
-#include "trainer/config/run_config.h"
-#include "trainer/parallel/mesh.h"
+#include "trainer/run/run_plan.h"
 
 namespace wyvern {
 
@@ -43,7 +42,6 @@ struct SimulatedRange {
 };
 
 struct SimulatedStep {
-  MeshShape mesh;
   int64_t micro_batches = 0;  // of one rank
   double flops = 0;           // necessary products of forward and backward
   StepMemory memory;
@@ -51,9 +49,9 @@ struct SimulatedStep {
   CommVolumes volumes;
 };
 
-// Rank 0 of `num_gpus`, `gpus_per_node` to a host, in a step of this configuration with documents
-// of full length. Errors: a mesh or a batch that does not fit the number of GPUs.
-absl::StatusOr<SimulatedStep> SimulateStep(const RunConfig& config, int num_gpus,
+// Rank 0 of a simulated run, `gpus_per_node` ranks to a host, in a step of one of its stages with
+// documents of full length.
+absl::StatusOr<SimulatedStep> SimulateStep(const RunPlan& run, const Stage& stage,
                                            int gpus_per_node);
 
 }  // namespace wyvern

@@ -11,7 +11,6 @@
 #include "kernels/runtime/clock.h"
 #include "kernels/runtime/status.h"
 #include "trainer/config/load.h"
-#include "trainer/run/run_model.h"
 
 namespace wyvern {
 namespace {
@@ -115,7 +114,10 @@ Preflight::Preflight(const RunConfig& config, World* world, RankFacts process)
     : config_(config), world_(world), process_(std::move(process)) {}
 
 Preflight::Preflight(const RunConfig& config, World* world)
-    : Preflight(config, world, FactsOfProcess(RunDevice(config).value_or(Device::kCpu))) {}
+    : Preflight(config, world,
+                FactsOfProcess(config.run.device == DeviceChoice::kCuda && CudaAvailable()
+                                   ? Device::kCuda
+                                   : Device::kCpu)) {}
 
 std::vector<std::string> Preflight::Hosts() const {
   std::vector<std::string> hosts;

@@ -9,7 +9,6 @@
 #include "data/store/prepare.h"
 #include "data/tokenizer/tokenizer_training.h"
 #include "kernels/runtime/status.h"
-#include "trainer/config/stages.h"
 #include "trainer/inference/eval.h"
 
 namespace wyvern {
@@ -85,7 +84,7 @@ absl::Status PrepareSource(const DataSource& source, const RunConfig& config,
 
 }  // namespace
 
-absl::StatusOr<RunData> PrepareRunData(const RunConfig& config) {
+absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vector<Stage>& stages) {
   RunData data;
   switch (config.tokenizer.type) {
     case TokenizerType::kStore:
@@ -124,7 +123,7 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config) {
   ASSIGN_OR_RETURN(data.sampler, Sampler::Open(entries, {.seq_len = config.data.seq_len,
                                                          .seed = config.run.seed,
                                                          .boundary = boundary}));
-  for (const Stage& stage : StagesOf(config)) {
+  for (const Stage& stage : stages) {
     ASSIGN_OR_RETURN(std::unique_ptr<Sampler> sampler, data.sampler->WithLength(stage.seq_len));
     data.stage_samplers.push_back(std::move(sampler));
   }

@@ -9,7 +9,7 @@
 #include "data/sampling/batch.h"
 #include "data/sampling/sampler.h"
 #include "data/tokenizer/tokenizer.h"
-#include "trainer/config/run_config.h"
+#include "trainer/config/stages.h"
 
 namespace wyvern {
 
@@ -17,14 +17,15 @@ namespace wyvern {
 struct RunData {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Sampler> sampler;                      // windows of data.seq_len
-  std::vector<std::unique_ptr<Sampler>> stage_samplers;  // of each stage (trainer/config/stages.h)
+  std::vector<std::unique_ptr<Sampler>> stage_samplers;  // of each stage
   std::vector<std::shared_ptr<TokenStore>> validation;   // one per source that holds some out
 };
 
-// Trains the tokenizer and makes the token stores where the configuration gives text and they are
-// not there yet, says on stdout what it does, and opens them. Errors: missing or empty data, stores
-// that were made with other options or another tokenizer, a vocabulary larger than the model's.
-absl::StatusOr<RunData> PrepareRunData(const RunConfig& config);
+// `stages` are those of the configuration. Trains the tokenizer and makes the token stores where
+// the configuration gives text and they are not there yet, says on stdout what it does, and opens
+// them. Errors: missing or empty data, stores that were made with other options or another
+// tokenizer, a vocabulary larger than the model's.
+absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vector<Stage>& stages);
 
 // EvalWindows of each validation store, EvalWindowsAtOnce to a batch: no bit of it depends on the
 // micro batch or the ranks.

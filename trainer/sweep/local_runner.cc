@@ -188,8 +188,8 @@ class LocalSweep {
 
   std::string Progress(size_t run) const {
     const RunState& state = states_[run];
-    std::string text = absl::StrCat(plan_.runs[run].name, ": step ", state.step, "/",
-                                    plan_.runs[run].config.TotalSteps());
+    std::string text =
+        absl::StrCat(plan_.runs[run].name, ": step ", state.step, "/", plan_.runs[run].Steps());
     if (state.loss.has_value()) absl::StrAppendFormat(&text, "  loss %.4f", *state.loss);
     if (state.tokens_per_s.has_value()) {
       absl::StrAppendFormat(&text, "  %.0f tokens/s", *state.tokens_per_s);

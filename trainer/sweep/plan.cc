@@ -252,6 +252,7 @@ void ReadRun(Draft* draft, size_t index, RunFaults* faults) {
     if (!follows) faults->Add(message, draft->run, index);
   }
   if (!found.empty() || !draft->failed.empty()) return;
+  draft->run.stages = StagesOf(draft->run.config);
   draft->run.parameters = CountParameters(draft->run.config.model);
   draft->run.flops_per_token =
       3 * ForwardFlopsPerToken(draft->run.config.model, draft->run.config.data.seq_len);

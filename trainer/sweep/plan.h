@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "trainer/config/run_config.h"
+#include "trainer/config/stages.h"
 #include "trainer/sweep/sweep_file.h"
 
 namespace wyvern {
@@ -15,6 +15,7 @@ namespace wyvern {
 struct SweepRun {
   std::string name;
   RunConfig config;  // resolved; run.name and run.dir are this run's
+  std::vector<Stage> stages;
   // What the sweep gives this run: labels of axes, variables, configuration keys.
   std::map<std::string, SweepValue> values;
   int64_t parameters = 0;
@@ -22,7 +23,8 @@ struct SweepRun {
 
   std::string Dir() const { return config.run.dir; }
   std::string LogPath() const { return config.run.dir + "/log.txt"; }
-  double Tokens() const { return static_cast<double>(config.TotalTokens()); }
+  int64_t Steps() const { return stages.back().end_step(); }
+  double Tokens() const { return static_cast<double>(stages.back().end_token()); }
   double Flops() const { return flops_per_token * Tokens(); }
 };
 

@@ -113,8 +113,8 @@ RunState ReadRunState(const SweepRun& run, const std::set<uint64_t>& locked) {
   if (exit_text.ok()) {
     (void)absl::SimpleAtoi(absl::StripAsciiWhitespace(*exit_text), &state.exit_code);
   }
-  const bool finished = state.step >= run.config.TotalSteps() &&
-                        std::filesystem::exists(run.Dir() + "/report.html", error);
+  const bool finished =
+      state.step >= run.Steps() && std::filesystem::exists(run.Dir() + "/report.html", error);
   const std::string lock_path = run.Dir() + "/lock";
   if ((stat(lock_path.c_str(), &lock) == 0 && locked.count(lock.st_ino) > 0) ||
       LockFile::HasLiveOwnerLink(lock_path)) {

@@ -66,14 +66,13 @@ std::string PlanTable(const SweepPlan& plan, const std::vector<RunState>& states
   double flops = 0, tokens = 0, left = 0;
   for (size_t i = 0; i < plan.runs.size(); ++i) {
     const SweepRun& run = plan.runs[i];
-    absl::StrAppendFormat(
-        &text, "%-*s %13s %9s %8d %10.3g %9s  %s\n", width, run.name, GroupedNumber(run.parameters),
-        ShortNumber(run.Tokens()), run.config.TotalSteps(), run.Flops(),
-        rate.flops > 0 ? Hours(run.Flops() / rate.flops) : "-", Name(states[i].stage));
+    absl::StrAppendFormat(&text, "%-*s %13s %9s %8d %10.3g %9s  %s\n", width, run.name,
+                          GroupedNumber(run.parameters), ShortNumber(run.Tokens()), run.Steps(),
+                          run.Flops(), rate.flops > 0 ? Hours(run.Flops() / rate.flops) : "-",
+                          Name(states[i].stage));
     flops += run.Flops();
     tokens += run.Tokens();
-    const double share =
-        static_cast<double>(states[i].step) / static_cast<double>(run.config.TotalSteps());
+    const double share = static_cast<double>(states[i].step) / static_cast<double>(run.Steps());
     left += run.Flops() * std::max(0.0, 1 - share);
   }
   absl::StrAppendFormat(&text, "%-*s %13s %9s %8s %10.3g %9s\n", width, "all", "",
@@ -104,14 +103,13 @@ std::vector<std::string> StatusLines(const SweepPlan& plan, const std::vector<Ru
     if (!all && (!matters || lines.size() > max_rows)) continue;
     std::string left = "-";
     if (state.stage == RunStage::kRunning && state.tokens_per_s.value_or(0) > 0) {
-      const int64_t done = TokensBefore(StagesOf(run.config), state.step);
-      left =
-          DurationText(static_cast<double>(run.config.TotalTokens() - done) / *state.tokens_per_s);
+      const int64_t done = TokensBefore(run.stages, state.step);
+      left = DurationText((run.Tokens() - static_cast<double>(done)) / *state.tokens_per_s);
     }
-    lines.push_back(absl::StrFormat(
-        "%-*s %-8s %15s %8s %10s %10s %9s", width, run.name, Name(state.stage),
-        absl::StrCat(state.step, "/", run.config.TotalSteps()), Optional(state.loss, "%.4f"),
-        Optional(state.val_loss, "%.4f"), Optional(state.tokens_per_s, "%.0f"), left));
+    lines.push_back(absl::StrFormat("%-*s %-8s %15s %8s %10s %10s %9s", width, run.name,
+                                    Name(state.stage), absl::StrCat(state.step, "/", run.Steps()),
+                                    Optional(state.loss, "%.4f"), Optional(state.val_loss, "%.4f"),
+                                    Optional(state.tokens_per_s, "%.0f"), left));
     if (state.unreadable > 0) {
       absl::StrAppend(&lines.back(), "  (", state.unreadable, " damaged lines in metrics.jsonl)");
     }

@@ -32,7 +32,7 @@ nlohmann::json RecordOf(const SweepPlan& plan) {
                               {"parameters", run.parameters},
                               {"flops_per_token", run.flops_per_token},
                               {"tokens", static_cast<int64_t>(run.Tokens())},
-                              {"steps", run.config.TotalSteps()},
+                              {"steps", run.Steps()},
                               {"config_hash", ConfigHash(run.config)}});
   }
   return record;
@@ -86,7 +86,7 @@ absl::Status PrepareSweepData(const SweepPlan& plan) {
     data.tokenizer = run.config.tokenizer;
     data.data.sources = run.config.data.sources;
     if (!made.insert(ToYaml(data)).second) continue;
-    const absl::StatusOr<RunData> prepared = PrepareRunData(run.config);
+    const absl::StatusOr<RunData> prepared = PrepareRunData(run.config, run.stages);
     if (!prepared.ok()) {
       std::printf("data of run %s: %s\n", run.name.c_str(),
                   std::string(prepared.status().message()).c_str());

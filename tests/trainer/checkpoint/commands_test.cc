@@ -1,5 +1,7 @@
 // `wyvern eval`, `generate` and `checkpoint` on a small model's checkpoint.
 
+#include "trainer/commands/commands.h"
+
 #include "absl/strings/match.h"
 #include "data/sampling/sampler.h"
 #include "data/tokenizer/byte_tokenizer.h"
@@ -7,7 +9,6 @@
 #include "tests/trainer/saved_model.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/checkpoint/model.h"
-#include "trainer/commands/all.h"
 #include "trainer/inference/eval.h"
 
 namespace wyvern {

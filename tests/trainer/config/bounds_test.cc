@@ -149,7 +149,7 @@ TEST(ConfigBounds, ProductsDoNotWrapRound) {
   config.train.tokens = INT64_MAX;
   config.train.batch_tokens = 64;
   EXPECT_EQ(StagesOf(config)[0].num_steps, INT64_MAX / 64 + 1);
-  EXPECT_EQ(config.TotalTokens(), INT64_MAX);
+  EXPECT_EQ(StagesOf(config).back().end_token(), INT64_MAX);
 }
 
 TEST(ConfigBounds, RepeatedKeysAreFaultsWhereverTheyStand) {

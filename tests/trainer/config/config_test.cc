@@ -4,6 +4,7 @@
 #include "layers/mixers/attention/attention_config.h"
 #include "layers/mixers/delta/delta_config.h"
 #include "trainer/config/load.h"
+#include "trainer/config/stages.h"
 
 namespace wyvern {
 namespace {
@@ -56,8 +57,8 @@ TEST(Config, ReadsWhatTheFileSaysAndDefaultsTheRest) {
   EXPECT_EQ(config->run.dir, "runs/test");
   EXPECT_EQ(config->run.precision, PrecisionChoice::kFp32);
   EXPECT_EQ(config->schedule.peak, 1e-3);
-  EXPECT_EQ(config->MicroBatchesPerStep(), 2);
-  EXPECT_EQ(config->TotalSteps(), 100);
+  EXPECT_EQ(StagesOf(*config)[0].MicroBatchesPerStep(), 2);
+  EXPECT_EQ(StagesOf(*config).back().end_step(), 100);
   EXPECT_EQ(config->train.grad_clip, 1.0);
   EXPECT_EQ(config->model.MixerOfLayer(0).type().name, "gated_delta_net");
   EXPECT_EQ(config->model.MixerOfLayer(1).type().name, "attention");
@@ -136,7 +137,7 @@ TEST(Config, NullGivesAKeyItsDefaultBack) {
   const auto config = ParseRunConfig(kBase, "c.yaml", {"train.steps=null", "train.tokens=15e3"});
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->train.steps, 0);
-  EXPECT_EQ(config->TotalSteps(), 235);  // 15000 / 64, rounded up
+  EXPECT_EQ(StagesOf(*config).back().end_step(), 235);  // 15000 / 64, rounded up
 }
 
 TEST(Config, TheCudaSectionOverridesOnAGpuOnly) {

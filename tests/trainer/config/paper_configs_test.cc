@@ -55,9 +55,9 @@ TEST(PaperConfigs, PlaceAttentionWhereThePaperDoes) {
 
 TEST(PaperConfigs, HaveTheirStepsAndRates) {
   const RunConfig small = Load("delta_net_340m"), large = Load("delta_net_1.3b");
-  EXPECT_EQ(small.TotalSteps(), 28611);  // 15e9 / 2^19
+  EXPECT_EQ(StagesOf(small).back().end_step(), 28611);  // 15e9 / 2^19
   EXPECT_EQ(StagesOf(small)[0].WarmupSteps(), 954);
-  EXPECT_EQ(large.TotalSteps(), 47684);  // 100e9 / 2^21
+  EXPECT_EQ(StagesOf(large).back().end_step(), 47684);  // 100e9 / 2^21
   EXPECT_EQ(large.schedule.initial, 3e-5);
   EXPECT_EQ(large.schedule.final, 3e-5);
   // Two per weight of a product, and per token and head 6 d^2 + 3 C d + C^2 for the delta rule in
@@ -70,7 +70,7 @@ TEST(PaperConfigs, KimiLinearHasItsParametersAndLayers) {
   const RunConfig config = Load("kimi_linear_48b_a3b");
   EXPECT_NEAR(static_cast<double>(CountParameters(config.model)), 49.1e9, 0.05e9);
   EXPECT_NEAR(static_cast<double>(CountActiveParameters(config.model)), 3.5e9, 0.02e9);
-  EXPECT_EQ(config.TotalTokens() / 10000000000, 140);
+  EXPECT_EQ(StagesOf(config).back().end_token() / 10000000000, 140);
   for (int64_t layer = 1; layer <= 27; ++layer) {
     const bool attention = layer % 4 == 0 || layer == 27;
     EXPECT_EQ(config.model.MixerOfLayer(layer - 1).type().name, attention ? "mla" : "kda") << layer;

@@ -60,8 +60,8 @@ TEST(Stages, FollowOneAnotherWithTheirOwnSizes) {
   EXPECT_EQ(stages[2].first_token, 640 + 4 * 128);
   EXPECT_EQ(stages[2].num_steps, 7);
   EXPECT_EQ(stages[2].MicroBatchesPerStep(), 2);
-  EXPECT_EQ(config.TotalSteps(), 21);
-  EXPECT_EQ(config.TotalTokens(), 640 + 512 + 7 * 96);
+  EXPECT_EQ(stages.back().end_step(), 21);
+  EXPECT_EQ(stages.back().end_token(), 640 + 512 + 7 * 96);
   EXPECT_EQ(StageOfStep(stages, 0).name, "stable");
   EXPECT_EQ(StageOfStep(stages, 9).name, "stable");
   EXPECT_EQ(StageOfStep(stages, 10).name, "fall");
@@ -69,7 +69,7 @@ TEST(Stages, FollowOneAnotherWithTheirOwnSizes) {
   EXPECT_EQ(StageOfStep(stages, 21).name, "long");
   EXPECT_EQ(TokensBefore(stages, 10), 640);
   EXPECT_EQ(TokensBefore(stages, 12), 640 + 256);
-  EXPECT_EQ(TokensBefore(stages, 21), config.TotalTokens());
+  EXPECT_EQ(TokensBefore(stages, 21), stages.back().end_token());
 }
 
 // Samples of the new length continue where the tokens so far would end among them.

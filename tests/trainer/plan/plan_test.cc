@@ -187,9 +187,9 @@ TEST(Plan, SuggestsWhatFits) {
   const auto better = SuggestPlan(config, options);
   ASSERT_TRUE(better.ok()) << better.status();
   EXPECT_TRUE(better->fits());
-  EXPECT_EQ(better->config.train.batch_tokens, config.train.batch_tokens);
+  EXPECT_EQ(better->run.config.train.batch_tokens, config.train.batch_tokens);
   // The printed keys lead back to the suggestion.
-  RunConfig set = better->config;
+  RunConfig set = better->run.config;
   EXPECT_THAT(PlanSettings(config, *better), HasSubstr("train.micro_batch="));
   EXPECT_EQ(PlanSettings(set, *better), "");
 }
@@ -203,7 +203,7 @@ TEST(Plan, SuggestsDividedExpertsAndLeavesRoom) {
   EXPECT_FALSE(MakePlan(config, options)->fits());
   const auto plan = SuggestPlan(config, options);
   ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_EQ(plan->config.parallel.expert, 2);
+  EXPECT_EQ(plan->run.config.parallel.expert, 2);
   EXPECT_THAT(PlanSettings(config, *plan), HasSubstr("parallel.expert=2"));
   options.gpu.memory_bytes = plan->needed_bytes() / 0.97;
   const auto smaller = SuggestPlan(config, options);

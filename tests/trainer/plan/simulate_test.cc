@@ -20,14 +20,20 @@ RunConfig Load(const std::string& name, std::vector<std::string> sets) {
   return *config;
 }
 
+SimulatedStep SimulateOn(int gpus, const RunConfig& config) {
+  const auto run = ResolveRun(config, {.num_ranks = gpus, .simulated = true});
+  EXPECT_TRUE(run.ok()) << run.status();
+  auto step = SimulateStep(*run, run->stages.front(), 8);
+  EXPECT_TRUE(step.ok()) << step.status();
+  return *std::move(step);
+}
+
 // A step of one micro batch on each of `gpus`.
 SimulatedStep Simulate(RunConfig config, int64_t sequences, int64_t seq_len, int gpus = 1) {
   config.train.micro_batch = sequences;
   config.data.seq_len = seq_len;
   config.train.batch_tokens = sequences * seq_len * gpus / config.parallel.context;
-  auto step = SimulateStep(config, gpus, 8);
-  EXPECT_TRUE(step.ok()) << step.status();
-  return *std::move(step);
+  return SimulateOn(gpus, config);
 }
 
 class MeasuredSteps : public testing::TestWithParam<const char*> {};
@@ -94,9 +100,7 @@ TEST(DividedExperts, AreShardedOverTheirCopies) {
   const auto simulate = [](std::vector<std::string> sets, int64_t micro_batches) {
     RunConfig config = Load("kimi_linear_48b_a3b", sets);
     config.train.batch_tokens = 64 * micro_batches * config.data.seq_len;
-    auto step = SimulateStep(config, 64, 8);
-    EXPECT_TRUE(step.ok()) << step.status();
-    return *std::move(step);
+    return SimulateOn(64, config);
   };
   // 26 layers of 256 experts, of which a rank has 32; three matrices each.
   constexpr double kExperts = 26.0 * 32 * 3 * 1024 * 2304, kAll = 49122675072.0;
@@ -123,6 +127,27 @@ TEST(DividedExperts, AreShardedOverTheirCopies) {
   }
   near(wide.volumes.at({"expert replicas", "reduce_scatter"}).sent_bytes, 4 * 4 * kExperts * 7 / 8);
   near(wide.volumes.at({"expert replicas", "all_gather"}).sent_bytes, 2 * kExperts * 7 / 8);
+}
+
+// The balance loss is part of a simulated step as of a trained one: its op, and the scores that it
+// saves for the backward.
+TEST(BalanceLoss, IsSimulated) {
+  const auto simulate = [](const char* balance_loss) {
+    return SimulateOn(1,
+                      Load("moe_quickstart", {absl::StrCat("train.balance_loss=", balance_loss)}));
+  };
+  const auto count = [](const SimulatedStep& step) {
+    double times = 0;
+    for (const SimulatedRange& range : step.ranges) {
+      times += range.name == "moe_balance" ? range.count : 0;
+    }
+    return times;
+  };
+  const SimulatedStep without = simulate("0"), with = simulate("0.001");
+  EXPECT_EQ(count(without), 0);
+  EXPECT_GT(count(with), 0);
+  EXPECT_GT(with.memory.peak_bytes, without.memory.peak_bytes);
+  EXPECT_EQ(with.memory.state_bytes(), without.memory.state_bytes());
 }
 
 }  // namespace

@@ -10,6 +10,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
+absl::StatusOr<RunData> Prepare(const RunConfig& config) {
+  return PrepareRunData(config, StagesOf(config));
+}
+
 class RunDataTest : public DataTest {
  protected:
   RunConfig Config(const std::vector<DataSource>& sources) const {
@@ -39,17 +43,17 @@ class RunDataTest : public DataTest {
 TEST_F(RunDataTest, ChangedTextIsNamedAndEqualTextIsUsed) {
   const std::string text = WriteText("a.txt", Documents("tea", 20));
   const RunConfig config = Config({Source("store", text)});
-  ASSERT_TRUE(PrepareRunData(config).ok());
+  ASSERT_TRUE(Prepare(config).ok());
   const std::string store = *ReadFile(Path("store/train.h5"));
-  ASSERT_TRUE(PrepareRunData(config).ok());
+  ASSERT_TRUE(Prepare(config).ok());
   WriteText("a.txt", Documents("cup", 20));
-  const absl::Status status = PrepareRunData(config).status();
+  const absl::Status status = Prepare(config).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_TRUE(absl::StrContains(status.message(), "was made in another way")) << status;
   EXPECT_TRUE(absl::StrContains(status.message(), text)) << status;
   EXPECT_TRUE(*ReadFile(Path("store/train.h5")) == store);
   WriteText("a.txt", Documents("tea", 20));
-  EXPECT_TRUE(PrepareRunData(config).ok());
+  EXPECT_TRUE(Prepare(config).ok());
 }
 
 TEST_F(RunDataTest, ATokenizerReadsEverySourceInItsOwnWay) {
@@ -66,7 +70,7 @@ TEST_F(RunDataTest, ATokenizerReadsEverySourceInItsOwnWay) {
   config.tokenizer.type = TokenizerType::kBpe;
   config.tokenizer.path = Path("tokens.model");
   config.tokenizer.vocab_size = 290;
-  const auto data = PrepareRunData(config);
+  const auto data = Prepare(config);
   ASSERT_TRUE(data.ok()) << data.status();
   for (const char* text : {"quick brown", "alpha beta"}) {
     EXPECT_LT(data->tokenizer->Encode(text).size(), std::string(text).size()) << text;
@@ -74,13 +78,13 @@ TEST_F(RunDataTest, ATokenizerReadsEverySourceInItsOwnWay) {
 }
 
 TEST_F(RunDataTest, StoresOfTwoPreparationsAreNotUsedTogether) {
-  ASSERT_TRUE(PrepareRunData(Config({Source("a", WriteText("a.txt", Documents("a", 20)))})).ok());
-  ASSERT_TRUE(PrepareRunData(Config({Source("b", WriteText("b.txt", Documents("b", 20)))})).ok());
+  ASSERT_TRUE(Prepare(Config({Source("a", WriteText("a.txt", Documents("a", 20)))})).ok());
+  ASSERT_TRUE(Prepare(Config({Source("b", WriteText("b.txt", Documents("b", 20)))})).ok());
   fs::copy(Path("b/val.h5"), Path("a/val.h5"), fs::copy_options::overwrite_existing);
   DataSource stores;
   stores.dir = Path("a");
   for (const DataSource& source : {stores, Source("a", Path("a.txt"))}) {
-    const absl::Status status = PrepareRunData(Config({source})).status();
+    const absl::Status status = Prepare(Config({source})).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
     EXPECT_TRUE(absl::StrContains(status.message(), "a/val.h5")) << status;
     EXPECT_TRUE(absl::StrContains(status.message(), "two preparations")) << status;
@@ -89,19 +93,19 @@ TEST_F(RunDataTest, StoresOfTwoPreparationsAreNotUsedTogether) {
 
 TEST_F(RunDataTest, AStoreWithoutItsTrainingPartIsPreparedAgain) {
   const RunConfig config = Config({Source("store", WriteText("a.txt", Documents("tea", 20)))});
-  ASSERT_TRUE(PrepareRunData(config).ok());
+  ASSERT_TRUE(Prepare(config).ok());
   const std::string store = *ReadFile(Path("store/train.h5"));
   fs::remove(Path("store/train.h5"));
-  ASSERT_TRUE(PrepareRunData(config).ok());
+  ASSERT_TRUE(Prepare(config).ok());
   EXPECT_TRUE(*ReadFile(Path("store/train.h5")) == store);
 }
 
 TEST_F(RunDataTest, NamesNeedNotBeUtf8) {
   const std::string text = WriteText("caf\xE9.txt", Documents("tea", 20));
   const RunConfig config = Config({Source("store", text)});
-  const auto first = PrepareRunData(config);
+  const auto first = Prepare(config);
   ASSERT_TRUE(first.ok()) << first.status();
-  EXPECT_TRUE(PrepareRunData(config).ok());
+  EXPECT_TRUE(Prepare(config).ok());
 }
 
 }  // namespace

@@ -62,9 +62,9 @@ tables:
   EXPECT_EQ(large.config.train.tokens, 20 * large.parameters);
   EXPECT_EQ(large.flops_per_token, 3 * ForwardFlopsPerToken(large.config.model, 32));
   EXPECT_EQ(large.config.schedule.peak, 2e-3);
-  EXPECT_EQ(large.Flops(),
-            large.flops_per_token *
-                static_cast<double>(large.config.TotalSteps() * large.config.train.batch_tokens));
+  EXPECT_EQ(
+      large.Flops(),
+      large.flops_per_token * static_cast<double>(large.Steps() * large.config.train.batch_tokens));
   EXPECT_EQ(std::get<std::string>(large.values.at("size")), "large");
   EXPECT_EQ(std::get<double>(large.values.at("width")), 48);
 }

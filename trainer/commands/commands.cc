@@ -1,20 +1,4 @@
-#include "trainer/commands/all.h"
-
-#include "trainer/commands/bench.h"
-#include "trainer/commands/checkpoint.h"
-#include "trainer/commands/config.h"
-#include "trainer/commands/data.h"
-#include "trainer/commands/eval.h"
-#include "trainer/commands/export.h"
-#include "trainer/commands/fit.h"
-#include "trainer/commands/generate.h"
-#include "trainer/commands/import.h"
-#include "trainer/commands/parity.h"
-#include "trainer/commands/plan.h"
-#include "trainer/commands/preflight.h"
-#include "trainer/commands/selftest.h"
-#include "trainer/commands/sweep.h"
-#include "trainer/commands/train.h"
+#include "trainer/commands/commands.h"
 
 namespace wyvern {
 

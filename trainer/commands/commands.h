@@ -1,0 +1,70 @@
+// The commands of `wyvern`. Each function adds its subcommand with options and a callback, which
+// does the work and sets *exit_code.
+#ifndef WYVERN_TRAINER_COMMANDS_COMMANDS_H_
+#define WYVERN_TRAINER_COMMANDS_COMMANDS_H_
+
+#include "CLI/CLI.hpp"
+
+namespace wyvern {
+
+// All of the commands below.
+void AddAllCommands(CLI::App& app, int* exit_code);
+
+// wyvern train CONFIG [--set key=value ...] [--resume auto|none|PATH]: prepares the data where that
+// is not done yet, trains or resumes, evaluates, prints a sample and where the report lies.
+void AddTrainCommand(CLI::App& app, int* exit_code);
+
+// wyvern preflight CONFIG, on as many ranks as a training: what every training of several ranks
+// checks as it starts, and nothing more.
+void AddPreflightCommand(CLI::App& app, int* exit_code);
+
+// wyvern sweep SWEEP.yaml: trains every combination of a sweep's axes, here or as a Slurm array.
+// trainer/sweep/README.md explains the file.
+void AddSweepCommand(CLI::App& app, int* exit_code);
+
+// wyvern fit SWEEP: fits scaling laws to the runs of a sweep, or to points of a CSV file.
+// trainer/scaling/README.md explains the results.
+void AddFitCommand(CLI::App& app, int* exit_code);
+
+// wyvern config show CONFIG: the resolved configuration as YAML, with parameter count, FLOPs and
+// memory as comments.
+void AddConfigCommand(CLI::App& app, int* exit_code);
+
+// wyvern plan CONFIG --gpus N: memory, communication, speed and duration of a run on GPUs that
+// need not be there, and a mesh that fits.
+void AddPlanCommand(CLI::App& app, int* exit_code);
+
+// wyvern data tokenizer | prepare | info
+void AddDataCommand(CLI::App& app, int* exit_code);
+
+// wyvern eval CHECKPOINT --data STORE: loss, perplexity and loss by position.
+void AddEvalCommand(CLI::App& app, int* exit_code);
+
+// wyvern generate CHECKPOINT --prompt TEXT
+void AddGenerateCommand(CLI::App& app, int* exit_code);
+
+// wyvern checkpoint info | verify
+void AddCheckpointCommand(CLI::App& app, int* exit_code);
+
+// wyvern import HF_DIR CHECKPOINT: a Hugging Face folder becomes a checkpoint of fp32 master
+// weights.
+void AddImportCommand(CLI::App& app, int* exit_code);
+
+// wyvern export CHECKPOINT HF_DIR: a checkpoint becomes a folder that flash-linear-attention or
+// transformers load.
+void AddExportCommand(CLI::App& app, int* exit_code);
+
+// wyvern parity HF_DIR: compares with the folder's reference.safetensors as a table; exit code 1
+// when anything is beyond its limit.
+void AddParityCommand(CLI::App& app, int* exit_code);
+
+// wyvern selftest: every op's registry row as a table; exit code 1 when anything fails.
+void AddSelftestCommand(CLI::App& app, int* exit_code);
+
+// wyvern bench ops | step | decode: the time of every op beside what the device's rates allow, of
+// whole training steps and of decoded tokens.
+void AddBenchCommand(CLI::App& app, int* exit_code);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_COMMANDS_COMMANDS_H_
