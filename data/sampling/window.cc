@@ -10,7 +10,7 @@ namespace wyvern {
 absl::Status AppendWindow(const TokenStore& store, int64_t begin, int64_t end,
                           DocumentBoundary boundary, Batch* batch) {
   CHECK(begin < end && end < store.num_tokens());
-  CHECK(batch->num_tokens + (end - begin) <= INT_MAX, "cu_seqlens are 32 bits wide");
+  CHECK(batch->num_tokens() + (end - begin) <= INT_MAX, "cu_seqlens are 32 bits wide");
   std::vector<int32_t> tokens(end - begin + 1);
   RETURN_IF_ERROR(store.Read(begin, end + 1, tokens.data()));
 
@@ -19,7 +19,6 @@ absl::Status AppendWindow(const TokenStore& store, int64_t begin, int64_t end,
   const bool reset = boundary == DocumentBoundary::kReset;
   int64_t document = reset ? store.DocumentAt(begin) : 0;
   if (batch->cu_seqlens.empty()) batch->cu_seqlens.push_back(0);
-  int32_t position = 0;
   for (int64_t t = begin; t < end; ++t) {
     bool last_of_document = false;
     if (reset) {
@@ -28,14 +27,10 @@ absl::Status AppendWindow(const TokenStore& store, int64_t begin, int64_t end,
     }
     batch->tokens.push_back(tokens[t - begin]);
     batch->targets.push_back(last_of_document ? kIgnoredTarget : tokens[t - begin + 1]);
-    batch->positions.push_back(position++);
-    batch->num_targets += last_of_document ? 0 : 1;
     if (last_of_document || t + 1 == end) {
       batch->cu_seqlens.push_back(static_cast<int32_t>(batch->tokens.size()));
-      position = 0;
     }
   }
-  batch->num_tokens += end - begin;
   return absl::OkStatus();
 }
 

@@ -22,12 +22,9 @@ inline Batch MakeBatch(int64_t number) {
       batch.tokens.push_back(static_cast<int32_t>(random.Below(draw++, kVocab)));
       batch.targets.push_back(counted ? static_cast<int32_t>(random.Below(draw++, kVocab))
                                       : kIgnoredTarget);
-      batch.positions.push_back(static_cast<int32_t>(t));
-      batch.num_targets += counted ? 1 : 0;
     }
     batch.cu_seqlens.push_back(batch.cu_seqlens.back() + static_cast<int32_t>(length));
   }
-  batch.num_tokens = batch.cu_seqlens.back();
   return batch;
 }
 

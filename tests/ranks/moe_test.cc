@@ -28,11 +28,9 @@ Batch MakeBatch(int64_t number) {
     for (int64_t t = 0; t < length; ++t) {
       batch.tokens.push_back(static_cast<int32_t>(random.Below(draw++, kVocab)));
       batch.targets.push_back(static_cast<int32_t>(random.Below(draw++, kVocab)));
-      batch.positions.push_back(static_cast<int32_t>(t));
     }
     batch.cu_seqlens.push_back(batch.cu_seqlens.back() + static_cast<int32_t>(length));
   }
-  batch.num_targets = batch.num_tokens = batch.cu_seqlens.back();
   return batch;
 }
 

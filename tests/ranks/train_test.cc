@@ -259,13 +259,8 @@ TEST(TrainRanks, ARepeatedRunHasTheSameBits) {
 
 // A batch of fewer tokens than ranks leaves some of them nothing to compute.
 TEST(TrainRanks, RanksWithoutTokensTakePart) {
-  Batch batch = MakeBatch(0);
-  batch.cu_seqlens = {0, 0, 2, 3};
-  batch.num_tokens = 3;
-  batch.tokens = {5, 7, 1};
-  batch.targets = {7, kIgnoredTarget, 2};
-  batch.positions = {0, 1, 0};
-  batch.num_targets = 2;
+  const Batch batch{
+      .tokens = {5, 7, 1}, .targets = {7, kIgnoredTarget, 2}, .cu_seqlens = {0, 0, 2, 3}};
   Case c{.mesh = {1, 1, TheWorld().size()}, .dtype = DType::kFloat64};
   Parts expected;
   for (const bool alone : {true, false}) {

@@ -35,13 +35,10 @@ std::unique_ptr<Model> MakeModel() {
 }
 
 Batch MakeBatch(int64_t seed) {
-  Batch batch;
-  batch.num_tokens = batch.num_targets = 48;
-  batch.cu_seqlens = {0, 31, 48};
-  for (int64_t t = 0; t < batch.num_tokens; ++t) {
+  Batch batch{.cu_seqlens = {0, 31, 48}};
+  for (int64_t t = 0; t < 48; ++t) {
     batch.tokens.push_back(static_cast<int32_t>((t * t + 7 * seed) % 50));
     batch.targets.push_back(static_cast<int32_t>((t + 3 * seed) % 50));
-    batch.positions.push_back(static_cast<int32_t>(t < 31 ? t : t - 31));
   }
   return batch;
 }

@@ -41,23 +41,18 @@ double ProcessAgeSeconds() {
          static_cast<double>(start_ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
+// Each target is the next random token, even behind the end of a sequence.
 Batch RandomBatch(const StepBenchOptions& options, int64_t vocab, uint64_t number) {
-  Batch batch;
-  batch.num_tokens = options.sequences * options.seq_len;
   const Random random(number, "step bench");
-  for (int64_t t = 0; t <= batch.num_tokens; ++t) {
-    const auto id =
-        static_cast<int32_t>(random.Below(static_cast<uint64_t>(t), static_cast<uint64_t>(vocab)));
-    if (t < batch.num_tokens) batch.tokens.push_back(id);
-    if (t < batch.num_tokens) {
-      batch.positions.push_back(static_cast<int32_t>(t % options.seq_len));
-    }
-    if (t > 0) batch.targets.push_back(id);
+  const auto draw = [&](int64_t t) {
+    return static_cast<int32_t>(
+        random.Below(static_cast<uint64_t>(t), static_cast<uint64_t>(vocab)));
+  };
+  Batch batch{.cu_seqlens = EqualSequences(options.sequences, options.seq_len)};
+  for (int64_t t = 0; t < options.sequences * options.seq_len; ++t) {
+    batch.tokens.push_back(draw(t));
+    batch.targets.push_back(draw(t + 1));
   }
-  for (int64_t n = 0; n <= options.sequences; ++n) {
-    batch.cu_seqlens.push_back(static_cast<int32_t>(n * options.seq_len));
-  }
-  batch.num_targets = batch.num_tokens;
   return batch;
 }
 

@@ -42,9 +42,10 @@ void Evaluator::Add(const Batch& batch) {
   const auto loss = model_->Loss(tape, part.ids, part.targets, part.packing, /*denominator=*/1);
   const std::vector<double> token_loss =
       loss.token_loss.value().To(DType::kFloat64).ToVector<double>();
+  const std::vector<int32_t> positions = part.packing.positions.ToVector<int32_t>();
   for (int64_t t = 0; t < part.num_tokens(); ++t) {
     if (batch.targets[part.begin + t] < 0) continue;
-    const size_t bucket = BucketOf(batch.positions[part.begin + t]);
+    const size_t bucket = BucketOf(positions[t]);
     if (bucket >= buckets_.size()) buckets_.resize(bucket + 1);
     buckets_[bucket].loss += token_loss[t];
     ++buckets_[bucket].count;

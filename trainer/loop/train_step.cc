@@ -33,7 +33,7 @@ Gradients ComputeGradients(Model* model, absl::Span<const Batch> micro_batches,
   // All uploads come first, while the stream is idle: a copy queued behind kernels may block.
   std::vector<DeviceBatch> uploaded;
   for (const Batch& batch : micro_batches) {
-    num_targets += batch.num_targets;
+    num_targets += batch.num_targets();
     uploaded.push_back(Upload(batch, device, parallel == nullptr ? nullptr : &parallel->mesh()));
   }
   if (parallel != nullptr) {

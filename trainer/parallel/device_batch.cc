@@ -7,13 +7,13 @@ namespace wyvern {
 DeviceBatch Upload(const Batch& batch, Device device, const Mesh* mesh) {
   const ProfilerRange range("upload", WorkClass::kCopies, Pass::kForward);
   DeviceBatch part;
-  int64_t end = batch.num_tokens;
+  int64_t end = batch.num_tokens();
   if (mesh == nullptr || mesh->shape().context == 1) {
     part.packing = Packing::FromDocuments(batch.cu_seqlens, device);
   } else {
     Communicator& group = mesh->context();
     auto split = std::make_shared<ContextSplit>(
-        batch.cu_seqlens, ContextSplit::EvenParts(batch.num_tokens, group.size()), &group);
+        batch.cu_seqlens, ContextSplit::EvenParts(batch.num_tokens(), group.size()), &group);
     part.begin = split->own().begin;
     end = split->own().end;
     part.packing = Packing::FromContext(std::move(split));

@@ -56,16 +56,8 @@ class RangeList : public RangeObserver {
 };
 
 Batch FullLengthDocuments(int64_t count, int64_t length) {
-  Batch batch;
-  batch.num_tokens = batch.num_targets = count * length;
-  const auto tokens = static_cast<size_t>(batch.num_tokens);
-  batch.tokens.assign(tokens, 0);
-  batch.targets.assign(tokens, 0);
-  batch.positions.assign(tokens, 0);
-  for (int64_t n = 0; n <= count; ++n) {
-    batch.cu_seqlens.push_back(static_cast<int32_t>(n * length));
-  }
-  return batch;
+  const std::vector<int32_t> zeros(static_cast<size_t>(count * length));
+  return {.tokens = zeros, .targets = zeros, .cu_seqlens = EqualSequences(count, length)};
 }
 
 int64_t MetaBytes() { return GetMemoryStats(Device::kMeta).current_bytes; }

@@ -165,7 +165,7 @@ absl::StatusOr<std::vector<Batch>> ValidationBatches(const RunConfig& config, co
     for (size_t begin = 0; begin < windows.size(); begin += size) {
       ASSIGN_OR_RETURN(Batch batch,
                        sampler.Sample(absl::MakeConstSpan(windows).subspan(begin, size)));
-      if (batch.num_targets > 0) batches.push_back(std::move(batch));
+      if (batch.num_targets() > 0) batches.push_back(std::move(batch));
     }
   }
   if (batches.empty()) {

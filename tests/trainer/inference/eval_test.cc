@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "tests/data/data_fixture.h"
@@ -18,11 +19,8 @@ Batch MakeBatch(const std::vector<int32_t>& lengths, int32_t first_token) {
     for (int32_t i = 0; i < length; ++i) {
       batch.tokens.push_back((first_token + i * 7) % 60);
       batch.targets.push_back(i + 1 < length ? (first_token + (i + 1) * 7) % 60 : kIgnoredTarget);
-      batch.positions.push_back(i);
-      batch.num_targets += i + 1 < length ? 1 : 0;
     }
-    batch.num_tokens += length;
-    batch.cu_seqlens.push_back(static_cast<int32_t>(batch.num_tokens));
+    batch.cu_seqlens.push_back(static_cast<int32_t>(batch.num_tokens()));
     first_token += 11;
   }
   return batch;
@@ -37,15 +35,17 @@ TEST(Evaluate, EqualsTheCrossEntropyOfTheLogits) {
   for (const Batch& batch : batches) {
     Tape tape(false);
     const Tensor hidden = model
-                              ->Hidden(tape, Tensor::FromVector(batch.tokens, {batch.num_tokens}),
+                              ->Hidden(tape, Tensor::FromVector(batch.tokens, {batch.num_tokens()}),
                                        Packing::FromDocuments(batch.cu_seqlens, Device::kCpu))
                               .value();
     const auto logits = model->Logits(hidden).ToVector<float>();
-    for (int64_t t = 0; t < batch.num_tokens; ++t) {
+    for (int64_t t = 0; t < batch.num_tokens(); ++t) {
       if (batch.targets[t] < 0) continue;
       double total = 0;
       for (int v = 0; v < 60; ++v) total += std::exp(static_cast<double>(logits[t * 60 + v]));
-      const int bucket = batch.positions[t] == 0 ? 0 : 1 + std::ilogb(batch.positions[t]);
+      const auto next = std::upper_bound(batch.cu_seqlens.begin(), batch.cu_seqlens.end(), t);
+      const int64_t position = t - *(next - 1);
+      const int bucket = position == 0 ? 0 : 1 + std::ilogb(position);
       sums[bucket] += std::log(total) - logits[t * 60 + batch.targets[t]];
       ++counts[bucket];
     }

@@ -14,17 +14,11 @@ namespace wyvern {
 namespace {
 
 Batch MakeBatch(int64_t sequences, int64_t length, int64_t vocab) {
-  Batch batch;
-  batch.num_tokens = sequences * length;
-  for (int64_t t = 0; t < batch.num_tokens; ++t) {
+  Batch batch{.cu_seqlens = EqualSequences(sequences, length)};
+  for (int64_t t = 0; t < sequences * length; ++t) {
     batch.tokens.push_back(static_cast<int32_t>(t * 7 % vocab));
     batch.targets.push_back(static_cast<int32_t>((t + 1) * 7 % vocab));
-    batch.positions.push_back(static_cast<int32_t>(t % length));
   }
-  for (int64_t n = 0; n <= sequences; ++n) {
-    batch.cu_seqlens.push_back(static_cast<int32_t>(n * length));
-  }
-  batch.num_targets = batch.num_tokens;
   return batch;
 }
 
