@@ -7,7 +7,7 @@
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
 #include "trainer/config/load.h"
-#include "trainer/plan/model_cost.h"
+#include "trainer/plan/cost_text.h"
 
 namespace wyvern {
 namespace {

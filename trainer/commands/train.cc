@@ -17,7 +17,7 @@
 #include "trainer/config/load.h"
 #include "trainer/inference/generate.h"
 #include "trainer/loop/train_loop.h"
-#include "trainer/plan/model_cost.h"
+#include "trainer/plan/cost_text.h"
 #include "trainer/report/report.h"
 #include "trainer/report/standard_output.h"
 #include "trainer/run/preflight.h"

@@ -9,7 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "layers/model.h"
-#include "trainer/plan/model_cost.h"
+#include "trainer/plan/flops.h"
 
 namespace wyvern {
 namespace {
@@ -74,12 +74,12 @@ std::string DescribeParts(const ModelConfig& config, int64_t seq_len) {
     sum.active_parameters += part.active_parameters;
     sum.product_flops += part.product_flops;
   }
-  const double forward = ForwardFlopsPerToken(config, seq_len);
+  const TokenFlops flops = FlopsPerToken(config, seq_len);
   absl::StrAppendFormat(&text, "  %-16s %15s %15s %14s\n", "mixers' cores", "", "",
-                        GFlops(forward - sum.product_flops));
+                        GFlops(flops.forward - sum.product_flops));
   absl::StrAppendFormat(&text, "  %-16s %15d %15d %14s forward, %s training\n", sum.name,
-                        sum.parameters, sum.active_parameters, GFlops(forward),
-                        GFlops(3 * forward));
+                        sum.parameters, sum.active_parameters, GFlops(flops.forward),
+                        GFlops(flops.training));
   return text;
 }
 

@@ -4,7 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "trainer/config/fields.h"
-#include "trainer/plan/model_cost.h"
+#include "trainer/plan/cost_text.h"
 #include "trainer/plan/parts.h"
 #include "trainer/plan/plan.h"
 

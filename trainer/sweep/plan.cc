@@ -15,7 +15,7 @@
 #include "trainer/config/fields.h"
 #include "trainer/config/load.h"
 #include "trainer/config/strict_reader.h"
-#include "trainer/plan/model_cost.h"
+#include "trainer/plan/flops.h"
 #include "trainer/sweep/resolve.h"
 
 namespace wyvern {
@@ -255,7 +255,7 @@ void ReadRun(Draft* draft, size_t index, RunFaults* faults) {
   draft->run.stages = StagesOf(draft->run.config);
   draft->run.parameters = CountParameters(draft->run.config.model);
   draft->run.flops_per_token =
-      3 * ForwardFlopsPerToken(draft->run.config.model, draft->run.config.data.seq_len);
+      FlopsPerToken(draft->run.config.model, draft->run.config.data.seq_len).training;
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ struct SweepRun {
   // What the sweep gives this run: labels of axes, variables, configuration keys.
   std::map<std::string, SweepValue> values;
   int64_t parameters = 0;
-  double flops_per_token = 0;  // of training: three times the forward
+  double flops_per_token = 0;  // of training
 
   std::string Dir() const { return config.run.dir; }
   std::string LogPath() const { return config.run.dir + "/log.txt"; }

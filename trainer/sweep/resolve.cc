@@ -1,6 +1,7 @@
 #include "trainer/sweep/resolve.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -13,7 +14,7 @@
 #include "trainer/config/load.h"
 #include "trainer/config/strict_reader.h"
 #include "trainer/config/yaml_writer.h"
-#include "trainer/plan/model_cost.h"
+#include "trainer/plan/flops.h"
 
 namespace wyvern {
 namespace {
@@ -211,9 +212,13 @@ absl::StatusOr<SweepValue> RunResolver::ModelFigure(const std::string& name) {
   }
   // The reading of the whole run says what is wrong with the model.
   if (!messages.empty()) return FollowsFromAnother();
-  figures_["parameters"] = static_cast<double>(CountParameters(config.model));
-  const double flops = 3 * ForwardFlopsPerToken(config.model, config.data.seq_len);
-  if (name == "flops_per_token") figures_[name] = flops;
+  if (name == "parameters") {
+    figures_[name] = static_cast<double>(CountParameters(config.model));
+  } else {
+    const int64_t seq_len = config.data.seq_len;
+    if (seq_len < 1 || seq_len > std::numeric_limits<int32_t>::max()) return FollowsFromAnother();
+    figures_[name] = FlopsPerToken(config.model, seq_len).training;
+  }
   return figures_.at(name);
 }
 

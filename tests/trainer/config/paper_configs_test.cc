@@ -6,7 +6,7 @@
 #include "layers/model.h"
 #include "trainer/config/load.h"
 #include "trainer/config/stages.h"
-#include "trainer/plan/model_cost.h"
+#include "trainer/plan/flops.h"
 
 namespace wyvern {
 namespace {
@@ -63,7 +63,9 @@ TEST(PaperConfigs, HaveTheirStepsAndRates) {
   // Two per weight of a product, and per token and head 6 d^2 + 3 C d + C^2 for the delta rule in
   // chunks of C = 64 (arXiv 2510.26692 eq. 13): 126,976 at d = 128.
   constexpr double kWeights = 24.0 * (4 * 2048 * 2048 + 16 * 2048 + 3 * 2048 * 5632) + 32e3 * 2048;
-  EXPECT_DOUBLE_EQ(ForwardFlopsPerToken(large.model, 2048), 2 * kWeights + 24 * 16 * 126976.0);
+  const TokenFlops flops = FlopsPerToken(large.model, 2048);
+  EXPECT_DOUBLE_EQ(flops.forward, 2 * kWeights + 24 * 16 * 126976.0);
+  EXPECT_DOUBLE_EQ(flops.training, 3 * flops.forward);
 }
 
 TEST(PaperConfigs, KimiLinearHasItsParametersAndLayers) {

@@ -8,7 +8,7 @@
 
 #include "tests/trainer/state_checks.h"
 #include "tests/trainer/tiny_model.h"
-#include "trainer/plan/model_cost.h"
+#include "trainer/plan/flops.h"
 
 namespace wyvern {
 namespace {
@@ -93,13 +93,12 @@ TEST(TrainStep, ANonFiniteStepChangesNothing) {
   EXPECT_TRUE(TrainStep(model.get(), &optimizer, {&batch, 1}, 1e-2, 1.0, 2).updated);
 }
 
-TEST(ModelCost, AgreesWithWhatTheTapeCounts) {
+TEST(Flops, AreThoseOfAStep) {
   auto model = MakeModel();
   Optimizer optimizer(model.get(), {});
   const Batch batch = MakeBatch(2, 64, 50);
   const StepResult result = TrainStep(model.get(), &optimizer, {&batch, 1}, 1e-3, 1.0, 1);
-  const double estimate = 3 * ForwardFlopsPerToken(TinyConfig(50), 64) * 128;
-  EXPECT_NEAR(result.flops / estimate, 1, 0.01);
+  EXPECT_DOUBLE_EQ(result.flops, FlopsPerToken(TinyConfig(50), 64).training * 128);
 }
 
 }  // namespace

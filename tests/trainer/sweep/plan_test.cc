@@ -4,7 +4,7 @@
 #include "layers/model.h"
 #include "tests/trainer/sweep/sweep_fixture.h"
 #include "trainer/config/load.h"
-#include "trainer/plan/model_cost.h"
+#include "trainer/plan/flops.h"
 
 namespace wyvern {
 namespace {
@@ -60,7 +60,7 @@ tables:
   EXPECT_EQ(plan.runs[0].config.model.mixers.at("gdn").As<DeltaMixerConfig>()->num_heads, 2);
   EXPECT_EQ(large.parameters, CountParameters(large.config.model));
   EXPECT_EQ(large.config.train.tokens, 20 * large.parameters);
-  EXPECT_EQ(large.flops_per_token, 3 * ForwardFlopsPerToken(large.config.model, 32));
+  EXPECT_EQ(large.flops_per_token, FlopsPerToken(large.config.model, 32).training);
   EXPECT_EQ(large.config.schedule.peak, 2e-3);
   EXPECT_EQ(
       large.Flops(),

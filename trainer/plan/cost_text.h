@@ -1,18 +1,12 @@
 // What a configuration will cost, before anything is allocated.
-#ifndef WYVERN_TRAINER_PLAN_MODEL_COST_H_
-#define WYVERN_TRAINER_PLAN_MODEL_COST_H_
+#ifndef WYVERN_TRAINER_PLAN_COST_TEXT_H_
+#define WYVERN_TRAINER_PLAN_COST_TEXT_H_
 
-#include <cstdint>
 #include <string>
 
 #include "trainer/config/run_config.h"
 
 namespace wyvern {
-
-// Floating-point operations of the products of one token's forward, in sequences of seq_len: two
-// per weight, and each mixer's own core (the delta rule's chunkwise products, attention's visible
-// pairs). Training takes three times as many; recomputation does not count.
-double ForwardFlopsPerToken(const ModelConfig& config, int64_t seq_len);
 
 // Parameters, FLOPs per token and, where the run fits so many ranks, memory
 // (trainer/plan/simulate.h) as lines of text, each beginning with `prefix`.
@@ -23,4 +17,4 @@ std::string BytesText(double num_bytes);
 
 }  // namespace wyvern
 
-#endif  // WYVERN_TRAINER_PLAN_MODEL_COST_H_
+#endif  // WYVERN_TRAINER_PLAN_COST_TEXT_H_
