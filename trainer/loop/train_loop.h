@@ -9,13 +9,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "data/sampling/prefetcher.h"
 #include "trainer/checkpoint/saver.h"
+#include "trainer/loop/run_log.h"
 #include "trainer/loop/train_step.h"
 #include "trainer/parallel/rank_log.h"
 #include "trainer/parallel/wait_share.h"
-#include "trainer/report/console.h"
-#include "trainer/report/metrics.h"
-#include "trainer/report/tensorboard.h"
 #include "trainer/run/engine.h"
 #include "trainer/run/preflight.h"
 #include "trainer/run/run_data.h"
@@ -73,6 +72,10 @@ class TrainingRun {
   bool IsFirst() const { return world_->rank() == 0; }
   // One status for all ranks.
   absl::Status Agreed(const absl::Status& status) const { return Agree(world_->host(), status); }
+  // Whether what happens every so many steps (0: never) happens after this one.
+  bool IsDue(int64_t every) const { return every > 0 && counters_.step % every == 0; }
+
+  // Before training (train_open.cc, train_resume.cc).
   absl::Status TakeFolder();
   absl::Status Prepare(Preflight* preflight);
   absl::Status PrepareData();
@@ -80,26 +83,35 @@ class TrainingRun {
   absl::Status Resume(const std::string& resume);
   absl::Status Restore(const std::string& checkpoint);
   absl::Status CheckIsNewest(const std::string& resume) const;
+
+  // All steps, to the end or until a signal, with checkpoints where they are due.
+  absl::Status Train();
+  // One step with validation, where it is due, and its line in the metrics.
+  absl::Status Step();
+  // Opens the log; validates a run that starts.
   absl::Status Start();
-  absl::Status OpenLogs();
-  int ReceivedSignal() const;  // by any rank
-  // Says so once when standard output does not take any more, and goes on.
-  void CheckOutput();
-  void AddExpertMetrics(const StepResult& result, const Stage& stage, StepMetrics* metrics) const;
-  // To the end of the stage of the next step, or until a signal.
-  absl::Status RunStage();
-  void EnterStage(const Stage& stage);
-  absl::Status OneStep(const Stage& stage, absl::Span<const Batch> batches);
-  absl::Status Steps();
-  void AddWaits(StepMetrics* metrics);
+  // The stage of the next step. Where it is entered, its batches are prefetched from here on.
+  const Stage& EnterStage();
+  // This rank's micro batches of the next step.
+  absl::StatusOr<std::vector<Batch>> Fetch(const Stage& stage);
+  // Updates the model and the counters. The status is the same on all ranks.
+  absl::StatusOr<StepMetrics> Update(const Stage& stage, absl::Span<const Batch> batches);
+  // What follows from a step that was not finite: an error under the policy `stop`, or after many.
+  absl::Status Skip(const StepResult& result, absl::Span<const Batch> batches);
+  std::optional<double> Validate();
   absl::Status Log(const StepMetrics& metrics);
+  int ReceivedSignal() const;  // by any rank
+  void AddExpertMetrics(const StepResult& result, const Stage& stage, StepMetrics* metrics) const;
+  void AddWaits(StepMetrics* metrics);
+
   // Starts a checkpoint of this step, after waiting for the one that is still being written. With
   // `last` it waits for this one too, and only then a checkpoint that fails is an error.
   absl::Status Save(bool last);
+  // Saves after a step that failed, and returns its status.
+  absl::Status SaveAfter(const absl::Status& failure);
   // At the end of a step: takes note of a checkpoint that is complete, or failed.
   void PollSaver();
   void Report(const SavedCheckpoint& saved);
-  std::optional<double> Validate();
   // What the data of the steps so far depend on.
   nlohmann::json DataManifest() const;
   nlohmann::json SavedMeta() const;
@@ -113,17 +125,15 @@ class TrainingRun {
   RunData data_;
   std::vector<Batch> validation_;
   Engine engine_;
-  std::unique_ptr<MetricsLog> metrics_;
-  std::unique_ptr<TensorBoardWriter> events_;
-  std::unique_ptr<Console> console_;
+  RunLog log_;
   std::unique_ptr<CheckpointSaver> saver_;
-  std::optional<WaitMeter> waits_;  // while several ranks train
+  std::optional<WaitMeter> waits_;          // while several ranks train
+  std::unique_ptr<Prefetcher> prefetcher_;  // of the stage; null before training
   RunCounters counters_;
   int64_t first_step_ = 0, saved_step_ = -1;
   int stop_signal_ = 0;
-  bool output_lost_ = false;     // what the console prints does not arrive any more
-  double peak_flops_ = 0;        // of the GPU; 0: unknown
-  double seconds_per_step_ = 0;  // smoothed
+  double peak_flops_ = 0;                          // of the GPU; 0: unknown
+  double seconds_per_step_ = 0, flops_per_s_ = 0;  // the former smoothed
   // Of checkpoints, for the next line of the metrics.
   std::optional<double> checkpoint_stall_ms_, checkpoint_s_;
 };

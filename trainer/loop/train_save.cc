@@ -51,7 +51,7 @@ CheckpointContents TrainingRun::Contents() {
         {{t.name, t.tensor.shape(), t.tensor.dtype()}, 0, IsFirst() ? t.tensor : Tensor()});
   }
   // The lines up to this step must be there when the checkpoint is.
-  if (IsFirst()) contents.before_publishing = [this] { return metrics_->Sync(); };
+  if (IsFirst()) contents.before_publishing = [this] { return log_.Sync(); };
   return contents;
 }
 
@@ -60,8 +60,8 @@ absl::Status TrainingRun::Save(bool last) {
   if (saver_->in_flight()) {
     const Clock::time_point begin = Clock::now();
     const std::optional<SavedCheckpoint> before = saver_->Wait();
-    if (IsFirst() && !last) {
-      console_->Line(absl::StrFormat(
+    if (!last) {
+      log_.Line(absl::StrFormat(
           "the checkpoint of step %d waited %.1f s for that of step %d to be complete",
           counters_.step, SecondsSince(begin), before->step));
     }
@@ -80,6 +80,14 @@ absl::Status TrainingRun::Save(bool last) {
   return absl::OkStatus();
 }
 
+absl::Status TrainingRun::SaveAfter(const absl::Status& failure) {
+  const absl::Status saved = Save(/*last=*/true);
+  if (saved.ok()) return failure;
+  return absl::Status(
+      failure.code(),
+      absl::StrCat(failure.message(), "; saving failed too: ", absl::string_view(saved.message())));
+}
+
 void TrainingRun::PollSaver() {
   if (const std::optional<SavedCheckpoint> saved = saver_->Poll()) Report(*saved);
 }
@@ -89,15 +97,14 @@ void TrainingRun::Report(const SavedCheckpoint& saved) {
     saved_step_ = saved.step;
     checkpoint_s_ = saved.seconds;
   }
-  if (!IsFirst()) return;
   if (saved.status.ok()) {
-    console_->Line(absl::StrFormat(
+    log_.Line(absl::StrFormat(
         "checkpoint of step %d: %s, training stood still for %.0f ms, complete after %.1f s",
         saved.step, MemoryText(static_cast<double>(saved.num_bytes)), saved.stall_ms,
         saved.seconds));
   } else {
-    console_->Line(absl::StrCat("training goes on without a checkpoint of step ", saved.step, ": ",
-                                absl::string_view(saved.status.message())));
+    log_.Line(absl::StrCat("training goes on without a checkpoint of step ", saved.step, ": ",
+                           absl::string_view(saved.status.message())));
   }
 }
 

@@ -114,46 +114,48 @@ void Optimizer::MeasureGradients(double max_norm, const Tensor& loss, const Resu
   ProfilerRange range("grad_norm", WorkClass::kAdamW, Pass::kUpdate);
   Dispatch(device, model_->compute(), [&](auto tag, auto io) {
     using Acc = AccOf<typename decltype(io)::type>;
-    GradNormParams<Acc> norm{.max_norm = max_norm,
-                             .loss = loss.data<Acc>(),
-                             .norm = results.norm.data<Acc>(),
-                             .clip = clip.data<Acc>(),
-                             .finite = results.finite.data<int32_t>(),
-                             .squares = squares.data<double>(),
-                             .stream = ComputeStream()};
-    std::vector<GradNormTensor<Acc>> experts;
+    std::vector<GradNormTensor<Acc>> tensors, experts;  // the latter only if they are divided
     double bytes = 0;
     for (const Slot& slot : slots_) {
       const Tensor grad = ReducedGradient(*slot.parameter);
       const bool divided =
           divided_over != nullptr && slot.parameter->kind == ParameterKind::kExperts;
-      (divided ? experts : norm.tensors).push_back({grad.numel(), grad.data<Acc>()});
+      (divided ? experts : tensors).push_back({grad.numel(), grad.data<Acc>()});
       bytes += static_cast<double>(grad.nbytes());
     }
     range.SetWork({.bytes = bytes});
-    GradNorm(tag, norm);
-    if (alone) return;
+    // The sum of their squares goes to `square`; null: the norm is that of these gradients alone.
+    const auto measure = [&](std::vector<GradNormTensor<Acc>> gradients, double* square) {
+      GradNorm(tag, GradNormParams<Acc>{.tensors = std::move(gradients),
+                                        .max_norm = max_norm,
+                                        .loss = loss.data<Acc>(),
+                                        .norm = results.norm.data<Acc>(),
+                                        .clip = clip.data<Acc>(),
+                                        .finite = results.finite.data<int32_t>(),
+                                        .squares = square,
+                                        .stream = ComputeStream()});
+    };
+    if (alone) return measure(std::move(tensors), nullptr);
     const auto add_up = [](Communicator* group, double* square) {
       if (group != nullptr) group->AllReduce(square, square, 1, DType::kFloat64).Wait();
     };
-    add_up(division.sharding.group, norm.squares);
+    double* const square = squares.data<double>();
+    measure(std::move(tensors), square);
+    add_up(division.sharding.group, square);
     if (divided_over != nullptr) {
-      double* own = norm.squares + 1;
-      norm.tensors = std::move(experts);
-      std::swap(norm.squares, own);
-      GradNorm(tag, norm);
-      std::swap(norm.squares, own);
-      add_up(division.expert_sharding.group, own);
-      add_up(divided_over, own);
+      double* const expert_square = square + 1;
+      measure(std::move(experts), expert_square);
+      add_up(division.expert_sharding.group, expert_square);
+      add_up(divided_over, expert_square);
     }
-    FinishGradNorm(tag, FinishGradNormParams<Acc>{.squares = norm.squares,
+    FinishGradNorm(tag, FinishGradNormParams<Acc>{.squares = square,
                                                   .num_squares = divided_over == nullptr ? 1 : 2,
                                                   .max_norm = max_norm,
-                                                  .loss = norm.loss,
-                                                  .norm = norm.norm,
-                                                  .clip = norm.clip,
-                                                  .finite = norm.finite,
-                                                  .stream = norm.stream});
+                                                  .loss = loss.data<Acc>(),
+                                                  .norm = results.norm.data<Acc>(),
+                                                  .clip = clip.data<Acc>(),
+                                                  .finite = results.finite.data<int32_t>(),
+                                                  .stream = ComputeStream()});
   });
 }
 
