@@ -61,8 +61,10 @@ void AddParityCommand(CLI::App& app, int* exit_code);
 // wyvern selftest: every op's registry row as a table; exit code 1 when anything fails.
 void AddSelftestCommand(CLI::App& app, int* exit_code);
 
-// wyvern bench ops | step | decode: the time of every op beside what the device's rates allow, of
-// whole training steps and of decoded tokens.
+// wyvern bench ops: every op's time, or that of any shape, beside what the bytes it must move and
+// the FLOPs it must compute would take at the device's rates; or the paths that its kernels take.
+// wyvern bench step CONFIG: whole training steps, and where their time goes.
+// wyvern bench decode CONFIG: decoded tokens over the length of the context.
 void AddBenchCommand(CLI::App& app, int* exit_code);
 
 }  // namespace wyvern
