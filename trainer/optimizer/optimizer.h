@@ -50,7 +50,7 @@ class Optimizer {
     Tensor m, v;  // v undefined: Muon updates all of it
   };
   const std::vector<FlatState>& flat_states() const { return states_; }
-  // Of all state and buffers that last from step to step, on the model's device.
+  // All state and buffers that last from step to step, on the model's device.
   int64_t state_bytes() const { return state_bytes_; }
 
   // The part of `state` that a parameter in its flat has: "m", and "v" unless Muon updates it.

@@ -1,4 +1,4 @@
-// What the ops count, against formulas written by hand.
+// The count of the ops against formulas written by hand.
 #include "trainer/plan/flops.h"
 
 #include <gtest/gtest.h>
