@@ -7,11 +7,8 @@
 namespace wyvern {
 namespace {
 
-// cuDNN's deterministic backward on Hopper keeps dP of all pairs of a call in bf16, whatever the
-// window. Calls are made to keep below the first size if they can; where the heads of one key head
-// in one document take more than the second, the tiled backward, which needs no such memory, takes
-// its place.
-constexpr int64_t kCudnnBackwardBytes = int64_t{1} << 30;
+// Where the heads of one key head in one document take more than this, the tiled backward, which
+// needs no such memory, takes the place of cuDNN's.
 constexpr int64_t kMaxCudnnBackwardBytes = int64_t{2} << 30;
 
 }  // namespace

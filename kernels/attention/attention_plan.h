@@ -33,6 +33,10 @@ constexpr AttentionTiles AttentionTilesFor(bool bf16, int padded_dim) {
   return {padded_dim, 64, padded_dim == 256 ? 32 : 64, 32};
 }
 
+// cuDNN's deterministic backward on Hopper keeps dP of all pairs of a call in bf16, whatever the
+// window. Calls are made to keep below this if they can.
+inline constexpr int64_t kCudnnBackwardBytes = int64_t{1} << 30;
+
 // What one call of cuDNN's backward takes: whole documents, or some key heads of one document with
 // the query heads that read them.
 struct AttentionGroup {

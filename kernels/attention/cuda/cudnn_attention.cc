@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/attention/attention_plan.h"
 #include "kernels/runtime/allocator.h"
 #include "kernels/runtime/check.h"
