@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Times the delta rules with other tile widths, spans and combinations of spans (variants.patch). From the root of a
+# Times the delta rules with other tile widths, segments and combinations of segments (variants.patch). From the root of a
 # checkout to which the patch was applied, built, and with build.sh run:
 #   [BIN=build/cuda/bin] experiments/kernel_profiles/variants.sh
-# KP_GROUPS    value columns of a block of a serial pass, in 64s       KP_SPAN     chunks of a span
-# KP_COLUMNS   value columns of a block that combines spans (32)       KP_AHEAD    set: it loads ahead of its use
+# KP_GROUPS    value columns of a block of a scan, in 64s       KP_SPAN     chunks of a segment
+# KP_COLUMNS   value columns of a block that combines segments (32)   KP_AHEAD    set: it loads ahead of its use
 set -uo pipefail
 bin="${BIN:-build/cuda/bin}"
 one() {

@@ -26,16 +26,16 @@
 
 namespace wyvern {
 
-// What decays: nothing, the state of a head as a whole, or each of its K rows.
+// The decay's extent: nothing, the state of a head as a whole, or each of its K rows.
 enum class DeltaDecay { kNone, kPerHead, kPerChannel };
 
-// What the gate input holds, x = gate + dt_bias:
+// The meaning of the gate input, x = gate + dt_bias:
 //   kLogDecay  g itself, the natural logarithm of one step's decay, <= 0
 //   kSoftplus  g = -exp(a_log) softplus(x)
 //   kBounded   g = lower_bound sigmoid(exp(a_log) x)
 enum class DeltaGate { kLogDecay, kSoftplus, kBounded };
 
-// What the beta input holds: beta itself, or its logit b with beta = sigmoid(b) or 2 sigmoid(b)
+// The meaning of the beta input: beta itself, or its logit b with beta = sigmoid(b) or 2 sigmoid(b)
 // (negative eigenvalues, arXiv 2411.12537).
 enum class DeltaBeta { kGiven, kSigmoid, kTwiceSigmoid };
 
@@ -100,6 +100,8 @@ template <typename Io>
 size_t GatedDeltaRuleWorkspaceBytes(CpuTag, const GatedDeltaRuleInputs<Io>& in);
 template <typename Io>
 size_t GatedDeltaRuleWorkspaceBytes(CudaTag, const GatedDeltaRuleInputs<Io>& in);
+template <typename Io>
+size_t GatedDeltaRuleWorkspaceBytes(MetaTag, const GatedDeltaRuleInputs<Io>& in);
 
 template <typename Io>
 void GatedDeltaRuleFwd(CpuTag, const GatedDeltaRuleFwdParams<Io>& p);
@@ -109,6 +111,10 @@ template <typename Io>
 void GatedDeltaRuleFwd(CudaTag, const GatedDeltaRuleFwdParams<Io>& p);
 template <typename Io>
 void GatedDeltaRuleBwd(CudaTag, const GatedDeltaRuleBwdParams<Io>& p);
+template <typename Io>
+void GatedDeltaRuleFwd(MetaTag, const GatedDeltaRuleFwdParams<Io>& p);
+template <typename Io>
+void GatedDeltaRuleBwd(MetaTag, const GatedDeltaRuleBwdParams<Io>& p);
 
 }  // namespace wyvern
 

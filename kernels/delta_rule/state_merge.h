@@ -1,4 +1,4 @@
-// What the ranks of a sequence do with each other's delta-rule states. A run of tokens maps the
+// The ranks of a sequence combine each other's delta-rule states. A run of tokens maps the
 // state S that enters it to
 //
 //   M S + A      M [K, K] the product of its transitions, A [K, V] its contribution
@@ -45,9 +45,9 @@ void StateMerge(CudaTag, const StateMergeParams<Acc>& p);
 template <typename Acc>
 void StateIdentity(CudaTag, const StateIdentityParams<Acc>& p);
 template <typename Acc>
-void StateMerge(MetaTag, const StateMergeParams<Acc>&) {}
+void StateMerge(MetaTag, const StateMergeParams<Acc>& p);
 template <typename Acc>
-void StateIdentity(MetaTag, const StateIdentityParams<Acc>&) {}
+void StateIdentity(MetaTag, const StateIdentityParams<Acc>& p);
 
 }  // namespace wyvern
 

@@ -32,7 +32,7 @@ namespace wyvern {
 
 enum class RouterScore { kSigmoid, kSoftmax };
 
-// What is the same in both directions. k <= 32, E <= 1024; G divides E; 1 <= M <= G; k <= M E / G.
+// Both directions have the same sizes. k <= 32, E <= 1024; G divides E; 1 <= M <= G; k <= M E / G.
 struct MoeRouteShape {
   int64_t num_tokens = 0, dim = 0, num_experts = 0;
   int64_t experts_per_token = 1;

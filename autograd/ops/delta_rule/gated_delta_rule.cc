@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "kernels/delta_rule/gated_delta_rule_memory.h"
+#include "kernels/delta_rule/gated_delta_rule.h"
 #include "kernels/runtime/dispatch.h"
 
 namespace wyvern {

@@ -32,7 +32,7 @@ int64_t NumDeltaCheckpointElements(const GatedDeltaRuleInputs<Acc>& in) {
          in.value_dim;
 }
 
-// What the recurrence reads, made from the op's inputs.
+// The recurrence's operands, made from the op's inputs.
 template <typename Acc>
 struct DeltaRecurrenceInputs {
   int64_t gate_dim = 0;      // G: 0 without decay, 1 per head, K per channel

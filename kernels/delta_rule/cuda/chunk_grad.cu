@@ -26,7 +26,7 @@
 namespace wyvern::delta {
 namespace {
 
-// What must cancel is summed in double when its terms are fp32.
+// The type of sums whose terms must cancel: double where the terms are fp32.
 template <typename T>
 using WideOf = std::conditional_t<kIsBf16<T>, float, double>;
 
@@ -52,8 +52,8 @@ __device__ __forceinline__ float SumOfPairsAround(float* pairs) {
   return sum;
 }
 
-// Of 64 key channels: u_t becomes the sum of u_i over i >= t, z_t that of z_j over j < t. The tiles
-// are complete.
+// For 64 key channels, u_t becomes the sum of u_i over i >= t, z_t that of z_j over j < t. The
+// tiles are complete.
 template <typename T>
 __device__ __forceinline__ void SumOverRows(WideOf<T>* u, float* z) {
   constexpr int kLd = kTileLd<float>;

@@ -1,5 +1,5 @@
-// What every chunk reads: the chunk table, norms of q and k, beta, running sums of log decays,
-// decayed operands.
+// The table of chunks, and what every chunk reads: norms of q and k, beta, running sums of log
+// decays, decayed operands.
 #include "kernels/delta_rule/cuda/gates.cuh"
 #include "kernels/delta_rule/cuda/passes.cuh"
 
@@ -130,8 +130,7 @@ __global__ void __launch_bounds__(kThreads)
 // With a decay per channel: r e^G q, e^G k, e^{G_C - G} k and e^{G_C} of one chunk and value head
 // per block. The chunk's last e^{G_C - G} k is k, exactly.
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    OperandKernel(Args<T> a, T* q_operand, T* k_operand, T* k_bar_operand) {
+__global__ void __launch_bounds__(kThreads) OperandKernel(Args<T> a) {
   const int64_t c = blockIdx.x / a.value_heads;
   const int hv = static_cast<int>(blockIdx.x % a.value_heads), Kp = a.key_pad();
   const Chunk chunk = a.chunks[c];
@@ -153,9 +152,9 @@ __global__ void __launch_bounds__(kThreads)
       k_decayed.v[j] = FromFloatDevice<T>(ToFloatDevice(k.v[j]) * decay);
       k_bar.v[j] = FromFloatDevice<T>(ToFloatDevice(k.v[j]) * rest);
     }
-    *reinterpret_cast<Vec<T, 2>*>(q_operand + out) = q_decayed;
-    *reinterpret_cast<Vec<T, 2>*>(k_operand + out) = k_decayed;
-    *reinterpret_cast<Vec<T, 2>*>(k_bar_operand + out) = k_bar;
+    *reinterpret_cast<Vec<T, 2>*>(a.q_operand + out) = q_decayed;
+    *reinterpret_cast<Vec<T, 2>*>(a.k_operand + out) = k_decayed;
+    *reinterpret_cast<Vec<T, 2>*>(a.k_bar + out) = k_bar;
   }
   for (int d = threadIdx.x; d < Kp; d += kThreads) {
     a.chunk_decay[static_cast<int64_t>(blockIdx.x) * Kp + d] = expf(g_last[d]);
@@ -178,7 +177,6 @@ void ListChunks(const int* cu_seqlens, int num_docs, int num_chunks, int* doc_ch
 
 template <typename T>
 void ChunkInputs(const Args<T>& a, const GatedDeltaRuleInputs<T>& in, cudaStream_t stream) {
-  ListChunks(in.cu_seqlens, a.num_docs, a.num_chunks, a.doc_chunks, a.chunks, stream);
   if (a.num_chunks == 0) return;
   const dim3 norm_grid(Blocks(a.num_tokens * a.heads * kWarpSize), 2);
   // Args holds what later passes only read; buffers of this call's own are written here.
@@ -198,8 +196,7 @@ void ChunkInputs(const Args<T>& a, const GatedDeltaRuleInputs<T>& in, cudaStream
       channels);
   CUDA_CHECK_LAUNCH();
   if (a.decay != DeltaDecay::kPerChannel) return;
-  OperandKernel<T><<<static_cast<unsigned>(chunk_heads), kThreads, 0, stream>>>(
-      a, const_cast<T*>(a.q_operand), const_cast<T*>(a.k_operand), const_cast<T*>(a.k_bar));
+  OperandKernel<T><<<static_cast<unsigned>(chunk_heads), kThreads, 0, stream>>>(a);
   CUDA_CHECK_LAUNCH();
 }
 

@@ -2,60 +2,31 @@
 // passes.
 #include "kernels/delta_rule/cuda/passes.cuh"
 #include "kernels/delta_rule/sm90/passes.cuh"
+#include "kernels/runtime/plan_log.h"
 
 namespace wyvern {
 namespace delta {
 namespace {
 
-constexpr int64_t kMaxDim = 256;
-constexpr int64_t kMaxStepTokens = 8;  // beyond, chunks are faster than steps
-
-template <typename T>
-int64_t LongestDocument(const GatedDeltaRuleInputs<T>& in) {
-  int64_t longest = 0;
-  for (int64_t n = 0; n < in.num_docs; ++n) {
-    longest = std::max<int64_t>(longest, in.cu_seqlens_host[n + 1] - in.cu_seqlens_host[n]);
-  }
-  return longest;
-}
-
-template <typename T>
-int64_t SquareElements(const Args<T>& a) {
-  return static_cast<int64_t>(a.num_chunks) * a.value_heads * kChunk * kChunk;
-}
-
 // A - I, P and M, in the workspace if there is one.
 template <typename T>
 void PlaceSquares(Args<T>& a, T* workspace, Arena& arena) {
-  if (workspace == nullptr) arena.Allocate(workspace, 3 * SquareElements(a));
+  const int64_t square = a.chunk_heads() * kChunk * kChunk;
+  if (workspace == nullptr) arena.Allocate(workspace, 3 * square);
   a.ut_less_one = workspace;
-  a.p = workspace + SquareElements(a);
-  a.m = workspace + 2 * SquareElements(a);
+  a.p = workspace + square;
+  a.m = workspace + 2 * square;
 }
 
 template <typename T>
-Args<T> MakeArgs(const GatedDeltaRuleInputs<T>& in, Arena& arena) {
-  CHECK(in.key_dim >= 1 && in.key_dim <= kMaxDim && in.value_dim >= 1 && in.value_dim <= kMaxDim,
-        "gated_delta_rule: head dims 1 .. 256 on CUDA, got K ", in.key_dim, ", V ", in.value_dim);
-  CHECK(in.num_value_heads % in.num_heads == 0, "gated_delta_rule: value heads ",
-        in.num_value_heads, " are no multiple of heads ", in.num_heads);
+Args<T> MakeArgs(const GatedDeltaRuleInputs<T>& in, const DeltaRulePlan& plan, Arena& arena,
+                 cudaStream_t stream) {
   Args<T> a;
-  a.num_docs = static_cast<int>(in.num_docs);
-  a.num_chunks = static_cast<int>(CountDeltaChunks(in));
-  a.num_tokens = in.num_tokens;
-  a.heads = static_cast<int>(in.num_heads);
-  a.value_heads = static_cast<int>(in.num_value_heads);
-  a.group = a.value_heads / a.heads;
-  a.key_dim = static_cast<int>(in.key_dim);
-  a.value_dim = static_cast<int>(in.value_dim);
+  SetChunks(in, plan, arena, stream, &a);
   a.key_blocks = in.key_dim <= 64 ? 1 : in.key_dim <= 128 ? 2 : 4;
   a.value_blocks = static_cast<int>(CeilDiv<int64_t>(in.value_dim, kTile));
-  a.decay = in.decay;
-  a.scale = static_cast<float>(in.scale);
-  const int64_t token_heads = a.num_tokens * a.value_heads, Kp = a.key_pad(), Vp = a.value_pad();
-  const int64_t chunk_heads = static_cast<int64_t>(a.num_chunks) * a.value_heads;
-  arena.Allocate(a.doc_chunks, a.num_docs + 1);
-  arena.Allocate(a.chunks, a.num_chunks);
+  const int64_t token_heads = a.token_heads(), chunk_heads = a.chunk_heads();
+  const int64_t Kp = a.key_pad(), Vp = a.value_pad();
   const auto padded = [&](const T* x) {
     if (in.key_dim == Kp && MovesInVectors(x, Kp)) return x;
     T* copy = nullptr;
@@ -67,18 +38,19 @@ Args<T> MakeArgs(const GatedDeltaRuleInputs<T>& in, Arena& arena) {
   arena.Allocate(a.q_norm, a.num_tokens * a.heads);
   arena.Allocate(a.k_norm, a.num_tokens * a.heads);
   arena.Allocate(a.beta, token_heads);
-  a.q_operand = a.q;
-  a.k_operand = a.k_bar = a.k;
+  a.state_q = a.q;
+  a.state_k = a.state_k_bar = a.k;
   a.operand_heads = a.heads;
   if (a.decay != DeltaDecay::kNone) {
     arena.Allocate(a.g_sum, token_heads * (a.decay == DeltaDecay::kPerHead ? 1 : Kp));
   }
   if (a.decay == DeltaDecay::kPerChannel) {
-    for (const T** operand : {&a.q_operand, &a.k_operand, &a.k_bar}) {
-      T* buffer = nullptr;
-      arena.Allocate(buffer, token_heads * Kp);
-      *operand = buffer;
+    for (T** operand : {&a.q_operand, &a.k_operand, &a.k_bar}) {
+      arena.Allocate(*operand, token_heads * Kp);
     }
+    a.state_q = a.q_operand;
+    a.state_k = a.k_operand;
+    a.state_k_bar = a.k_bar;
     arena.Allocate(a.chunk_decay, chunk_heads * Kp);
     a.operand_heads = a.value_heads;
   }
@@ -87,37 +59,27 @@ Args<T> MakeArgs(const GatedDeltaRuleInputs<T>& in, Arena& arena) {
   return a;
 }
 
-template <typename T>
-Path ChoosePath(const GatedDeltaRuleInputs<T>& in, bool has_gradient) {
-  if (!has_gradient && LongestDocument(in) <= kMaxStepTokens) return Path::kSteps;
-  if constexpr (kIsBf16<T>) {
-    if (sm90::Serves(in)) return Path::kHopper;
-  }
-  return Path::kChunks;
-}
-
 }  // namespace
 }  // namespace delta
 
 template <typename Io>
 size_t GatedDeltaRuleWorkspaceBytes(CudaTag, const GatedDeltaRuleInputs<Io>& in) {
-  if constexpr (kIsBf16<Io>) {
-    if (sm90::Serves(in)) return sm90::WorkspaceBytes(in);
-  }
-  return static_cast<size_t>(CountDeltaChunks(in) * in.num_value_heads) * 3 * delta::kChunk *
-         delta::kChunk * sizeof(Io);
+  return static_cast<size_t>(
+      ChooseDeltaRule(DescOf(in, /*gradient=*/true), CurrentGpu()).workspace_bytes);
 }
 
 template <typename Io>
 void GatedDeltaRuleFwd(CudaTag, const GatedDeltaRuleFwdParams<Io>& p) {
   const cudaStream_t stream = ToStream(p.stream);
-  const delta::Path path = delta::ChoosePath(p.in, p.workspace != nullptr);
-  if (path == delta::Path::kSteps) return delta::Recurrence(p, stream);
+  const GpuInfo& gpu = CurrentGpu();
+  const DeltaRulePlan plan = ChooseDeltaRule(DescOf(p.in, p.workspace != nullptr), gpu);
+  NotePlan("gated_delta_rule", plan);
+  if (plan.path == DeltaRulePath::kRecurrence) return delta::Recurrence(p, stream);
   if constexpr (kIsBf16<Io>) {
-    if (path == delta::Path::kHopper) return sm90::Forward(p, stream);
+    if (plan.path == DeltaRulePath::kHopper) return sm90::Forward(p, plan, gpu, stream);
   }
   delta::Arena arena;
-  delta::Args<Io> a = delta::MakeArgs(p.in, arena);
+  delta::Args<Io> a = delta::MakeArgs(p.in, plan, arena, stream);
   delta::PlaceSquares(a, static_cast<Io*>(p.workspace), arena);
   delta::ChunkInputs(a, p.in, stream);
   delta::WyRepresentation(a, stream);
@@ -128,25 +90,25 @@ void GatedDeltaRuleFwd(CudaTag, const GatedDeltaRuleFwdParams<Io>& p) {
 template <typename Io>
 void GatedDeltaRuleBwd(CudaTag, const GatedDeltaRuleBwdParams<Io>& p) {
   const cudaStream_t stream = ToStream(p.stream);
+  const GpuInfo& gpu = CurrentGpu();
+  const DeltaRulePlan plan = ChooseDeltaRule(DescOf(p.in, /*gradient=*/true), gpu);
+  NotePlan("gated_delta_rule", plan);
   if constexpr (kIsBf16<Io>) {
-    if (delta::ChoosePath(p.in, /*has_gradient=*/true) == delta::Path::kHopper) {
-      return sm90::Backward(p, stream);
-    }
+    if (plan.path == DeltaRulePath::kHopper) return sm90::Backward(p, plan, gpu, stream);
   }
   delta::Arena arena;
-  delta::Args<Io> a = delta::MakeArgs(p.in, arena);
+  delta::Args<Io> a = delta::MakeArgs(p.in, plan, arena, stream);
   // The workspace is only read; passes take it as they take their own buffers.
   delta::PlaceSquares(a, static_cast<Io*>(const_cast<void*>(p.workspace)), arena);
   delta::ChunkInputs(a, p.in, stream);
   if (p.workspace == nullptr) delta::WyRepresentation(a, stream);
-  const int64_t token_heads = a.num_tokens * a.value_heads;
+  const int64_t token_heads = a.token_heads();
   if (kIsBf16<Io>) {
     arena.Allocate(a.e_rest, token_heads * a.value_pad());
     arena.Allocate(a.y_rest, token_heads * a.value_pad());
   }
   delta::StateScan<Io>(a, p.in.v, p.in.h0, nullptr, stream);
 
-  const int64_t chunk_heads = static_cast<int64_t>(a.num_chunks) * a.value_heads;
   const Io* d_o = p.d_o;
   if (d_o == nullptr) {
     Io* zeros = nullptr;
@@ -154,7 +116,7 @@ void GatedDeltaRuleBwd(CudaTag, const GatedDeltaRuleBwdParams<Io>& p) {
     CUDA_CHECK(cudaMemsetAsync(zeros, 0, token_heads * a.value_dim * sizeof(Io), stream));
     d_o = zeros;
   }
-  arena.Allocate(a.d_states, chunk_heads * a.key_pad() * a.value_pad());
+  arena.Allocate(a.d_states, a.chunk_heads() * a.key_pad() * a.value_pad());
   arena.Allocate(a.y, token_heads * a.value_pad());
   delta::StateScanBackward(a, d_o, p.d_ht, p.dv, p.d_h0, stream);
   const bool per_channel = a.decay == DeltaDecay::kPerChannel;

@@ -18,7 +18,7 @@ __global__ void __launch_bounds__(kTileThreads) OutputKernel(Args<T> a, T* o, bo
   const int Kp = a.key_pad(), Vp = a.value_pad();
   const int64_t token_head = static_cast<int64_t>(chunk.first) * a.value_heads + hv;
   const int64_t operand_ld = static_cast<int64_t>(a.operand_heads) * Kp;
-  const T* q = a.q_operand + chunk.first * operand_ld +
+  const T* q = a.state_q + chunk.first * operand_ld +
                static_cast<int64_t>(hv / (a.value_heads / a.operand_heads)) * Kp;
 
   LoadTile(s_p, a.p + chunk_head * kChunk * kChunk, kChunk, kChunk, kTile, true);

@@ -1,4 +1,5 @@
-// What the passes of the chunkwise gated delta rule share. Internal to this folder.
+// The passes of the chunkwise gated delta rule on any GPU, and their arguments. Internal to this
+// folder.
 //
 // Within a chunk of up to 64 rows, with G the running sum of log decays over its rows (clamped to
 // -20 per step), G_C its last row, S the state entering and s the scale:
@@ -29,55 +30,28 @@
 #pragma once
 
 #include <algorithm>
-#include <vector>
 
-#include "kernels/common/tile_mma.cuh"
-#include "kernels/delta_rule/gated_delta_rule_memory.h"
-#include "kernels/runtime/allocator.h"
+#include "kernels/delta_rule/cuda/chunks.cuh"
 
 namespace wyvern::delta {
 
-constexpr int kChunk = kTile;
-static_assert(kChunk == kDeltaChunk);
-constexpr float kMinLogDecay = -20.f;  // exp(-20) is below fp32 resolution of a unit key product
-
-// |beta| is taken as at least this: far below what moves a state, and e / beta exists.
-constexpr float kMinBeta = 1e-18f;
-
-struct Chunk {
-  int first, rows, doc, unused;  // first token, 1 .. 64 rows
-};
-
-// Sizes and buffers of one application. Key and value dims are padded with zeros to multiples of 64
-// in every buffer that is not the caller's: Kp = 64 key_blocks, Vp = 64 value_blocks.
+// Key and value dims are padded with zeros to multiples of 64 in every buffer that is not the
+// caller's: Kp = 64 key_blocks, Vp = 64 value_blocks. A decay per head has no chunk_decay.
 template <typename T>
-struct Args {
-  int num_docs = 0, num_chunks = 0;
-  int64_t num_tokens = 0;
-  int heads = 0, value_heads = 0, group = 0;  // group = value_heads / heads
-  int key_dim = 0, value_dim = 0;
-  int key_blocks = 0, value_blocks = 0;  // key_blocks is 1, 2 or 4
-  DeltaDecay decay = DeltaDecay::kNone;
-  float scale = 1;
-
-  int* doc_chunks = nullptr;                   // [N + 1] first chunk of each document
-  Chunk* chunks = nullptr;                     // [NC]
+struct Args : ChunkArgs<T> {
+  int key_blocks = 0, value_blocks = 0;        // key_blocks is 1, 2 or 4
   const T *q = nullptr, *k = nullptr;          // [T, H, Kp] the caller's x, or a padded copy
   float *q_norm = nullptr, *k_norm = nullptr;  // [T, H] r, 1 without norm
   float* beta = nullptr;                       // [T, HV]
   float* g_sum = nullptr;                      // [T, HV] or [T, HV, Kp]: G; null without decay
-  // What multiplies states: with a decay per channel r e^G q, e^G k and kbar, [T, HV, Kp]; else q,
-  // k and k themselves, [T, H, Kp]. RowScales is for the rest.
-  const T *q_operand = nullptr, *k_operand = nullptr, *k_bar = nullptr;
-  int operand_heads = 0;         // HV or H
-  float* chunk_decay = nullptr;  // [NC, HV, Kp] e^{G_C}; null unless the decay is per channel
-  T *ut_less_one = nullptr, *p = nullptr, *m = nullptr;  // [NC, HV, 64, 64] A - I, P, M
-  T* states = nullptr;                                   // [NC, HV, Kp, Vp] S entering the chunk
-  T* e = nullptr;                                        // [T, HV, Vp]
+  // What multiplies states, of operand_heads = HV heads: q_operand, k_operand and k_bar; without a
+  // decay per channel q, k and k themselves, of H heads. RowScales is for the rest.
+  const T *state_q = nullptr, *state_k = nullptr, *state_k_bar = nullptr;
+  int operand_heads = 0;
+  T *ut_less_one = nullptr, *m = nullptr;  // [NC, HV, 64, 64] A - I, M
   // What rounding e and y to bf16 loses, [T, HV, Vp]; null in fp32, and e's without gradient.
   T *e_rest = nullptr, *y_rest = nullptr;
 
-  T* d_states = nullptr;               // [NC, HV, Kp, Vp] dS+
   T* y = nullptr;                      // [T, HV, Vp]
   float *dq = nullptr, *dk = nullptr;  // [T, HV, Kp] r times the gradient of r x
   float* d_beta = nullptr;             // [T, HV] of beta itself
@@ -85,13 +59,6 @@ struct Args {
 
   __host__ __device__ int key_pad() const { return key_blocks * kTile; }
   __host__ __device__ int value_pad() const { return value_blocks * kTile; }
-};
-
-// Which kernels serve a call.
-enum class Path {
-  kSteps,   // token by token: short documents without gradient
-  kChunks,  // by chunks, any GPU and size
-  kHopper,  // by chunks, sm90/passes.cuh
 };
 
 // exp on operands: accurate for fp32, fast for what is then rounded to bf16.
@@ -138,7 +105,7 @@ __device__ __forceinline__ float ChunkDecayOf(const Args<T>& a, const Chunk& chu
   return expf(a.g_sum[static_cast<int64_t>(chunk.first + chunk.rows - 1) * a.value_heads + hv]);
 }
 
-// What rounding a bf16 tile loses; rows [0, rows) of `to`.
+// Rows [0, rows) of `to` = the part of a tile that rounding to bf16 loses.
 template <typename T>
 __device__ __forceinline__ void StoreRest(T* to, TileAcc& acc, int64_t ld, int rows) {
   ForEachPair(acc, [&](int row, int column, float x, float y) {
@@ -149,15 +116,6 @@ __device__ __forceinline__ void StoreRest(T* to, TileAcc& acc, int64_t ld, int r
                                                              FromFloatDevice<T>(y_rest)};
   });
 }
-
-// doc_chunks [N + 1] and chunks [num_chunks] of packed documents, from cu_seqlens on the device.
-void ListChunks(const int* cu_seqlens, int num_docs, int num_chunks, int* doc_chunks, Chunk* chunks,
-                cudaStream_t stream);
-// Gradients of the gate's inputs (each may be null) from dg, that of each step's log decay, whose
-// heads are padded to `padded_channels`.
-template <typename T>
-void GateGradients(const GatedDeltaRuleInputs<T>& in, const float* dg, int padded_channels,
-                   T* d_gate, float* d_a_log, float* d_dt_bias, cudaStream_t stream);
 
 // One pass each; all asynchronous on `stream`.
 template <typename T>
@@ -178,26 +136,6 @@ void InputGrad(const Args<T>& args, const GatedDeltaRuleBwdParams<T>& p, cudaStr
 // The whole forward, one token after another.
 template <typename T>
 void Recurrence(const GatedDeltaRuleFwdParams<T>& p, cudaStream_t stream);
-
-// The buffers of one call.
-class Arena {
- public:
-  template <typename U>
-  void Allocate(U*& pointer, int64_t count) {
-    buffers_.emplace_back(Device::kCuda, static_cast<size_t>(count) * sizeof(U));
-    pointer = buffers_.back().template as<U>();
-  }
-
- private:
-  std::vector<Buffer> buffers_;
-};
-
-// A kernel may use `bytes` of dynamic shared memory.
-template <class Kernel>
-void AllowSharedMemory(Kernel* kernel, size_t bytes) {
-  CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  static_cast<int>(bytes)));
-}
 
 // Whether rows of the caller's [.., dim] tensor can be moved in 16-byte pieces.
 template <typename T>

@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
   const int columns = min(kTile, a.value_dim - vt * kTile);
   const int64_t operand_ld = static_cast<int64_t>(a.operand_heads) * Kp;
   const int operand_head = hv / (a.value_heads / a.operand_heads);
-  const bool own_k_bar = a.k_bar != a.k_operand;
+  const bool own_k_bar = a.state_k_bar != a.state_k;
   const int row0 = 16 * (WarpId() % 4) + LaneId() / 4;
 
   TileAcc state[kKeyBlocks];
@@ -85,8 +85,8 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
     if constexpr (kResident) {
       const Chunk chunk = a.chunks[c];
       T* stage = stage_of(c);
-      load_keys(stage, a.k_operand, chunk);
-      if (own_k_bar) load_keys(stage + kKeyBlocks * kTileSize<T>, a.k_bar, chunk);
+      load_keys(stage, a.state_k, chunk);
+      if (own_k_bar) load_keys(stage + kKeyBlocks * kTileSize<T>, a.state_k_bar, chunk);
       load_a(stage + a_tile * kTileSize<T>, c);
       load_v(stage + (a_tile + 1) * kTileSize<T>, chunk);
     }
@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
 
     // r = v - (e^G k) S
     fetch([&] {
-      load_keys(stage, a.k_operand, chunk);
+      load_keys(stage, a.state_k, chunk);
       load_v(s_e, chunk);
     });
     TileAcc acc;
@@ -190,7 +190,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
       y *= scales[half].k_bar;
     });
     StoreAcc(s_e, acc);
-    fetch([&] { load_keys(stage, a.k_bar, chunk); });
+    fetch([&] { load_keys(stage, a.state_k_bar, chunk); });
     if constexpr (kResident) {
       __syncthreads();
       store_e();
@@ -219,7 +219,7 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T>&& kKeyBlocks <= 2 ? 2
 
 template <typename T, int kKeyBlocks>
 void Launch(const Args<T>& a, const T* v, const float* h0, float* ht, cudaStream_t stream) {
-  const StateScanLayout layout = MakeLayout<T, kKeyBlocks>(a.k_bar != a.k_operand);
+  const StateScanLayout layout = MakeLayout<T, kKeyBlocks>(a.state_k_bar != a.state_k);
   AllowSharedMemory(StateScanKernel<T, kKeyBlocks>, layout.bytes);
   const unsigned blocks =
       static_cast<unsigned>(static_cast<int64_t>(a.num_docs) * a.value_heads * a.value_blocks);

@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
   const int64_t operand_ld = static_cast<int64_t>(a.operand_heads) * Kp;
   const int operand_head = hv / (a.value_heads / a.operand_heads);
   const int64_t value_ld = static_cast<int64_t>(a.value_heads) * a.value_dim;
-  const bool own_k_bar = a.k_bar != a.k_operand;
+  const bool own_k_bar = a.state_k_bar != a.state_k;
   const int row0 = 16 * (WarpId() % 4) + LaneId() / 4;
 
   TileAcc ds[kKeyBlocks];
@@ -93,9 +93,9 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
       load_d_o(stage, chunk);
       load_square(stage + kTileSize<T>, a.p, c);
       load_square(stage + 2 * kTileSize<T>, a.ut_less_one, c);
-      load_keys(stage + kBarTile * kTileSize<T>, a.k_bar, chunk);
-      load_keys(stage + kQTile * kTileSize<T>, a.q_operand, chunk);
-      if (own_k_bar) load_keys(stage + kKTile * kTileSize<T>, a.k_operand, chunk);
+      load_keys(stage + kBarTile * kTileSize<T>, a.state_k_bar, chunk);
+      load_keys(stage + kQTile * kTileSize<T>, a.state_q, chunk);
+      if (own_k_bar) load_keys(stage + kKTile * kTileSize<T>, a.state_k, chunk);
     }
     CommitCopies();
   };
@@ -166,7 +166,7 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
     };
 
     // de = P^T dO + kbar dS+
-    fetch([&] { load_keys(stage, a.k_bar, chunk); });
+    fetch([&] { load_keys(stage, a.state_k_bar, chunk); });
     Clear(acc);
 #pragma unroll
     for (int kb = 0; kb < kKeyBlocks; ++kb) {
@@ -222,7 +222,7 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
     });
     StoreAcc(s_r, acc);
     if constexpr (kAllResident) scale_d_o();
-    fetch([&] { load_keys(stage, a.k_operand, chunk); });
+    fetch([&] { load_keys(stage, a.state_k, chunk); });
     if constexpr (kAllResident) {
       __syncthreads();
       store_y();
@@ -240,7 +240,7 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
     }
     fetch([&] {
       load_d_o(s_r, chunk);
-      load_keys(stage, a.q_operand, chunk);
+      load_keys(stage, a.state_q, chunk);
     });
     if constexpr (!kAllResident) {
       scale_d_o();
@@ -278,7 +278,7 @@ __global__ void __launch_bounds__(kTileThreads, kResident<T, kKeyBlocks> ? 2 : 1
 template <typename T, int kKeyBlocks>
 void Launch(const Args<T>& a, const T* d_o, const float* d_ht, T* dv, float* d_h0,
             cudaStream_t stream) {
-  const StateScanLayout layout = MakeLayout<T, kKeyBlocks>(a.k_bar != a.k_operand);
+  const StateScanLayout layout = MakeLayout<T, kKeyBlocks>(a.state_k_bar != a.state_k);
   AllowSharedMemory(StateScanBackwardKernel<T, kKeyBlocks>, layout.bytes);
   const unsigned blocks =
       static_cast<unsigned>(static_cast<int64_t>(a.num_docs) * a.value_heads * a.value_blocks);

@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kTileThreads) WyKernel(Args<T> a) {
       __syncthreads();
       AnchorColumns(s_columns, s_k, s_k_norm, s_sums);
       __syncthreads();
-      // Of its 16 rows, a warp takes every other block of 8 columns.
+      // A warp takes, of its 16 rows, every other block of 8 columns.
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
         const int column0 = 16 * n + 8 * parity;

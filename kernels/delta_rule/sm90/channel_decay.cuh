@@ -22,7 +22,7 @@ __device__ __forceinline__ float Exp2(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
   return y;
 }
-// What a value head's gates have in common.
+// Numbers that all gates of a value head share.
 struct GateRate {
   float rate;         // exp(a_log)
   float lower_bound;  // in base 2
@@ -129,8 +129,8 @@ __device__ __forceinline__ void RunningSums(float (&sums)[2][4], const Bf16* blo
   }
 }
 
-// Of the pair of channels that a thread holds in a part of 8: L of the two anchors' rows and of the
-// last row.
+// L of the two anchors' rows and of the last row, for the pair of channels that a thread holds in a
+// part of 8.
 struct Anchors {
   float first[2], second[2], last[2];
 };

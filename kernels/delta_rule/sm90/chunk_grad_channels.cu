@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(GradConfig<kKeyBlocks>::kThreads,
       float sums[2][2][4];
       SumDecays<kKeyBlocks, kForm>(s, sums, gate_rate(), rows);
       StoreOperands(s, sums, rows);
-      Sync(1 + WhoAmI(s).group, kWarpgroupThreads);
+      Sync(kChannelGradGroup + WhoAmI(s).group, kWarpgroupThreads);
       AddWithinChunk(s, x1, x2, x3, sums, rows, a.scale);
     }
     const Who who = WhoAmI(s);
@@ -163,7 +163,7 @@ __global__ void __launch_bounds__(GradConfig<kKeyBlocks>::kThreads,
       LoadGates(raw, in.gate + token_head * kKeyDim, gate_ld, rows, who);
       StoreDots(s.dots, 0, x1, s.q[kb], who);
       StoreDots(s.dots, 1, x2, s.k[kb], who);
-      Sync(1 + who.group, kWarpgroupThreads);
+      Sync(kChannelGradGroup + who.group, kWarpgroupThreads);
       StoreGates<kKeyBlocks, kForm>(s, x3, raw, gate_rate(), rows);
     }
     if (out.d_gate != nullptr) {
@@ -218,11 +218,6 @@ __global__ void __launch_bounds__(GradConfig<kKeyBlocks>::kThreads,
 template <int kKeyBlocks, DeltaGate kForm>
 void Launch(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
             const GradOutputs& out, cudaStream_t stream) {
-  static const int sms = [] {
-    int count = 0;
-    CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0));
-    return count;
-  }();
   using C = GradConfig<kKeyBlocks>;
   const auto kernel = ChunkGradChannelsKernel<kKeyBlocks, kForm>;
   constexpr size_t kBytes = sizeof(GradShared<kKeyBlocks>);
@@ -240,7 +235,8 @@ void Launch(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o
                          .dv = tokens(a.dv, a.value_heads, a.value_dim),
                          .d_o = tokens(d_o, a.value_heads, a.value_dim)};
   const int64_t items = static_cast<int64_t>(a.num_chunks) * a.heads;
-  const unsigned blocks = static_cast<unsigned>(std::min<int64_t>(items, sms * C::kBlocksPerSm));
+  const unsigned blocks =
+      static_cast<unsigned>(std::min<int64_t>(items, a.num_sms * C::kBlocksPerSm));
   kernel<<<blocks, C::kThreads, kBytes, stream>>>(a, in, out, maps);
   CUDA_CHECK_LAUNCH();
 }
@@ -302,19 +298,18 @@ void LaunchKernel(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, const Bf1
 }  // namespace
 
 void ChunkGradChannels(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
-                       Bf16* dq, Bf16* dk, Bf16* d_beta, Bf16* d_gate, float* d_a_log,
-                       float* d_dt_bias, cudaStream_t stream) {
+                       const ChunkGrads& grads, cudaStream_t stream) {
   if (a.chunk_heads() == 0) return;
   const int64_t keys = a.num_tokens * a.heads * a.key_dim;
-  const bool sums =
-      in.gate_form != DeltaGate::kLogDecay && (d_a_log != nullptr || d_dt_bias != nullptr);
+  const bool sums = in.gate_form != DeltaGate::kLogDecay &&
+                    (grads.d_a_log != nullptr || grads.d_dt_bias != nullptr);
   const Buffer key_sums(Device::kCuda, a.group > 1 ? 2 * keys * sizeof(float) : 0);
   const Buffer partials(Device::kCuda,
                         sums ? a.chunk_heads() * (a.key_dim + 1) * sizeof(float) : 0);
-  GradOutputs out = {.dq = dq,
-                     .dk = dk,
-                     .d_beta = in.beta == nullptr ? nullptr : d_beta,
-                     .d_gate = d_gate,
+  GradOutputs out = {.dq = grads.dq,
+                     .dk = grads.dk,
+                     .d_beta = in.beta == nullptr ? nullptr : grads.d_beta,
+                     .d_gate = grads.d_gate,
                      .dq_sum = key_sums.as<float>(),
                      .dk_sum = key_sums.as<float>() + keys};
   if (sums) {
@@ -326,7 +321,8 @@ void ChunkGradChannels(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, cons
   const dim3 grid(static_cast<unsigned>(a.value_heads),
                   static_cast<unsigned>(a.key_dim / kWarpSize + 1));
   SumGateGradsKernel<<<grid, 1024, 0, stream>>>(out.bias_partials, out.a_log_partials, a.num_chunks,
-                                                a.value_heads, a.key_dim, d_a_log, d_dt_bias);
+                                                a.value_heads, a.key_dim, grads.d_a_log,
+                                                grads.d_dt_bias);
   CUDA_CHECK_LAUNCH();
 }
 

@@ -8,6 +8,11 @@
 
 namespace wyvern::sm90 {
 
+// Named barriers of the kernel's block.
+enum ChannelGradBarrier {
+  kChannelGradGroup = 1,  // the first warpgroup; the others have the next numbers
+};
+
 template <int kKeyBlocks>
 struct GradConfig {
   static constexpr int kKeyDim = 64 * kKeyBlocks;
@@ -41,7 +46,7 @@ struct GradShared {
   Bf16 k_rows[kKeyBlocks][kTileElements];  // k E, then dk
   Bf16 dp[kTileElements], dm[kTileElements];
   float rows[kKeyNorm + 1][kChunk];
-  // Of each warp's rows, per channel.
+  // Sums and factors of each warp's rows, per channel.
   float total[4][C::kKeyDim];      // L of the last row
   float base[4][C::kKeyDim];       // e^(sum of what precedes them), then their part of dg's rows
   float rest[4][C::kKeyDim];       // e^(sum of what follows them), then the sum of kbar Z

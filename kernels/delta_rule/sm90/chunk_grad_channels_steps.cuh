@@ -8,8 +8,8 @@ namespace wyvern::sm90 {
 
 // ---- Products within the chunk ----
 //
-// What a warp, with 16 rows i (or columns j) of a chunk and 16 channels, makes of dP' = s dP and
-// dM' = beta dM.
+// A warp has 16 rows i (or columns j) of a chunk and 16 channels, and multiplies with dP' = s dP
+// and dM' = beta dM.
 //
 // Operands are rounded once, and rows and columns use the same rounded numbers, the factors of
 // channels outside: so what pairs (i, j) add to dg of the rows cancels what they take from the
@@ -81,7 +81,7 @@ __device__ __forceinline__ void AddProduct(Square& x, const uint32_t (&a)[4],
   for (int n = 0; n < 2; ++n) MmaBf16(x.c[n], a, b[2 * n], b[2 * n + 1]);
 }
 
-// What the blocks left of the diagonal give the rows: x = sum_J dP'_J (k B)_J, or with dM', with
+// The rows' part from blocks left of the diagonal: x = sum_J dP'_J (k B)_J, or with dM', with
 // the decay of the blocks between. `columns`: this lane's row of the first block of k B; `next` + w
 // * stride: e^(sum over block w) of the thread's channels.
 __device__ __forceinline__ void RowProducts(Square& x, const Bf16* tile, int lane_element, int warp,
@@ -97,7 +97,7 @@ __device__ __forceinline__ void RowProducts(Square& x, const Bf16* tile, int lan
   }
 }
 
-// What the blocks below the diagonal give the columns: sum_I dP'_I^T (q E)_I + dM'_I^T (k E)_I.
+// The columns' part from blocks below the diagonal: sum_I dP'_I^T (q E)_I + dM'_I^T (k E)_I.
 __device__ __forceinline__ void ColumnProducts(Square& x, const Pairings& d, const Bf16* q_rows,
                                                const Bf16* k_rows, const float* next, int stride) {
 #pragma unroll
@@ -114,14 +114,18 @@ __device__ __forceinline__ void ColumnProducts(Square& x, const Pairings& d, con
   }
 }
 
-// What the block on the diagonal adds in a part of 8 channels: to the gradients of r q and r k,
+// A thread's two rows of the block on the diagonal, as loaded, and their norms.
+struct DiagonalRows {
+  uint32_t q[2], k[2];
+  float query_norm[2], key_norm[2];
+};
+
+// Adds the block on the diagonal in a part of 8 channels: to the gradients of r q and r k,
 // times r (dq, dk), and to the row's part of dg less the column's (u), all in the layout of
 // accumulators, as is l, the running sums. Columns are taken in two halves of 8 rows, around the
-// anchors of channel_decay.cuh. q, k: the rows as loaded.
+// anchors of channel_decay.cuh.
 __device__ __forceinline__ void AddDiagonal(float (&dq)[4], float (&dk)[4], float (&u)[4],
-                                            const uint32_t (&q)[2], const uint32_t (&k)[2],
-                                            const float (&query_norm)[2],
-                                            const float (&key_norm)[2], const float (&l)[4],
+                                            const DiagonalRows& own, const float (&l)[4],
                                             const Anchors& anchors, const Pairings& d) {
   float column[4];  // r D
   uint32_t columns[2], first_columns, second_columns;
@@ -130,9 +134,10 @@ __device__ __forceinline__ void AddDiagonal(float (&dq)[4], float (&dk)[4], floa
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       const float anchor = h == 0 ? anchors.first[e] : anchors.second[e];
-      column[2 * h + e] = key_norm[h] * Exp2(anchor - l[2 * h + e]);
+      column[2 * h + e] = own.key_norm[h] * Exp2(anchor - l[2 * h + e]);
     }
-    columns[h] = Pack(UnpackLow(k[h]) * column[2 * h], UnpackHigh(k[h]) * column[2 * h + 1]);
+    columns[h] =
+        Pack(UnpackLow(own.k[h]) * column[2 * h], UnpackHigh(own.k[h]) * column[2 * h + 1]);
   }
   first_columns = Transpose(columns[0]);
   second_columns = Transpose(columns[1]);
@@ -172,8 +177,8 @@ __device__ __forceinline__ void AddDiagonal(float (&dq)[4], float (&dk)[4], floa
     MmaBf16(to_columns, early, Transpose(rows[0]), Transpose(rows[1]));
     MmaBf16K8(to_columns, 0u, a[3], Transpose(rows[2]));
   };
-  add(d.dp, q, query_norm, dq);
-  add(d.dm, k, key_norm, dk);
+  add(d.dp, own.q, own.query_norm, dq);
+  add(d.dm, own.k, own.key_norm, dk);
 #pragma unroll
   for (int at = 0; at < 4; ++at) {
     dk[at] = fmaf(column[at], to_columns[at], dk[at]);
@@ -223,7 +228,7 @@ __device__ __forceinline__ void SumDecays(GradShared<kKeyBlocks>& s, float (&sum
       }
     }
   }
-  Sync(1 + who.group, kWarpgroupThreads);
+  Sync(kChannelGradGroup + who.group, kWarpgroupThreads);
   const int d = who.channel() + who.lane;
   float base = 0.f, rest = 0.f;
 #pragma unroll
@@ -360,7 +365,7 @@ __device__ __forceinline__ void AddWithinChunk(GradShared<kKeyBlocks>& s, Narrow
           u[m][at] = fmaf(-column, from_rows.c[m][at], u[m][at]);
           x2.c[2 * step + m][at] = fmaf(key_norm[h] * Exp2(last[e] - sums[step][m][at]),
                                         from_d_state + from_rows.c[m][at], x2.c[2 * step + m][at]);
-          // What lies beyond the chunk is anybody's.
+          // Rows beyond the chunk may hold anything.
           u[m][at] = valid[h] ? u[m][at] : 0.f;
           z[at] = valid[h] ? column * from_d_state : 0.f;
           x3.c[2 * step + m][at] = 0.f;
@@ -380,9 +385,12 @@ __device__ __forceinline__ void AddWithinChunk(GradShared<kKeyBlocks>& s, Narrow
     LoadMatrices<false>(k, s.k[kb] + element);
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
-      const uint32_t q_part[2] = {q[2 * m], q[2 * m + 1]}, k_part[2] = {k[2 * m], k[2 * m + 1]};
-      AddDiagonal(x1.c[2 * step + m], x2.c[2 * step + m], u[m], q_part, k_part, query_norm,
-                  key_norm, sums[step][m], AnchorsOf(sums[step][m], lane), pairings);
+      const DiagonalRows own = {{q[2 * m], q[2 * m + 1]},
+                                {k[2 * m], k[2 * m + 1]},
+                                {query_norm[0], query_norm[1]},
+                                {key_norm[0], key_norm[1]}};
+      AddDiagonal(x1.c[2 * step + m], x2.c[2 * step + m], u[m], own, sums[step][m],
+                  AnchorsOf(sums[step][m], lane), pairings);
       AddRowSums<3>(x3.c[2 * step + m], before, u[m]);
       if (lane < 4) {  // the first row, which none precedes: base has been read as well
         *reinterpret_cast<float2*>(&s.base[warp][channel + 8 * m]) =

@@ -22,7 +22,10 @@
 namespace wyvern::sm90 {
 namespace {
 
-constexpr int kConsumerBarrier = 1;
+// Named barriers of the kernel's block.
+enum HeadGradBarrier {
+  kHeadGradConsumers = 1,  // all warpgroups that compute
+};
 
 // Rows beyond the chunk belong to the next document; products sum over rows.
 template <int kKeyBlocks>
@@ -37,7 +40,7 @@ __device__ __forceinline__ void ClearRowsBeyond(typename HeadGradShared<kKeyBloc
     }
   }
   FenceSharedWrites();
-  Sync(kConsumerBarrier, kConsumers);
+  Sync(kHeadGradConsumers, kConsumers);
 }
 
 template <int kKeyBlocks, bool kDecay>
@@ -159,7 +162,7 @@ __device__ __forceinline__ void Consume(const Args& a, bool l2_norm, const HeadG
       MakePairs<kDecay>(pairs[i], is_m, column_half(i), factors, rows, a.scale, s.pairs[is_m]);
     }
     FenceSharedWrites();
-    Sync(kConsumerBarrier, C::kConsumers);
+    Sync(kHeadGradConsumers, C::kConsumers);
 
     ProductFence();
     AddNarrowProduct<Major::kInner, Major::kOuter>(dq, s.pairs[0], head.k[kb], half);
@@ -213,7 +216,7 @@ __device__ __forceinline__ void Consume(const Args& a, bool l2_norm, const HeadG
       const float dot = FoldRows(dots);
       s.dots[lane % 4 / 2][row0 + 8 * (lane % 2)][group] = dot;
     }
-    Sync(kConsumerBarrier, C::kConsumers);
+    Sync(kHeadGradConsumers, C::kConsumers);
 
     if (last) {
       const int64_t stride = static_cast<int64_t>(a.heads) * a.key_dim;
@@ -302,10 +305,7 @@ __global__ void __launch_bounds__(kSumThreads)
   if (d_a_log != nullptr) d_a_log[hv] = static_cast<float>(sums[0].y);
 }
 
-int NumBlocks(const Args& a) {
-  static const int num_sms = CurrentGpu().num_sms;
-  return std::min(num_sms, a.num_chunks * a.heads);
-}
+int NumBlocks(const Args& a) { return std::min(a.num_sms, a.num_chunks * a.heads); }
 
 template <int kKeyBlocks, bool kDecay>
 void Launch(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
@@ -334,17 +334,20 @@ void Launch(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o
 
 }  // namespace
 
-void ChunkGradHeads(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o, Bf16* dq,
-                    Bf16* dk, Bf16* d_beta, Bf16* d_gate, float* d_a_log, float* d_dt_bias,
-                    cudaStream_t stream) {
+void ChunkGradHeads(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
+                    const ChunkGrads& grads, cudaStream_t stream) {
   if (a.chunk_heads() == 0) return;
   const bool decay = a.decay == DeltaDecay::kPerHead;
-  const bool sums = decay && (d_a_log != nullptr || d_dt_bias != nullptr);
+  const bool sums = decay && (grads.d_a_log != nullptr || grads.d_dt_bias != nullptr);
   const Buffer partials(Device::kCuda, sums ? a.chunk_heads() * sizeof(float2) : 0);
   const int64_t key_sums = a.group > 1 ? NumBlocks(a) * int64_t{2 * kChunk} * a.key_dim : 0;
   const Buffer group_sums(Device::kCuda, key_sums * sizeof(float));
-  const HeadGradOutputs out = {
-      dq, dk, d_beta, d_gate, sums ? partials.as<float2>() : nullptr, group_sums.as<float4>()};
+  const HeadGradOutputs out = {.dq = grads.dq,
+                               .dk = grads.dk,
+                               .d_beta = grads.d_beta,
+                               .d_gate = grads.d_gate,
+                               .gate_partials = sums ? partials.as<float2>() : nullptr,
+                               .key_sums = group_sums.as<float4>()};
   if (a.key_blocks() == 1) {
     decay ? Launch<1, true>(a, in, d_o, out, stream) : Launch<1, false>(a, in, d_o, out, stream);
   } else {
@@ -352,7 +355,7 @@ void ChunkGradHeads(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, const B
   }
   if (!sums) return;
   SumGateGradsKernel<<<static_cast<unsigned>(a.value_heads), kSumThreads, 0, stream>>>(
-      out.gate_partials, a.num_chunks, a.value_heads, d_a_log, d_dt_bias);
+      out.gate_partials, a.num_chunks, a.value_heads, grads.d_a_log, grads.d_dt_bias);
   CUDA_CHECK_LAUNCH();
 }
 

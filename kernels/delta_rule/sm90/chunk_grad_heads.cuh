@@ -186,14 +186,14 @@ __device__ __forceinline__ void Fold(float (&sums)[kSize], int bit) {
     sums[i] = mine + __shfl_xor_sync(0xffffffffu, other, bit);
   }
 }
-// Of four sums over the threads that share a row, each of these threads gets its own: that of
-// index lane % 4.
+// Each of the four threads that share a row gets one of four sums over them: that of index
+// lane % 4.
 __device__ __forceinline__ float FoldRows(float (&sums)[4]) {
   Fold<2>(sums, 2);
   Fold<1>(sums, 1);
   return sums[0];
 }
-// Of eight sums over the threads that share columns, likewise: that of index lane / 4.
+// Each of the threads that share columns gets one of eight sums, likewise: that of index lane / 4.
 __device__ __forceinline__ float FoldColumns(float (&sums)[8]) {
   Fold<4>(sums, 16);
   Fold<2>(sums, 8);
@@ -282,7 +282,7 @@ __device__ __forceinline__ void WriteRows(const NarrowAccumulator& d, const floa
   }
 }
 
-// What this thread adds to the dot product of two arrays, of which it has the pieces of 8 elements
+// This thread's part of the dot product of two arrays, of which it has the slices of 8 elements
 // thread, thread + threads, ...
 template <int kPieces>
 __device__ __forceinline__ float ThreadDot(const Bf16* x, const Bf16* y, int thread, int threads) {

@@ -4,64 +4,39 @@
 namespace wyvern::sm90 {
 namespace {
 
-using delta::Arena;
-
 bool Aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
 // Places what the backward reads again, one array after another.
-void Place(Args& a, const DeltaWorkspace& kept, unsigned char* memory) {
+void Place(Args& a, const HopperDeltaWorkspace& kept, unsigned char* memory) {
   a.ut = reinterpret_cast<Bf16*>(memory);
-  a.p = reinterpret_cast<Bf16*>(memory + kept.square_bytes());
-  a.rows = reinterpret_cast<float*>(memory + 2 * kept.square_bytes());
-  float* const behind_rows = a.rows + kept.rows_bytes() / 4;
-  a.chunk_decay = kept.has_decay ? behind_rows : nullptr;
-  a.segment_states = behind_rows + kept.decay_bytes() / 4;
-  a.transitions = a.segment_states + kept.segment_state_bytes() / 4;
+  a.p = reinterpret_cast<Bf16*>(memory + kept.square_bytes);
+  a.rows = reinterpret_cast<float*>(memory + 2 * kept.square_bytes);
+  float* const behind_rows = a.rows + kept.rows_bytes / 4;
+  a.chunk_decay = a.decay == DeltaDecay::kNone ? nullptr : behind_rows;
+  a.segment_states = behind_rows + kept.decay_bytes / 4;
+  a.transitions = a.segment_states + kept.segment_state_bytes / 4;
 }
 
-int64_t NumSms() {
-  static const int64_t num_sms = CurrentGpu().num_sms;
-  return num_sms;
-}
-
-Args MakeArgs(const GatedDeltaRuleInputs<Bf16>& in, const void* workspace, Arena& arena,
-              cudaStream_t stream) {
-  CHECK(in.num_value_heads % in.num_heads == 0, "gated_delta_rule: value heads ",
-        in.num_value_heads, " are no multiple of heads ", in.num_heads);
+Args MakeArgs(const GatedDeltaRuleInputs<Bf16>& in, const DeltaRulePlan& plan, const GpuInfo& gpu,
+              const void* workspace, Arena& arena, cudaStream_t stream) {
   Args a;
-  a.num_docs = static_cast<int>(in.num_docs);
-  a.num_chunks = static_cast<int>(CountDeltaChunks(in));
-  a.num_tokens = in.num_tokens;
-  a.heads = static_cast<int>(in.num_heads);
-  a.value_heads = static_cast<int>(in.num_value_heads);
-  a.group = a.value_heads / a.heads;
-  a.key_dim = static_cast<int>(in.key_dim);
-  a.value_dim = static_cast<int>(in.value_dim);
-  a.decay = in.decay;
-  a.scale = static_cast<float>(in.scale);
-  int* doc_chunks = nullptr;
-  Chunk* chunks = nullptr;
-  arena.Allocate(doc_chunks, a.num_docs + 1);
-  arena.Allocate(chunks, a.num_chunks);
-  delta::ListChunks(in.cu_seqlens, a.num_docs, a.num_chunks, doc_chunks, chunks, stream);
-  a.doc_chunks = doc_chunks;
-  a.chunks = chunks;
-  const DeltaSegmentPlan plan = PlanDeltaSegments(in, NumSms());
+  delta::SetChunks(in, plan, arena, stream, &a);
+  a.num_sms = gpu.num_sms;
+  a.scan_groups = static_cast<int>(plan.scan_columns / kTile);
   if (plan.num_segments > 0) {
-    a.num_segments = plan.num_segments;
-    a.segment_chunks = plan.segment_chunks;
+    a.num_segments = static_cast<int>(plan.num_segments);
+    a.segment_chunks = static_cast<int>(plan.segment_chunks);
     Segment* segments = nullptr;
     arena.Allocate(segments, a.num_segments);
     ListSegments(a, segments, stream);
     a.segments = segments;
   }
-  const DeltaWorkspace kept = DeltaWorkspaceOf(in, NumSms());
   // The backward only reads what the forward kept; passes take it as they take their own buffers.
   unsigned char* memory = static_cast<unsigned char*>(const_cast<void*>(workspace));
-  if (memory == nullptr) arena.Allocate(memory, kept.bytes());
-  Place(a, kept, memory);
+  if (memory == nullptr) arena.Allocate(memory, plan.workspace_bytes);
+  Place(a, plan.kept, memory);
   if (a.decay == DeltaDecay::kPerChannel) {
-    const int64_t count = a.num_tokens * a.value_heads * a.key_dim;
+    const int64_t count = a.token_heads() * a.key_dim;
     arena.Allocate(a.q_operand, count);
     arena.Allocate(a.k_operand, count);
     arena.Allocate(a.k_bar, count);
@@ -83,33 +58,20 @@ void MakeChunks(const Args& a, const GatedDeltaRuleInputs<Bf16>& in, bool kept,
 
 }  // namespace
 
-bool Serves(const GatedDeltaRuleInputs<Bf16>& in) {
-  static const bool hopper = [] {
-    const GpuInfo gpu = CurrentGpu();
-    return gpu.major == 9 && gpu.minor == 0;
-  }();
-  return hopper && (in.key_dim == 64 || in.key_dim == 128) &&
-         (in.value_dim == 64 || in.value_dim == 128 || in.value_dim == 256) && Aligned(in.q) &&
-         Aligned(in.k) && Aligned(in.v) && Aligned(in.gate);
-}
-
-size_t WorkspaceBytes(const GatedDeltaRuleInputs<Bf16>& in) {
-  return static_cast<size_t>(DeltaWorkspaceOf(in, NumSms()).bytes());
-}
-
-void Forward(const GatedDeltaRuleFwdParams<Bf16>& p, cudaStream_t stream) {
+void Forward(const GatedDeltaRuleFwdParams<Bf16>& p, const DeltaRulePlan& plan, const GpuInfo& gpu,
+             cudaStream_t stream) {
   Arena arena;
-  const Args a = MakeArgs(p.in, p.workspace, arena, stream);
+  const Args a = MakeArgs(p.in, plan, gpu, p.workspace, arena, stream);
   MakeChunks(a, p.in, /*kept=*/false, stream);
   OutputScan(a, p.in, p.o, p.ht, stream);
 }
 
-void Backward(const GatedDeltaRuleBwdParams<Bf16>& p, cudaStream_t stream) {
+void Backward(const GatedDeltaRuleBwdParams<Bf16>& p, const DeltaRulePlan& plan, const GpuInfo& gpu,
+              cudaStream_t stream) {
   Arena arena;
-  Args a = MakeArgs(p.in, p.workspace, arena, stream);
+  Args a = MakeArgs(p.in, plan, gpu, p.workspace, arena, stream);
   MakeChunks(a, p.in, /*kept=*/p.workspace != nullptr, stream);
-  const int64_t token_heads = a.num_tokens * a.value_heads;
-  const int64_t values = token_heads * a.value_dim;
+  const int64_t values = a.token_heads() * a.value_dim;
   const Bf16* d_o = p.d_o;
   if (d_o == nullptr || !Aligned(d_o)) {
     Bf16* copy = nullptr;
@@ -139,11 +101,14 @@ void Backward(const GatedDeltaRuleBwdParams<Bf16>& p, cudaStream_t stream) {
     }
     return;
   }
-  if (a.decay == DeltaDecay::kPerChannel) {
-    return ChunkGradChannels(a, p.in, d_o, p.dq, p.dk, p.d_beta, p.d_gate, p.d_a_log, p.d_dt_bias,
-                             stream);
-  }
-  ChunkGradHeads(a, p.in, d_o, p.dq, p.dk, p.d_beta, p.d_gate, p.d_a_log, p.d_dt_bias, stream);
+  const ChunkGrads grads = {.dq = p.dq,
+                            .dk = p.dk,
+                            .d_beta = p.d_beta,
+                            .d_gate = p.d_gate,
+                            .d_a_log = p.d_a_log,
+                            .d_dt_bias = p.d_dt_bias};
+  if (a.decay == DeltaDecay::kPerChannel) return ChunkGradChannels(a, p.in, d_o, grads, stream);
+  ChunkGradHeads(a, p.in, d_o, grads, stream);
 }
 
 }  // namespace wyvern::sm90

@@ -19,19 +19,17 @@
 // With a decay per head or none, tensor cores are fed with the caller's q and k, and the factors of
 // a row are applied in fp32 to the other side. With one per channel the operands
 // r e^G q, r e^G k and r e^{G_C - G} k are stored by WyChannels and the factors of a row are 1.
-// |beta| is floored at kMinBeta, so that e / beta stands for r - M e without cancellation; small
-// beside anything it meets, and its square times gradients still far from fp32's smallest number.
 #pragma once
 
-#include "kernels/delta_rule/cuda/passes.cuh"
+#include "kernels/delta_rule/cuda/chunks.cuh"
 
 namespace wyvern::sm90 {
 
+using delta::Arena;
 using delta::Chunk;
+using delta::kChunk;
+using delta::kMinBetaHopper;
 using delta::kMinLogDecay;
-
-constexpr int kChunk = kDeltaChunk;
-constexpr float kMinBeta = 1e-9f;
 
 // Row factors of a chunk and value head, 64 of each; those of rows beyond the chunk are zeros.
 enum RowFactor {
@@ -56,22 +54,14 @@ struct Segment {
   int begin, end, doc, unused;  // chunks begin .. end - 1
 };
 
-struct Args {
-  int num_docs = 0, num_chunks = 0;
-  int64_t num_tokens = 0;
-  int heads = 0, value_heads = 0, group = 0;  // group = value_heads / heads
-  int key_dim = 0, value_dim = 0;
-  DeltaDecay decay = DeltaDecay::kNone;
-  float scale = 1;
-
-  const int* doc_chunks = nullptr;   // [N + 1] first chunk of each document
-  const Chunk* chunks = nullptr;     // [NC]
-  float* rows = nullptr;             // [NC, HV, kNumRowFactors, 64]
-  float* chunk_decay = nullptr;      // [NC, HV, K] e^{G_C}; null without decay
-  Bf16 *ut = nullptr, *p = nullptr;  // [NC, HV, 64, 64]; zero in rows and columns beyond the
-                                     // chunk, P (with s, norms and decays) above its diagonal
-  // Decay per channel only: [T, HV, K].
-  Bf16 *q_operand = nullptr, *k_operand = nullptr, *k_bar = nullptr;
+// States and their gradients are held transposed, [V, K]. chunk_decay is null without decay.
+struct Args : delta::ChunkArgs<Bf16> {
+  int num_sms = 0;        // over which launches divide the work
+  int scan_groups = 1;    // consumer warpgroups of a scan's block, 64 value columns each
+  float* rows = nullptr;  // [NC, HV, kNumRowFactors, 64]
+  Bf16* ut = nullptr;     // [NC, HV, 64, 64] A; as P, with s, norms and decays, zero in rows and
+                          // columns beyond the chunk and above its diagonal
+  Bf16* dv = nullptr;     // [T, HV, V] beta y
 
   // Segments; none when documents are scanned whole.
   int num_segments = 0, segment_chunks = 0;
@@ -80,26 +70,18 @@ struct Args {
   float* transitions = nullptr;       // [NS, HV, K, K] Phi
   float* segment_d_states = nullptr;  // [NS, HV, K, V] dS leaving the segment
 
-  Bf16* states = nullptr;    // [NC, HV, V, K] S^T entering the chunk
-  Bf16* e = nullptr;         // [T, HV, V]
-  Bf16* d_states = nullptr;  // [NC, HV, V, K] dS+^T leaving the chunk
-  Bf16* dv = nullptr;        // [T, HV, V] beta y
-
   // Documents or segments, which scans go through at the same time.
   __host__ __device__ int num_scans() const {
     return segments == nullptr ? num_docs : num_segments;
   }
   __host__ __device__ int key_blocks() const { return key_dim / 64; }
-  __host__ __device__ int64_t chunk_heads() const {
-    return static_cast<int64_t>(num_chunks) * value_heads;
-  }
 };
 
-// The op's entries. `Serves`: whether this GPU and the kernels here take these inputs.
-bool Serves(const GatedDeltaRuleInputs<Bf16>& in);
-size_t WorkspaceBytes(const GatedDeltaRuleInputs<Bf16>& in);
-void Forward(const GatedDeltaRuleFwdParams<Bf16>& p, cudaStream_t stream);
-void Backward(const GatedDeltaRuleBwdParams<Bf16>& p, cudaStream_t stream);
+// The op's entries, where the plan's path is kHopper.
+void Forward(const GatedDeltaRuleFwdParams<Bf16>& p, const DeltaRulePlan& plan, const GpuInfo& gpu,
+             cudaStream_t stream);
+void Backward(const GatedDeltaRuleBwdParams<Bf16>& p, const DeltaRulePlan& plan, const GpuInfo& gpu,
+              cudaStream_t stream);
 
 // Fills rows, chunk_decay, ut and p. Without decay or with one per head.
 void WyHeads(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStream_t stream);
@@ -127,16 +109,22 @@ void StateScan(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStrea
 void StateScanBackward(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
                        const float* d_ht, float* d_h0, cudaStream_t stream);
 
-// dq, dk ([T, H, K], norm's backward and the sum over a group's value heads included) and d_beta
-// [T, HV] of what `beta` holds, from rows, chunk_decay, states, e, d_states, dv and d_o. With a
-// decay also d_gate [T, HV] of what `gate` holds, and the sums over tokens d_a_log [HV] and
-// d_dt_bias [HV], in a fixed order. Each may be null.
+// The gradient passes write these; each may be null. d_gate, d_a_log and d_dt_bias are so without a
+// decay.
+struct ChunkGrads {
+  Bf16 *dq = nullptr, *dk = nullptr;  // [T, H, K] norm's backward and the sum over a group included
+  Bf16* d_beta = nullptr;             // [T, HV] of what `beta` holds
+  Bf16* d_gate = nullptr;             // [T, HV, G] of what `gate` holds
+  float* d_a_log = nullptr;           // [HV] a sum over tokens in a fixed order
+  float* d_dt_bias = nullptr;         // [HV, G] likewise
+};
+
+// `grads` from rows, chunk_decay, states, e, d_states, dv and d_o [T, HV, V]. Without decay or with
+// one per head.
 void ChunkGradHeads(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
-                    Bf16* dq, Bf16* dk, Bf16* d_beta, Bf16* d_gate, float* d_a_log,
-                    float* d_dt_bias, cudaStream_t stream);
-// The same with a decay per channel: d_gate is [T, HV, K] and d_dt_bias [HV, K].
+                    const ChunkGrads& grads, cudaStream_t stream);
+// The same with a decay per channel.
 void ChunkGradChannels(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
-                       Bf16* dq, Bf16* dk, Bf16* d_beta, Bf16* d_gate, float* d_a_log,
-                       float* d_dt_bias, cudaStream_t stream);
+                       const ChunkGrads& grads, cudaStream_t stream);
 
 }  // namespace wyvern::sm90

@@ -11,11 +11,6 @@ constexpr int kSharedBytes = 227 * 1024;       // of one block
 constexpr int kSharedBytesPerSm = 228 * 1024;  // of which each resident block takes 1 KB more
 constexpr int kMaxStages = 4;
 
-int NumSms() {
-  static const int count = CurrentGpu().num_sms;
-  return count;
-}
-
 // x = beta (v - (e^G k) S), given r = k S: returned rounded, with what the rounding lost left in r.
 // Then e = A x is r + A rn(x), where the identity's part of A does not see the rounding.
 __device__ __forceinline__ Fragment BetaResidual(Accumulator& r, const Fragment& v,
@@ -40,8 +35,8 @@ __device__ __forceinline__ Fragment BetaResidual(Accumulator& r, const Fragment&
   return f;
 }
 
-// What o = s (e^G q) S + P e adds to the chain of products is issued where the chain waits for
-// element-wise work, and a chunk's o leaves while the next chunk's first product runs.
+// The products of o = s (e^G q) S + P e are issued where the chain of the state's products waits
+// for element-wise work, and a chunk's o leaves while the next chunk's first product runs.
 template <int kKeyBlocks, int kGroups>
 __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
     OutputScanKernel(const __grid_constant__ ScanMaps maps, const __grid_constant__ ScanParams p) {
@@ -50,7 +45,7 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
       EnterScan<kGroups, ScanKind::kOutput>(p, p.a.value_dim / (kTile * kGroups), shared);
   const int group = static_cast<int>(threadIdx.x) / kWarpgroupThreads;
   if (group == kGroups) {
-    LowerRegisters<24>();
+    LowerRegisters<kScanProducerRegisters>();
     if (threadIdx.x % kWarpgroupThreads == 0) {
       Produce<kKeyBlocks, kGroups, ScanKind::kOutput>(maps, p, block);
     }
@@ -67,7 +62,7 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
       const Fragment rounded = ToFragment(o);
       Release(block.empty[done.place]);
       done.Advance();
-      Sync(2 + group, kWarpgroupThreads);  // the rows before have left the staging tile
+      Sync(kScanGroup + group, kWarpgroupThreads);  // the rows before have left the staging tile
       SaveRows(p, block, rounded, staging, group, value0, previous);
     };
     for (int c = block.begin; c < block.end; ++c, ring.Advance()) {
@@ -156,7 +151,7 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
   if (!kSave && !identity && block.ends_doc) return;  // no segment follows that would read E
   const int group = static_cast<int>(threadIdx.x) / kWarpgroupThreads;
   if (group == kGroups) {
-    LowerRegisters<24>();
+    LowerRegisters<kScanProducerRegisters>();
     if (threadIdx.x % kWarpgroupThreads == 0) {
       Produce<kKeyBlocks, kGroups, ScanKind::kState>(maps, p, block);
     }
@@ -248,11 +243,6 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
 
 // ---- Geometry of the scans ----
 
-int ScanGroups(const Args& args) {
-  if (args.value_dim == kTile) return 1;
-  return ScanBlocks(args, 2) * 4 >= static_cast<unsigned>(NumSms()) * 3 ? 2 : 1;
-}
-
 ScanLayout MakeScanLayout(const Args& args, ScanKind kind, int groups) {
   ScanLayout layout;
   const int key_blocks = args.key_blocks();
@@ -274,7 +264,7 @@ ScanLayout MakeScanLayout(const Args& args, ScanKind kind, int groups) {
                      2 * static_cast<int>(sizeof(Barrier)));
   };
   const bool shares_sm = groups == 1 &&
-                         ScanBlocks(args, groups) > static_cast<unsigned>(NumSms()) &&
+                         ScanBlocks(args, groups) > static_cast<unsigned>(args.num_sms) &&
                          bytes(2) <= kSharedBytesPerSm / 2 - 1024;
   const int budget = shares_sm ? kSharedBytesPerSm / 2 - 1024 : kSharedBytes;
   layout.stages = 1;
@@ -317,7 +307,7 @@ ScanParams MakeScanParams(const Args& args, ScanKind kind, int groups) {
 void OutputScan(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, Bf16* o, float* ht,
                 cudaStream_t stream) {
   if (args.num_docs == 0) return;
-  const int groups = ScanGroups(args);
+  const int groups = args.scan_groups;
   ScanParams p = MakeScanParams(args, ScanKind::kOutput, groups);
   p.first = args.segments == nullptr ? in.h0 : args.segment_states;
   p.last = ht;
@@ -334,7 +324,7 @@ void OutputScan(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, Bf16* o,
 
 void StateScan(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, cudaStream_t stream) {
   if (args.num_chunks == 0) return;
-  const int groups = ScanGroups(args);
+  const int groups = args.scan_groups;
   ScanParams p = MakeScanParams(args, ScanKind::kState, groups);
   p.first = args.segments == nullptr ? in.h0 : args.segment_states;
   p.rows_out = args.e;

@@ -1,7 +1,7 @@
-// What the scans share: one block per (document or segment, value head, 64 or 128 value columns)
-// goes through its chunks. Each of its one or two consumer warpgroups keeps S^T (or dS^T), 64
-// value rows by K columns, in registers; a producer thread copies the operands of the chunks ahead
-// into a ring of stages.
+// The parts that scans share. A scan has one block per (document or segment, value head, 64 or 128
+// value columns) goes through its chunks. Each of its one or two consumer warpgroups keeps S^T (or
+// dS^T), 64 value rows by K columns, in registers; a producer thread copies the operands of the
+// chunks ahead into a ring of stages.
 //
 // With the state transposed every product takes the state, or what came from it, as its left
 // operand straight from registers, and only what the caller or the WY pass stored from shared
@@ -12,6 +12,12 @@
 #include "kernels/delta_rule/sm90/passes.cuh"
 
 namespace wyvern::sm90 {
+
+// Named barriers of a scan's block.
+enum ScanBarrier {
+  kScanConsumers = 1,  // all consumer warpgroups
+  kScanGroup = 2,      // the first consumer warpgroup; the next number is the second's
+};
 
 enum class ScanKind { kOutput, kState, kBackward };
 
@@ -148,7 +154,7 @@ __device__ __forceinline__ void ClearTail(const ScanLayout& layout, Bf16* stage,
     }
   }
   FenceSharedWrites();
-  Sync(1, kThreads);
+  Sync(kScanConsumers, kThreads);
 }
 
 // x[kb] = S^T, or S^T to `states` ([.., HV, K, width], entry `index`): columns column0 ... of
@@ -209,11 +215,11 @@ __device__ __forceinline__ void SaveState(const ScanMaps& maps, const Fragment (
                                           Bf16* staging, int group, int row) {
   const bool leader = threadIdx.x % kWarpgroupThreads == 0;
   if (leader) WaitStores<0>();
-  Sync(2 + group, kWarpgroupThreads);
+  Sync(kScanGroup + group, kWarpgroupThreads);
 #pragma unroll
   for (int kb = 0; kb < kKeyBlocks; ++kb) StoreFragment<false>(staging + kb * kTileElements, x[kb]);
   FenceSharedWrites();
-  Sync(2 + group, kWarpgroupThreads);
+  Sync(kScanGroup + group, kWarpgroupThreads);
   if (leader) {
 #pragma unroll
     for (int kb = 0; kb < kKeyBlocks; ++kb) {
@@ -229,7 +235,7 @@ __device__ __forceinline__ void SaveRows(const ScanParams& p, const ScanBlock& b
                                          const Fragment& x, Bf16* tile, int group, int value0,
                                          const Chunk& chunk) {
   StoreFragment<true>(tile, x);
-  Sync(2 + group, kWarpgroupThreads);
+  Sync(kScanGroup + group, kWarpgroupThreads);
   const int thread = static_cast<int>(threadIdx.x) % kWarpgroupThreads;
 #pragma unroll
   for (int i = 0; i < kTile * 8 / kWarpgroupThreads; ++i) {
@@ -308,8 +314,6 @@ void SegmentScan(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, float* 
 void SegmentScanBackward(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
                          float* ends, cudaStream_t stream);
 
-// Value columns of a block: 128 where that gives enough blocks to fill the GPU, else 64.
-int ScanGroups(const Args& args);
 ScanLayout MakeScanLayout(const Args& args, ScanKind kind, int groups);
 ScanMaps MakeScanMaps(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* value);
 ScanParams MakeScanParams(const Args& args, ScanKind kind, int groups);
@@ -331,8 +335,9 @@ void DispatchScan(const Args& args, int groups, F&& launch) {
 
 template <int kGroups>
 constexpr int kScanThreads = (kGroups + 1) * kWarpgroupThreads;
-// Registers per thread of a consumer; the producer's warpgroup keeps 24.
+// Registers per thread of a consumer, and of the producer's warpgroup.
 template <int kGroups>
 constexpr int kScanRegisters = kGroups == 1 ? 232 : 240;
+constexpr int kScanProducerRegisters = 24;
 
 }  // namespace wyvern::sm90

@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(kScanThreads<kGroups>, kGroups == 1 ? 2 : 1)
   if (!kSave && block.ends_doc) return;
   const int group = static_cast<int>(threadIdx.x) / kWarpgroupThreads;
   if (group == kGroups) {
-    LowerRegisters<24>();
+    LowerRegisters<kScanProducerRegisters>();
     if (threadIdx.x % kWarpgroupThreads == 0) {
       Produce<kKeyBlocks, kGroups, ScanKind::kBackward>(maps, p, block);
     }
@@ -142,7 +142,7 @@ void Launch(const Args& args, const ScanMaps& maps, const ScanParams& p, int gro
 void StateScanBackward(const Args& args, const GatedDeltaRuleInputs<Bf16>& in, const Bf16* d_o,
                        const float* d_ht, float* d_h0, cudaStream_t stream) {
   if (args.num_docs == 0) return;
-  const int groups = ScanGroups(args);
+  const int groups = args.scan_groups;
   ScanParams p = MakeScanParams(args, ScanKind::kBackward, groups);
   p.first = args.segments == nullptr ? d_ht : args.segment_d_states;
   p.last = d_h0;

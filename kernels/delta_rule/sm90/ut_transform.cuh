@@ -14,8 +14,11 @@ namespace wyvern::sm90 {
 constexpr int kUtBlock = 16;
 constexpr int kUtLd = 20;  // fp32 elements; spreads rows over banks
 constexpr int kUtScratchBytes = 4 * kUtBlock * kUtLd * 4;
-// The named barriers that UtTransform uses: this one and the two after it.
-constexpr int kUtBarrier = 1;
+// Named barriers that UtTransform uses: for each block row but the last.
+enum UtBarrier {
+  kUtBlockRow = 1,
+  kUtBarriersEnd = kUtBlockRow + 3,  // the first that is free
+};
 
 // Two bf16 terms of pairs of floats.
 struct SplitPair {
@@ -92,7 +95,7 @@ __device__ __forceinline__ void UtTransform(const Accumulator& n, int rows, Bf16
 #pragma unroll
   for (int k = 0; k < 3; ++k) {
     if (k >= warp) continue;
-    Sync(kUtBarrier + k, (4 - k) * kWarpSize);  // block row k is there
+    Sync(kUtBlockRow + k, (4 - k) * kWarpSize);  // block row k is there
     SplitPair b[2][2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -138,7 +141,7 @@ __device__ __forceinline__ void UtTransform(const Accumulator& n, int rows, Bf16
     StoreMatrices<false>(BlockRow<false>(high, j), x_high);
     StoreMatrices<false>(BlockRow<false>(low, j), x_low);
   }
-  if (warp < 3) Sync(kUtBarrier + warp, (4 - warp) * kWarpSize);
+  if (warp < 3) Sync(kUtBlockRow + warp, (4 - warp) * kWarpSize);
 }
 
 }  // namespace wyvern::sm90

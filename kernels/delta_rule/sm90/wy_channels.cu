@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(kGroups* kWarpgroupThreads, 4 / kGroups)
     if (tid < chunk.rows) {
       beta = delta::BetaOf(in.beta_form, in.beta,
                            (static_cast<int64_t>(chunk.first) + tid) * a.value_heads + hv);
-      beta = copysignf(fmaxf(fabsf(beta), kMinBeta), beta);
+      beta = copysignf(fmaxf(fabsf(beta), kMinBetaHopper), beta);
     }
     s.beta[tid] = beta;
   }
@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(kGroups* kWarpgroupThreads, 4 / kGroups)
       StorePart(s.gate[group], 1, n, p[n]);
     }
   }
-  Sync(4 + group, kWarpgroupThreads);
+  Sync(kWyGroup + group, kWarpgroupThreads);
   float m_left[3][2][4] = {}, p_left[3][2][4] = {};
 #pragma unroll
   for (int step = 0; step < kWySteps; ++step) {
@@ -192,7 +192,7 @@ __global__ void __launch_bounds__(kGroups* kWarpgroupThreads, 4 / kGroups)
                 s.scratch);
   }
   FenceSharedWrites();
-  Sync(4 + group, kWarpgroupThreads);
+  Sync(kWyGroup + group, kWarpgroupThreads);
   if (tid % kWarpgroupThreads == 0) {
     const int row = static_cast<int>(chunk_head) * kTile;
     if (group == kGroups - 1) StoreMatrix(p_map, 0, row, s.q[0]);

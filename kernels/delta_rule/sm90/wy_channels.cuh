@@ -12,6 +12,11 @@ constexpr int kWyWarps = 4;  // of a group
 constexpr int kWySteps = 4;  // of 16 channels
 constexpr int kRowBlock = 16 * kTile;
 
+// Named barriers of the kernel's block, beside those of the UT transform.
+enum WyBarrier {
+  kWyGroup = kUtBarriersEnd,  // the first warpgroup; the next number is the second's
+};
+
 template <int kGroups>
 struct WyShared {
   // By group. Each first as loaded, then the operand that takes its place (e^G q, e^G k, kbar),

@@ -10,7 +10,7 @@
 namespace wyvern {
 namespace {
 
-// Of operands a and b and result c.
+// The path for operands a and b and result c.
 template <typename In, typename Out>
 GroupedMatmulPath ChoosePath(const GroupedMatmulShape& s, const In* a, const In* b, const Out* c,
                              bool add) {

@@ -10,7 +10,7 @@ constexpr int kThreads = kWarps * kWarpSize;
 // Slots whose rows are under way at once.
 constexpr int kBatch = 8;
 
-// What each slot needs, slot j in lane j.
+// Each slot's needs, slot j in lane j.
 struct Slot {
   int position = 0;
   float weight = 1;
@@ -31,8 +31,8 @@ __device__ __forceinline__ float WeightOf(const Slot& slot, int j) {
   return __shfl_sync(0xffffffffu, slot.weight, j);
 }
 
-// Of the rows of slots first ... first + kBatch - 1 the elements from i on, a `Part` of each, as
-// far as rows and slots go.
+// Loads the elements from i on, a `Part` of each, of the rows of slots first .. first + kBatch - 1,
+// as far as rows and slots go.
 template <typename Part, typename Io>
 __device__ __forceinline__ void LoadRows(const Io* from, int64_t dim, int64_t i, const Slot& slot,
                                          int first, int slots, Part (&rows)[kBatch]) {

@@ -25,10 +25,7 @@ constexpr int kConsumerRegisters = 232, kProducerRegisters = 40;
 // The ring, of stages of 64 inner positions, whose right operand kBlocks = 1 or kPair blocks share.
 template <int kBlocks>
 struct Stages {
-  static constexpr int kBytes = kStages * kStageTiles * kTileBytes;
-  static constexpr int kBarrierBytes = 2 * kStages * static_cast<int>(sizeof(Barrier));
-
-  Bf16* tiles;
+  Bf16* tiles;  // [kStages][kStageTiles][kTileElements], 1024-byte aligned
   Barrier *full, *empty;
   int rank;  // of the block among them
   Ring ring{kStages};

@@ -16,10 +16,21 @@ using namespace grouped;
 
 using PairStages = Stages<kPair>;
 constexpr int kPairRows = kPair * kBlockRows;
-constexpr int kStagingBytes = kGroups * kTileBytes;
-constexpr int kBytes = PairStages::kBytes + kStagingBytes + PairStages::kBarrierBytes +
-                       2 * Queue::kPlaces * static_cast<int>(sizeof(Barrier)) +
-                       (Queue::kPlaces + kMaxGroups + 1) * static_cast<int>(sizeof(int));
+
+// Named barriers of a block.
+enum ProductBarrier {
+  kConsumerGroup = 1,  // the first consumer warpgroup; the next number is the second's
+};
+
+struct Shared {
+  Bf16 tiles[kStages][kStageTiles][kTileElements];
+  Bf16 staging[kGroups][kTileElements];
+  Barrier full[kStages], empty[kStages];                 // of the stages
+  Barrier ready[Queue::kPlaces], taken[Queue::kPlaces];  // of the queue, as `given`
+  int given[Queue::kPlaces];
+  int begins[kMaxGroups + 1];  // of GroupTiles
+};
+
 // Tiles of rows that all columns are made of before the next ones of the expert.
 constexpr int kRowTilesTogether = 8;
 
@@ -122,9 +133,9 @@ __device__ __forceinline__ void StoreRows(const WideAccumulator<kTiles>& acc, Bf
   const int first = thread / 8, piece = thread % 8;
 #pragma unroll
   for (int j = 0; j < kTiles; ++j) {
-    Sync(1 + group, kWarpgroupThreads);
+    Sync(kConsumerGroup + group, kWarpgroupThreads);
     StoreFragment<true>(tile, ToFragment(acc, j));
-    Sync(1 + group, kWarpgroupThreads);
+    Sync(kConsumerGroup + group, kWarpgroupThreads);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int row = first + 16 * i;
@@ -172,17 +183,15 @@ template <bool kInputGrad>
 __global__ void __launch_bounds__(kThreads, 1)
     ProductKernel(const __grid_constant__ Maps maps, const Params p) {
   extern __shared__ __align__(1024) unsigned char shared[];
+  Shared& s = *reinterpret_cast<Shared*>(shared);
   Block block;
-  block.stages.tiles = reinterpret_cast<Bf16*>(shared);
-  block.staging = reinterpret_cast<Bf16*>(shared + PairStages::kBytes);
-  block.stages.full = reinterpret_cast<Barrier*>(shared + PairStages::kBytes + kStagingBytes);
-  block.stages.empty = block.stages.full + kStages;
-  block.stages.rank = PairRank();
-  block.queue.ready = block.stages.empty + kStages;
-  block.queue.taken = block.queue.ready + Queue::kPlaces;
-  block.queue.given = reinterpret_cast<int*>(block.queue.taken + Queue::kPlaces);
+  block.stages = {.tiles = s.tiles[0][0], .full = s.full, .empty = s.empty, .rank = PairRank()};
   block.queue.next = p.next;
-  block.groups = {p.offsets, block.queue.given + Queue::kPlaces, p.num_experts, kPairRows};
+  block.queue.given = s.given;
+  block.queue.ready = s.ready;
+  block.queue.taken = s.taken;
+  block.groups = {p.offsets, s.begins, p.num_experts, kPairRows};
+  block.staging = s.staging[0];
   if (threadIdx.x == 0) {
     block.stages.Init();
     block.queue.Init(kConsumerWarps);
@@ -219,11 +228,11 @@ void Launch(const GroupedMatmulShape& s, const Bf16* rows, const Bf16* weight, P
   p.next = next.as<int>();
   const Maps maps = {MakeMatrixMap(rows, s.num_rows, kInputGrad ? P * N : K),
                      MakeMatrixMap(weight, P * s.num_experts * N, K)};
-  static const int num_sms = CurrentGpu().num_sms;
+  const int num_sms = CurrentGpu().num_sms;
   const int64_t tiles =
       MaxGroupTiles(s.num_rows, s.num_experts, kPairRows) * p.parts * p.column_tiles;
   LaunchPairs(ProductKernel<kInputGrad>, std::min<int64_t>(num_sms / kPair, tiles), kThreads,
-              kBytes, ToStream(stream), maps, p);
+              static_cast<int>(sizeof(Shared)), ToStream(stream), maps, p);
 }
 
 }  // namespace

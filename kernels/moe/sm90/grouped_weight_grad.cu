@@ -17,8 +17,18 @@ using namespace grouped;
 using BlockStages = Stages<1>;
 constexpr int kSumRows = 16, kSumColumns = 32;  // of MakeSumMap's tiles, one warp's
 constexpr int kSumBytes = kSumRows * kSumColumns * static_cast<int>(sizeof(float));
-constexpr int kStagingBytes = 2 * kConsumerWarps * kSumBytes;  // two tiles a warp
-constexpr int kBytes = BlockStages::kBytes + kStagingBytes + BlockStages::kBarrierBytes;
+
+// Named barriers of a block.
+enum WeightGradBarrier {
+  kAllConsumers = 1,
+};
+
+struct Shared {
+  Bf16 tiles[kStages][kStageTiles][kTileElements];
+  unsigned char staging[2 * kConsumerWarps][kSumBytes];  // two tiles a warp
+  Barrier full[kStages], empty[kStages];
+};
+static_assert(kConsumerWarps * 2 * kSumBytes >= kGroups * kTileBytes);  // tiles of bf16 instead
 
 // Tensor cores truncate as they add, so that the error of a chain grows with its length: by 1e-6 of
 // the sum in a thousand rows.
@@ -87,7 +97,7 @@ __device__ __forceinline__ void ClearRows(Bf16* stage, int begin) {
     *reinterpret_cast<uint4*>(tile + begin * kTile + i % pieces * 8) = make_uint4(0, 0, 0, 0);
   }
   FenceSharedWrites();
-  Sync(1, kConsumers);
+  Sync(kAllConsumers, kConsumers);
 }
 
 // The warpgroup's 64 rows of `columns` zeros, at most kWideColumns of them.
@@ -205,12 +215,9 @@ template <typename Out>
 __global__ void __launch_bounds__(kThreads, 1)
     WeightGradKernel(const __grid_constant__ Maps maps, const Params<Out> p) {
   extern __shared__ __align__(1024) unsigned char shared[];
-  unsigned char* const staging = shared + BlockStages::kBytes;
-  BlockStages stages;
-  stages.tiles = reinterpret_cast<Bf16*>(shared);
-  stages.full = reinterpret_cast<Barrier*>(staging + kStagingBytes);
-  stages.empty = stages.full + kStages;
-  stages.rank = 0;
+  Shared& s = *reinterpret_cast<Shared*>(shared);
+  unsigned char* const staging = s.staging[0];
+  BlockStages stages = {.tiles = s.tiles[0][0], .full = s.full, .empty = s.empty, .rank = 0};
   if (threadIdx.x == 0) {
     stages.Init();
     FenceBarrierInit();
@@ -263,11 +270,12 @@ void GroupedWeightGrad(const GroupedMatmulWeightGradParams<Bf16, Out>& grad) {
   if constexpr (std::is_same_v<Out, float>) {
     maps.d_weight = MakeSumMap(grad.d_weight, matrices * s.dim_out, s.dim_in);
   }
-  static const int num_sms = CurrentGpu().num_sms;
+  const int num_sms = CurrentGpu().num_sms;
   CUDA_CHECK(cudaFuncSetAttribute(WeightGradKernel<Out>,
-                                  cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
+                                  cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(sizeof(Shared))));
   const unsigned blocks = static_cast<unsigned>(std::min(num_sms, p.num_tiles));
-  WeightGradKernel<Out><<<blocks, kThreads, kBytes, ToStream(grad.stream)>>>(maps, p);
+  WeightGradKernel<Out><<<blocks, kThreads, sizeof(Shared), ToStream(grad.stream)>>>(maps, p);
   CUDA_CHECK_LAUNCH();
 }
 

@@ -267,6 +267,7 @@ struct OnDevice {
         k_operand(in.gate.size()),
         k_bar(in.gate.size()) {
     args.num_chunks = static_cast<int>(in.chunks.size());
+    args.num_sms = CurrentGpu().num_sms;
     args.num_docs = static_cast<int>(c.lengths.size());
     args.num_tokens = in.tokens;
     args.heads = static_cast<int>(in.heads);

@@ -189,8 +189,14 @@ TEST_P(Sm90Channels, ChunkGradMatchesFp64) {
   const OnGpu<Bf16> dq(in.q.size()), dk(in.k.size()), d_beta(in.beta.size());
   const OnGpu<Bf16> d_gate(in.gate.size());
   const OnGpu<float> d_a_log(HV), d_dt_bias(HV * K);
-  ChunkGradChannels(gpu.args, gpu.inputs, gpu.d_o.data(), dq.data(), dk.data(), d_beta.data(),
-                    d_gate.data(), d_a_log.data(), d_dt_bias.data(), stream);
+  ChunkGradChannels(gpu.args, gpu.inputs, gpu.d_o.data(),
+                    {.dq = dq.data(),
+                     .dk = dk.data(),
+                     .d_beta = d_beta.data(),
+                     .d_gate = d_gate.data(),
+                     .d_a_log = d_a_log.data(),
+                     .d_dt_bias = d_dt_bias.data()},
+                    stream);
   Gradients r;
   r.dq.assign(in.q.size(), 0);
   r.dk = r.dq;

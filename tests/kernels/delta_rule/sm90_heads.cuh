@@ -187,6 +187,7 @@ class Fixture {
     in.gate_form = c.gate_form;
     in.beta_form = c.beta_form;
     in.l2_norm = c.l2_norm;
+    args.num_sms = CurrentGpu().num_sms;
     args.num_docs = static_cast<int>(c.lengths.size());
     args.num_chunks = static_cast<int>(chunks.size());
     args.num_tokens = tokens;
@@ -223,7 +224,7 @@ class Fixture {
   }
   double Beta(int64_t at) const {
     if (c.null_beta) return 1;
-    if (c.beta_form == DeltaBeta::kGiven) return beta[at] == 0 ? kMinBeta : beta[at];
+    if (c.beta_form == DeltaBeta::kGiven) return beta[at] == 0 ? kMinBetaHopper : beta[at];
     return (c.beta_form == DeltaBeta::kSigmoid ? 1 : 2) * Sigmoid(beta[at]);
   }
   double LogDecay(int64_t at) const {

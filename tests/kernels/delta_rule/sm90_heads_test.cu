@@ -94,7 +94,7 @@ struct Scanned {
         d_o(f.random.Normal(f.tokens * f.value_heads * f.c.value_dim, 0, 0.5)) {
     for (size_t i = 0; i < e.size(); ++i) {
       const int64_t at = static_cast<int64_t>(i) / f.c.value_dim;
-      const double beta = std::max(std::abs(f.Beta(at)), 1.0 * kMinBeta);
+      const double beta = std::max(std::abs(f.Beta(at)), 1.0 * kMinBetaHopper);
       e[i] = Round(e[i] * beta);
       dv[i] = Round(dv[i] * beta);
     }
@@ -113,9 +113,13 @@ Gradients RunGrad(Fixture& f, const Scanned& scanned) {
   f.args.e = const_cast<Bf16*>(f.Upload(scanned.e));
   f.args.dv = const_cast<Bf16*>(f.Upload(scanned.dv));
   const bool decay = f.c.decay != DeltaDecay::kNone;
-  ChunkGradHeads(f.args, f.in, f.Upload(scanned.d_o), dq.as<Bf16>(), dk.as<Bf16>(),
-                 d_beta.as<Bf16>(), decay ? d_gate.as<Bf16>() : nullptr,
-                 decay ? d_a_log.as<float>() : nullptr, decay ? d_dt_bias.as<float>() : nullptr,
+  ChunkGradHeads(f.args, f.in, f.Upload(scanned.d_o),
+                 {.dq = dq.as<Bf16>(),
+                  .dk = dk.as<Bf16>(),
+                  .d_beta = d_beta.as<Bf16>(),
+                  .d_gate = decay ? d_gate.as<Bf16>() : nullptr,
+                  .d_a_log = decay ? d_a_log.as<float>() : nullptr,
+                  .d_dt_bias = decay ? d_dt_bias.as<float>() : nullptr},
                  f.Stream());
   return {ToHost<Bf16>(dq),     ToHost<Bf16>(dk),       ToHost<Bf16>(d_beta),
           ToHost<Bf16>(d_gate), ToHost<float>(d_a_log), ToHost<float>(d_dt_bias)};
@@ -175,7 +179,7 @@ Gradients GradReference(const Fixture& f, const Scanned& in) {
                                       static_cast<int64_t>(width) * dim);
     for (int i = 0; i < n; ++i) {
       const int64_t at = static_cast<int64_t>(first + i) * f.value_heads + hv;
-      const double beta = x.beta[i], floored = std::max(std::abs(beta), 1.0 * kMinBeta);
+      const double beta = x.beta[i], floored = std::max(std::abs(beta), 1.0 * kMinBetaHopper);
       const double d_beta = dot(value(in.dv, i), value(in.e, i), width) / (floored * floored);
       r.d_beta[at] = f.BetaGradient(at, d_beta);
       const auto [d_gate, d_a_log] = f.GateGradients(at, log_decay[i] + state_dot);
