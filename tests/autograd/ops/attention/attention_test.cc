@@ -301,6 +301,16 @@ TEST(AttentionPlan, CudnnServesEqualDocumentsInBf16) {
             "forward tiled, backward tiled, dim 64, held 64, streamed 64/32");
 }
 
+TEST(AttentionPlan, LatentHeadsNeedHopperOrNewer) {
+  const std::vector<int32_t> equal = {0, 128, 256};
+  for (const int major : {8, 9, 10, 12}) {
+    GpuInfo gpu = MetaGpu();
+    gpu.major = major;
+    const AttentionPlan plan = ChooseAttention({ShapeOf(equal, equal, 192, 128)}, gpu);
+    EXPECT_EQ(plan.forward, major >= 9 ? AttentionEngine::kCudnn : AttentionEngine::kTiled);
+  }
+}
+
 TEST(AttentionPlan, CudnnsBackwardKeepsItsMemorySmall) {
   const auto group = [](int32_t num_docs, int32_t length, int64_t kv_heads, int64_t window = 0) {
     std::vector<int32_t> cu(num_docs + 1);

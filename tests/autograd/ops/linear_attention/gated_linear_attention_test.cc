@@ -1,5 +1,5 @@
-// Identities between the decays of gated linear attention, independence of documents, and how the GPU
-// divides them.
+// Identities between the decays of gated linear attention, independence of documents, and how the
+// GPU divides them.
 #include "autograd/ops/linear_attention/gated_linear_attention.h"
 
 #include <gtest/gtest.h>
@@ -133,8 +133,7 @@ TEST(GatedLinearAttention, TwoHalvesAreTheWhole) {
   const Tensor middle = Op::Forward(first.in, first.params, nullptr).ht;
   const Result second = RunOnCpu(Part(whole, kCut, kLength, middle),
                                  {.o = cotangents.o.Rows(kCut, kLength), .ht = cotangents.ht});
-  const Result start =
-      RunOnCpu(first, {.o = cotangents.o.Rows(0, kCut), .ht = second.grad.h0});
+  const Result start = RunOnCpu(first, {.o = cotangents.o.Rows(0, kCut), .ht = second.grad.h0});
   ExpectSameBits("first o", start.out.o, expected.out.o.Rows(0, kCut));
   ExpectSameBits("second o", second.out.o, expected.out.o.Rows(kCut, kLength));
   ExpectSameBits("ht", second.out.ht, expected.out.ht);
