@@ -57,84 +57,84 @@ absl::StatusOr<std::vector<OpRow>> ChooseOps(const OpsOptions& options) {
       nearest.empty() ? std::string() : absl::StrCat("; did you mean '", nearest, "'?")));
 }
 
-// Calls fn(row, shape, name) for each case; `name` is that of a shape from the command line.
-template <class F>
-absl::Status ForEachCase(const OpsOptions& options, Device device, const F& fn) {
+struct OpCase {
+  OpRow row;
+  BenchShape shape;
+  std::string name;  // of a shape that the command line gives; empty: the case has one
+};
+
+absl::StatusOr<std::vector<OpCase>> ChooseCases(const OpsOptions& options, Device device) {
   ASSIGN_OR_RETURN(const std::vector<OpRow> rows, ChooseOps(options));
+  std::vector<OpCase> cases;
   for (const OpRow& row : rows) {
     const std::vector<BenchShape> shapes = row.bench_shapes(device);
     if (!options.shape.empty()) {
       ASSIGN_OR_RETURN(const BenchShape shape, ParseBenchShape(options.shape, row.name, shapes[0]));
-      RETURN_IF_ERROR(fn(row, shape, shape.ToString()));
-      continue;
+      return std::vector<OpCase>{{row, shape, shape.ToString()}};
     }
-    for (const BenchShape& shape : shapes) RETURN_IF_ERROR(fn(row, shape, std::string()));
+    for (const BenchShape& shape : shapes) cases.push_back({row, shape, ""});
   }
-  return absl::OkStatus();
+  return cases;
+}
+
+void PrintPlan(const BenchPlan& p, const std::string& case_name, const GpuInfo& gpu, bool json) {
+  if (json) {
+    const nlohmann::json row = {
+        {"framework", "wyvern"},    {"device", gpu.name}, {"op", p.op},    {"case", case_name},
+        {"direction", p.direction}, {"kernel", p.kernel}, {"plan", p.plan}};
+    std::printf("%s\n", JsonText(row).c_str());
+  } else {
+    std::printf("%-21s %-44s %-9s %s: %s\n", p.op.c_str(), case_name.c_str(), p.direction.c_str(),
+                p.kernel.c_str(), p.plan.c_str());
+  }
 }
 
 // Without a GPU the meta device stands for one.
 absl::Status ExplainOps(const OpsOptions& options, Device device) {
   if (device != Device::kCuda) device = Device::kMeta;
+  ASSIGN_OR_RETURN(const std::vector<OpCase> cases, ChooseCases(options, device));
   const GpuInfo& gpu = device == Device::kCuda ? CurrentGpu() : MetaGpu();
   if (!options.json) {
     std::printf("paths on an %s, %d SMs, compute capability %d.%d\n%-21s %-44s %-9s %s\n",
                 gpu.name.c_str(), gpu.num_sms, gpu.major, gpu.minor, "op", "case", "direction",
                 "kernel: path");
   }
-  return ForEachCase(
-      options, device,
-      [&](const OpRow& row, const BenchShape& shape, const std::string& name) -> absl::Status {
-        ASSIGN_OR_RETURN(const std::vector<BenchPlan> plans, row.explain(shape, device));
-        for (const BenchPlan& p : plans) {
-          const std::string& case_name = name.empty() ? p.case_name : name;
-          if (options.json) {
-            std::printf("%s\n", JsonText({{"framework", "wyvern"},
-                                          {"device", gpu.name},
-                                          {"op", p.op},
-                                          {"case", case_name},
-                                          {"direction", p.direction},
-                                          {"kernel", p.kernel},
-                                          {"plan", p.plan}})
-                                    .c_str());
-          } else {
-            std::printf("%-21s %-44s %-9s %s: %s\n", p.op.c_str(), case_name.c_str(),
-                        p.direction.c_str(), p.kernel.c_str(), p.plan.c_str());
-          }
-        }
-        return absl::OkStatus();
-      });
+  for (const OpCase& c : cases) {
+    ASSIGN_OR_RETURN(const std::vector<BenchPlan> plans, c.row.explain(c.shape, device));
+    for (const BenchPlan& p : plans) {
+      PrintPlan(p, c.name.empty() ? p.case_name : c.name, gpu, options.json);
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status TimeOps(const OpsOptions& options, Device device) {
+  ASSIGN_OR_RETURN(const std::vector<OpCase> cases, ChooseCases(options, device));
   const DeviceRates rates = MeasureRates(device);
   if (!options.json) {
     std::printf("%s\n%-21s %-44s %-9s %10s %13s %15s\n", rates.Describe().c_str(), "op", "case",
                 "direction", "ms", "% byte bound", "% FLOP bound");
   }
-  return ForEachCase(
-      options, device,
-      [&](const OpRow& row, const BenchShape& shape, const std::string& name) -> absl::Status {
-        ASSIGN_OR_RETURN(std::vector<BenchResult> results, row.bench(shape, device));
-        for (BenchResult& r : results) {
-          if (!name.empty()) r.case_name = name;
-          if (options.json) {
-            std::printf("%s\n", JsonText(ToJson(r, rates)).c_str());
-            continue;
-          }
-          const double seconds = r.ms / 1e3;
-          std::printf("%-21s %-44s %-9s %10.4f %13.1f %15.1f\n", r.op.c_str(), r.case_name.c_str(),
-                      r.direction.c_str(), r.ms, 100 * r.bytes / rates.bytes / seconds,
-                      100 * r.flops / rates.flops / seconds);
-        }
-        std::fflush(stdout);
-        return absl::OkStatus();
-      });
+  for (const OpCase& c : cases) {
+    ASSIGN_OR_RETURN(std::vector<BenchResult> results, c.row.bench(c.shape, device));
+    for (BenchResult& r : results) {
+      if (!c.name.empty()) r.case_name = c.name;
+      if (options.json) {
+        std::printf("%s\n", JsonText(ToJson(r, rates)).c_str());
+        continue;
+      }
+      const double seconds = r.ms / 1e3;
+      std::printf("%-21s %-44s %-9s %10.4f %13.1f %15.1f\n", r.op.c_str(), r.case_name.c_str(),
+                  r.direction.c_str(), r.ms, 100 * r.bytes / rates.bytes / seconds,
+                  100 * r.flops / rates.flops / seconds);
+    }
+    std::fflush(stdout);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status BenchOps(const OpsOptions& options) {
   ASSIGN_OR_RETURN(const Place place, ChoosePlace({.device = options.device}));
-  RETURN_IF_ERROR(ChooseOps(options).status());
   return options.explain ? ExplainOps(options, place.device) : TimeOps(options, place.device);
 }
 
