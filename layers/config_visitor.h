@@ -1,5 +1,6 @@
 // Each configuration struct lists its keys once, for every visitor: a reader fills the structs from
-// a file, and a writer prints them, so what is written can be read.
+// a file, a writer prints them, and the reference (docs/configuration.md) explains them. So what is
+// written can be read, and what can be read is explained.
 #ifndef WYVERN_LAYERS_CONFIG_VISITOR_H_
 #define WYVERN_LAYERS_CONFIG_VISITOR_H_
 
@@ -7,13 +8,30 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace wyvern {
 
+// The description of a key in the reference.
+struct KeyDoc {
+  KeyDoc() = default;
+  // NOLINTNEXTLINE(google-explicit-constructor): most keys have a sentence alone
+  KeyDoc(std::string text, std::string range = "", std::string unit = "")
+      : text(std::move(text)), range(std::move(range)), unit(std::move(unit)) {}
+  KeyDoc(const char* text) : text(text) {}  // NOLINT(google-explicit-constructor)
+
+  std::string text;   // one sentence
+  std::string range;  // of numbers: "[1, 256]", "(0, 1)"; a default outside of it must be replaced
+  std::string unit;   // "tokens"
+};
+
 class ConfigVisitor {
  public:
   virtual ~ConfigVisitor() = default;
+
+  // Called before the visit of the key that `doc` describes.
+  virtual void Describe(const KeyDoc& /*doc*/) {}
 
   virtual void Value(const std::string& key, int64_t* value) = 0;
   virtual void Value(const std::string& key, uint64_t* value) = 0;
@@ -44,10 +62,26 @@ class ConfigVisitor {
   // told "has no effect with `instead`", and the writer leaves them out.
   virtual void Only(bool applies, const std::string& instead, const Body& body) = 0;
 
+  // The same with a description.
+  template <typename T>
+  void Value(const std::string& key, T* value, const KeyDoc& doc) {
+    Describe(doc);
+    Value(key, value);
+  }
+  void Choice(const std::string& key, const std::vector<std::string>& names, int* index,
+              const KeyDoc& doc) {
+    Describe(doc);
+    Choice(key, names, index);
+  }
+  void Section(const std::string& key, const KeyDoc& doc, const Body& body) {
+    Describe(doc);
+    Section(key, body);
+  }
   template <typename Enum>
-  void Enumerated(const std::string& key, const std::vector<std::string>& names, Enum* value) {
+  void Enumerated(const std::string& key, const std::vector<std::string>& names, Enum* value,
+                  const KeyDoc& doc) {
     int index = static_cast<int>(*value);
-    Choice(key, names, &index);
+    Choice(key, names, &index, doc);
     *value = static_cast<Enum>(index);
   }
 };

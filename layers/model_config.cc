@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "kernels/runtime/check.h"
+#include "kernels/runtime/nearest.h"
 #include "layers/faults.h"
 
 namespace wyvern {
@@ -59,9 +60,8 @@ void ValidateMoe(const MoeConfig& c, int64_t num_layers, Faults faults) {
 
 // Which mixer each layer has; unknown names and wrong numbers are errors.
 void ValidateLayout(const ModelConfig& c, Faults faults) {
-  std::string names;
-  for (const auto& [name, mixer] : c.mixers)
-    absl::StrAppend(&names, names.empty() ? "" : ", ", name);
+  std::vector<std::string> names;
+  for (const auto& [name, mixer] : c.mixers) names.push_back(name);
   if (c.mixers.empty()) {
     faults.Add("mixers", "expected at least one token mixer");
     return;
@@ -70,7 +70,9 @@ void ValidateLayout(const ModelConfig& c, Faults faults) {
   const auto check_name = [&](const char* key, const std::string& name) {
     if (c.mixers.count(name) == 0) {
       all_known = false;
-      faults.Add(key, "'", name, "' is not among the mixers (", names, ")");
+      const std::string nearest = Nearest(name, names);
+      faults.Add(key, "'", name, "' is not among the mixers (", absl::StrJoin(names, ", "), ")",
+                 nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?"));
     }
   };
   for (const std::string& name : c.pattern) check_name("pattern", name);

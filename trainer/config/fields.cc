@@ -11,24 +11,37 @@ void VisitMixer(ConfigVisitor& v, MixerConfig* mixer, bool is_new) {
   const std::vector<std::string> names = MixerTypeNames();
   const auto held = std::find(names.begin(), names.end(), mixer->type().name);
   int type = is_new ? -1 : static_cast<int>(held - names.begin());
-  v.Choice("type", names, &type);
+  v.Choice("type", names, &type, "Selects the mixer and with it the other keys.");
   if (is_new) *mixer = MixerTypes()[std::max(type, 0)].defaults;
   mixer->Visit(v);
 }
 
 void VisitMoe(ConfigVisitor& v, MoeConfig* c) {
-  v.Value("num_experts", &c->num_experts);
-  v.Value("experts_per_token", &c->experts_per_token);
-  v.Value("intermediate_size", &c->intermediate_size);
-  v.Value("shared_experts", &c->shared_experts);
-  v.Value("first_dense", &c->first_dense);
-  v.Value("every", &c->every);
-  v.Enumerated("router", {"sigmoid", "softmax"}, &c->router);
-  v.Value("renormalize", &c->renormalize);
-  v.Value("scale", &c->scale);
-  v.Value("groups", &c->groups);
-  v.Only(c->groups != 1, "groups: 1",
-         [c](ConfigVisitor& only) { only.Value("top_groups", &c->top_groups); });
+  v.Value("num_experts", &c->num_experts, {"Experts of a layer.", "[1, 1024]"});
+  v.Value("experts_per_token", &c->experts_per_token,
+          {"Experts that a token is routed to; at most num_experts.", "[1, 32]"});
+  v.Value("intermediate_size", &c->intermediate_size,
+          {"Width of the SwiGLU of one expert.", "[1, 4194304]"});
+  v.Value("shared_experts", &c->shared_experts,
+          {"Shared experts, which every token visits; they are one SwiGLU of their joint width.",
+           "[0, 1024]"});
+  v.Value("first_dense", &c->first_dense,
+          {"Leading layers that keep the MLP; below num_layers.", "[0, inf)", "layers"});
+  v.Value("every", &c->every,
+          {"Of the layers behind first_dense, those whose number from 0 is a multiple of this have "
+           "experts.",
+           "[1, 4096]"});
+  v.Enumerated("router", {"sigmoid", "softmax"}, &c->router,
+               "The function that turns the router's logits into scores.");
+  v.Value("renormalize", &c->renormalize,
+          "Whether a token's weights are divided by their sum before `scale`.");
+  v.Value("scale", &c->scale, {"Factor of the weights of a token's experts.", "(0, inf)"});
+  v.Value("groups", &c->groups,
+          {"Groups of experts, for group-limited routing; a divisor of num_experts.", "[1, 1024]"});
+  v.Only(c->groups != 1, "groups: 1", [c](ConfigVisitor& only) {
+    only.Value("top_groups", &c->top_groups,
+               {"Groups that a token may route to; at most `groups`.", "[1, 1024]"});
+  });
 }
 
 template <typename T>
@@ -39,123 +52,232 @@ std::vector<std::string> KeysOf(const std::map<std::string, T>& map) {
 }
 
 void VisitSource(ConfigVisitor& v, DataSource* s, bool only_source) {
-  v.Value("dir", &s->dir);
-  v.Value("text", &s->text);
+  v.Value("dir", &s->dir, {"Folder of the token stores train.h5 and val.h5.", "not empty"});
+  v.Value(
+      "text", &s->text,
+      "Files and folders of text or JSON lines, from which the stores are made unless they exist.");
   v.Only(!s->text.empty(), "stores that exist already (no text)", [s](ConfigVisitor& only) {
-    only.Value("field", &s->field);
-    only.Value("document_separator", &s->document_separator);
-    only.Enumerated("format", {"auto", "text", "json"}, &s->format);
-    only.Enumerated("invalid_utf8", {"error", "replace"}, &s->invalid_utf8);
-    only.Value("val_documents", &s->val_documents);
-    only.Only(s->val_documents == 0, "val_documents",
-              [s](ConfigVisitor& inner) { inner.Value("val_fraction", &s->val_fraction); });
+    only.Value("field", &s->field, "Member of a JSON object that holds the text.");
+    only.Value("document_separator", &s->document_separator,
+               "Text that stands between documents of a text file; empty: a file is one document.");
+    only.Enumerated("format", {"auto", "text", "json"}, &s->format,
+                    "Format of the files; auto: what the content shows.");
+    only.Enumerated("invalid_utf8", {"error", "replace"}, &s->invalid_utf8,
+                    "What to do with bytes that are not UTF-8: stop, or replace them.");
+    only.Value(
+        "val_documents", &s->val_documents,
+        {"Documents held out for validation, instead of val_fraction; 0: val_fraction decides.",
+         "[0, inf)", "documents"});
+    only.Only(s->val_documents == 0, "val_documents", [s](ConfigVisitor& inner) {
+      inner.Value("val_fraction", &s->val_fraction,
+                  {"Fraction of the documents held out for validation.", "[0, 1)"});
+    });
   });
-  v.Only(!only_source, "a single source",
-         [s](ConfigVisitor& only) { only.Value("weight", &s->weight); });
+  v.Only(!only_source, "a single source", [s](ConfigVisitor& only) {
+    only.Value("weight", &s->weight,
+               {"Weight of the source in the mixture, a share of the training tokens; give all or "
+                "none; none: by size.",
+                "[0, 1e9]"});
+  });
 }
 
 void VisitData(ConfigVisitor& v, DataSection* c) {
+  v.Describe("The sources of tokens, which are mixed.");
   v.List(
       "sources", [c] { return c->sources.size(); }, [c](size_t size) { c->sources.resize(size); },
       [c](size_t i, ConfigVisitor& entry) {
         VisitSource(entry, &c->sources[i], c->sources.size() == 1);
       });
-  v.Value("seq_len", &c->seq_len);
-  v.Enumerated("document_boundary", {"none", "reset"}, &c->document_boundary);
+  v.Value("seq_len", &c->seq_len, {"Length of a sample.", "[1, 2147483647]", "tokens"});
+  v.Enumerated("document_boundary", {"none", "reset"}, &c->document_boundary,
+               "reset: state, convolution and attention stop at the end of a document; none: they "
+               "run through.");
 }
 
 void VisitTokenizer(ConfigVisitor& v, TokenizerSection* c) {
   const std::vector<std::string> types = {"store", "byte", "file", "bpe", "unigram"};
-  v.Enumerated("type", types, &c->type);
+  v.Enumerated("type", types, &c->type,
+               "store: the one in the token stores; byte: every byte is a token; file: a "
+               "SentencePiece model; bpe, unigram: trained on the text unless `path` exists.");
   const std::string instead = "type: " + types[static_cast<int>(c->type)];
   const bool trained = c->type == TokenizerType::kBpe || c->type == TokenizerType::kUnigram;
-  v.Only(trained || c->type == TokenizerType::kFile, instead,
-         [c](ConfigVisitor& only) { only.Value("path", &c->path); });
-  v.Only(trained, instead, [c](ConfigVisitor& only) { only.Value("vocab_size", &c->vocab_size); });
+  v.Only(trained || c->type == TokenizerType::kFile, instead, [c](ConfigVisitor& only) {
+    only.Value(
+        "path", &c->path,
+        {"file, bpe, unigram: path of the SentencePiece model, read or written.", "not empty"});
+  });
+  v.Only(trained, instead, [c](ConfigVisitor& only) {
+    only.Value(
+        "vocab_size", &c->vocab_size,
+        {"bpe, unigram: vocabulary to train; at most model.vocab_size.", "[260, inf)", "tokens"});
+  });
 }
 
 void VisitTrain(ConfigVisitor& v, bool has_experts, bool has_stages, TrainSection* c) {
   v.Only(!has_stages, "stages", [c](ConfigVisitor& only) {
-    only.Value("steps", &c->steps);
-    only.Value("tokens", &c->tokens);
+    only.Value("steps", &c->steps,
+               {"Length of the run; give this or train.tokens.", "[0, 9007199254740992]", "steps"});
+    only.Value("tokens", &c->tokens,
+               {"Length of the run, rounded up to whole steps; give this or train.steps.",
+                "[0, 9007199254740992]", "tokens"});
   });
-  v.Value("batch_tokens", &c->batch_tokens);
-  v.Value("micro_batch", &c->micro_batch);
-  v.Value("grad_clip", &c->grad_clip);
-  v.Enumerated("recompute", kRecomputeNames, &c->recompute);
-  v.Value("recompute_blocks", &c->recompute_blocks);
-  v.Enumerated("nonfinite", {"skip", "stop"}, &c->nonfinite);
+  v.Value("batch_tokens", &c->batch_tokens,
+          {"Batch of one step over all ranks; a multiple of micro_batch x seq_len.",
+           "[1, 1099511627776]", "tokens"});
+  v.Value("micro_batch", &c->micro_batch,
+          {"Samples of one forward and backward on a rank; the rest of the batch is gradient "
+           "accumulation.",
+           "[1, inf)", "samples"});
+  v.Value(
+      "grad_clip", &c->grad_clip,
+      {"Largest norm of the whole gradient, to which a larger one is scaled down; 0: no clipping.",
+       "[0, inf)"});
+  v.Enumerated(
+      "recompute", kRecomputeNames, &c->recompute,
+      "Activation checkpointing inside a block; fused: the backward recomputes norms and gates, at "
+      "little cost; elementwise: also convolutions; projections: also the delta mixers' inputs.");
+  v.Value("recompute_blocks", &c->recompute_blocks,
+          {"Leading blocks with full activation checkpointing; at most num_layers.", "[0, inf)",
+           "blocks"});
+  v.Enumerated("nonfinite", {"skip", "stop"}, &c->nonfinite,
+               "What to do with a step whose loss or gradient is not finite, on all ranks alike.");
   v.Only(has_experts, kWithoutExperts, [c](ConfigVisitor& only) {
-    only.Value("balance_rate", &c->balance_rate);
-    only.Value("balance_loss", &c->balance_loss);
+    only.Value("balance_rate", &c->balance_rate,
+               {"Step size of the routers' correction biases, which move against the expert loads "
+                "of each batch; 0: they stay.",
+                "[0, inf)"});
+    only.Value(
+        "balance_loss", &c->balance_loss,
+        {"Weight of the sequence-wise balance loss, with documents as its sequences; 0: none.",
+         "[0, inf)"});
   });
 }
 
 void VisitParallel(ConfigVisitor& v, bool has_experts, ParallelSection* c) {
-  v.Value("replicate", &c->replicate);
-  v.Value("shard", &c->shard);
-  v.Value("context", &c->context);
-  v.Only(has_experts, kWithoutExperts,
-         [c](ConfigVisitor& only) { only.Value("expert", &c->expert); });
-  v.Only(c->shard != 1, "shard: 1", [c](ConfigVisitor& only) { only.Value("zero", &c->zero); });
-  v.Value("timeout", &c->timeout);
+  v.Value("replicate", &c->replicate,
+          {"Replicas of each shard; -1: what the other axes leave of the ranks.", "[1, 1048576]",
+           "ranks"});
+  v.Value("shard", &c->shard,
+          {"Ranks of a shard group; replicate x shard are the data-parallel ranks; -1: what the "
+           "other axes leave.",
+           "[1, 1048576]", "ranks"});
+  v.Value("context", &c->context,
+          {"Context-parallel ranks, which divide the tokens of each sample; -1: what the other "
+           "axes leave.",
+           "[1, 1048576]", "ranks"});
+  v.Only(has_experts, kWithoutExperts, [c](ConfigVisitor& only) {
+    only.Value("expert", &c->expert,
+               {"Expert-parallel ranks, each with a part of the experts of a layer, a divisor of "
+                "num_experts; they are ranks of the other axes.",
+                "[1, 1024]", "ranks"});
+  });
+  v.Only(c->shard != 1, "shard: 1", [c](ConfigVisitor& only) {
+    only.Value("zero", &c->zero,
+               {"ZeRO stage within a shard group: 1 shards optimizer state and master weights, 2 "
+                "also gradients, 3 also parameters.",
+                "[1, 3]"});
+  });
+  v.Value("timeout", &c->timeout,
+          {"Longest wait for another rank, after which the run ends with a message.", "(0, 1e9]",
+           "seconds"});
 }
 
 void VisitOptimizer(ConfigVisitor& v, OptimizerSection* c) {
-  v.Enumerated("type", {"adamw", "muon"}, &c->type);
-  v.Value("beta1", &c->beta1);
-  v.Value("beta2", &c->beta2);
-  v.Value("epsilon", &c->epsilon);
-  v.Only(c->type == OptimizerType::kMuon, "type: adamw",
-         [c](ConfigVisitor& only) { only.Value("momentum", &c->momentum); });
-  v.Value("weight_decay", &c->weight_decay);
-  v.Only(c->weight_decay != 0, "weight_decay: 0", [c](ConfigVisitor& only) {
-    only.Value("decay_convolutions", &c->decay_convolutions);
-    only.Value("decay_embeddings", &c->decay_embeddings);
-    only.Value("decay_norms", &c->decay_norms);
+  v.Enumerated("type", {"adamw", "muon"}, &c->type,
+               "adamw: AdamW for all parameters; muon: Muon for the matrices of the blocks, AdamW "
+               "for the rest.");
+  v.Value("beta1", &c->beta1, {"AdamW: decay of the first moment.", "[0, 1)"});
+  v.Value("beta2", &c->beta2, {"AdamW: decay of the second moment.", "[0, 1)"});
+  v.Value("epsilon", &c->epsilon,
+          {"AdamW: added to the square root of the second moment.", "(0, inf)"});
+  v.Only(c->type == OptimizerType::kMuon, "type: adamw", [c](ConfigVisitor& only) {
+    only.Value("momentum", &c->momentum, {"Muon: decay of the Nesterov momentum.", "[0, 1)"});
   });
-  v.Value("qk_clip", &c->qk_clip);
+  v.Value("weight_decay", &c->weight_decay,
+          {"Decoupled weight decay, times the learning rate; never on biases, A_log and dt_bias.",
+           "[0, inf)"});
+  v.Only(c->weight_decay != 0, "weight_decay: 0", [c](ConfigVisitor& only) {
+    only.Value("decay_convolutions", &c->decay_convolutions,
+               "Whether weight decay acts on convolutions.");
+    only.Value("decay_embeddings", &c->decay_embeddings,
+               "Whether weight decay acts on the embedding and the head.");
+    only.Value("decay_norms", &c->decay_norms, "Whether weight decay acts on the gains of norms.");
+  });
+  v.Value("qk_clip", &c->qk_clip,
+          {"Largest attention logit of a head; after an update with a larger one its W_q and W_k "
+           "are scaled down to it (QK-clip); 0: off.",
+           "[0, inf)"});
 }
 
 void VisitSchedule(ConfigVisitor& v, ScheduleSection* c) {
   const std::vector<std::string> types = {"constant", "linear", "cosine", "wsd"};
-  v.Enumerated("type", types, &c->type);
+  v.Enumerated(
+      "type", types, &c->type,
+      "Shape of the learning rate after the warm-up; wsd: constant, then a decay at the end.");
   const std::string instead = "type: " + types[static_cast<int>(c->type)];
-  v.Value("peak", &c->peak);
-  v.Value("warmup_steps", &c->warmup_steps);
-  v.Value("warmup_tokens", &c->warmup_tokens);
-  v.Only(c->warmup_steps != 0 || c->warmup_tokens != 0, "no warm-up",
-         [c](ConfigVisitor& only) { only.Value("initial", &c->initial); });
-  v.Only(c->type != ScheduleType::kConstant, instead,
-         [c](ConfigVisitor& only) { only.Value("final", &c->final); });
+  v.Value("peak", &c->peak, {"Learning rate after the warm-up.", "(0, inf)"});
+  v.Value("warmup_steps", &c->warmup_steps,
+          {"Length of the warm-up; give at most one of warmup_steps and warmup_tokens.",
+           "[0, 9007199254740992]", "steps"});
+  v.Value("warmup_tokens", &c->warmup_tokens,
+          {"Length of the warm-up, rounded up to whole steps.", "[0, 9007199254740992]", "tokens"});
+  v.Only(c->warmup_steps != 0 || c->warmup_tokens != 0, "no warm-up", [c](ConfigVisitor& only) {
+    only.Value("initial", &c->initial,
+               {"Learning rate of the first update, where the warm-up starts; at most `peak`.",
+                "[0, inf)"});
+  });
+  v.Only(c->type != ScheduleType::kConstant, instead, [c](ConfigVisitor& only) {
+    only.Value("final", &c->final,
+               {"linear, cosine, wsd: learning rate at the end of the decay; at most `peak`.",
+                "[0, inf)"});
+  });
   v.Only(c->type == ScheduleType::kWsd, instead, [c](ConfigVisitor& only) {
-    only.Value("decay_steps", &c->decay_steps);
-    only.Value("decay_tokens", &c->decay_tokens);
-    only.Enumerated("decay_shape", {"linear", "cosine", "1-sqrt"}, &c->decay_shape);
+    only.Value(
+        "decay_steps", &c->decay_steps,
+        {"wsd: length of the decay; give this or decay_tokens.", "[0, 9007199254740992]", "steps"});
+    only.Value("decay_tokens", &c->decay_tokens,
+               {"wsd: length of the decay, rounded up to whole steps.", "[0, 9007199254740992]",
+                "tokens"});
+    only.Enumerated("decay_shape", {"linear", "cosine", "1-sqrt"}, &c->decay_shape,
+                    "wsd: shape of the decay.");
   });
 }
 
 void VisitStage(ConfigVisitor& v, bool has_experts, StageSection* c) {
-  v.Value("name", &c->name);
-  v.Value("steps", &c->steps);
-  v.Value("tokens", &c->tokens);
-  v.Value("seq_len", &c->seq_len);
-  v.Value("batch_tokens", &c->batch_tokens);
-  v.Value("micro_batch", &c->micro_batch);
-  v.Only(has_experts, kWithoutExperts,
-         [c](ConfigVisitor& only) { only.Value("balance_rate", &c->balance_rate); });
-  v.Section("schedule", [c](ConfigVisitor& keys) { VisitSchedule(keys, &c->schedule); });
+  v.Value("name", &c->name, {"Name of the stage: letters, digits, '.', '_' and '-'.", "not empty"});
+  v.Value("steps", &c->steps,
+          {"Length of the stage; give this or `tokens`.", "[0, 9007199254740992]", "steps"});
+  v.Value("tokens", &c->tokens,
+          {"Length of the stage, rounded up to whole steps; give this or `steps`.",
+           "[0, 9007199254740992]", "tokens"});
+  v.Value("seq_len", &c->seq_len, {"Length of a sample; 0: data.seq_len.", "[0, inf)", "tokens"});
+  v.Value("batch_tokens", &c->batch_tokens,
+          {"Batch of one step; 0: train.batch_tokens.", "[0, 1099511627776]", "tokens"});
+  v.Value("micro_batch", &c->micro_batch,
+          {"Samples of one forward and backward; 0: train.micro_batch.", "[0, inf)", "samples"});
+  v.Only(has_experts, kWithoutExperts, [c](ConfigVisitor& only) {
+    only.Value("balance_rate", &c->balance_rate,
+               {"Replaces train.balance_rate in this stage.", "[0, inf)"});
+  });
+  v.Section("schedule", "Learning rate of the stage, whose updates count from 0.",
+            [c](ConfigVisitor& keys) { VisitSchedule(keys, &c->schedule); });
 }
 
 void VisitGenerate(ConfigVisitor& v, GenerateSection* c) {
-  v.Value("prompt", &c->prompt);
+  v.Value("prompt", &c->prompt,
+          "Prompt of the text that is generated after training; empty: none is.");
   v.Only(!c->prompt.empty(), "an empty prompt", [c](ConfigVisitor& only) {
-    only.Value("tokens", &c->tokens);
-    only.Value("temperature", &c->temperature);
+    only.Value("tokens", &c->tokens, {"Length of the text.", "[1, 2147483647]", "tokens"});
+    only.Value("temperature", &c->temperature, {"Temperature of sampling; 0: greedy.", "[0, inf)"});
     only.Only(c->temperature != 0, "temperature: 0", [c](ConfigVisitor& inner) {
-      inner.Value("top_k", &c->top_k);
-      inner.Value("top_p", &c->top_p);
-      inner.Value("seed", &c->seed);
+      inner.Value(
+          "top_k", &c->top_k,
+          {"Sampling only from this many most likely tokens; 0: from all.", "[0, inf)", "tokens"});
+      inner.Value(
+          "top_p", &c->top_p,
+          {"Nucleus sampling: from the most likely tokens that together have this probability.",
+           "(0, 1]"});
+      inner.Value("seed", &c->seed, "Seed of sampling.");
     });
   });
 }
@@ -165,64 +287,106 @@ void VisitGenerate(ConfigVisitor& v, GenerateSection* c) {
 const std::vector<std::string> kRecomputeNames = {"none", "fused", "elementwise", "projections"};
 
 void VisitModelConfig(ConfigVisitor& v, ModelConfig* c) {
-  v.Value("vocab_size", &c->vocab_size);
-  v.Value("hidden_size", &c->hidden_size);
-  v.Value("num_layers", &c->num_layers);
-  v.Value("intermediate_size", &c->intermediate_size);
-  v.Value("mlp_bias", &c->mlp_bias);
-  v.Value("tie_embeddings", &c->tie_embeddings);
-  v.Value("norm_eps", &c->norm_eps);
-  v.Value("initializer_range", &c->initializer_range);
-  v.Value("padding_id", &c->padding_id);
+  v.Value("vocab_size", &c->vocab_size,
+          {"Rows of the embedding and the head; at least the tokenizer's tokens.",
+           "[1, 2147483647]", "tokens"});
+  v.Value("hidden_size", &c->hidden_size, {"Width of the residual.", "[1, 262144]"});
+  v.Value("num_layers", &c->num_layers,
+          {"Number of blocks, each a mixer and an MLP.", "[1, 4096]"});
+  v.Value("intermediate_size", &c->intermediate_size,
+          {"Width of the SwiGLU MLP; 0: 8/3 of hidden_size, rounded up to a multiple of 256.",
+           "[0, 4194304]"});
+  v.Value("mlp_bias", &c->mlp_bias, "Whether the projections of the MLP have biases.");
+  v.Value("tie_embeddings", &c->tie_embeddings,
+          "Whether the head is the embedding (tied embeddings).");
+  v.Value("norm_eps", &c->norm_eps,
+          {"Epsilon of every RMSNorm, the mixers' output norms included.", "(0, inf)"});
+  v.Value("initializer_range", &c->initializer_range,
+          {"Standard deviation of the initial matrices, convolutions and embeddings.", "(0, inf)"});
+  v.Value("padding_id", &c->padding_id,
+          {"Token whose row of the embedding gets no gradient, below vocab_size; -1: none.",
+           "[-1, inf)"});
+  v.Describe("The token mixers, under names of your own.");
   v.Names("mixers", KeysOf(c->mixers), [c](const std::string& name, ConfigVisitor& mixers) {
     const bool is_new = c->mixers.count(name) == 0;
     MixerConfig* mixer = &c->mixers[name];
-    mixers.Section(name, [&](ConfigVisitor& keys) { VisitMixer(keys, mixer, is_new); });
+    mixers.Section(name, mixer->type().description,
+                   [&](ConfigVisitor& keys) { VisitMixer(keys, mixer, is_new); });
   });
-  v.Value("pattern", &c->pattern);
-  v.Names("at", KeysOf(c->at),
-          [c](const std::string& name, ConfigVisitor& at) { at.Value(name, &c->at[name]); });
+  v.Value("pattern", &c->pattern, "Names of mixers, one a layer, repeated over the layers.");
+  v.Describe("Single layers that have another mixer than the pattern gives.");
+  v.Names("at", KeysOf(c->at), [c](const std::string& name, ConfigVisitor& at) {
+    at.Value(name, &c->at[name],
+             {"Layers, numbered from 1, that have this mixer instead.", "[1, 4096]", "layers"});
+  });
   if (v.Has("moe", c->moe.has_value())) {
     if (!c->moe.has_value()) c->moe.emplace();
-    v.Section("moe", [c](ConfigVisitor& keys) { VisitMoe(keys, &*c->moe); });
+    v.Section(
+        "moe",
+        "A mixture of experts in place of the MLP; without this section every layer has the MLP.",
+        [c](ConfigVisitor& keys) { VisitMoe(keys, &*c->moe); });
   }
 }
 
 void VisitRunConfig(ConfigVisitor& v, RunConfig* c) {
-  v.Section("run", [c](ConfigVisitor& keys) {
-    keys.Value("name", &c->run.name);
-    keys.Value("dir", &c->run.dir);
-    keys.Value("seed", &c->run.seed);
-    keys.Enumerated("device", {"auto", "cpu", "cuda"}, &c->run.device);
-    keys.Enumerated("precision", {"auto", "fp32", "bf16"}, &c->run.precision);
+  v.Section("run", "The run itself.", [c](ConfigVisitor& keys) {
+    keys.Value("name", &c->run.name,
+               {"Name of the run: letters, digits, '.', '_' and '-'.", "not empty"});
+    keys.Value("dir", &c->run.dir, "Run folder; empty: runs/NAME.");
+    keys.Value("seed", &c->run.seed,
+               "Seed of the initial parameters and of the order of the data.");
+    keys.Enumerated("device", {"auto", "cpu", "cuda"}, &c->run.device,
+                    "Device; auto: CUDA if there is a GPU.");
+    keys.Enumerated("precision", {"auto", "fp32", "bf16"}, &c->run.precision,
+                    "Compute dtype; auto: bf16 on a GPU, fp32 on the CPU.");
   });
-  v.Section("model", [c](ConfigVisitor& keys) { VisitModelConfig(keys, &c->model); });
-  v.Section("tokenizer", [c](ConfigVisitor& keys) { VisitTokenizer(keys, &c->tokenizer); });
-  v.Section("data", [c](ConfigVisitor& keys) { VisitData(keys, &c->data); });
+  v.Section("model", "The architecture.",
+            [c](ConfigVisitor& keys) { VisitModelConfig(keys, &c->model); });
+  v.Section("tokenizer", "Where the tokenizer comes from.",
+            [c](ConfigVisitor& keys) { VisitTokenizer(keys, &c->tokenizer); });
+  v.Section("data", "The tokens to train on.",
+            [c](ConfigVisitor& keys) { VisitData(keys, &c->data); });
   const bool has_experts = c->model.moe.has_value();
+  v.Describe(
+      "The training stages of the run, one after another, in place of train.steps, train.tokens "
+      "and schedule.");
   v.List(
       "stages", [c] { return c->stages.size(); }, [c](size_t size) { c->stages.resize(size); },
       [=](size_t i, ConfigVisitor& entry) { VisitStage(entry, has_experts, &c->stages[i]); });
   const bool has_stages = !c->stages.empty();
-  v.Section("train",
+  v.Section("train", "The training loop.",
             [=](ConfigVisitor& keys) { VisitTrain(keys, has_experts, has_stages, &c->train); });
-  v.Section("parallel",
+  v.Section("parallel", "How the ranks of a run divide the work; without effect on one rank.",
             [=](ConfigVisitor& keys) { VisitParallel(keys, has_experts, &c->parallel); });
-  v.Section("optimizer", [c](ConfigVisitor& keys) { VisitOptimizer(keys, &c->optimizer); });
+  v.Section("optimizer", "The update of the parameters.",
+            [c](ConfigVisitor& keys) { VisitOptimizer(keys, &c->optimizer); });
   v.Only(!has_stages, "stages", [c](ConfigVisitor& only) {
-    only.Section("schedule", [c](ConfigVisitor& keys) { VisitSchedule(keys, &c->schedule); });
+    only.Section("schedule", "The learning rate.",
+                 [c](ConfigVisitor& keys) { VisitSchedule(keys, &c->schedule); });
   });
-  v.Section("validation", [c](ConfigVisitor& keys) {
-    keys.Value("every", &c->validation.every);
-    keys.Only(c->validation.every != 0, "every: 0",
-              [c](ConfigVisitor& only) { only.Value("batches", &c->validation.batches); });
+  v.Section("validation", "The loss on held-out documents.", [c](ConfigVisitor& keys) {
+    keys.Value("every", &c->validation.every,
+               {"Steps between validations, with one before the first step and one after the last; "
+                "0: never.",
+                "[0, inf)", "steps"});
+    keys.Only(c->validation.every != 0, "every: 0", [c](ConfigVisitor& only) {
+      only.Value(
+          "batches", &c->validation.batches,
+          {"Batches of 8 samples of each val.h5, spread evenly over it.", "[1, 2147483647]"});
+    });
   });
-  v.Section("checkpoint", [c](ConfigVisitor& keys) {
-    keys.Value("every", &c->checkpoint.every);
-    keys.Value("keep", &c->checkpoint.keep);
+  v.Section("checkpoint", "Checkpoints, written in the background.", [c](ConfigVisitor& keys) {
+    keys.Value("every", &c->checkpoint.every,
+               {"Steps between checkpoints, with one after the last step; 0: only that one.",
+                "[0, inf)", "steps"});
+    keys.Value("keep", &c->checkpoint.keep, {"Newest checkpoints that are kept.", "[1, inf)"});
   });
-  v.Section("logging", [c](ConfigVisitor& keys) { keys.Value("every", &c->logging.every); });
-  v.Section("generate", [c](ConfigVisitor& keys) { VisitGenerate(keys, &c->generate); });
+  v.Section("logging", "The console.", [c](ConfigVisitor& keys) {
+    keys.Value("every", &c->logging.every,
+               {"Steps between lines on a console that is no terminal.", "[1, inf)", "steps"});
+  });
+  v.Section("generate", "A text that is generated after training.",
+            [c](ConfigVisitor& keys) { VisitGenerate(keys, &c->generate); });
 }
 
 }  // namespace wyvern

@@ -157,9 +157,13 @@ void StrictReader::Choice(const std::string& key, const std::vector<std::string>
                          ? std::find(names.begin(), names.end(), node->scalar)
                          : names.end();
   if (found == names.end()) {
-    return Fault(*node, key,
-                 absl::StrCat("expected ", names.size() > 1 ? "one of " : "",
-                              absl::StrJoin(names, ", "), ", got ", node->Describe()));
+    const std::string nearest =
+        node->kind == ConfigNode::Kind::kScalar ? Nearest(node->scalar, names) : "";
+    return Fault(
+        *node, key,
+        absl::StrCat("expected ", names.size() > 1 ? "one of " : "", absl::StrJoin(names, ", "),
+                     ", got ", node->Describe(),
+                     nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?")));
   }
   *index = static_cast<int>(found - names.begin());
 }

@@ -11,19 +11,28 @@ constexpr int64_t kMaxWindow = int64_t{1} << 40;
 }  // namespace
 
 void AttentionMixerConfig::Visit(ConfigVisitor& v) {
-  v.Value("num_heads", &num_heads);
-  v.Value("num_kv_heads", &num_kv_heads);
-  v.Value("head_dim", &head_dim);
-  v.Value("window", &window);
-  v.Value("rope", &rope);
-  v.Only(rope, "rope: false",
-         [this](ConfigVisitor& only) { only.Value("rope_theta", &rope_theta); });
-  v.Value("qkv_bias", &qkv_bias);
-  v.Value("output_bias", &output_bias);
-  v.Value("qk_norm", &qk_norm);
-  v.Only(qk_norm, "qk_norm: false",
-         [this](ConfigVisitor& only) { only.Value("qk_norm_eps", &qk_norm_eps); });
-  v.Enumerated("output_gate", kOutputGateNames, &output_gate);
+  v.Value("num_heads", &num_heads, {"Query heads.", "[1, 16384]"});
+  v.Value("num_kv_heads", &num_kv_heads,
+          {"Key and value heads, a divisor of num_heads (grouped-query attention); 0: num_heads.",
+           "[0, 16384]"});
+  v.Value("head_dim", &head_dim,
+          {"Dimension of a head, even with RoPE; 0: hidden_size / num_heads.", "[0, 256]"});
+  v.Value("window", &window,
+          {"Tokens that a token attends to, itself included (sliding window); 0: all.",
+           "[0, 1099511627776]", "tokens"});
+  v.Value("rope", &rope, "Whether queries and keys are rotated by their position (RoPE).");
+  v.Only(rope, "rope: false", [this](ConfigVisitor& only) {
+    only.Value("rope_theta", &rope_theta,
+               {"Base of the rotation frequencies of RoPE.", "(0, inf)"});
+  });
+  v.Value("qkv_bias", &qkv_bias, "Whether the projections to q, k and v have biases.");
+  v.Value("output_bias", &output_bias, "Whether the output projection has a bias.");
+  v.Value("qk_norm", &qk_norm, "Whether each head's q and k pass an RMSNorm before RoPE.");
+  v.Only(qk_norm, "qk_norm: false", [this](ConfigVisitor& only) {
+    only.Value("qk_norm_eps", &qk_norm_eps, {"Epsilon of these norms.", "(0, inf)"});
+  });
+  v.Enumerated("output_gate", kOutputGateNames, &output_gate,
+               "Activation of the gate before the output projection: none or sigmoid.");
 }
 
 void AttentionMixerConfig::Validate(const ModelConfig& model, Faults faults) const {

@@ -12,7 +12,7 @@ KeyValueCache::View KeyValueCache::Append(const Tensor& keys, const Tensor& valu
   if (window > 0) begin_ = std::max(begin_, end_ - (window - 1));
   const int64_t kept = end_ - begin_;
   if (!keys_.defined() || end_ + added > keys_.dim(0)) {
-    // Of a window no more than it and what is added is ever kept.
+    // With a window, no more than it and the added tokens is ever kept.
     const int64_t capacity = CacheCapacity(kept + added, window > 0 ? 0 : reserved_);
     const auto grow = [&](Tensor* cached, const Tensor& like) {
       Shape shape = like.shape();

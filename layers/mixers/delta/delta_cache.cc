@@ -3,7 +3,7 @@
 namespace wyvern {
 
 void DeltaCache::FillRandom(int64_t, uint64_t seed, const std::string& name) {
-  // What was cached may be part of something else: these are tensors of their own.
+  // The cached tensors may be parts of others, so these are new ones.
   const auto fill = [&](Tensor* x, const char* part) {
     if (!x->defined()) return;
     *x = Tensor::EmptyLike(*x);

@@ -23,27 +23,47 @@ const char* DeltaMixerConfig::TypeName() const {
 }
 
 void DeltaMixerConfig::Visit(ConfigVisitor& v) {
-  v.Value("num_heads", &num_heads);
-  v.Value("num_value_heads", &num_value_heads);
-  v.Value("key_dim", &key_dim);
-  v.Value("value_dim", &value_dim);
-  v.Value("conv_width", &conv_width);
-  v.Value("learned_beta", &learned_beta);
+  v.Value("num_heads", &num_heads, {"Query and key heads.", "[1, 16384]"});
+  v.Value("num_value_heads", &num_value_heads,
+          {"Value heads, a multiple of num_heads; each group of them shares a query and key head; "
+           "0: num_heads.",
+           "[0, 16384]"});
+  v.Value("key_dim", &key_dim, {"Dimension of a query and key head.", "[1, 256]"});
+  v.Value("value_dim", &value_dim, {"Dimension of a value head.", "[1, 256]"});
+  v.Value("conv_width", &conv_width,
+          {"Taps of the short convolution of q, k and v; 0: SiLU without a convolution.", "[0, 8]",
+           "tokens"});
+  v.Value("learned_beta", &learned_beta,
+          "Whether beta, the strength of a write, is learned; false: it is 1.");
   v.Only(learned_beta, "learned_beta: false", [this](ConfigVisitor& only) {
-    only.Value("negative_eigenvalues", &negative_eigenvalues);
+    only.Value("negative_eigenvalues", &negative_eigenvalues,
+               "Whether beta lies in (0, 2) instead of (0, 1), which allows negative eigenvalues "
+               "of the state transition.");
   });
   v.Only(decay == DeltaDecay::kPerChannel, absl::StrCat("type: ", TypeName()),
          [this](ConfigVisitor& only) {
-           only.Value("gate_lower_bound", &gate_lower_bound);
-           only.Value("decay_rank", &decay_rank);
+           only.Value("gate_lower_bound", &gate_lower_bound,
+                      {"Lower bound of the log-decay, which makes the gate a bounded one; unset: a "
+                       "softplus gate.",
+                       "[-5, 0)"});
+           only.Value(
+               "decay_rank", &decay_rank,
+               {"Rank of the low-rank projection to the decays; 0: value_dim.", "[0, 262144]"});
          });
-  v.Enumerated("output_gate", kOutputGateNames, &output_gate);
+  v.Enumerated("output_gate", kOutputGateNames, &output_gate,
+               "Activation of the gate before the output projection.");
   const bool gated = output_gate != OutputGate::kNone;
   if (output_gate_rank == kValueDim) output_gate_rank = gated ? value_dim : 0;
-  v.Only(gated, "output_gate: none",
-         [this](ConfigVisitor& only) { only.Value("output_gate_rank", &output_gate_rank); });
-  v.Only(output_gate_rank > 0, "output_gate_rank: 0",
-         [this](ConfigVisitor& only) { only.Value("output_gate_bias", &output_gate_bias); });
+  v.Only(gated, "output_gate: none", [this](ConfigVisitor& only) {
+    only.Value("output_gate_rank", &output_gate_rank,
+               {absl::StrCat("Rank of the low-rank projection to the gate; 0: one full matrix",
+                             decay == DeltaDecay::kPerChannel ? "; by default value_dim." : "."),
+                "[0, 262144]"});
+  });
+  v.Only(output_gate_rank > 0, "output_gate_rank: 0", [this](ConfigVisitor& only) {
+    only.Value("output_gate_bias", &output_gate_bias,
+               "Whether the second matrix of a low-rank gate has a bias.");
+  });
 }
 
 void DeltaMixerConfig::Validate(const ModelConfig&, Faults faults) const {

@@ -6,17 +6,31 @@
 namespace wyvern {
 
 void MlaMixerConfig::Visit(ConfigVisitor& v) {
-  v.Value("num_heads", &num_heads);
-  v.Value("q_lora_rank", &q_lora_rank);
-  v.Value("kv_lora_rank", &kv_lora_rank);
-  v.Value("qk_nope_dim", &qk_nope_dim);
-  v.Value("qk_rope_dim", &qk_rope_dim);
-  v.Value("value_dim", &value_dim);
-  v.Value("latent_norm_eps", &latent_norm_eps);
-  v.Value("rope", &rope);
-  v.Only(rope, "rope: false",
-         [this](ConfigVisitor& only) { only.Value("rope_theta", &rope_theta); });
-  v.Enumerated("output_gate", kOutputGateNames, &output_gate);
+  v.Value("num_heads", &num_heads, {"Attention heads.", "[1, 16384]"});
+  v.Value("q_lora_rank", &q_lora_rank,
+          {"Rank of the low-rank projection to the queries, with a norm in its middle; 0: one full "
+           "matrix.",
+           "[0, 262144]"});
+  v.Value("kv_lora_rank", &kv_lora_rank,
+          {"Dimension of the latent vector of a token, from which all keys and values come.",
+           "[1, 512]"});
+  v.Value("qk_nope_dim", &qk_nope_dim,
+          {"Dimension of the part of a query and key head that has no positions; at most 256 with "
+           "qk_rope_dim.",
+           "[1, 256]"});
+  v.Value("qk_rope_dim", &qk_rope_dim,
+          {"Dimension of the other part, whose keys all heads share; even with RoPE.", "[1, 128]"});
+  v.Value("value_dim", &value_dim, {"Dimension of a value head.", "[1, 256]"});
+  v.Value("latent_norm_eps", &latent_norm_eps,
+          {"Epsilon of the norms of the latent vectors.", "(0, inf)"});
+  v.Value("rope", &rope,
+          "Whether the shared part is rotated by its position (RoPE); false: no positions (NoPE).");
+  v.Only(rope, "rope: false", [this](ConfigVisitor& only) {
+    only.Value("rope_theta", &rope_theta,
+               {"Base of the rotation frequencies of RoPE.", "(0, inf)"});
+  });
+  v.Enumerated("output_gate", kOutputGateNames, &output_gate,
+               "Activation of the gate before the output projection: none or sigmoid.");
 }
 
 void MlaMixerConfig::Validate(const ModelConfig&, Faults faults) const {

@@ -36,7 +36,8 @@ TEST(GemmPlan, NamesTilesOnHopperAlone) {
 }
 
 TEST(GemmPlan, ListsTheBestFirstAndTheLibrarysLast) {
-  const auto plans = ChooseGemm({.m = 2048, .n = 32768, .k = 8192, .heuristic_fill = 0.5}, MetaGpu());
+  const auto plans =
+      ChooseGemm({.m = 2048, .n = 32768, .k = 8192, .heuristic_fill = 0.5}, MetaGpu());
   ASSERT_EQ(plans.size(), 1u + kNumGemmTiles);
   for (size_t i = 0; i + 1 < plans.size(); ++i) EXPECT_GE(plans[i].rate, plans[i + 1].rate);
   EXPECT_EQ(plans.back().tile, -1);

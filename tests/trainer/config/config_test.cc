@@ -198,8 +198,11 @@ TEST(Config, DifferencesNameTheKeys) {
 TEST(Config, OverridesSayWhatIsThereAndWhichFormTheyActOn) {
   EXPECT_TRUE(Contains(ErrorOf(kBase, {"cuda.train.steps=3"}), "leave out 'cuda.'"));
   EXPECT_TRUE(Contains(ErrorOf(kBase, {"model.pattern=[gnd]"}),
-                       "'gnd' is not among the mixers (gdn, kda, local)"))
+                       "'gnd' is not among the mixers (gdn, kda, local); did you mean 'gdn'?"))
       << ErrorOf(kBase, {"model.pattern=[gnd]"});
+  EXPECT_TRUE(Contains(ErrorOf(kBase, {"model.mixers.kda.type=kad"}),
+                       "model.mixers.kda.type: expected one of delta_net, gated_delta_net, kda, "
+                       "attention, mla, got 'kad'; did you mean 'kda'?"));
 }
 
 TEST(Config, BrokenYamlIsAnErrorWithItsLine) {
