@@ -46,8 +46,13 @@ absl::Status Validate(const PrepareOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat(
         "val_fraction: expected at least 0 and less than 1, got ", options.val_fraction));
   }
-  if (options.val_documents < 0 || options.num_threads < 0) {
-    return absl::InvalidArgumentError("val_documents and num_threads must not be negative");
+  if (options.val_documents < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("val_documents: expected at least 0, got ", options.val_documents));
+  }
+  if (options.num_threads < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "num_threads: expected at least 0 (0: every core), got ", options.num_threads));
   }
   return absl::OkStatus();
 }
@@ -55,7 +60,7 @@ absl::Status Validate(const PrepareOptions& options) {
 absl::Status ReadOnce() {
   return absl::InvalidArgumentError(
       "a pipe can be read only once, and this split needs to count its documents first; write the "
-      "text to a file, or hold out none (val_fraction 0)");
+      "text to a file, or hold out no document");
 }
 
 // The text of one pass, to tell that another one read the same.

@@ -157,6 +157,26 @@ TEST_F(BadInputTest, MissingAndEmptyData) {
   EXPECT_FALSE(std::filesystem::exists(Path("store_a/train.h5")));
 }
 
+TEST_F(BadInputTest, PreparingDataNamesTheOption) {
+  WriteText("two.txt", "one\n\ntwo");
+  const auto prepare = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> args = {"data",
+                                     "prepare",
+                                     "--input",
+                                     Path("two.txt"),
+                                     "--output",
+                                     Path("two"),
+                                     "--document-separator",
+                                     "\\n\\n"};
+    args.insert(args.end(), more.begin(), more.end());
+    return Wyvern(args);
+  };
+  ExpectFailure(prepare({"--val-fraction", "2"}),
+                {"wyvern: --val-fraction: expected at least 0 and less than 1, got 2"});
+  ExpectFailure(prepare({"--val-documents", "5"}),
+                {"wyvern: --val-documents: 5 cannot be held out of 2 documents"});
+}
+
 TEST_F(BadInputTest, DamagedStores) {
   ASSERT_EQ(
       Train({"train.steps=1", "schedule.warmup_steps=0", "run.dir=" + Path("other")}).exit_code, 0);
