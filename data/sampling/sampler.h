@@ -12,15 +12,11 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "data/sampling/batch.h"
+#include "data/sampling/document_boundary.h"
 #include "data/sampling/mixture.h"
 #include "data/store/token_store.h"
 
 namespace wyvern {
-
-enum class DocumentBoundary {
-  kNone,   // a sample is one sequence, across documents
-  kReset,  // a sequence ends where its document or its sample ends; no target crosses documents
-};
 
 struct MixtureEntry {
   std::string path;   // of a token store

@@ -27,6 +27,8 @@ struct TextSourceOptions {
   std::string document_separator;
   TextFormat format = TextFormat::kAuto;
   InvalidUtf8 invalid_utf8 = InvalidUtf8::kError;
+
+  bool operator==(const TextSourceOptions&) const = default;
 };
 
 // A document, or part of a long one.

@@ -16,8 +16,8 @@
 #include "trainer/bench/step_bench.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/compute_target.h"
 #include "trainer/commands/on_ranks.h"
-#include "trainer/commands/place.h"
 #include "trainer/commands/usage.h"
 #include "trainer/config/load.h"
 
@@ -134,8 +134,8 @@ absl::Status TimeOps(const OpsOptions& options, Device device) {
 }
 
 absl::Status BenchOps(const OpsOptions& options) {
-  ASSIGN_OR_RETURN(const Place place, ChoosePlace({.device = options.device}));
-  return options.explain ? ExplainOps(options, place.device) : TimeOps(options, place.device);
+  ASSIGN_OR_RETURN(const ComputeTarget target, ChooseComputeTarget({.device = options.device}));
+  return options.explain ? ExplainOps(options, target.device) : TimeOps(options, target.device);
 }
 
 void AddOps(CLI::App* bench, int* exit_code) {

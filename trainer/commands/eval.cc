@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -16,7 +17,7 @@
 #include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
-#include "trainer/commands/place.h"
+#include "trainer/commands/compute_target.h"
 #include "trainer/config/load.h"
 
 namespace wyvern {
@@ -24,11 +25,11 @@ namespace {
 
 struct Options {
   std::string checkpoint, data;
-  PlaceOptions place;
+  ComputeTargetOptions target;
   int64_t batches = 0;
   int64_t batch = 0;    // samples at a time; 0: EvalWindowsAtOnce
-  int64_t seq_len = 0;  // 0, "": as the checkpoint's run was trained
-  std::string boundary;
+  int64_t seq_len = 0;  // 0, nothing: as the checkpoint's run was trained
+  std::optional<DocumentBoundary> boundary;
   bool json = false;
 };
 
@@ -36,7 +37,7 @@ void Print(const Options& options, const EvalResult& result, double seconds) {
   std::printf("loss        %.6f nats per token\nperplexity  %.4f\n", result.loss,
               result.perplexity);
   std::printf("samples     %lld tokens, document boundary %s\n",
-              static_cast<long long>(options.seq_len), options.boundary.c_str());
+              static_cast<long long>(options.seq_len), Name(*options.boundary));
   std::printf("tokens      %lld, of which %lld predicted; %.0f tokens/s\n",
               static_cast<long long>(result.num_tokens), static_cast<long long>(result.num_targets),
               static_cast<double>(result.num_tokens) / seconds);
@@ -79,22 +80,18 @@ absl::Status ResolveWindows(Options* options) {
     data = config.data;
   }
   if (options->seq_len == 0) options->seq_len = data.seq_len;
-  if (options->boundary.empty()) {
-    options->boundary = data.document_boundary == BoundaryChoice::kNone ? "none" : "reset";
-  }
+  if (!options->boundary.has_value()) options->boundary = data.document_boundary;
   return absl::OkStatus();
 }
 
 absl::Status RunEval(Options options) {
   RETURN_IF_ERROR(ResolveWindows(&options));
-  ASSIGN_OR_RETURN(const Place place, ChoosePlace(options.place));
+  ASSIGN_OR_RETURN(const ComputeTarget target, ChooseComputeTarget(options.target));
   ASSIGN_OR_RETURN(const std::shared_ptr<TokenStore> store, TokenStore::Open(options.data));
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
-                   LoadModel(options.checkpoint, place.device, place.compute));
+                   LoadModel(options.checkpoint, target.device, target.compute));
   RETURN_IF_ERROR(CheckData(options, *model, *store));
-  const SequentialSampler sampler(
-      store, options.seq_len,
-      options.boundary == "none" ? DocumentBoundary::kNone : DocumentBoundary::kReset);
+  const SequentialSampler sampler(store, options.seq_len, *options.boundary);
   if (sampler.num_windows() == 0) {
     return absl::InvalidArgumentError(absl::StrCat(options.data, ": nothing to predict, it holds ",
                                                    store->num_tokens(), " tokens"));
@@ -154,12 +151,15 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
       ->add_option("--seq-len", options->seq_len, "Tokens per sample (as in training, else 2048)")
       ->check(CLI::Range(int64_t{1}, most));
   command
-      ->add_option(
-          "--document-boundary", options->boundary,
+      ->add_option_function<std::string>(
+          "--document-boundary",
+          [options](const std::string& name) {
+            options->boundary = name == "none" ? DocumentBoundary::kNone : DocumentBoundary::kReset;
+          },
           "reset (state starts anew at each document) or none (as in training, else reset)")
       ->check(CLI::IsMember({"reset", "none"}));
   command->add_flag("--json", options->json, "Print one JSON object instead of a table");
-  options->place.AddTo(command);
+  options->target.AddTo(command);
   command->callback([=] { *exit_code = ExitCode(RunEval(*options)); });
 }
 

@@ -10,7 +10,7 @@
 #include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
-#include "trainer/commands/place.h"
+#include "trainer/commands/compute_target.h"
 #include "trainer/report/standard_output.h"
 
 namespace wyvern {
@@ -18,17 +18,18 @@ namespace {
 
 struct Options {
   std::string checkpoint, prompt;
-  PlaceOptions place;
+  ComputeTargetOptions target;
   GenerateOptions generate;
+  bool greedy = false;
 };
 
 absl::Status RunGenerate(const Options& options) {
   RETURN_IF_ERROR(options.generate.sampling.Validate());
-  ASSIGN_OR_RETURN(const Place place, ChoosePlace(options.place));
+  ASSIGN_OR_RETURN(const ComputeTarget target, ChooseComputeTarget(options.target));
   ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpointAloud(options.checkpoint));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, LoadCheckpointTokenizer(info.path));
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
-                   LoadModel(info.path, place.device, place.compute));
+                   LoadModel(info.path, target.device, target.compute));
   std::printf("%s", options.prompt.c_str());
   std::fflush(stdout);
   const auto start = std::chrono::steady_clock::now();
@@ -67,14 +68,17 @@ void AddGenerateCommand(CLI::App& app, int* exit_code) {
   command->add_option("--top-p", sampling.top_p,
                       "Only the most likely tokens that reach this probability together (1, all)");
   command->add_option("--seed", sampling.seed, "The same seed gives the same text (1)");
-  command->add_flag("--greedy", sampling.greedy,
+  command->add_flag("--greedy", options->greedy,
                     "Always the most likely token, as --temperature 0");
   command
       ->add_option("--prefill-chunk", options->generate.prefill_chunk,
                    "Prompt tokens per forward (512); fewer need less memory")
       ->check(positive);
-  options->place.AddTo(command);
-  command->callback([=] { *exit_code = ExitCode(RunGenerate(*options)); });
+  options->target.AddTo(command);
+  command->callback([=] {
+    if (options->greedy) options->generate.sampling.temperature = 0;
+    *exit_code = ExitCode(RunGenerate(*options));
+  });
 }
 
 }  // namespace wyvern

@@ -27,7 +27,7 @@ absl::Status PrintPlan(const Options& options) {
   std::vector<std::string> sets = {"run.device=cuda"};
   sets.insert(sets.end(), options.sets.begin(), options.sets.end());
   ASSIGN_OR_RETURN(const RunConfig config, AsUsage(LoadRunConfig(options.path, sets)));
-  if (config.run.device != DeviceChoice::kCuda) {
+  if (config.run.device != Device::kCuda) {
     return absl::InvalidArgumentError(
         "run.device: plan is for GPUs; leave it out or set it to cuda");
   }

@@ -43,11 +43,7 @@ absl::StatusOr<std::string> Sample(TrainingRun* run) {
   if (section.prompt.empty()) return std::string();
   GenerateOptions options;
   options.max_tokens = section.tokens;
-  options.sampling.greedy = section.temperature == 0;
-  if (!options.sampling.greedy) options.sampling.temperature = section.temperature;
-  options.sampling.top_k = section.top_k;
-  options.sampling.top_p = section.top_p;
-  options.sampling.seed = section.seed;
+  options.sampling = section.sampling;
   ASSIGN_OR_RETURN(const GeneratedText generated,
                    GenerateText(run->model(), *run->data().tokenizer, section.prompt, options));
   return section.prompt + generated.text;

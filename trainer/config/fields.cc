@@ -51,18 +51,34 @@ std::vector<std::string> KeysOf(const std::map<std::string, T>& map) {
   return keys;
 }
 
+// One of the named values; "auto": unset.
+template <typename T>
+void EnumeratedOrAuto(ConfigVisitor& v, const std::string& key,
+                      const std::vector<std::pair<std::string, T>>& values, std::optional<T>* value,
+                      const KeyDoc& doc) {
+  std::vector<std::string> names = {"auto"};
+  int index = 0;
+  for (const auto& [name, one] : values) {
+    if (*value == one) index = static_cast<int>(names.size());
+    names.push_back(name);
+  }
+  v.Choice(key, names, &index, doc);
+  value->reset();
+  if (index > 0) *value = values[static_cast<size_t>(index) - 1].second;
+}
+
 void VisitSource(ConfigVisitor& v, DataSource* s, bool only_source) {
   v.Value("dir", &s->dir, {"Folder of the token stores train.h5 and val.h5.", "not empty"});
   v.Value(
-      "text", &s->text,
+      "text", &s->text.paths,
       "Files and folders of text or JSON lines, from which the stores are made unless they exist.");
-  v.Only(!s->text.empty(), "stores that exist already (no text)", [s](ConfigVisitor& only) {
-    only.Value("field", &s->field, "Member of a JSON object that holds the text.");
-    only.Value("document_separator", &s->document_separator,
+  v.Only(!s->text.paths.empty(), "stores that exist already (no text)", [s](ConfigVisitor& only) {
+    only.Value("field", &s->text.field, "Member of a JSON object that holds the text.");
+    only.Value("document_separator", &s->text.document_separator,
                "Text that stands between documents of a text file; empty: a file is one document.");
-    only.Enumerated("format", {"auto", "text", "json"}, &s->format,
+    only.Enumerated("format", {"auto", "text", "json"}, &s->text.format,
                     "Format of the files; auto: what the content shows.");
-    only.Enumerated("invalid_utf8", {"error", "replace"}, &s->invalid_utf8,
+    only.Enumerated("invalid_utf8", {"error", "replace"}, &s->text.invalid_utf8,
                     "What to do with bytes that are not UTF-8: stop, or replace them.");
     only.Value(
         "val_documents", &s->val_documents,
@@ -154,24 +170,24 @@ void VisitTrain(ConfigVisitor& v, bool has_experts, bool has_stages, TrainSectio
 }
 
 void VisitParallel(ConfigVisitor& v, bool has_experts, ParallelSection* c) {
-  v.Value("replicate", &c->replicate,
+  v.Value("replicate", &c->mesh.replicate,
           {"Replicas of each shard; -1: what the other axes leave of the ranks.", "[1, 1048576]",
            "ranks"});
-  v.Value("shard", &c->shard,
+  v.Value("shard", &c->mesh.shard,
           {"Ranks of a shard group; replicate x shard are the data-parallel ranks; -1: what the "
            "other axes leave.",
            "[1, 1048576]", "ranks"});
-  v.Value("context", &c->context,
+  v.Value("context", &c->mesh.context,
           {"Context-parallel ranks, which divide the tokens of each sample; -1: what the other "
            "axes leave.",
            "[1, 1048576]", "ranks"});
   v.Only(has_experts, kWithoutExperts, [c](ConfigVisitor& only) {
-    only.Value("expert", &c->expert,
+    only.Value("expert", &c->mesh.expert,
                {"Expert-parallel ranks, each with a part of the experts of a layer, a divisor of "
                 "num_experts; they are ranks of the other axes.",
                 "[1, 1024]", "ranks"});
   });
-  v.Only(c->shard != 1, "shard: 1", [c](ConfigVisitor& only) {
+  v.Only(c->mesh.shard != 1, "shard: 1", [c](ConfigVisitor& only) {
     only.Value("zero", &c->zero,
                {"ZeRO stage within a shard group: 1 shards optimizer state and master weights, 2 "
                 "also gradients, 3 also parameters.",
@@ -268,16 +284,17 @@ void VisitGenerate(ConfigVisitor& v, GenerateSection* c) {
           "Prompt of the text that is generated after training; empty: none is.");
   v.Only(!c->prompt.empty(), "an empty prompt", [c](ConfigVisitor& only) {
     only.Value("tokens", &c->tokens, {"Length of the text.", "[1, 2147483647]", "tokens"});
-    only.Value("temperature", &c->temperature, {"Temperature of sampling; 0: greedy.", "[0, inf)"});
-    only.Only(c->temperature != 0, "temperature: 0", [c](ConfigVisitor& inner) {
+    only.Value("temperature", &c->sampling.temperature,
+               {"Temperature of sampling; 0: greedy.", "[0, inf)"});
+    only.Only(c->sampling.temperature != 0, "temperature: 0", [c](ConfigVisitor& inner) {
       inner.Value(
-          "top_k", &c->top_k,
+          "top_k", &c->sampling.top_k,
           {"Sampling only from this many most likely tokens; 0: from all.", "[0, inf)", "tokens"});
       inner.Value(
-          "top_p", &c->top_p,
+          "top_p", &c->sampling.top_p,
           {"Nucleus sampling: from the most likely tokens that together have this probability.",
            "(0, 1]"});
-      inner.Value("seed", &c->seed, "Seed of sampling.");
+      inner.Value("seed", &c->sampling.seed, "Seed of sampling.");
     });
   });
 }
@@ -335,10 +352,10 @@ void VisitRunConfig(ConfigVisitor& v, RunConfig* c) {
     keys.Value("dir", &c->run.dir, "Run folder; empty: runs/NAME.");
     keys.Value("seed", &c->run.seed,
                "Seed of the initial parameters and of the order of the data.");
-    keys.Enumerated("device", {"auto", "cpu", "cuda"}, &c->run.device,
-                    "Device; auto: CUDA if there is a GPU.");
-    keys.Enumerated("precision", {"auto", "fp32", "bf16"}, &c->run.precision,
-                    "Compute dtype; auto: bf16 on a GPU, fp32 on the CPU.");
+    EnumeratedOrAuto(keys, "device", {{"cpu", Device::kCpu}, {"cuda", Device::kCuda}},
+                     &c->run.device, "Device; auto: CUDA if there is a GPU.");
+    EnumeratedOrAuto(keys, "precision", {{"fp32", DType::kFloat32}, {"bf16", DType::kBf16}},
+                     &c->run.precision, "Compute dtype; auto: bf16 on a GPU, fp32 on the CPU.");
   });
   v.Section("model", "The architecture.",
             [c](ConfigVisitor& keys) { VisitModelConfig(keys, &c->model); });

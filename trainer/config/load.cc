@@ -65,7 +65,7 @@ void DropIdleKeys(const ConfigNode& below, ConfigNode* tree) {
   }
 }
 
-RunConfig ReadRunConfigTree(const ConfigNode& tree, DeviceChoice device,
+RunConfig ReadRunConfigTree(const ConfigNode& tree, std::optional<Device> device,
                             std::vector<std::string>* messages) {
   RunConfig config;
   std::vector<ConfigFault> faults;
@@ -75,14 +75,8 @@ RunConfig ReadRunConfigTree(const ConfigNode& tree, DeviceChoice device,
   for (const ConfigFault& fault : faults) {
     messages->push_back(absl::StrCat(fault.where, ": ", fault.key, ": ", fault.message));
   }
-  if (config.run.device == DeviceChoice::kAuto) config.run.device = device;
-  if (config.run.device == DeviceChoice::kAuto) {
-    config.run.device = CudaAvailable() ? DeviceChoice::kCuda : DeviceChoice::kCpu;
-  }
-  if (config.run.precision == PrecisionChoice::kAuto) {
-    config.run.precision =
-        config.run.device == DeviceChoice::kCuda ? PrecisionChoice::kBf16 : PrecisionChoice::kFp32;
-  }
+  if (!config.run.device.has_value()) config.run.device = device;
+  config.run.ResolveAuto();
   config.run.dir = config.RunDir();
   for (const std::string& fault : config.Validate()) {
     const std::string key = fault.substr(0, fault.find(": "));
@@ -159,20 +153,19 @@ absl::StatusOr<RunConfig> ParseRunConfig(const std::string& yaml, const std::str
       }
       DropIdleKeys(file, &tree);
     }
-    const bool has_overlay = overlay.kind == ConfigNode::Kind::kMap;
-    return ReadRunConfigTree(tree,
-                             with_overlay  ? DeviceChoice::kCuda
-                             : has_overlay ? DeviceChoice::kCpu
-                                           : DeviceChoice::kAuto,
-                             found);
+    std::optional<Device> device;
+    if (overlay.kind == ConfigNode::Kind::kMap) {
+      device = with_overlay ? Device::kCuda : Device::kCpu;
+    }
+    return ReadRunConfigTree(tree, device, found);
   };
   std::vector<std::string> found;
   RunConfig config = read(false, sets, &found);
   if (overlay.kind == ConfigNode::Kind::kMap) {
     std::vector<std::string> found_on_cuda;
     RunConfig on_cuda = read(true, sets, &found_on_cuda);
-    const bool use_cuda = config.run.device == DeviceChoice::kCuda ||
-                          (on_cuda.run.device == DeviceChoice::kCuda && CudaAvailable());
+    const bool use_cuda = config.run.device == Device::kCuda ||
+                          (on_cuda.run.device == Device::kCuda && CudaAvailable());
     if (use_cuda) {
       std::swap(config, on_cuda);
       std::swap(found, found_on_cuda);

@@ -2,6 +2,7 @@
 #ifndef WYVERN_TRAINER_CONFIG_LOAD_H_
 #define WYVERN_TRAINER_CONFIG_LOAD_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,8 +38,8 @@ ConfigNode SplitOverlay(ConfigNode root, ConfigNode* overlay, std::vector<std::s
 void DropIdleKeys(const ConfigNode& below, ConfigNode* tree);
 
 // Reads and validates a tree without overlay, run.device: auto meaning `device` (or, if that is
-// auto, what the machine has). Appends "where: key: message" for every fault.
-RunConfig ReadRunConfigTree(const ConfigNode& tree, DeviceChoice device,
+// unset, what the machine has). Appends "where: key: message" for every fault.
+RunConfig ReadRunConfigTree(const ConfigNode& tree, std::optional<Device> device,
                             std::vector<std::string>* messages);
 
 // YAML with every key that the configuration has; ParseRunConfig gives back an equal configuration.

@@ -29,8 +29,8 @@ bool IsName(const std::string& text) {
 void ValidateRun(const RunSection& c, Faults* f) {
   f->Unless(IsName(c.name), "run.name", "expected letters, digits, '.', '_' or '-', got '", c.name,
             "'");
-  f->Unless(c.precision != PrecisionChoice::kBf16 || c.device != DeviceChoice::kCpu,
-            "run.precision", "bf16 needs a GPU; the CPU computes in fp32");
+  f->Unless(c.precision != DType::kBf16 || c.device != Device::kCpu, "run.precision",
+            "bf16 needs a GPU; the CPU computes in fp32");
 }
 
 void ValidateData(const RunConfig& config, Faults* f) {
@@ -54,8 +54,8 @@ void ValidateData(const RunConfig& config, Faults* f) {
     f->Unless(s.weight >= 0 && s.weight <= 1e9, key + ".weight", "expected 0 to 1e9, got ",
               s.weight);
     num_weights += s.weight > 0 ? 1 : 0;
-    num_text += s.text.empty() ? 0 : 1;
-    held_out |= s.text.empty() || s.val_documents > 0 || s.val_fraction > 0;
+    num_text += s.text.paths.empty() ? 0 : 1;
+    held_out |= s.text.paths.empty() || s.val_documents > 0 || s.val_fraction > 0;
   }
   f->Unless(num_weights == 0 || num_weights == static_cast<int64_t>(c.sources.size()),
             "data.sources", "weights are given for ", num_weights, " of ", c.sources.size(),
@@ -126,7 +126,7 @@ void ValidateTrain(const RunConfig& config, const std::vector<Stage>& stages, Fa
   f->Unless(c.balance_rate >= 0, "train.balance_rate", "expected at least 0, got ", c.balance_rate);
   f->Unless(c.balance_loss >= 0, "train.balance_loss", "expected at least 0 (0: none), got ",
             c.balance_loss);
-  f->Unless(c.balance_loss == 0 || config.parallel.context == 1, "train.balance_loss",
+  f->Unless(c.balance_loss == 0 || config.parallel.mesh.context == 1, "train.balance_loss",
             "is a mean over whole sequences, which parallel.context divides; set one of them to "
             "its default");
   const OptimizerSection& o = config.optimizer;
@@ -144,22 +144,23 @@ void ValidateTrain(const RunConfig& config, const std::vector<Stage>& stages, Fa
 
 void ValidateParallel(const RunConfig& config, Faults* f) {
   const ParallelSection& c = config.parallel;
+  const MeshShape& mesh = c.mesh;
   const auto size = [&](const std::string& key, int64_t value) {
     f->Unless(value >= 1 || value == -1, key, "expected at least 1, or -1 (the rest), got ", value);
     f->Unless(value <= kMaxRanks, key, "expected at most ", kMaxRanks, ", got ", value);
   };
-  size("parallel.replicate", c.replicate);
-  size("parallel.shard", c.shard);
-  size("parallel.context", c.context);
-  const int64_t open = (c.replicate == -1) + (c.shard == -1) + (c.context == -1);
-  f->Unless(open <= 1, c.shard == -1 ? "parallel.shard" : "parallel.context",
+  size("parallel.replicate", mesh.replicate);
+  size("parallel.shard", mesh.shard);
+  size("parallel.context", mesh.context);
+  const int64_t open = (mesh.replicate == -1) + (mesh.shard == -1) + (mesh.context == -1);
+  f->Unless(open <= 1, mesh.shard == -1 ? "parallel.shard" : "parallel.context",
             "-1 stands for what the others leave of the ranks, and ", open,
             " of replicate, shard and context are -1");
-  f->Range("parallel.expert", c.expert, 1, kMaxRanks);
-  if (config.model.moe.has_value() && c.expert > 1) {
-    f->Unless(config.model.moe->num_experts % c.expert == 0, "parallel.expert",
+  f->Range("parallel.expert", mesh.expert, 1, kMaxRanks);
+  if (config.model.moe.has_value() && mesh.expert > 1) {
+    f->Unless(config.model.moe->num_experts % mesh.expert == 0, "parallel.expert",
               "expected a divisor of model.moe.num_experts ", config.model.moe->num_experts,
-              ", got ", c.expert);
+              ", got ", mesh.expert);
   }
   f->Unless(c.zero >= 1 && c.zero <= 3, "parallel.zero", "expected 1, 2 or 3, got ", c.zero);
   f->Unless(c.timeout > 0 && c.timeout <= kMaxSeconds, "parallel.timeout",
@@ -231,13 +232,22 @@ void ValidateRest(const RunConfig& config, Faults* f) {
             config.logging.every);
   const GenerateSection& g = config.generate;
   f->Range("generate.tokens", g.tokens, 1, kMaxCount);
-  f->Unless(g.temperature >= 0, "generate.temperature", "expected at least 0 (0: greedy), got ",
-            g.temperature);
-  f->Unless(g.top_k >= 0, "generate.top_k", "expected at least 0 (0: all), got ", g.top_k);
-  f->Unless(g.top_p > 0 && g.top_p <= 1, "generate.top_p", "expected above 0 to 1, got ", g.top_p);
+  f->Unless(g.sampling.temperature >= 0, "generate.temperature",
+            "expected at least 0 (0: greedy), got ", g.sampling.temperature);
+  f->Unless(g.sampling.top_k >= 0, "generate.top_k", "expected at least 0 (0: all), got ",
+            g.sampling.top_k);
+  f->Unless(g.sampling.top_p > 0 && g.sampling.top_p <= 1, "generate.top_p",
+            "expected above 0 to 1, got ", g.sampling.top_p);
 }
 
 }  // namespace
+
+void RunSection::ResolveAuto() {
+  if (!device.has_value()) device = CudaAvailable() ? Device::kCuda : Device::kCpu;
+  if (!precision.has_value()) {
+    precision = device == Device::kCuda ? DType::kBf16 : DType::kFloat32;
+  }
+}
 
 std::vector<std::string> RunConfig::Validate() const {
   std::vector<std::string> all;

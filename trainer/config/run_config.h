@@ -9,20 +9,25 @@
 #include <vector>
 
 #include "autograd/tape.h"
-#include "data/text/text_format.h"
+#include "data/sampling/document_boundary.h"
+#include "data/text/text_source.h"
+#include "kernels/runtime/device.h"
+#include "kernels/runtime/dtype.h"
 #include "layers/model_config.h"
+#include "trainer/inference/sampling.h"
+#include "trainer/parallel/mesh_shape.h"
 
 namespace wyvern {
 
-enum class DeviceChoice { kAuto, kCpu, kCuda };
-enum class PrecisionChoice { kAuto, kFp32, kBf16 };  // auto: bf16 on CUDA, fp32 on the CPU
-
 struct RunSection {
   std::string name;
-  std::string dir;    // the run folder; empty: runs/<name>
-  uint64_t seed = 1;  // of initialisation and of the order of the data
-  DeviceChoice device = DeviceChoice::kAuto;
-  PrecisionChoice precision = PrecisionChoice::kAuto;
+  std::string dir;                 // the run folder; empty: runs/<name>
+  uint64_t seed = 1;               // of initialisation and of the order of the data
+  std::optional<Device> device;    // kCpu or kCuda; unset: the GPU if there is one
+  std::optional<DType> precision;  // kFloat32 or kBf16; unset: bf16 on CUDA, fp32 on the CPU
+
+  // Sets what is unset, by what this machine has.
+  void ResolveAuto();
 
   bool operator==(const RunSection&) const = default;
 };
@@ -42,15 +47,11 @@ struct TokenizerSection {
   bool operator==(const TokenizerSection&) const = default;
 };
 
-// A pair of token stores, dir/train.h5 and dir/val.h5 (which may be absent). With `text`, they are
-// made from it unless they are there.
+// A pair of token stores, dir/train.h5 and dir/val.h5 (which may be absent). With paths of text,
+// they are made from it unless they are there.
 struct DataSource {
   std::string dir;
-  std::vector<std::string> text;   // files and folders, as `wyvern data prepare` takes them
-  std::string field = "text";      // of JSON
-  std::string document_separator;  // of text files; empty: a file is one document
-  TextFormat format = TextFormat::kAuto;
-  InvalidUtf8 invalid_utf8 = InvalidUtf8::kError;
+  TextSourceOptions text;      // without paths: the stores are there already
   double val_fraction = 0.01;  // of the documents
   int64_t val_documents = 0;   // instead of val_fraction when not 0
   double weight = 0;           // share of the training tokens; all 0: by size
@@ -58,12 +59,10 @@ struct DataSource {
   bool operator==(const DataSource&) const = default;
 };
 
-enum class BoundaryChoice { kNone, kReset };
-
 struct DataSection {
   std::vector<DataSource> sources;
   int64_t seq_len = 2048;
-  BoundaryChoice document_boundary = BoundaryChoice::kReset;
+  DocumentBoundary document_boundary = DocumentBoundary::kReset;
   bool operator==(const DataSection&) const = default;
 };
 
@@ -158,22 +157,16 @@ struct LoggingSection {
 struct GenerateSection {
   std::string prompt;  // empty: no sample
   int64_t tokens = 64;
-  double temperature = 0.8;  // 0: greedy
-  int64_t top_k = 0;         // 0: all
-  double top_p = 1.0;
-  uint64_t seed = 1;
+  SamplingOptions sampling = {.temperature = 0.8};
 
   bool operator==(const GenerateSection&) const = default;
 };
 
 // How the ranks of a run divide the work; of no effect on one rank.
 struct ParallelSection {
-  int64_t replicate = -1;  // whole copies; -1, here or below: what the others leave of the ranks
-  int64_t shard = 1;       // ranks that divide the parameters
-  int64_t context = 1;     // ranks that divide the tokens of each micro batch
-  int64_t expert = 1;      // ranks that divide the experts; no axis of its own beside these
-  int64_t zero = 3;        // what they divide: 1 optimizer state, 2 also gradients, 3 also values
-  double timeout = 600;    // seconds to wait for another rank before this one ends
+  MeshShape mesh;
+  int64_t zero = 3;      // what shards divide: 1 optimizer state, 2 also gradients, 3 also values
+  double timeout = 600;  // seconds to wait for another rank before this one ends
 
   bool operator==(const ParallelSection&) const = default;
 };

@@ -13,25 +13,9 @@
 #include "absl/types/span.h"
 #include "data/tokenizer/tokenizer.h"
 #include "layers/model.h"
+#include "trainer/inference/sampling.h"
 
 namespace wyvern {
-
-struct SamplingOptions {
-  bool greedy = false;  // the most likely token; temperature, top_k, top_p and seed do not matter
-  double temperature = 1;  // logits are divided by it; 0: greedy
-  int64_t top_k = 0;       // only the k most likely tokens; 0 or more than there are: all
-  double top_p = 1;        // of these, the fewest that reach this probability together; in (0, 1]
-  uint64_t seed = 1;
-
-  // InvalidArgument that names the option.
-  absl::Status Validate() const;
-};
-
-// Draws a token from fp32 logits; a pure function of logits, options and `position`, the token's
-// index in its sequence. Equal logits are ordered by token id, the lower first; a NaN is never
-// taken. Requires valid options and one logit at least that is not NaN.
-int32_t SampleToken(absl::Span<const float> logits, const SamplingOptions& options,
-                    uint64_t position);
 
 struct GenerateOptions {
   SamplingOptions sampling;

@@ -47,13 +47,11 @@ std::string DataDifference(nlohmann::json now, nlohmann::json then) {
 
 nlohmann::json TrainingRun::DataManifest() const {
   const Stage& stage = StageOfStep(plan_.stages, std::max<int64_t>(counters_.step - 1, 0));
-  nlohmann::json manifest = {
-      {"stores", data_.sampler->Manifest()},
-      {"seed", plan_.config.run.seed},
-      {"seq_len", stage.seq_len},
-      {"batch_windows", stage.batch_tokens / stage.seq_len},
-      {"document_boundary",
-       plan_.config.data.document_boundary == BoundaryChoice::kReset ? "reset" : "none"}};
+  nlohmann::json manifest = {{"stores", data_.sampler->Manifest()},
+                             {"seed", plan_.config.run.seed},
+                             {"seq_len", stage.seq_len},
+                             {"batch_windows", stage.batch_tokens / stage.seq_len},
+                             {"document_boundary", Name(plan_.config.data.document_boundary)}};
   if (stage.index > 0) {
     manifest["stage_first_step"] = stage.first_step;
     manifest["stage_first_token"] = stage.first_token;

@@ -130,14 +130,14 @@ absl::StatusOr<Plan> SuggestPlan(const RunConfig& config, const PlanOptions& opt
     }
   };
   const int64_t num_experts = config.model.moe.has_value() ? config.model.moe->num_experts : 1;
-  for (const int64_t shard : Divisors(options.num_gpus / config.parallel.context)) {
+  for (const int64_t shard : Divisors(options.num_gpus / config.parallel.mesh.context)) {
     for (const int64_t expert : Divisors(std::gcd<int64_t>(num_experts, options.num_gpus))) {
       for (int64_t zero = shard == 1 ? 3 : 1; zero <= 3; ++zero) {
         for (const int64_t sequences : Divisors(config.train.micro_batch)) {
           RunConfig candidate = config;
-          candidate.parallel.replicate = -1;
-          candidate.parallel.shard = shard;
-          candidate.parallel.expert = expert;
+          candidate.parallel.mesh.replicate = -1;
+          candidate.parallel.mesh.shard = shard;
+          candidate.parallel.mesh.expert = expert;
           candidate.parallel.zero = zero;
           candidate.train.micro_batch = sequences;
           consider(std::move(candidate));

@@ -114,10 +114,10 @@ Preflight::Preflight(const RunConfig& config, World* world, RankFacts process)
     : config_(config), world_(world), process_(std::move(process)) {}
 
 Preflight::Preflight(const RunConfig& config, World* world)
-    : Preflight(config, world,
-                FactsOfProcess(config.run.device == DeviceChoice::kCuda && CudaAvailable()
-                                   ? Device::kCuda
-                                   : Device::kCpu)) {}
+    : Preflight(
+          config, world,
+          FactsOfProcess(config.run.device == Device::kCuda && CudaAvailable() ? Device::kCuda
+                                                                               : Device::kCpu)) {}
 
 std::vector<std::string> Preflight::Hosts() const {
   std::vector<std::string> hosts;

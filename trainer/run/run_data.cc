@@ -22,14 +22,6 @@ bool Exists(const std::string& path) {
   return std::filesystem::exists(path, error);
 }
 
-TextSourceOptions TextOf(const DataSource& source) {
-  return {.paths = source.text,
-          .field = source.field,
-          .document_separator = source.document_separator,
-          .format = source.format,
-          .invalid_utf8 = source.invalid_utf8};
-}
-
 absl::StatusOr<std::unique_ptr<Tokenizer>> TrainOrLoad(const RunConfig& config) {
   const TokenizerSection& section = config.tokenizer;
   if (!Exists(section.path)) {
@@ -38,7 +30,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TrainOrLoad(const RunConfig& config) 
     options.type = section.type == TokenizerType::kBpe ? "bpe" : "unigram";
     options.vocab_size = section.vocab_size;
     for (const DataSource& source : config.data.sources) {
-      if (!source.text.empty()) options.sources.push_back(TextOf(source));
+      if (!source.text.paths.empty()) options.sources.push_back(source.text);
     }
     std::printf("tokenizer: training %s with %lld tokens\n", section.path.c_str(),
                 static_cast<long long>(section.vocab_size));
@@ -61,7 +53,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TrainOrLoad(const RunConfig& config) 
 absl::Status PrepareSource(const DataSource& source, const RunConfig& config,
                            const Tokenizer& tokenizer) {
   PrepareOptions options;
-  options.source = TextOf(source);
+  options.source = source.text;
   options.tokenizer =
       config.tokenizer.type == TokenizerType::kByte ? "byte" : config.tokenizer.path;
   options.output_dir = source.dir;
@@ -105,7 +97,7 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vecto
   }
   std::vector<MixtureEntry> entries;
   for (const DataSource& source : config.data.sources) {
-    if (!source.text.empty()) {
+    if (!source.text.paths.empty()) {
       RETURN_IF_ERROR(PrepareSource(source, config, *data.tokenizer));
     } else if (std::error_code error;
                !std::filesystem::exists(source.dir + "/train.h5", error) && !error) {
@@ -117,12 +109,10 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vecto
     }
     entries.push_back({.path = source.dir + "/train.h5", .weight = source.weight});
   }
-  const DocumentBoundary boundary = config.data.document_boundary == BoundaryChoice::kReset
-                                        ? DocumentBoundary::kReset
-                                        : DocumentBoundary::kNone;
-  ASSIGN_OR_RETURN(data.sampler, Sampler::Open(entries, {.seq_len = config.data.seq_len,
-                                                         .seed = config.run.seed,
-                                                         .boundary = boundary}));
+  ASSIGN_OR_RETURN(data.sampler,
+                   Sampler::Open(entries, {.seq_len = config.data.seq_len,
+                                           .seed = config.run.seed,
+                                           .boundary = config.data.document_boundary}));
   for (const Stage& stage : stages) {
     ASSIGN_OR_RETURN(std::unique_ptr<Sampler> sampler, data.sampler->WithLength(stage.seq_len));
     data.stage_samplers.push_back(std::move(sampler));

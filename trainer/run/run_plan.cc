@@ -10,7 +10,7 @@ namespace {
 
 absl::StatusOr<Device> ChooseDevice(const RunConfig& config, const RunSite& site) {
   if (site.simulated) return Device::kMeta;
-  if (config.run.device != DeviceChoice::kCuda) return Device::kCpu;
+  if (config.run.device != Device::kCuda) return Device::kCpu;
   std::string why;
   if (!CudaAvailable(&why)) {
     return absl::FailedPreconditionError(
@@ -38,15 +38,12 @@ absl::Status CheckBatches(const RunPlan& plan) {
 
 absl::StatusOr<RunPlan> ResolveRun(const RunConfig& config, const RunSite& site) {
   RunPlan plan{.config = config};
-  ASSIGN_OR_RETURN(plan.device, ChooseDevice(config, site));
-  ASSIGN_OR_RETURN(plan.mesh, ResolveMesh({.replicate = config.parallel.replicate,
-                                           .shard = config.parallel.shard,
-                                           .context = config.parallel.context,
-                                           .expert = config.parallel.expert},
-                                          site.num_ranks));
+  plan.config.run.ResolveAuto();
+  ASSIGN_OR_RETURN(plan.device, ChooseDevice(plan.config, site));
+  ASSIGN_OR_RETURN(plan.mesh, ResolveMesh(config.parallel.mesh, site.num_ranks));
   plan.stages = StagesOf(config);
   if (!site.own_batches) RETURN_IF_ERROR(CheckBatches(plan));
-  if (config.run.precision == PrecisionChoice::kBf16) plan.compute = DType::kBf16;
+  plan.compute = *plan.config.run.precision;
   return plan;
 }
 

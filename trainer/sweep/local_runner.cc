@@ -54,7 +54,7 @@ bool IsOfRanks(const std::string& name) {
 // The environment of a job's process.
 std::vector<std::string> JobEnvironment(const SweepRun& run, int64_t slot, int64_t jobs) {
   std::map<std::string, std::string> added;
-  if (jobs > 1 && run.config.run.device == DeviceChoice::kCuda) {
+  if (jobs > 1 && run.config.run.device == Device::kCuda) {
     const std::string gpu =
         VisibleDeviceOfSlot(slot, Environment("CUDA_VISIBLE_DEVICES"), GpuCount());
     if (!gpu.empty()) added["CUDA_VISIBLE_DEVICES"] = gpu;

@@ -243,8 +243,8 @@ void FindUnknownKeys(const Draft& draft, size_t index, RunFaults* faults) {
 
 void ReadRun(Draft* draft, size_t index, RunFaults* faults) {
   std::vector<std::string> found;
-  draft->run.config = ReadRunConfigTree(
-      draft->tree, draft->uses_cuda ? DeviceChoice::kCuda : DeviceChoice::kCpu, &found);
+  draft->run.config =
+      ReadRunConfigTree(draft->tree, draft->uses_cuda ? Device::kCuda : Device::kCpu, &found);
   for (const std::string& message : found) {
     const bool follows =
         std::any_of(draft->failed.begin(), draft->failed.end(),

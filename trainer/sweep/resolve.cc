@@ -29,7 +29,7 @@ const std::vector<std::string>& ModelFigures() {
 // What the tree means, defaults included; faults are reported when the whole run is read.
 ConfigNode WithDefaults(const ConfigNode& tree) {
   std::vector<std::string> ignored;
-  RunConfig config = ReadRunConfigTree(tree, DeviceChoice::kAuto, &ignored);
+  RunConfig config = ReadRunConfigTree(tree, std::nullopt, &ignored);
   return ParseConfigText(ToYaml(config), "").value_or(ConfigNode());
 }
 

@@ -72,7 +72,7 @@ absl::StatusOr<std::string> SlurmScript(const SweepPlan& plan, const std::vector
   for (size_t i = 0; i < plan.runs.size(); ++i) {
     if (states[i].stage == RunStage::kFinished || states[i].stage == RunStage::kRunning) continue;
     absl::StrAppend(&runs, "  ", ShellQuote(plan.runs[i].Dir()), "\n");
-    cuda |= plan.runs[i].config.run.device == DeviceChoice::kCuda;
+    cuda |= plan.runs[i].config.run.device == Device::kCuda;
     ++count;
   }
   if (count == 0) {

@@ -49,7 +49,7 @@ SweepRate ChooseRate(const SweepPlan& plan, const std::vector<RunState>& states,
             absl::StrCat("measured: the median of ", reached.size(),
                          reached.size() == 1 ? " run" : " runs", " of this sweep")};
   }
-  const bool cuda = plan.runs.front().config.run.device == DeviceChoice::kCuda;
+  const bool cuda = plan.runs.front().config.run.device == Device::kCuda;
   if (cuda && !CudaAvailable()) return {0, "no rate is known: the runs need a GPU; give --rate"};
   const DeviceRates rates = MeasureRates(cuda ? Device::kCuda : Device::kCpu);
   return {

@@ -17,8 +17,8 @@ constexpr int64_t kLatent = 8, kShared = 4;
 RunConfig TinyRun() {
   RunConfig config;
   config.run.name = "tiny";
-  config.run.device = DeviceChoice::kCpu;
-  config.run.precision = PrecisionChoice::kFp32;
+  config.run.device = Device::kCpu;
+  config.run.precision = DType::kFloat32;
   config.model = TinyConfig(50);
   config.model.num_layers = 3;
   config.model.mixers["mla"] = MlaMixerConfig{.num_heads = 2,

@@ -17,8 +17,8 @@ namespace {
 RunConfig TinyRun() {
   RunConfig config;
   config.run.name = "tiny";
-  config.run.device = DeviceChoice::kCpu;
-  config.run.precision = PrecisionChoice::kFp32;
+  config.run.device = Device::kCpu;
+  config.run.precision = DType::kFloat32;
   config.model = TinyConfig(50);
   config.train = {.steps = 100, .batch_tokens = 128, .micro_batch = 2};
   config.data.seq_len = 64;

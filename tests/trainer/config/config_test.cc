@@ -55,7 +55,7 @@ TEST(Config, ReadsWhatTheFileSaysAndDefaultsTheRest) {
   const auto config = ParseRunConfig(kBase, "c.yaml");
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->run.dir, "runs/test");
-  EXPECT_EQ(config->run.precision, PrecisionChoice::kFp32);
+  EXPECT_EQ(config->run.precision, DType::kFloat32);
   EXPECT_EQ(config->schedule.peak, 1e-3);
   EXPECT_EQ(StagesOf(*config)[0].MicroBatchesPerStep(), 2);
   EXPECT_EQ(StagesOf(*config).back().end_step(), 100);
@@ -149,7 +149,7 @@ TEST(Config, TheCudaSectionOverridesOnAGpuOnly) {
   EXPECT_EQ(cpu->model.hidden_size, 32);
   const auto cuda = ParseRunConfig(yaml, "c.yaml", {"run.device=cuda", "train.steps=8"});
   ASSERT_TRUE(cuda.ok()) << cuda.status();
-  EXPECT_EQ(cuda->run.precision, PrecisionChoice::kBf16);
+  EXPECT_EQ(cuda->run.precision, DType::kBf16);
   EXPECT_EQ(cuda->model.hidden_size, 64);
   EXPECT_EQ(cuda->model.mixers.at("gdn").As<DeltaMixerConfig>()->num_heads, 4);
   EXPECT_EQ(cuda->train.steps, 8);

@@ -77,7 +77,7 @@ TEST(SampleToken, TopPKeepsTheFewestThatReachIt) {
 }
 
 TEST(SampleToken, GreedyTakesTheFirstOfTheLargest) {
-  const SamplingOptions greedy = {.greedy = true};
+  const SamplingOptions greedy = {.temperature = 0};
   EXPECT_EQ(SampleToken(std::vector<float>{1, 3, 3, 2}, greedy, 0), 1);
   EXPECT_EQ(SampleToken(std::vector<float>{kNan, -1, kNan, -2}, greedy, 0), 1);
   EXPECT_EQ(SampleToken(std::vector<float>{0, kInf, 5}, {}, 3), 1);
@@ -138,7 +138,7 @@ TEST(Generate, GreedyEqualsRecomputationForEveryPrefillChunk) {
   const std::vector<int32_t> expected = GreedyByRecomputation(model.get(), prompt, 30);
   for (const int64_t chunk : {1, 2, 5, 20, 21, 512}) {
     GenerateOptions options;
-    options.sampling.greedy = true;
+    options.sampling.temperature = 0;
     options.max_tokens = 30;
     options.prefill_chunk = chunk;
     const auto generated = Generate(model.get(), prompt, options);
@@ -165,7 +165,7 @@ TEST(Generate, RepeatsWithTheSeed) {
 TEST(Generate, StopsAtEosAtTheLimitAndWhenTold) {
   const auto model = TinyModel(60);
   GenerateOptions options;
-  options.sampling.greedy = true;
+  options.sampling.temperature = 0;
   options.max_tokens = 12;
   const std::vector<int32_t> all = *Generate(model.get(), {1, 2}, options);
   EXPECT_EQ(all.size(), 12u);

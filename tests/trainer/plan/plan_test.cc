@@ -32,7 +32,7 @@ PlanOptions On(const std::string& gpu, int gpus) {
 Plan Make(RunConfig config, int64_t sequences, int64_t seq_len, const PlanOptions& options) {
   config.train.micro_batch = sequences;
   config.data.seq_len = seq_len;
-  config.train.batch_tokens = sequences * seq_len * options.num_gpus / config.parallel.context;
+  config.train.batch_tokens = sequences * seq_len * options.num_gpus / config.parallel.mesh.context;
   auto plan = MakePlan(config, options);
   EXPECT_TRUE(plan.ok()) << plan.status();
   return *std::move(plan);
@@ -203,7 +203,7 @@ TEST(Plan, SuggestsDividedExpertsAndLeavesRoom) {
   EXPECT_FALSE(MakePlan(config, options)->fits());
   const auto plan = SuggestPlan(config, options);
   ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_EQ(plan->run.config.parallel.expert, 2);
+  EXPECT_EQ(plan->run.config.parallel.mesh.expert, 2);
   EXPECT_THAT(PlanSettings(config, *plan), HasSubstr("parallel.expert=2"));
   options.gpu.memory_bytes = plan->needed_bytes() / 0.97;
   const auto smaller = SuggestPlan(config, options);

@@ -32,7 +32,7 @@ SimulatedStep SimulateOn(int gpus, const RunConfig& config) {
 SimulatedStep Simulate(RunConfig config, int64_t sequences, int64_t seq_len, int gpus = 1) {
   config.train.micro_batch = sequences;
   config.data.seq_len = seq_len;
-  config.train.batch_tokens = sequences * seq_len * gpus / config.parallel.context;
+  config.train.batch_tokens = sequences * seq_len * gpus / config.parallel.mesh.context;
   return SimulateOn(gpus, config);
 }
 

@@ -10,8 +10,8 @@ namespace {
 
 RunConfig MoeRun() {
   RunConfig config;
-  config.run.device = DeviceChoice::kCpu;
-  config.run.precision = PrecisionChoice::kFp32;
+  config.run.device = Device::kCpu;
+  config.run.precision = DType::kFloat32;
   config.model = TinyConfig(50);
   config.model.moe = MoeConfig{.num_experts = 4, .experts_per_token = 2, .intermediate_size = 16};
   config.data.seq_len = 16;
@@ -40,7 +40,7 @@ TEST(Engine, TakesRecomputationFromThePlan) {
 
 TEST(Engine, DividesExpertsAndParametersAsThePlanSays) {
   RunConfig config = MoeRun();
-  config.parallel = {.replicate = 2, .shard = 2, .expert = 4};
+  config.parallel.mesh = {.replicate = 2, .shard = 2, .expert = 4};
   const auto plan = ResolveRun(config, {.num_ranks = 4, .simulated = true});
   ASSERT_TRUE(plan.ok()) << plan.status();
   CommVolumes volumes;

@@ -68,8 +68,8 @@ TEST(Preflight, TheVersionOfTheDriverIsRead) {
 RunConfig Config() {
   RunConfig config;
   config.run.name = "tiny";
-  config.run.device = DeviceChoice::kCpu;
-  config.run.precision = PrecisionChoice::kFp32;
+  config.run.device = Device::kCpu;
+  config.run.precision = DType::kFloat32;
   config.model = TinyConfig(50);
   config.data.sources = {{.dir = "store"}};
   config.data.seq_len = 16;

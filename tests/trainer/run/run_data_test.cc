@@ -28,8 +28,8 @@ class RunDataTest : public DataTest {
   DataSource Source(const std::string& dir, const std::string& text) const {
     DataSource source;
     source.dir = Path(dir);
-    source.text = {text};
-    source.document_separator = "\n\n";
+    source.text.paths = {text};
+    source.text.document_separator = "\n\n";
     source.val_documents = 1;
     return source;
   }
@@ -64,8 +64,8 @@ TEST_F(RunDataTest, ATokenizerReadsEverySourceInItsOwnWay) {
   }
   DataSource one = Source("one", WriteText("web.jsonl", web));
   DataSource two = Source("two", WriteText("code.jsonl", code));
-  one.document_separator = two.document_separator = "";
-  two.field = "content";
+  one.text.document_separator = two.text.document_separator = "";
+  two.text.field = "content";
   RunConfig config = Config({one, two});
   config.tokenizer.type = TokenizerType::kBpe;
   config.tokenizer.path = Path("tokens.model");

@@ -13,8 +13,8 @@ using testing::HasSubstr;
 RunConfig TinyRun() {
   RunConfig config;
   config.run.name = "tiny";
-  config.run.device = DeviceChoice::kCpu;
-  config.run.precision = PrecisionChoice::kFp32;
+  config.run.device = Device::kCpu;
+  config.run.precision = DType::kFloat32;
   config.model = TinyConfig(50);
   config.data.seq_len = 16;
   config.train = {.steps = 10, .batch_tokens = 256, .micro_batch = 2};
@@ -27,7 +27,7 @@ std::string Error(const RunConfig& config, const RunSite& site) {
 
 TEST(RunPlan, GivesEveryAxisItsSize) {
   RunConfig config = TinyRun();
-  config.parallel = {.replicate = -1, .shard = 2, .context = 2, .expert = 4};
+  config.parallel.mesh = {.replicate = -1, .shard = 2, .context = 2, .expert = 4};
   const auto plan = ResolveRun(config, {.num_ranks = 8});
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(plan->mesh.replicate, 2);
@@ -42,7 +42,7 @@ TEST(RunPlan, GivesEveryAxisItsSize) {
 
 TEST(RunPlan, RefusesExpertsThatDoNotDivideTheRanks) {
   RunConfig config = TinyRun();
-  config.parallel.expert = 3;
+  config.parallel.mesh.expert = 3;
   EXPECT_EQ(Error(config, {.num_ranks = 4}),
             "parallel.expert: 3 does not divide the 4 ranks of this run");
   EXPECT_EQ(Error(config, {.num_ranks = 4, .simulated = true}),
@@ -62,8 +62,8 @@ TEST(RunPlan, ChecksTheBatchOfEveryStage) {
 
 TEST(RunPlan, ASimulatedRunNeedsNoGpu) {
   RunConfig config = TinyRun();
-  config.run.device = DeviceChoice::kCuda;
-  config.run.precision = PrecisionChoice::kBf16;
+  config.run.device = Device::kCuda;
+  config.run.precision = DType::kBf16;
   const auto simulated = ResolveRun(config, {.simulated = true});
   ASSERT_TRUE(simulated.ok()) << simulated.status();
   EXPECT_EQ(simulated->device, Device::kMeta);

@@ -1,5 +1,5 @@
-#ifndef WYVERN_TRAINER_COMMANDS_PLACE_H_
-#define WYVERN_TRAINER_COMMANDS_PLACE_H_
+#ifndef WYVERN_TRAINER_COMMANDS_COMPUTE_TARGET_H_
+#define WYVERN_TRAINER_COMMANDS_COMPUTE_TARGET_H_
 
 #include <string>
 
@@ -11,22 +11,22 @@
 namespace wyvern {
 
 // The options --device and --precision of commands that run a model.
-struct PlaceOptions {
+struct ComputeTargetOptions {
   std::string device = "auto";
   std::string precision = "auto";
 
   void AddTo(CLI::App* command);
 };
 
-struct Place {
+struct ComputeTarget {
   Device device = Device::kCpu;
   DType compute = DType::kFloat32;
 };
 
 // auto: the GPU if there is one; bf16 there, fp32 on the CPU. Errors: no GPU where one is asked
 // for, bf16 on the CPU.
-absl::StatusOr<Place> ChoosePlace(const PlaceOptions& options);
+absl::StatusOr<ComputeTarget> ChooseComputeTarget(const ComputeTargetOptions& options);
 
 }  // namespace wyvern
 
-#endif  // WYVERN_TRAINER_COMMANDS_PLACE_H_
+#endif  // WYVERN_TRAINER_COMMANDS_COMPUTE_TARGET_H_
