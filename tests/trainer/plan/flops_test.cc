@@ -51,7 +51,11 @@ TEST(Flops, OfExpertsAreThoseOfTheChosenOnes) {
   attention.num_heads = 2;
   ModelConfig config = OneLayer(attention);
   const double dense = FlopsPerToken(config, 16).forward;
-  config.moe = MoeConfig{.num_experts = 8, .experts_per_token = 2, .intermediate_size = 48};
+  config.moe = MoeConfig{.num_experts = 8,
+                         .experts_per_token = 2,
+                         .intermediate_size = 48,
+                         .shared_experts = 0,
+                         .first_dense = 0};
   const double sparse = FlopsPerToken(config, 16).forward;
   EXPECT_NEAR(sparse - dense, 2 * (kMlp + kHidden * 8), 1e-6 * dense);  // one more, and the router
 }
