@@ -18,6 +18,8 @@ void AddAllCommands(CLI::App& app, int* exit_code) {
   AddParityCommand(app, exit_code);
   AddSelftestCommand(app, exit_code);
   AddBenchCommand(app, exit_code);
+  AddCompletionCommand(app, exit_code);
+  AddManCommand(app, exit_code);
 }
 
 }  // namespace wyvern

@@ -67,6 +67,12 @@ void AddSelftestCommand(CLI::App& app, int* exit_code);
 // wyvern bench decode CONFIG: decoded tokens over the length of the context.
 void AddBenchCommand(CLI::App& app, int* exit_code);
 
+// wyvern completion bash|zsh|fish: prints a script by which the shell completes command lines.
+void AddCompletionCommand(CLI::App& app, int* exit_code);
+
+// wyvern man: prints the manual page.
+void AddManCommand(CLI::App& app, int* exit_code);
+
 }  // namespace wyvern
 
 #endif  // WYVERN_TRAINER_COMMANDS_COMMANDS_H_
