@@ -28,17 +28,20 @@ __global__ void __launch_bounds__(kRowsPerBlock* kWarpSize)
   if (threadIdx.x % kWarpSize == 0) delta[row] = sum;
 }
 
-// The largest logit of each head, one block a head, from those of its rows: num_docs runs of
-// `length`, doc_stride apart. With row_sum, the rows' sums of exponentials relative to their
-// maxima, it also writes lse, at the same places.
-__global__ void __launch_bounds__(1024)
-    MaxLogitKernel(const float* row_max, const float* row_sum, int64_t num_docs, int64_t length,
-                   int64_t doc_stride, int64_t head_stride, float* lse, float* max_logit) {
+// Where the rows of a head lie: num_docs runs of `length`, from head_stride times its number on.
+struct RowRuns {
+  int64_t num_docs, length, doc_stride, head_stride;
+};
+
+// The largest logit of each head, one block a head, from those of its rows. With row_sum, the rows'
+// sums of exponentials relative to their maxima, it also writes lse, at the same places.
+__global__ void __launch_bounds__(1024) MaxLogitKernel(const float* row_max, const float* row_sum,
+                                                       RowRuns runs, float* lse, float* max_logit) {
   __shared__ float warp_max[kWarpSize];
   float top = -INFINITY;
-  for (int64_t n = 0; n < num_docs; ++n) {
-    const int64_t first = n * doc_stride + blockIdx.x * head_stride;
-    for (int64_t i = first + threadIdx.x; i < first + length; i += blockDim.x) {
+  for (int64_t n = 0; n < runs.num_docs; ++n) {
+    const int64_t first = n * runs.doc_stride + blockIdx.x * runs.head_stride;
+    for (int64_t i = first + threadIdx.x; i < first + runs.length; i += blockDim.x) {
       top = fmaxf(top, row_max[i]);
       if (row_sum != nullptr) lse[i] = row_max[i] + logf(row_sum[i]);
     }
@@ -88,9 +91,9 @@ AttentionPlan Choose(const AttentionShape& s, DType io) {
 // See MaxLogitKernel.
 template <typename Io>
 void LaunchMaxLogit(const AttentionFwdParams<Io>& p, const float* row_max, const float* row_sum,
-                    int64_t num_docs, int64_t length, int64_t doc_stride, int64_t head_stride) {
+                    const RowRuns& runs) {
   MaxLogitKernel<<<static_cast<unsigned>(p.shape.num_heads), 1024, 0, ToStream(p.stream)>>>(
-      row_max, row_sum, num_docs, length, doc_stride, head_stride, p.lse, p.max_logit);
+      row_max, row_sum, runs, p.lse, p.max_logit);
   CUDA_CHECK_LAUNCH();
 }
 
@@ -111,8 +114,11 @@ void AttentionFwd(CudaTag, const AttentionFwdParams<Io>& params) {
       const Buffer row_sum(Device::kCuda, num_rows * sizeof(float));
       CudnnAttentionForward(p, row_max.as<float>(), row_sum.as<float>());
       const int64_t length = EqualLength(p.shape);
-      LaunchMaxLogit(p, row_max.as<float>(), row_sum.as<float>(), p.shape.num_docs, length,
-                     p.shape.num_heads * length, length);
+      LaunchMaxLogit(p, row_max.as<float>(), row_sum.as<float>(),
+                     {.num_docs = p.shape.num_docs,
+                      .length = length,
+                      .doc_stride = p.shape.num_heads * length,
+                      .head_stride = length});
       return;
     }
   }
@@ -122,7 +128,11 @@ void AttentionFwd(CudaTag, const AttentionFwdParams<Io>& params) {
   const Buffer row_max(Device::kCuda, num_rows * sizeof(float));
   launch.row_max = row_max.as<float>();
   attention::TiledForward(p, launch);
-  LaunchMaxLogit(p, launch.row_max, nullptr, 1, p.shape.num_queries, 0, p.shape.num_queries);
+  LaunchMaxLogit(p, launch.row_max, nullptr,
+                 {.num_docs = 1,
+                  .length = p.shape.num_queries,
+                  .doc_stride = 0,
+                  .head_stride = p.shape.num_queries});
 }
 
 template <typename Io>
