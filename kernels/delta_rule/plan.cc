@@ -27,7 +27,7 @@ int64_t LongestDocument(const DeltaRuleDesc& desc) {
   return longest;
 }
 
-bool HopperServes(const DeltaRuleDesc& d, const GpuInfo& gpu) {
+bool Sm90Serves(const DeltaRuleDesc& d, const GpuInfo& gpu) {
   return gpu.RunsSm90() && d.dtype == DType::kBf16 && d.aligned &&
          (d.key_dim == 64 || d.key_dim == 128) &&
          (d.value_dim == 64 || d.value_dim == 128 || d.value_dim == 256);
@@ -50,7 +50,7 @@ void ChooseSegments(const DeltaRuleDesc& d, const GpuInfo& gpu, DeltaRulePlan* p
   plan->segment_chunks = length;
 }
 
-void ChooseHopper(const DeltaRuleDesc& d, const GpuInfo& gpu, DeltaRulePlan* plan) {
+void ChooseSm90(const DeltaRuleDesc& d, const GpuInfo& gpu, DeltaRulePlan* plan) {
   ChooseSegments(d, gpu, plan);
   // 128 value columns a block where that gives enough blocks to fill the GPU, else 64.
   const int64_t scans = plan->num_segments > 0 ? plan->num_segments : d.num_docs;
@@ -106,9 +106,9 @@ DeltaRulePlan ChooseDeltaRule(const DeltaRuleDesc& desc, const GpuInfo& gpu) {
   for (int64_t n = 0; n < desc.num_docs; ++n) plan.num_chunks += DocumentChunks(desc, n);
   if (!desc.gradient && LongestDocument(desc) <= kMaxRecurrentTokens) {
     plan.path = DeltaRulePath::kRecurrence;
-  } else if (HopperServes(desc, gpu)) {
-    plan.path = DeltaRulePath::kHopper;
-    ChooseHopper(desc, gpu, &plan);
+  } else if (Sm90Serves(desc, gpu)) {
+    plan.path = DeltaRulePath::kSm90;
+    ChooseSm90(desc, gpu, &plan);
   } else {
     plan.path = DeltaRulePath::kChunks;
     CountChunksBytes(desc, &plan);
@@ -119,7 +119,7 @@ DeltaRulePlan ChooseDeltaRule(const DeltaRuleDesc& desc, const GpuInfo& gpu) {
 std::string DeltaRulePlan::ToString() const {
   if (path == DeltaRulePath::kRecurrence) return Name(path);
   std::string text = absl::StrCat(Name(path), ": ", num_chunks, " chunks");
-  if (path == DeltaRulePath::kHopper) {
+  if (path == DeltaRulePath::kSm90) {
     if (num_segments > 0) {
       absl::StrAppend(&text, ", ", num_segments, " segments of ", segment_chunks);
     }

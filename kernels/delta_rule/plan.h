@@ -17,13 +17,13 @@ inline constexpr int64_t kDeltaRowFactors = 10;  // fp32 numbers that Hopper kee
 enum class DeltaRulePath {
   kRecurrence,  // token by token, in one launch
   kChunks,      // by chunks, any GPU and size (cuda/)
-  kHopper,      // by chunks, compute capability 9.0 (sm90/)
+  kSm90,        // by chunks, compute capability 9.0 (sm90/)
 };
 
 constexpr const char* Name(DeltaRulePath path) {
   return path == DeltaRulePath::kRecurrence ? "recurrence"
          : path == DeltaRulePath::kChunks   ? "chunks"
-                                            : "hopper";
+                                            : "sm90";
 }
 
 // The choice depends on these.
@@ -55,7 +55,7 @@ DeltaRuleDesc DescOf(const GatedDeltaRuleInputs<Io>& in, bool gradient) {
 }
 
 // The Hopper path keeps these arrays for the backward. They follow one another in this order.
-struct HopperDeltaWorkspace {
+struct Sm90DeltaWorkspace {
   int64_t square_bytes = 0;         // A, and P as large: bf16 [NC, HV, 64, 64]
   int64_t rows_bytes = 0;           // row factors: fp32 [NC, HV, kDeltaRowFactors, 64]
   int64_t decay_bytes = 0;          // e^{G_C}: fp32 [NC, HV, K]; none without decay
@@ -74,12 +74,12 @@ struct DeltaRulePlan {
   // Hopper alone. Few long documents are cut into segments, which are scanned in parallel; 0: none.
   int64_t num_segments = 0, segment_chunks = 0;  // NS, and the chunks of each but a document's last
   int64_t scan_columns = 0;                      // value columns of a block of the scans
-  HopperDeltaWorkspace kept;
+  Sm90DeltaWorkspace kept;
 
   int64_t workspace_bytes = 0;  // what the forward keeps for the backward
   int64_t backward_bytes = 0;   // what the backward holds beside inputs, workspace and outputs
 
-  // "hopper: 512 chunks, 5 segments of 125, scans of 64 value columns; keeps 1.0 MB, ..."
+  // "sm90: 512 chunks, 5 segments of 125, scans of 64 value columns; keeps 1.0 MB, ..."
   std::string ToString() const;
 };
 

@@ -18,7 +18,7 @@ constexpr float kMinLogDecay = -20.f;  // exp(-20) is below fp32 resolution of a
 // cancellation; far below what moves a state. The Hopper path holds dv = beta y and divides by beta
 // twice: the square of its floor, times gradients, must stay far from fp32's smallest number.
 constexpr float kMinBeta = 1e-18f;
-constexpr float kMinBetaHopper = 1e-9f;
+constexpr float kMinBetaSm90 = 1e-9f;
 
 struct Chunk {
   int first, rows, doc, unused;  // first token, 1 .. 64 rows

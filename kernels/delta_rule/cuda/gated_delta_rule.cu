@@ -76,7 +76,7 @@ void GatedDeltaRuleFwd(CudaTag, const GatedDeltaRuleFwdParams<Io>& p) {
   NotePlan("gated_delta_rule", plan);
   if (plan.path == DeltaRulePath::kRecurrence) return delta::Recurrence(p, stream);
   if constexpr (kIsBf16<Io>) {
-    if (plan.path == DeltaRulePath::kHopper) return sm90::Forward(p, plan, gpu, stream);
+    if (plan.path == DeltaRulePath::kSm90) return sm90::Forward(p, plan, gpu, stream);
   }
   delta::Arena arena;
   delta::Args<Io> a = delta::MakeArgs(p.in, plan, arena, stream);
@@ -94,7 +94,7 @@ void GatedDeltaRuleBwd(CudaTag, const GatedDeltaRuleBwdParams<Io>& p) {
   const DeltaRulePlan plan = ChooseDeltaRule(DescOf(p.in, /*gradient=*/true), gpu);
   NotePlan("gated_delta_rule", plan);
   if constexpr (kIsBf16<Io>) {
-    if (plan.path == DeltaRulePath::kHopper) return sm90::Backward(p, plan, gpu, stream);
+    if (plan.path == DeltaRulePath::kSm90) return sm90::Backward(p, plan, gpu, stream);
   }
   delta::Arena arena;
   delta::Args<Io> a = delta::MakeArgs(p.in, plan, arena, stream);

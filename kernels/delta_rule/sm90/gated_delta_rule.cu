@@ -7,7 +7,7 @@ namespace {
 bool Aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
 // Places what the backward reads again, one array after another.
-void Place(Args& a, const HopperDeltaWorkspace& kept, unsigned char* memory) {
+void Place(Args& a, const Sm90DeltaWorkspace& kept, unsigned char* memory) {
   a.ut = reinterpret_cast<Bf16*>(memory);
   a.p = reinterpret_cast<Bf16*>(memory + kept.square_bytes);
   a.rows = reinterpret_cast<float*>(memory + 2 * kept.square_bytes);

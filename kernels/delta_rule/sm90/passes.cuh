@@ -28,7 +28,7 @@ namespace wyvern::sm90 {
 using delta::Arena;
 using delta::Chunk;
 using delta::kChunk;
-using delta::kMinBetaHopper;
+using delta::kMinBetaSm90;
 using delta::kMinLogDecay;
 
 // Row factors of a chunk and value head, 64 of each; those of rows beyond the chunk are zeros.
@@ -77,7 +77,7 @@ struct Args : delta::ChunkArgs<Bf16> {
   __host__ __device__ int key_blocks() const { return key_dim / 64; }
 };
 
-// The op's entries, where the plan's path is kHopper.
+// The op's entries, where the plan's path is kSm90.
 void Forward(const GatedDeltaRuleFwdParams<Bf16>& p, const DeltaRulePlan& plan, const GpuInfo& gpu,
              cudaStream_t stream);
 void Backward(const GatedDeltaRuleBwdParams<Bf16>& p, const DeltaRulePlan& plan, const GpuInfo& gpu,

@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(kGroups* kWarpgroupThreads, 4 / kGroups)
     if (tid < chunk.rows) {
       beta = delta::BetaOf(in.beta_form, in.beta,
                            (static_cast<int64_t>(chunk.first) + tid) * a.value_heads + hv);
-      beta = copysignf(fmaxf(fabsf(beta), kMinBetaHopper), beta);
+      beta = copysignf(fmaxf(fabsf(beta), kMinBetaSm90), beta);
     }
     s.beta[tid] = beta;
   }

@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kThreads, 5)
   if (tid < chunk.rows) {
     const int64_t at = (static_cast<int64_t>(chunk.first) + tid) * a.value_heads + hv;
     beta = delta::BetaOf(in.beta_form, in.beta, at);
-    beta = copysignf(fmaxf(fabsf(beta), kMinBetaHopper), beta);
+    beta = copysignf(fmaxf(fabsf(beta), kMinBetaSm90), beta);
     if (in.beta != nullptr) {
       beta_slope = delta::BetaBackward(in.beta_form, 1.f / beta / beta, ToFloatDevice(in.beta[at]));
     }

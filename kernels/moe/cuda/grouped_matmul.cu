@@ -175,7 +175,7 @@ template <typename Io>
 void GroupedMatmulFwd(CudaTag, const GroupedMatmulFwdParams<Io>& p) {
   const GroupedMatmulPath path = ChoosePath(p.shape, p.x, p.weight, p.y, /*add=*/false);
   if constexpr (kIsBf16<Io>) {
-    if (path == GroupedMatmulPath::kSm90) return sm90::GroupedForward(p);
+    if (path == GroupedMatmulPath::kSm90) return sm90::GroupedForward(p, CurrentGpu());
   }
   LaunchRows<false>(p.shape, p.offsets, p.x, p.weight, p.y, p.stream);
 }
@@ -184,7 +184,7 @@ template <typename Io>
 void GroupedMatmulInputGrad(CudaTag, const GroupedMatmulInputGradParams<Io>& p) {
   const GroupedMatmulPath path = ChoosePath(p.shape, p.d_y, p.weight, p.d_x, /*add=*/false);
   if constexpr (kIsBf16<Io>) {
-    if (path == GroupedMatmulPath::kSm90) return sm90::GroupedInputGrad(p);
+    if (path == GroupedMatmulPath::kSm90) return sm90::GroupedInputGrad(p, CurrentGpu());
   }
   LaunchRows<true>(p.shape, p.offsets, p.d_y, p.weight, p.d_x, p.stream);
 }
@@ -194,7 +194,7 @@ void GroupedMatmulWeightGrad(CudaTag, const GroupedMatmulWeightGradParams<In, Ou
   const GroupedMatmulShape& s = p.shape;
   const GroupedMatmulPath path = ChoosePath(s, p.d_y, p.x, p.d_weight, p.add);
   if constexpr (kIsBf16<In>) {
-    if (path == GroupedMatmulPath::kSm90) return sm90::GroupedWeightGrad(p);
+    if (path == GroupedMatmulPath::kSm90) return sm90::GroupedWeightGrad(p, CurrentGpu());
   }
   const int64_t tiles = CeilDiv<int64_t>(s.dim_out, kTile) * CeilDiv<int64_t>(s.dim_in, kTile);
   if (tiles == 0) return;

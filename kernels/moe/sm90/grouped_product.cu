@@ -213,7 +213,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 template <bool kInputGrad>
 void Launch(const GroupedMatmulShape& s, const Bf16* rows, const Bf16* weight, Params p,
-            StreamHandle stream) {
+            int num_sms, StreamHandle stream) {
   if (s.num_rows == 0) return;
   const int64_t N = s.dim_out, K = s.dim_in, P = s.num_matrices;
   p.num_experts = static_cast<int>(s.num_experts);
@@ -228,7 +228,6 @@ void Launch(const GroupedMatmulShape& s, const Bf16* rows, const Bf16* weight, P
   p.next = next.as<int>();
   const Maps maps = {MakeMatrixMap(rows, s.num_rows, kInputGrad ? P * N : K),
                      MakeMatrixMap(weight, P * s.num_experts * N, K)};
-  const int num_sms = CurrentGpu().num_sms;
   const int64_t tiles =
       MaxGroupTiles(s.num_rows, s.num_experts, kPairRows) * p.parts * p.column_tiles;
   LaunchPairs(ProductKernel<kInputGrad>, std::min<int64_t>(num_sms / kPair, tiles), kThreads,
@@ -237,12 +236,13 @@ void Launch(const GroupedMatmulShape& s, const Bf16* rows, const Bf16* weight, P
 
 }  // namespace
 
-void GroupedForward(const GroupedMatmulFwdParams<Bf16>& p) {
-  Launch<false>(p.shape, p.x, p.weight, {.offsets = p.offsets, .to = p.y}, p.stream);
+void GroupedForward(const GroupedMatmulFwdParams<Bf16>& p, const GpuInfo& gpu) {
+  Launch<false>(p.shape, p.x, p.weight, {.offsets = p.offsets, .to = p.y}, gpu.num_sms, p.stream);
 }
 
-void GroupedInputGrad(const GroupedMatmulInputGradParams<Bf16>& p) {
-  Launch<true>(p.shape, p.d_y, p.weight, {.offsets = p.offsets, .to = p.d_x}, p.stream);
+void GroupedInputGrad(const GroupedMatmulInputGradParams<Bf16>& p, const GpuInfo& gpu) {
+  Launch<true>(p.shape, p.d_y, p.weight, {.offsets = p.offsets, .to = p.d_x}, gpu.num_sms,
+               p.stream);
 }
 
 }  // namespace wyvern::sm90

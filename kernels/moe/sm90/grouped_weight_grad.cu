@@ -244,7 +244,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 template <typename Out>
-void GroupedWeightGrad(const GroupedMatmulWeightGradParams<Bf16, Out>& grad) {
+void GroupedWeightGrad(const GroupedMatmulWeightGradParams<Bf16, Out>& grad, const GpuInfo& gpu) {
   const GroupedMatmulShape& s = grad.shape;
   if (s.num_rows == 0 && grad.add) return;
   const int64_t matrices = s.num_matrices * s.num_experts;
@@ -270,16 +270,15 @@ void GroupedWeightGrad(const GroupedMatmulWeightGradParams<Bf16, Out>& grad) {
   if constexpr (std::is_same_v<Out, float>) {
     maps.d_weight = MakeSumMap(grad.d_weight, matrices * s.dim_out, s.dim_in);
   }
-  const int num_sms = CurrentGpu().num_sms;
   CUDA_CHECK(cudaFuncSetAttribute(WeightGradKernel<Out>,
                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(sizeof(Shared))));
-  const unsigned blocks = static_cast<unsigned>(std::min(num_sms, p.num_tiles));
+  const unsigned blocks = static_cast<unsigned>(std::min(gpu.num_sms, p.num_tiles));
   WeightGradKernel<Out><<<blocks, kThreads, sizeof(Shared), ToStream(grad.stream)>>>(maps, p);
   CUDA_CHECK_LAUNCH();
 }
 
-template void GroupedWeightGrad(const GroupedMatmulWeightGradParams<Bf16, float>&);
-template void GroupedWeightGrad(const GroupedMatmulWeightGradParams<Bf16, Bf16>&);
+template void GroupedWeightGrad(const GroupedMatmulWeightGradParams<Bf16, float>&, const GpuInfo&);
+template void GroupedWeightGrad(const GroupedMatmulWeightGradParams<Bf16, Bf16>&, const GpuInfo&);
 
 }  // namespace wyvern::sm90

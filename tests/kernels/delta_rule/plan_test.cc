@@ -26,13 +26,13 @@ DeltaRuleDesc Desc(const std::vector<int32_t>& offsets) {
           .gradient = true};
 }
 
-TEST(DeltaRulePlan, HopperServesItsSizesOnHopperAlone) {
+TEST(DeltaRulePlan, Sm90ServesItsSizesOnHopperAlone) {
   const std::vector<int32_t> offsets = Offsets({2048, 100});
   const DeltaRuleDesc served = Desc(offsets);
   GpuInfo ampere = MetaGpu(), blackwell = MetaGpu();
   ampere.major = 8;
   blackwell.major = 10;
-  EXPECT_EQ(ChooseDeltaRule(served, MetaGpu()).path, DeltaRulePath::kHopper);
+  EXPECT_EQ(ChooseDeltaRule(served, MetaGpu()).path, DeltaRulePath::kSm90);
   EXPECT_EQ(ChooseDeltaRule(served, ampere).path, DeltaRulePath::kChunks);
   EXPECT_EQ(ChooseDeltaRule(served, blackwell).path, DeltaRulePath::kChunks);
   const auto path = [&](auto&& change) {
@@ -40,7 +40,7 @@ TEST(DeltaRulePlan, HopperServesItsSizesOnHopperAlone) {
     change(desc);
     return ChooseDeltaRule(desc, MetaGpu()).path;
   };
-  EXPECT_EQ(path([](auto& d) { d.key_dim = 64, d.value_dim = 256; }), DeltaRulePath::kHopper);
+  EXPECT_EQ(path([](auto& d) { d.key_dim = 64, d.value_dim = 256; }), DeltaRulePath::kSm90);
   EXPECT_EQ(path([](auto& d) { d.key_dim = 96; }), DeltaRulePath::kChunks);
   EXPECT_EQ(path([](auto& d) { d.value_dim = 192; }), DeltaRulePath::kChunks);
   EXPECT_EQ(path([](auto& d) { d.dtype = DType::kFloat32; }), DeltaRulePath::kChunks);
@@ -50,13 +50,13 @@ TEST(DeltaRulePlan, HopperServesItsSizesOnHopperAlone) {
 TEST(DeltaRulePlan, ShortDocumentsWithoutGradientGoTokenByToken) {
   const std::vector<int32_t> decoding = Offsets({1, 8, 0}), longer = Offsets({1, 9});
   DeltaRuleDesc desc = Desc(decoding);
-  EXPECT_EQ(ChooseDeltaRule(desc, MetaGpu()).path, DeltaRulePath::kHopper);
+  EXPECT_EQ(ChooseDeltaRule(desc, MetaGpu()).path, DeltaRulePath::kSm90);
   desc.gradient = false;
   EXPECT_EQ(ChooseDeltaRule(desc, MetaGpu()).path, DeltaRulePath::kRecurrence);
   EXPECT_EQ(ChooseDeltaRule(desc, MetaGpu()).workspace_bytes, 0);
   desc = Desc(longer);
   desc.gradient = false;
-  EXPECT_EQ(ChooseDeltaRule(desc, MetaGpu()).path, DeltaRulePath::kHopper);
+  EXPECT_EQ(ChooseDeltaRule(desc, MetaGpu()).path, DeltaRulePath::kSm90);
 }
 
 TEST(DeltaRulePlan, FewLongDocumentsAreCutIntoSegments) {
@@ -111,7 +111,7 @@ TEST(DeltaRulePlan, CountsTheBytesThatPassesAllocate) {
 TEST(DeltaRulePlan, SaysWhatItIs) {
   const std::vector<int32_t> one = Offsets({32768}), decoding = Offsets({1, 1});
   EXPECT_EQ(ChooseDeltaRule(Desc(one), MetaGpu()).ToString(),
-            "hopper: 512 chunks, 5 segments of 125, scans of 64 value columns; keeps 166 MB, "
+            "sm90: 512 chunks, 5 segments of 125, scans of 64 value columns; keeps 166 MB, "
             "backward 682 MB");
   DeltaRuleDesc desc = Desc(one);
   desc.dtype = DType::kFloat32;

@@ -224,7 +224,7 @@ class Fixture {
   }
   double Beta(int64_t at) const {
     if (c.null_beta) return 1;
-    if (c.beta_form == DeltaBeta::kGiven) return beta[at] == 0 ? kMinBetaHopper : beta[at];
+    if (c.beta_form == DeltaBeta::kGiven) return beta[at] == 0 ? kMinBetaSm90 : beta[at];
     return (c.beta_form == DeltaBeta::kSigmoid ? 1 : 2) * Sigmoid(beta[at]);
   }
   double LogDecay(int64_t at) const {

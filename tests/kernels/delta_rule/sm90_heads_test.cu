@@ -94,7 +94,7 @@ struct Scanned {
         d_o(f.random.Normal(f.tokens * f.value_heads * f.c.value_dim, 0, 0.5)) {
     for (size_t i = 0; i < e.size(); ++i) {
       const int64_t at = static_cast<int64_t>(i) / f.c.value_dim;
-      const double beta = std::max(std::abs(f.Beta(at)), 1.0 * kMinBetaHopper);
+      const double beta = std::max(std::abs(f.Beta(at)), 1.0 * kMinBetaSm90);
       e[i] = Round(e[i] * beta);
       dv[i] = Round(dv[i] * beta);
     }
@@ -179,7 +179,7 @@ Gradients GradReference(const Fixture& f, const Scanned& in) {
                                       static_cast<int64_t>(width) * dim);
     for (int i = 0; i < n; ++i) {
       const int64_t at = static_cast<int64_t>(first + i) * f.value_heads + hv;
-      const double beta = x.beta[i], floored = std::max(std::abs(beta), 1.0 * kMinBetaHopper);
+      const double beta = x.beta[i], floored = std::max(std::abs(beta), 1.0 * kMinBetaSm90);
       const double d_beta = dot(value(in.dv, i), value(in.e, i), width) / (floored * floored);
       r.d_beta[at] = f.BetaGradient(at, d_beta);
       const auto [d_gate, d_a_log] = f.GateGradients(at, log_decay[i] + state_dot);
