@@ -79,7 +79,7 @@ RunConfig Checked(bool with_stages) {
   config.model.moe = MoeConfig{.num_experts = 1024, .intermediate_size = 1, .first_dense = 0};
   config.tokenizer = {.type = TokenizerType::kBpe, .path = "t.model", .vocab_size = 300};
   config.data.seq_len = 1;
-  config.data.sources = {{.dir = "store", .text = {"a.txt"}}};
+  config.data.sources = {{.dir = "store", .text = {.paths = {"a.txt"}}}};
   config.train.batch_tokens = 1;
   config.train.steps = with_stages ? 0 : 1;
   if (with_stages) config.stages = {{.name = "a", .steps = 1}};
