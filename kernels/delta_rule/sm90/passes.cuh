@@ -1,24 +1,26 @@
-// The chunkwise gated delta rule on Hopper: what its passes share. bf16 inputs, key dim 64 or 128,
-// value dim 64, 128 or 256; everything else takes the general path (../cuda/passes.cuh, whose
-// notation this one keeps: chunks of up to 64 rows, G the running sum of log decays in a chunk
-// clamped to -20 per step, r the factor of the L2 norm, s the scale, A = (I + Diag(beta) M)^-1).
+// The chunkwise gated delta rule on Hopper: its passes and their arguments. bf16 inputs, key dim 64
+// or 128, value dim 64, 128 or 256; everything else takes the general path. The notation is that of
+// ../cuda/passes.cuh and ../README.md: chunks of up to 64 rows, G the running sum of log decays in
+// a chunk clamped to -20 per step, r the factor of the L2 norm, s the scale, A = (I + Diag(beta)
+// M)^-1.
 //
-//   WyHeads, WyChannels  per chunk and value head: row factors, A, P; with a decay per channel also
-//                        the decayed operands, which ChannelOperands makes again for the backward
-//   OutputScan           serial over a document's chunks, S^T in registers: o
-//   StateScan            the same in the backward: e and the S that enters each chunk
-//   StateScanBackward    serial in reverse, dS^T in registers: dv and the dS+ that leaves each
-//   chunk ChunkGradHeads, ChunkGradChannels   per chunk and value head: dq, dk, dbeta, dg
+//   WyHeads             per chunk and value head: row factors, A, P
+//   WyChannels          the same with a decay per channel, and the decayed operands
+//   ChannelOperands     those operands again, for the backward
+//   OutputScan          serial over a document's chunks, S^T in registers: o
+//   StateScan           the same in the backward: e and the S that enters each chunk
+//   StateScanBackward   serial in reverse, dS^T in registers: dv, the dS+ that leaves each chunk
+//   ChunkGradHeads      per chunk and value head: dq, dk, dbeta, dg
+//   ChunkGradChannels   the same with a decay per channel
 //
 // Where documents are too few to fill the GPU they are cut into segments of chunks, which are then
-// scanned in parallel. A segment maps the state that enters it to Phi S + E: E is its scan
-// from 0, Phi that of the identity with v = 0. Both come from one more scan, and are combined,
-// exactly but for rounding, into the state that enters each segment; backward, dS becomes Phi^T dS
-// + F likewise.
+// scanned in parallel. A segment maps the state that enters it to Phi S + E: E is its scan from 0,
+// Phi that of the identity with v = 0. Both come from one more scan. They are combined, exactly but
+// for rounding, into the state that enters each segment. Backward, dS becomes Phi^T dS + F.
 //
 // With a decay per head or none, tensor cores are fed with the caller's q and k, and the factors of
-// a row are applied in fp32 to the other side. With one per channel the operands
-// r e^G q, r e^G k and r e^{G_C - G} k are stored by WyChannels and the factors of a row are 1.
+// a row are applied in fp32 to the other side. With one per channel, WyChannels stores the operands
+// r e^G q, r e^G k and r e^{G_C - G} k, and the factors of a row are 1.
 #pragma once
 
 #include "kernels/delta_rule/cuda/chunks.cuh"
