@@ -98,7 +98,7 @@ class ScriptsTest(unittest.TestCase):
         return calls
 
     def test_help_is_printed_and_nothing_is_built(self):
-        for script in ("setup", "train", "test", "launch", "rank", "package", "try_releases", "format", "sanitize",
+        for script in ("setup", "train", "test", "launch", "rank", "package", "tidy", "try_releases", "format", "sanitize",
                        "sanitize_host", "fuzz", "kill_points"):
             for option in ("--help", "-h"):
                 result = self.run_script(script, option)
@@ -132,6 +132,7 @@ class ScriptsTest(unittest.TestCase):
                 (("kill_points", "--at", "train:kill"), "expected SCENARIO:DO:N"),
                 (("rank", "--cores"), "unknown option --cores"),
                 (("rank",), "no command given"),
+                (("tidy", "--all"), "unknown argument --all"),
                 (("package", "--rpm"), "unknown argument --rpm"),
                 (("try_releases", "--jobs"), "unknown option --jobs")):
             result = self.run_script(*arguments)
