@@ -106,9 +106,9 @@ absl::Status Validate(const TokenizerTrainOptions& options) {
   if (options.output.empty()) {
     return absl::InvalidArgumentError("output: expected the path of the model file to write");
   }
-  if (options.type != "bpe" && options.type != "unigram") {
+  if (!IsTrained(options.type)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("type: expected bpe or unigram, got '", options.type, "'"));
+        absl::StrCat("type: expected bpe or unigram, got ", Name(options.type)));
   }
   if (options.vocab_size <= kSpecialIds || options.vocab_size > (1 << 24)) {
     return absl::InvalidArgumentError(
@@ -148,7 +148,7 @@ absl::StatusOr<TokenizerTrainResult> TrainTokenizer(const TokenizerTrainOptions&
 
   std::string error;
   const std::string model =
-      TrainSentencePiece({options.type, static_cast<int>(options.vocab_size),
+      TrainSentencePiece({Name(options.type), static_cast<int>(options.vocab_size),
                           options.character_coverage, ThreadCount(options.num_threads)},
                          sample.Take(), &error);
   if (!error.empty()) {

@@ -8,13 +8,14 @@
 
 #include "absl/status/statusor.h"
 #include "data/text/text_source.h"
+#include "data/tokenizer/tokenizer_type.h"
 
 namespace wyvern {
 
 struct TokenizerTrainOptions {
-  std::vector<TextSourceOptions> sources;  // each read in its own way
-  std::string output;                      // path of the .model file to write
-  std::string type = "bpe";                // or "unigram"
+  std::vector<TextSourceOptions> sources;    // each read in its own way
+  std::string output;                        // path of the .model file to write
+  TokenizerType type = TokenizerType::kBpe;  // or kUnigram
   int64_t vocab_size = 32000;
   double character_coverage = 0.9995;
   // At most this much text is used, a uniform sample of all lines; the trainer's memory is several

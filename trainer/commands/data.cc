@@ -111,7 +111,8 @@ void AddTokenizer(CLI::App* data, int* exit_code) {
       data->add_subcommand("tokenizer", "Train a SentencePiece tokenizer that falls back to bytes");
   AddSource(command, source.get());
   command->add_option("--output", options->output, "Path of the .model file")->required();
-  command->add_option("--type", options->type, "bpe or unigram")
+  auto type = std::make_shared<std::string>(Name(options->type));
+  command->add_option("--type", *type, "bpe or unigram")
       ->capture_default_str()
       ->check(CLI::IsMember({"bpe", "unigram"}));
   command->add_option("--vocab-size", options->vocab_size, "Number of tokens")
@@ -126,7 +127,10 @@ void AddTokenizer(CLI::App* data, int* exit_code) {
       ->capture_default_str();
   command->add_option("--seed", options->seed, "Seed of the sample")->capture_default_str();
   command->add_option("--threads", options->num_threads, "0: every core")->capture_default_str();
-  command->callback([=] { *exit_code = ExitCode(Train(*options, *source)); });
+  command->callback([=] {
+    if (*type == Name(TokenizerType::kUnigram)) options->type = TokenizerType::kUnigram;
+    *exit_code = ExitCode(Train(*options, *source));
+  });
 }
 
 void AddPrepare(CLI::App* data, int* exit_code) {

@@ -18,8 +18,7 @@ namespace {
 
 // Whether a training would only have to open its data, and not to make them.
 bool DataArePrepared(const RunConfig& config) {
-  const bool trained = config.tokenizer.type == TokenizerType::kBpe ||
-                       config.tokenizer.type == TokenizerType::kUnigram;
+  const bool trained = IsTrained(config.tokenizer.type);
   std::error_code ignored;
   bool prepared = !trained || std::filesystem::exists(config.tokenizer.path, ignored);
   for (const DataSource& source : config.data.sources) {

@@ -116,7 +116,7 @@ void VisitTokenizer(ConfigVisitor& v, TokenizerSection* c) {
                "store: the one in the token stores; byte: every byte is a token; file: a "
                "SentencePiece model; bpe, unigram: trained on the text unless `path` exists.");
   const std::string instead = "type: " + types[static_cast<int>(c->type)];
-  const bool trained = c->type == TokenizerType::kBpe || c->type == TokenizerType::kUnigram;
+  const bool trained = IsTrained(c->type);
   v.Only(trained || c->type == TokenizerType::kFile, instead, [c](ConfigVisitor& only) {
     only.Value(
         "path", &c->path,

@@ -63,7 +63,7 @@ void ValidateData(const RunConfig& config, Faults* f) {
   f->Unless(held_out || c.sources.empty() || config.validation.every == 0, "validation.every",
             "no source holds documents out; set a source's val_fraction or val_documents, or "
             "validation.every: 0");
-  const bool trained = t.type == TokenizerType::kBpe || t.type == TokenizerType::kUnigram;
+  const bool trained = IsTrained(t.type);
   f->Unless(t.type != TokenizerType::kStore || num_text == 0, "tokenizer.type",
             "sources with text need a tokenizer: byte, file, bpe or unigram");
   f->Unless((!trained && t.type != TokenizerType::kFile) || !t.path.empty(), "tokenizer.path",

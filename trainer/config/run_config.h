@@ -11,6 +11,7 @@
 #include "autograd/tape.h"
 #include "data/sampling/document_boundary.h"
 #include "data/text/text_source.h"
+#include "data/tokenizer/tokenizer_type.h"
 #include "kernels/runtime/device.h"
 #include "kernels/runtime/dtype.h"
 #include "layers/model_config.h"
@@ -32,18 +33,13 @@ struct RunSection {
   bool operator==(const RunSection&) const = default;
 };
 
-enum class TokenizerType {
-  kStore,    // the one embedded in the token stores, which exist already
-  kByte,     // every byte is a token
-  kFile,     // a SentencePiece model at `path`
-  kBpe,      // trained on the text of data.sources and written to `path`, unless it is there
-  kUnigram,  // likewise
-};
-
 struct TokenizerSection {
   TokenizerType type = TokenizerType::kStore;
-  std::string path;
-  int64_t vocab_size = 0;  // bpe, unigram
+  std::string path;        // of the model; a trained one is written there, unless it is there
+  int64_t vocab_size = 0;  // of a trained one
+
+  // The tokenizer as LoadTokenizer takes it; empty for that of the stores.
+  std::string Source() const { return type == TokenizerType::kByte ? "byte" : path; }
   bool operator==(const TokenizerSection&) const = default;
 };
 

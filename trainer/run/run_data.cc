@@ -27,7 +27,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TrainOrLoad(const RunConfig& config) 
   if (!Exists(section.path)) {
     TokenizerTrainOptions options;
     options.output = section.path;
-    options.type = section.type == TokenizerType::kBpe ? "bpe" : "unigram";
+    options.type = section.type;
     options.vocab_size = section.vocab_size;
     for (const DataSource& source : config.data.sources) {
       if (!source.text.paths.empty()) options.sources.push_back(source.text);
@@ -54,8 +54,7 @@ absl::Status PrepareSource(const DataSource& source, const RunConfig& config,
                            const Tokenizer& tokenizer) {
   PrepareOptions options;
   options.source = source.text;
-  options.tokenizer =
-      config.tokenizer.type == TokenizerType::kByte ? "byte" : config.tokenizer.path;
+  options.tokenizer = config.tokenizer.Source();
   options.output_dir = source.dir;
   options.val_fraction = source.val_fraction;
   options.val_documents = source.val_documents;
@@ -78,22 +77,10 @@ absl::Status PrepareSource(const DataSource& source, const RunConfig& config,
 
 absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vector<Stage>& stages) {
   RunData data;
-  switch (config.tokenizer.type) {
-    case TokenizerType::kStore:
-      break;
-    case TokenizerType::kByte: {
-      ASSIGN_OR_RETURN(data.tokenizer, LoadTokenizer("byte"));
-      break;
-    }
-    case TokenizerType::kFile: {
-      ASSIGN_OR_RETURN(data.tokenizer, LoadTokenizer(config.tokenizer.path));
-      break;
-    }
-    case TokenizerType::kBpe:
-    case TokenizerType::kUnigram: {
-      ASSIGN_OR_RETURN(data.tokenizer, TrainOrLoad(config));
-      break;
-    }
+  if (IsTrained(config.tokenizer.type)) {
+    ASSIGN_OR_RETURN(data.tokenizer, TrainOrLoad(config));
+  } else if (config.tokenizer.type != TokenizerType::kStore) {
+    ASSIGN_OR_RETURN(data.tokenizer, LoadTokenizer(config.tokenizer.Source()));
   }
   std::vector<MixtureEntry> entries;
   for (const DataSource& source : config.data.sources) {

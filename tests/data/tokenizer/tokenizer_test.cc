@@ -22,12 +22,12 @@ class TokenizerTest : public DataTest {
     return WriteText("corpus.txt", text);
   }
 
-  TokenizerTrainOptions Options(const std::string& type) {
+  TokenizerTrainOptions Options(TokenizerType type) {
     TokenizerTrainOptions options;
     options.sources = {{.paths = {WriteCorpus(400)}}};
-    options.output = Path(absl::StrCat(type, ".model"));
+    options.output = Path(absl::StrCat(Name(type), ".model"));
     options.type = type;
-    options.vocab_size = type == "bpe" ? 340 : 295;
+    options.vocab_size = type == TokenizerType::kBpe ? 340 : 295;
     options.num_threads = 1;
     return options;
   }
@@ -47,9 +47,9 @@ TEST_F(TokenizerTest, BytesComeBackExactly) {
 }
 
 TEST_F(TokenizerTest, TrainedModelsGiveBackAnyText) {
-  for (const std::string type : {"bpe", "unigram"}) {
+  for (const TokenizerType type : {TokenizerType::kBpe, TokenizerType::kUnigram}) {
     const auto result = TrainTokenizer(Options(type));
-    ASSERT_TRUE(result.ok()) << type << result.status();
+    ASSERT_TRUE(result.ok()) << Name(type) << result.status();
     const auto tokenizer = LoadTokenizer(result->path);
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
     EXPECT_EQ((*tokenizer)->hash(), result->hash);
@@ -66,13 +66,13 @@ TEST_F(TokenizerTest, TrainedModelsGiveBackAnyText) {
     };
     for (const std::string& text : texts) {
       const std::vector<int32_t> ids = (*tokenizer)->Encode(text);
-      EXPECT_EQ((*tokenizer)->Decode(ids), text) << type;
+      EXPECT_EQ((*tokenizer)->Decode(ids), text) << Name(type);
       for (const int32_t id : ids) {
         EXPECT_GT(id, 2) << "a special id for '" << text << "'";
         EXPECT_LT(id, (*tokenizer)->vocab_size());
       }
     }
-    EXPECT_LT((*tokenizer)->Encode(texts[0]).size(), texts[0].size()) << type;
+    EXPECT_LT((*tokenizer)->Encode(texts[0]).size(), texts[0].size()) << Name(type);
     EXPECT_EQ((*tokenizer)->Decode({2, 1, 100000, -5}), "");
 
     // The same text and options: the same model, to the byte; in a folder that is made for it.
@@ -84,7 +84,7 @@ TEST_F(TokenizerTest, TrainedModelsGiveBackAnyText) {
 }
 
 TEST_F(TokenizerTest, TheSampleIsBounded) {
-  TokenizerTrainOptions options = Options("bpe");
+  TokenizerTrainOptions options = Options(TokenizerType::kBpe);
   options.vocab_size = 300;
   options.max_sample_bytes = 4000;
   const auto result = TrainTokenizer(options);
@@ -100,7 +100,7 @@ TEST_F(TokenizerTest, EverySourceIsReadInItsOwnWay) {
   for (int i = 0; i < 200; ++i) {
     absl::StrAppend(&json, "{\"text\": \"wrong wrong\", \"content\": \"alphabeta zeta\"}\n");
   }
-  TokenizerTrainOptions options = Options("bpe");
+  TokenizerTrainOptions options = Options(TokenizerType::kBpe);
   options.sources = {{.paths = {text}},
                      {.paths = {WriteText("code.jsonl", json)}, .field = "content"}};
   const auto result = TrainTokenizer(options);
@@ -112,7 +112,7 @@ TEST_F(TokenizerTest, EverySourceIsReadInItsOwnWay) {
 }
 
 TEST_F(TokenizerTest, BadModelsAreRefused) {
-  const auto result = TrainTokenizer(Options("bpe"));
+  const auto result = TrainTokenizer(Options(TokenizerType::kBpe));
   ASSERT_TRUE(result.ok());
   const std::string model = *ReadFile(result->path);
   // <unk> and a piece that begins with a zero byte, at which the library throws.
@@ -134,7 +134,7 @@ TEST_F(TokenizerTest, BadModelsAreRefused) {
 }
 
 TEST_F(TokenizerTest, BadOptionsAreRefused) {
-  TokenizerTrainOptions options = Options("bpe");
+  TokenizerTrainOptions options = Options(TokenizerType::kBpe);
   options.vocab_size = 100000;
   const auto large = TrainTokenizer(options);
   EXPECT_TRUE(absl::StrContains(large.status().message(), "100000")) << large.status();
@@ -143,9 +143,9 @@ TEST_F(TokenizerTest, BadOptionsAreRefused) {
   EXPECT_FALSE(TrainTokenizer(options).ok());
   options.vocab_size = 100;
   EXPECT_FALSE(TrainTokenizer(options).ok());
-  options = Options("word");
+  options = Options(TokenizerType::kByte);
   EXPECT_TRUE(absl::StrContains(TrainTokenizer(options).status().message(), "unigram"));
-  options = Options("bpe");
+  options = Options(TokenizerType::kBpe);
   options.sources = {{.paths = {WriteText("empty.txt", "")}}};
   EXPECT_TRUE(absl::StrContains(TrainTokenizer(options).status().message(), "no text"));
 }
