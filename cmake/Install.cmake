@@ -43,7 +43,7 @@ set(CPACK_PACKAGE_NAME wyvern)
 set(CPACK_PACKAGE_CONTACT "The Wyvern authors <wyvern@localhost>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "pretrain delta-rule language models")
 set(CPACK_DEBIAN_PACKAGE_DESCRIPTION
-    "Wyvern trains language models whose token mixers are delta rules (DeltaNet, Gated\n DeltaNet, Kimi Delta Attention), sliding-window and global attention, in any mix,\n on one process or many, from one YAML file a run.")
+    "Wyvern trains language models whose token mixers are delta rules (DeltaNet, Gated\nDeltaNet, Kimi Delta Attention), sliding-window and global attention, in any mix,\non one process or many, from one YAML file a run.")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
