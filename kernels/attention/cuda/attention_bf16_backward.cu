@@ -16,11 +16,29 @@ struct Traits {
   static constexpr int kHeld = kTiles.held, kStreamed = kTiles.streamed_backward;
   static constexpr int kHeldElements = kHeld * kStride<Bf16, kDim>;
   static constexpr int kStreamedElements = kStreamed * kStride<Bf16, kDim>;
-  // Two held tiles, two stages of two streamed tiles, two stages of lse and delta.
-  static constexpr int kTileBytes = (2 * kHeldElements + 4 * kStreamedElements) * 2;
-  static constexpr int kBytes = kTileBytes + 4 * kStreamed * 4;
   // The registers hold dk and dv at once only up to 128 columns; beyond, each has its own blocks.
   static constexpr bool kSplit = kDim > 128;
+};
+
+// Shared memory: tiles that a block holds, and two stages of those that it streams.
+template <int kDim>
+struct KeyShared {
+  using X = Traits<kDim>;
+  Bf16 k[X::kHeldElements], v[X::kHeldElements];
+  struct {
+    Bf16 q[X::kStreamedElements], d_o[X::kStreamedElements];
+  } stages[2];
+  struct {
+    float lse[X::kStreamed], delta[X::kStreamed];
+  } rows[2];
+};
+template <int kDim>
+struct QueryShared {
+  using X = Traits<kDim>;
+  Bf16 q[X::kHeldElements], d_o[X::kHeldElements];
+  struct {
+    Bf16 k[X::kStreamedElements], v[X::kStreamedElements];
+  } stages[2];
 };
 
 // Grid: x = document * tiles of keys, y = key head, z = {dv, dk} when they are split.
@@ -29,7 +47,8 @@ __global__ void __launch_bounds__(kThreads)
     KeyKernel(AttentionBwdParams<Bf16> p, const float* delta, LseStrides lse_strides,
               int tiles_per_document, bool vectors) {
   using X = Traits<kDim>;
-  extern __shared__ __align__(16) Bf16 shared[];
+  extern __shared__ __align__(16) unsigned char memory[];
+  KeyShared<kDim>& shared = *reinterpret_cast<KeyShared<kDim>*>(memory);
   const AttentionShape& s = p.shape;
   const Document doc = GetDocument(s, static_cast<int>(blockIdx.x) / tiles_per_document);
   const int begin = static_cast<int>(blockIdx.x) % tiles_per_document * X::kHeld;
@@ -44,39 +63,33 @@ __global__ void __launch_bounds__(kThreads)
   const int first = queries.begin / X::kStreamed * X::kStreamed;
   const int tiles_per_head = CeilDiv(max(0, queries.end - first), X::kStreamed);
   const int num_tiles = tiles_per_head * group;
-  Bf16 *const sK = shared, *const sV = shared + X::kHeldElements;
-  float* const rows_of_stages = reinterpret_cast<float*>(shared) + X::kTileBytes / 4;
   const int64_t lse_begin = static_cast<int64_t>(doc.q_begin) * H;
-  const auto stage = [&](int tile) {
-    return shared + 2 * X::kHeldElements + tile % 2 * 2 * X::kStreamedElements;
-  };
-  const auto stage_rows = [&](int tile) { return rows_of_stages + tile % 2 * 2 * X::kStreamed; };
   const auto copy = [&](int tile) {
     const int h = hk * group + tile / tiles_per_head;
     const int i0 = first + tile % tiles_per_head * X::kStreamed;
     const int count = min(X::kStreamed, doc.num_q - i0);
     const int64_t row = static_cast<int64_t>(doc.q_begin + i0) * H + h;
-    Bf16* const to = stage(tile);
+    auto& stage = shared.stages[tile % 2];
     CopyTile<X::kStreamed, kDim, kThreads>(
         p.q + static_cast<int64_t>(doc.q_begin + i0) * s.q_stride + h * D, s.q_stride, count, D,
-        vectors, to);
+        vectors, stage.q);
     CopyTile<X::kStreamed, kDim, kThreads>(p.d_o + row * DV, static_cast<int64_t>(H) * DV, count,
-                                           DV, vectors, to + X::kStreamedElements);
+                                           DV, vectors, stage.d_o);
     const int i = static_cast<int>(threadIdx.x);
     if (i < X::kStreamed) {
       const int64_t lse_at = lse_begin + h * lse_strides.head + (i0 + i) * lse_strides.token;
       const int64_t delta_at = row + static_cast<int64_t>(i) * H;
-      stage_rows(tile)[i] = i < count ? p.lse[lse_at] * kLog2E : 0.f;
-      stage_rows(tile)[X::kStreamed + i] = i < count ? delta[delta_at] : 0.f;
+      shared.rows[tile % 2].lse[i] = i < count ? p.lse[lse_at] * kLog2E : 0.f;
+      shared.rows[tile % 2].delta[i] = i < count ? delta[delta_at] : 0.f;
     }
   };
   const int64_t key_row = static_cast<int64_t>(doc.k_begin + begin) * HK + hk;
   CopyTile<X::kHeld, kDim, kThreads>(
       p.k + static_cast<int64_t>(doc.k_begin + begin) * s.k_stride + hk * D, s.k_stride, rows, D,
-      vectors, sK);
+      vectors, shared.k);
   CopyTile<X::kHeld, kDim, kThreads>(
       p.v + static_cast<int64_t>(doc.k_begin + begin) * s.v_stride + hk * DV, s.v_stride, rows, DV,
-      vectors, sV);
+      vectors, shared.v);
   if (num_tiles > 0) copy(0);
   CommitCopies();
 
@@ -92,13 +105,13 @@ __global__ void __launch_bounds__(kThreads)
     CommitCopies();
     WaitCopies<1>();
     __syncthreads();
-    const Bf16 *const sQ = stage(tile), *const sDo = sQ + X::kStreamedElements;
-    const float *const s_lse = stage_rows(tile), *const s_delta = s_lse + X::kStreamed;
+    const auto& stage = shared.stages[tile % 2];
+    const auto& stage_rows = shared.rows[tile % 2];
     const int i0 = first + tile % tiles_per_head * X::kStreamed;
     // Transposed: rows are keys, columns queries, so that a warp owns its rows of dk and dv.
     float prob[X::kStreamed / 8][4], ds[X::kStreamed / 8][4];
     Clear(prob);
-    MultiplyTransposed<kDim>(sK + warp_row * kStride<Bf16, kDim>, sQ, prob);
+    MultiplyTransposed<kDim>(shared.k + warp_row * kStride<Bf16, kDim>, stage.q, prob);
     const bool all = i0 + X::kStreamed <= doc.num_q &&
                      AllSee(s, i0 + doc.offset, i0 + doc.offset + X::kStreamed - 1,
                             begin + warp_row, begin + warp_row + 15);
@@ -110,24 +123,24 @@ __global__ void __launch_bounds__(kThreads)
                   j = begin + warp_row + lane / 4 + e / 2 * 8;
         const bool visible =
             all || (i0 + column < doc.num_q && Sees(s, i0 + column + doc.offset, j));
-        prob[n][e] = visible ? exp2f(prob[n][e] * scale - s_lse[column]) : 0.f;
+        prob[n][e] = visible ? exp2f(prob[n][e] * scale - stage_rows.lse[column]) : 0.f;
       }
     }
-    if (with_dv) Multiply<kDim>(prob, sDo, dv);
+    if (with_dv) Multiply<kDim>(prob, stage.d_o, dv);
     if (with_dk) {
       Clear(ds);
-      MultiplyTransposed<kDim>(sV + warp_row * kStride<Bf16, kDim>, sDo, ds);
+      MultiplyTransposed<kDim>(shared.v + warp_row * kStride<Bf16, kDim>, stage.d_o, ds);
 #pragma unroll
       for (int n = 0; n < X::kStreamed / 8; ++n) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          ds[n][e] = prob[n][e] * (ds[n][e] - s_delta[n * 8 + lane % 4 * 2 + e % 2]);
+          ds[n][e] = prob[n][e] * (ds[n][e] - stage_rows.delta[n * 8 + lane % 4 * 2 + e % 2]);
         }
       }
       if constexpr (X::kSplit) {
-        Multiply<kDim>(ds, sQ, dv);
+        Multiply<kDim>(ds, stage.q, dv);
       } else {
-        Multiply<kDim>(ds, sQ, dk);
+        Multiply<kDim>(ds, stage.q, dk);
       }
     }
     __syncthreads();  // the next iteration's copies overwrite this stage
@@ -156,7 +169,8 @@ __global__ void __launch_bounds__(kThreads)
     QueryKernel(AttentionBwdParams<Bf16> p, const float* delta, LseStrides lse_strides,
                 int tiles_per_document, bool vectors) {
   using X = Traits<kDim>;
-  extern __shared__ __align__(16) Bf16 shared[];
+  extern __shared__ __align__(16) unsigned char memory[];
+  QueryShared<kDim>& shared = *reinterpret_cast<QueryShared<kDim>*>(memory);
   const AttentionShape& s = p.shape;
   const Document doc = GetDocument(s, static_cast<int>(blockIdx.x) / tiles_per_document);
   const int begin =
@@ -171,25 +185,21 @@ __global__ void __launch_bounds__(kThreads)
   const Range keys = KeysOf(s, begin + doc.offset, begin + doc.offset + rows - 1);
   const int first = keys.begin / X::kStreamed * X::kStreamed;
   const int num_tiles = CeilDiv(keys.end - first, X::kStreamed);
-  Bf16 *const sQ = shared, *const sDo = shared + X::kHeldElements;
-  const auto stage = [&](int tile) {
-    return shared + 2 * X::kHeldElements + tile % 2 * 2 * X::kStreamedElements;
-  };
   const auto copy = [&](int tile) {
     const int j0 = first + tile * X::kStreamed, count = min(X::kStreamed, doc.num_k - j0);
-    Bf16* const to = stage(tile);
+    auto& stage = shared.stages[tile % 2];
     CopyTile<X::kStreamed, kDim, kThreads>(
         p.k + static_cast<int64_t>(doc.k_begin + j0) * s.k_stride + hk * D, s.k_stride, count, D,
-        vectors, to);
+        vectors, stage.k);
     CopyTile<X::kStreamed, kDim, kThreads>(
         p.v + static_cast<int64_t>(doc.k_begin + j0) * s.v_stride + hk * DV, s.v_stride, count, DV,
-        vectors, to + X::kStreamedElements);
+        vectors, stage.v);
   };
   CopyTile<X::kHeld, kDim, kThreads>(
       p.q + static_cast<int64_t>(doc.q_begin + begin) * s.q_stride + h * D, s.q_stride, rows, D,
-      vectors, sQ);
+      vectors, shared.q);
   CopyTile<X::kHeld, kDim, kThreads>(p.d_o + row0 * DV, static_cast<int64_t>(H) * DV, rows, DV,
-                                     vectors, sDo);
+                                     vectors, shared.d_o);
   copy(0);
   CommitCopies();
 
@@ -215,13 +225,13 @@ __global__ void __launch_bounds__(kThreads)
     CommitCopies();
     WaitCopies<1>();
     __syncthreads();
-    const Bf16 *const sK = stage(tile), *const sV = sK + X::kStreamedElements;
+    const auto& stage = shared.stages[tile % 2];
     const int j0 = first + tile * X::kStreamed;
     float prob[X::kStreamed / 8][4], ds[X::kStreamed / 8][4];
     Clear(prob);
     Clear(ds);
-    MultiplyTransposed<kDim>(sQ + warp_row * kStride<Bf16, kDim>, sK, prob);
-    MultiplyTransposed<kDim>(sDo + warp_row * kStride<Bf16, kDim>, sV, ds);
+    MultiplyTransposed<kDim>(shared.q + warp_row * kStride<Bf16, kDim>, stage.k, prob);
+    MultiplyTransposed<kDim>(shared.d_o + warp_row * kStride<Bf16, kDim>, stage.v, ds);
     const bool all = AllSee(s, begin + warp_row + doc.offset, begin + warp_row + doc.offset + 15,
                             j0, j0 + X::kStreamed - 1);
 #pragma unroll
@@ -234,7 +244,7 @@ __global__ void __launch_bounds__(kThreads)
         ds[n][e] = x * (ds[n][e] - row_delta[half]);
       }
     }
-    Multiply<kDim>(ds, sK, dq);
+    Multiply<kDim>(ds, stage.k, dq);
     __syncthreads();  // the next iteration's copies overwrite this stage
   }
   const float scales[2] = {static_cast<float>(s.scale), static_cast<float>(s.scale)};
@@ -246,19 +256,20 @@ template <int kDim>
 void Run(const AttentionBwdParams<Bf16>& p, const float* delta, const Launch& launch) {
   using X = Traits<kDim>;
   const unsigned num_docs = static_cast<unsigned>(p.shape.num_docs);
+  constexpr int kKeyBytes = sizeof(KeyShared<kDim>), kQueryBytes = sizeof(QueryShared<kDim>);
   CUDA_CHECK(cudaFuncSetAttribute(KeyKernel<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  X::kBytes));
+                                  kKeyBytes));
   const int key_tiles = CeilDiv(launch.max_keys, X::kHeld);
   const dim3 key_grid(num_docs * key_tiles, static_cast<unsigned>(p.shape.num_kv_heads),
                       X::kSplit ? 2 : 1);
-  KeyKernel<kDim><<<key_grid, kThreads, X::kBytes, ToStream(p.stream)>>>(p, delta, launch.lse,
+  KeyKernel<kDim><<<key_grid, kThreads, kKeyBytes, ToStream(p.stream)>>>(p, delta, launch.lse,
                                                                          key_tiles, launch.vectors);
   CUDA_CHECK_LAUNCH();
   CUDA_CHECK(cudaFuncSetAttribute(QueryKernel<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  X::kTileBytes));
+                                  kQueryBytes));
   const int query_tiles = CeilDiv(launch.max_queries, X::kHeld);
   const dim3 query_grid(num_docs * query_tiles, static_cast<unsigned>(p.shape.num_heads));
-  QueryKernel<kDim><<<query_grid, kThreads, X::kTileBytes, ToStream(p.stream)>>>(
+  QueryKernel<kDim><<<query_grid, kThreads, kQueryBytes, ToStream(p.stream)>>>(
       p, delta, launch.lse, query_tiles, launch.vectors);
   CUDA_CHECK_LAUNCH();
 }
