@@ -50,7 +50,7 @@ AttentionGroup CudnnBackwardGroup(const AttentionShape& s, int64_t length) {
   if (doc_bytes <= kCudnnBackwardBytes) {
     return {even(s.num_docs, kCudnnBackwardBytes / doc_bytes), s.num_kv_heads};
   }
-  // Of a long document under a short window nearly all pairs are masked: the tiled kernels, which
+  // In a long document under a short window nearly all pairs are masked: the tiled kernels, which
   // visit no others, win over many calls that each write all of dP.
   if (head_bytes > kMaxCudnnBackwardBytes || (s.window > 0 && s.window < length / 4)) return {};
   return {1, even(s.num_kv_heads, std::max<int64_t>(1, kCudnnBackwardBytes / head_bytes))};

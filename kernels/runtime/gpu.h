@@ -25,7 +25,8 @@ struct GpuInfo {
   bool RunsSm90() const { return major == 9 && minor == 0; }
 };
 
-// Of the GPU in use, asked for once. Requires CudaAvailable() (kernels/runtime/device.h).
+// The properties of the GPU in use, asked for once. Requires CudaAvailable()
+// (kernels/runtime/device.h).
 const GpuInfo& CurrentGpu();
 
 // The GPU that the meta device stands for: an H200.

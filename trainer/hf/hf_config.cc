@@ -74,7 +74,7 @@ absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config) {
     const size_t num_faults = faults.size();
     if (num_faults > kMaxShownFaults) {
       faults.resize(kMaxShownFaults);
-      faults.push_back(absl::StrCat("and ", num_faults - kMaxShownFaults, " faults more"));
+      faults.push_back(absl::StrCat("and ", num_faults - kMaxShownFaults, " errors more"));
     }
     return absl::InvalidArgumentError(
         absl::StrCat("config.json: ", absl::StrJoin(faults, "\nconfig.json: ")));
@@ -86,8 +86,7 @@ absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config) {
   }
   for (const std::string& key : r.NoteUnknown()) result.kept[key] = config[key];
   for (const std::string& key : findings.unknown) {
-    result.warnings.push_back(
-        absl::StrCat("config.json: ", key, ": unknown to Wyvern and left out of account"));
+    result.warnings.push_back(absl::StrCat("config.json: ", key, ": unknown key, ignored"));
   }
   return result;
 }

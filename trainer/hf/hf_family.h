@@ -25,7 +25,7 @@ struct HfFamily {
 
   // Reads the sizes, mixers and experts of the model. The vocabulary has been read.
   void (*read)(KeyReader* r, ModelConfig* m);
-  // What of the model config.json cannot express, one reason each; empty: it can be written.
+  // Why config.json cannot express the model, one reason each; empty: it can be written.
   std::vector<std::string> (*why_not)(const ModelConfig& m);
   // Adds the keys that other families do not share. Requires an empty why_not.
   void (*write)(const ModelConfig& m, nlohmann::json* config);

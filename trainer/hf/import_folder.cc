@@ -14,8 +14,8 @@
 namespace wyvern {
 namespace {
 
-// Of rows of a parameter or buffer, from `begin` on, those tensors of the folder that are not
-// finite.
+// Notes the folder's tensors that are not finite, for rows of a parameter or buffer from `begin`
+// on.
 void NoteNonFinite(const HfModelWeights& weights, const std::string& name, const Tensor& rows,
                    int64_t begin, std::set<std::string>* nonfinite) {
   const int64_t row = rows.numel() / rows.dim(0);

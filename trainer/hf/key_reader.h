@@ -11,7 +11,7 @@
 
 namespace wyvern {
 
-// What reading a file found, each with the key's full name.
+// The findings of reading a file, each with the key's full name.
 struct KeyFindings {
   std::vector<std::string> faults;
   std::vector<std::string> unknown;  // keys that nobody asked for

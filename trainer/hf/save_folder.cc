@@ -58,7 +58,7 @@ std::vector<std::vector<Stored>> DivideIntoShards(Model* model, const HfFamily& 
   return shards;
 }
 
-// What was read last: the experts' tensors come one after another from one parameter.
+// The tensor that was read last: the experts' tensors come one after another from one parameter.
 struct Read {
   std::string name;
   Tensor values;

@@ -30,7 +30,7 @@ using HfSource = std::function<absl::StatusOr<Tensor>(const std::string& name, c
 // everything is written.
 absl::Status SaveHfFolder(const ModelConfig& model, const HfSource& source, const std::string& dir,
                           const HfExportOptions& options);
-// Of a model in memory.
+// Saves a model in memory.
 absl::Status SaveHfFolder(Model* model, const std::string& dir, const HfExportOptions& options);
 
 }  // namespace wyvern

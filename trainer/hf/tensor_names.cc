@@ -10,7 +10,7 @@
 namespace wyvern {
 namespace {
 
-// Of a name "blocks.N.rest": N, and the rest; -1 of other names.
+// Splits "blocks.N.rest" into N and the rest; -1 for other names.
 int64_t SplitBlock(absl::string_view name, absl::string_view* rest) {
   int64_t block = -1;
   if (!absl::ConsumePrefix(&name, "blocks.")) return -1;

@@ -17,7 +17,7 @@ struct HfFamily;
 struct HfTensor {
   std::string name;
   Shape shape;
-  // What some writers call it; empty: there is no other name.
+  // Another name that some writers give it; empty: there is none.
   std::string other_name = {};
   // Which slice along the parameter's first axis; -1: all of it.
   int64_t slice = -1;
@@ -48,7 +48,7 @@ struct RenamedPart {
 // The name with the first of the parts that it begins with replaced; without any, the name itself.
 std::string Renamed(absl::string_view name, absl::Span<const RenamedPart> parts);
 
-// Of transformers' families.
+// The names of transformers' families.
 inline constexpr char kHfEmbeddingName[] = "model.embed_tokens.weight";
 inline constexpr RenamedPart kHfLayerParts[] = {{"mixer_norm.", "input_layernorm."},
                                                 {"mlp_norm.", "post_attention_layernorm."},

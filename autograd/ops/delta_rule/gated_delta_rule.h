@@ -53,7 +53,7 @@ struct GatedDeltaRule {
   struct Saved {
     Inputs<Tensor> in;
     Params params;
-    // What the chosen kernel keeps for its backward, by name in
+    // Holds what the chosen kernel keeps for its backward, by name in
     // kernels/delta_rule/gated_delta_rule.h.
     Tensor workspace;
   };

@@ -66,7 +66,8 @@ struct LinearCrossEntropy {
   static absl::StatusOr<BenchCase<LinearCrossEntropy>> BenchCaseOf(const BenchShape& shape);
 };
 
-// What the slices and groups of x [num_rows, width] hold beside inputs and outputs, with gradients.
+// The bytes that the slices and groups of x [num_rows, width] hold beside inputs and outputs, with
+// gradients.
 int64_t LinearCrossEntropySliceBytes(int64_t num_rows, int64_t vocab, int64_t width, DType io,
                                      Device device);
 

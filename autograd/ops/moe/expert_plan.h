@@ -16,7 +16,7 @@ struct ExpertPlan {
   static ExpertPlan Of(const Tensor& indices, int64_t num_experts);
 };
 
-// What the ops between tokens and rows take of a plan.
+// The part of a plan that the ops between tokens and rows take.
 struct PlanPosition {
   Tensor position;  // [R] int32; R = T k
 

@@ -37,7 +37,7 @@ ExpertPlan PlanOf(const Routed& c, CaseRandom* random) {
   for (int64_t t = 0; t < c.T; ++t) {
     const size_t first = indices.size();
     while (indices.size() < first + c.k) {
-      // Of the last ones, so that the first experts have no rows.
+      // Only the last ones, so that the first experts have no rows.
       const auto e = static_cast<int32_t>(c.E - 1 - random->Below(usable));
       if (std::find(indices.begin() + first, indices.end(), e) == indices.end()) {
         indices.push_back(e);

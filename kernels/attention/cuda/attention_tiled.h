@@ -16,7 +16,7 @@ struct LseStrides {
   int64_t head = 1, token = 0;
 };
 
-// What the host knows about a launch.
+// A launch as the host knows it.
 struct Launch {
   int padded_dim = 0;
   int max_queries = 0, max_keys = 0;  // of any document

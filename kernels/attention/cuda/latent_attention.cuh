@@ -1,4 +1,4 @@
-// What the sources of attention over latent vectors share
+// Declarations that the sources of MLA's absorbed attention share
 // (kernels/attention/cuda/latent_attention.cu).
 #pragma once
 
@@ -7,7 +7,7 @@
 
 namespace wyvern {
 
-// What the steps hand on. A row is a query and a head, row = query H + head.
+// The results that the steps hand on. A row is a query and a head, row = query H + head.
 template <typename Io>
 struct LatentWork {
   int num_rows, num_heads, num_queries, num_keys;

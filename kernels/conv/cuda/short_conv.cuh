@@ -1,4 +1,4 @@
-// What the two directions of the short convolution share (kernels/conv/short_conv.h).
+// Code that the two directions of the short convolution share (kernels/conv/short_conv.h).
 //
 // A thread walks a tile of tokens for N channels with the last taps in registers. Batches of tokens
 // come through its own slots of shared memory, filled while it works on earlier ones. A batch that
@@ -161,7 +161,7 @@ void VisitShape(const Params& p, bool vectorise, F&& fn) {
   with_taps(std::integral_constant<int, 1>());
 }
 
-// What the driver says of a kernel; it takes long to ask.
+// The driver's facts of a kernel; it takes long to ask.
 template <typename Kernel>
 int BlocksPerSm(Kernel kernel) {
   int blocks = 0;

@@ -1,4 +1,4 @@
-// What the families of flash-linear-attention ("FLA") share: sizes, names, and hybrids, whose key
+// Shared by the families of flash-linear-attention ("FLA"): sizes, names, and hybrids, whose key
 // `attn` puts attention into some layers.
 #ifndef WYVERN_TRAINER_HF_FAMILIES_FLA_H_
 #define WYVERN_TRAINER_HF_FAMILIES_FLA_H_
@@ -24,7 +24,7 @@ void WriteFlaSizes(const ModelConfig& m, nlohmann::json* config);
 void ReadFlaHybrid(KeyReader* r, ModelConfig* m);
 void WriteFlaHybrid(const ModelConfig& m, nlohmann::json* config);
 
-// What of the model the family whose mixers `is_own` accepts cannot express. `check` adds what of
+// Why the family whose mixers `is_own` accepts cannot express the model. `check` adds what of
 // its mixer it cannot; in a hybrid other layers may be attention.
 using CheckFlaMixer = void (*)(const ModelConfig& m, const MixerConfig& mixer,
                                std::vector<std::string>* why);
