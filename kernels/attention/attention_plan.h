@@ -37,7 +37,7 @@ constexpr AttentionTiles AttentionTilesFor(bool bf16, int padded_dim) {
 // window. Calls are made to keep below this if they can.
 inline constexpr int64_t kCudnnBackwardBytes = int64_t{1} << 30;
 
-// What one call of cuDNN's backward takes: whole documents, or some key heads of one document with
+// The work of one call of cuDNN's backward: whole documents, or some key heads of one document with
 // the query heads that read them.
 struct AttentionGroup {
   int64_t docs = 0, kv_heads = 0;
@@ -69,7 +69,7 @@ int64_t EqualLength(const AttentionShape& s);
 // The fewest calls of even size for N documents of `length` tokens; no documents: none would do.
 AttentionGroup CudnnBackwardGroup(const AttentionShape& s, int64_t length);
 
-// What the CUDA backward holds beside its inputs and outputs.
+// The bytes that the CUDA backward holds beside its inputs and outputs.
 int64_t AttentionBackwardBytes(const AttentionShape& s, const AttentionPlan& plan);
 
 }  // namespace wyvern

@@ -12,7 +12,7 @@ namespace {
 constexpr int64_t kSmallest = 1024;
 // From here on the tail of a tile that nothing overlaps is short beside its sums.
 constexpr int64_t kLongSums = 4096;
-// Of the library's own choice, whose tile need not be one of these.
+// The rates of the library's own choice, whose tile need not be one of these.
 constexpr double kShortRate = 0.90, kLongRate = 0.97;
 
 // The share of the machine's time that computes elements of D: a last wave may be partly empty, and

@@ -40,8 +40,8 @@ struct GemmPlan {
   std::string ToString() const;
 };
 
-// What should be faster than the library's choice, best first, and then that choice. The first one
-// that the library has for the problem is taken. A pure function; nothing is timed. None of the
+// The choices that should be faster than the library's, best first, and then that one. The first
+// one that the library has for the problem is taken. A pure function; nothing is timed. None of the
 // tiles splits sums.
 std::vector<GemmPlan> ChooseGemm(const GemmDesc& desc, const GpuInfo& gpu);
 

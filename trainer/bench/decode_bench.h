@@ -23,14 +23,15 @@ struct DecodeBenchOptions {
   double prefill_seconds = 0;
 };
 
-// Of one context.
+// The times of one context.
 struct DecodeRow {
   int64_t context = 0;
   bool random_cache = false;       // filled with random numbers instead of a prompt's
   std::vector<double> prefill_ms;  // of each reading, on the host's clock; empty: not read
   double prefill_flops = 0;        // necessary products of one
   int64_t prefill_chunk = 0;
-  // Of each decoded token, on the host's clock: its id to the device, the model, its logits back.
+  // The time of each decoded token, on the host's clock: its id to the device, the model, its
+  // logits back.
   std::vector<double> token_ms;
   int64_t cache_bytes = 0;  // of the context and the decoded tokens
   int64_t peak_bytes = 0;

@@ -7,7 +7,7 @@
 
 namespace wyvern {
 
-// What a device can do at best: the yardsticks of `wyvern bench`.
+// The best rates of a device: the yardsticks of `wyvern bench`.
 struct DeviceRates {
   std::string device;       // "NVIDIA H100 80GB HBM3", "cpu"
   double bytes = 0;         // per second, read and written by a large copy: measured

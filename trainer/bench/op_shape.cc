@@ -15,7 +15,7 @@
 namespace wyvern {
 namespace {
 
-// What a list offers instead of a word that is not in it.
+// A list's suggestion for a word that is not in it.
 std::string Offer(absl::string_view word, const std::vector<std::string>& list) {
   const std::string nearest = Nearest(word, list);
   return absl::StrCat(nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?"),

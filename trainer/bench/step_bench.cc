@@ -161,7 +161,7 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
     }
   }
   bench.step_ms = measured;
-  // What follows may need the memory.
+  // The work that follows may need the memory.
   engine.optimizer.reset();
   engine.parallel.reset();
   engine.model.reset();

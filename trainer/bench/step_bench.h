@@ -53,8 +53,8 @@ struct StepBench {
   // Products per second over the data sheet's rate; the products are those each mixer needs,
   // recomputation not counted. 0 where there is no such rate.
   double Mfu() const;
-  // What the median step takes beyond its ranges: launches the device waited for, the host between
-  // steps, work without a range, a lower clock of a card that is never idle.
+  // The time of the median step beyond its spans: launches the device waited for, the host between
+  // steps, work without a span, a lower clock of a card that is never idle.
   double OutsideMs() const;
 
   std::string Table() const;

@@ -170,7 +170,7 @@ absl::StatusOr<RunConfig> ParseRunConfig(const std::string& yaml, const std::str
       std::swap(config, on_cuda);
       std::swap(found, found_on_cuda);
     }
-    // Of the form that does not run, what the file alone is to blame for.
+    // Keeps the errors of the form that does not run for which the file alone is to blame.
     std::vector<std::string> alone = found_on_cuda;
     if (!sets.empty()) {
       alone.clear();

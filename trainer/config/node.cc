@@ -21,7 +21,7 @@ namespace {
 
 // Deeper than any configuration; a bound, because an anchor may stand inside itself.
 constexpr int kMaxDepth = 64;
-// Of all scalars, each alias counting again.
+// The limit of all scalars, each alias counting again.
 constexpr int64_t kMaxScalarBytes = int64_t{64} << 20;
 constexpr size_t kMaxShownBytes = 200;
 
@@ -304,7 +304,7 @@ absl::Status SetConfigValue(const std::string& assignment, ConfigNode* root) {
     return absl::InvalidArgumentError(
         absl::StrCat(where, ": expected key=value, as in --set train.steps=100"));
   }
-  // What a script's empty variable leaves must not give a key its default back.
+  // An empty variable of a script must not reset a key to its default.
   if (absl::StripAsciiWhitespace(absl::string_view(assignment).substr(equals + 1)).empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat(where, ": no value; write null for the default, or '' for an empty text"));

@@ -29,7 +29,7 @@ struct Stage {
   }
   int64_t WarmupSteps() const;
   int64_t DecaySteps() const;
-  // Of all ranks together.
+  // The number over all ranks together.
   int64_t MicroBatchesPerStep() const { return batch_tokens / (micro_batch * seq_len); }
   // The window of its length (data/sampling/sampler.h) at which it begins: as many whole ones as
   // hold the tokens consumed before it. Windows of each length have an order of their own; it goes

@@ -12,8 +12,8 @@
 
 namespace wyvern {
 
-// What a run writes while it trains: config.yaml, metrics.jsonl and tensorboard/ in its folder, and
-// the console. Until it is opened it writes nothing: only the first rank opens its log.
+// The files that a run writes while it trains: config.yaml, metrics.jsonl and tensorboard/ in its
+// folder, and the console. Until it is opened it writes nothing: only the first rank opens its log.
 class RunLog {
  public:
   // Keeps the metrics of the steps up to first_step, from which the run starts. Errors: files that

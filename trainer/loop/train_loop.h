@@ -96,7 +96,7 @@ class TrainingRun {
   absl::StatusOr<std::vector<Batch>> Fetch(const Stage& stage);
   // Updates the model and the counters. The status is the same on all ranks.
   absl::StatusOr<StepMetrics> Update(const Stage& stage, absl::Span<const Batch> batches);
-  // What follows from a step that was not finite: an error under the policy `stop`, or after many.
+  // Handles a step that was not finite: an error under the policy `stop`, or after many.
   absl::Status Skip(const StepResult& result, absl::Span<const Batch> batches);
   std::optional<double> Validate();
   absl::Status Log(const StepMetrics& metrics);
@@ -112,7 +112,7 @@ class TrainingRun {
   // At the end of a step: takes note of a checkpoint that is complete, or failed.
   void PollSaver();
   void Report(const SavedCheckpoint& saved);
-  // What the data of the steps so far depend on.
+  // Everything that the data of the steps so far depend on.
   nlohmann::json DataManifest() const;
   nlohmann::json SavedMeta() const;
   CheckpointContents Contents();

@@ -1,4 +1,4 @@
-// What a training run saves, and when (trainer/loop/train_loop.h).
+// How a training run saves, and when (trainer/loop/train_loop.h).
 #include <chrono>
 
 #include "absl/strings/str_cat.h"

@@ -1,4 +1,4 @@
-// What a configuration will cost, before anything is allocated.
+// The cost of a configuration, before anything is allocated.
 #ifndef WYVERN_TRAINER_PLAN_COST_TEXT_H_
 #define WYVERN_TRAINER_PLAN_COST_TEXT_H_
 

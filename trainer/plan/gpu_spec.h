@@ -34,9 +34,9 @@ absl::StatusOr<GpuSpec> FindGpu(const std::string& name);
 double ShareOfBound(WorkClass work_class, Pass pass, const ModelConfig& model,
                     RecomputePolicy recompute);
 
-// Of a step: what it takes beyond its kernels (`wyvern bench step`: "outside").
+// The share of a step beyond its kernels (`wyvern bench step`: "outside").
 inline constexpr double kOutsideShare = 0.047;
-// Of the time that a collective takes, what it costs the kernels beside which it runs.
+// The share of a collective's time that it costs the kernels beside which it runs.
 inline constexpr double kOverlapCost = 0.15;
 // Memory that tensors cannot have: the CUDA context, NCCL's buffers, gaps in the pool.
 inline constexpr double kReservedBytes = 2.5e9;

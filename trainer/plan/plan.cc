@@ -42,7 +42,8 @@ std::vector<PlannedClass> TimeClasses(const SimulatedStep& step, const RunConfig
   return list;
 }
 
-// Of a GPU's memory that a suggestion takes: planned peaks are within 5% of measured ones.
+// The share of a GPU's memory that a suggestion takes: planned peaks are within 5% of measured
+// ones.
 constexpr double kSuggestedShare = 0.95;
 
 // Divisors of n, ascending.

@@ -1,4 +1,4 @@
-// What a run will need and how fast it will be, before any GPU is touched.
+// Predicts what a run will need and how fast it will be, before any GPU is touched.
 #ifndef WYVERN_TRAINER_PLAN_PLAN_H_
 #define WYVERN_TRAINER_PLAN_PLAN_H_
 
@@ -66,7 +66,7 @@ struct PlannedMemory {
   std::string name;  // "weights"
   int64_t bytes = 0;
 };
-// What the memory of a GPU holds when it is fullest; together they are memory.peak_bytes.
+// The parts of a GPU's memory at its peak; together they are memory.peak_bytes.
 std::vector<PlannedMemory> MemoryParts(const StepMemory& memory);
 
 // As text for a terminal.

@@ -36,7 +36,7 @@ class RangeList : public RangeObserver {
   }
 
  private:
-  // What has changed since the last call was done by the ranges that are open.
+  // The open spans did what has changed since the last call.
   void LookAtPeak() {
     const int64_t peak = GetMemoryStats(Device::kMeta).peak_bytes;
     if (peak <= peak_bytes_) return;
@@ -113,7 +113,7 @@ absl::StatusOr<SimulatedStep> Simulate(const RunPlan& run, const Stage& stage, i
   return step;
 }
 
-// What a step of more micro batches asks for, from those of one and of two: each further one adds
+// Extends the steps of one and of two micro batches to more: each further one adds
 // what the second added.
 SimulatedStep Extrapolate(const SimulatedStep& one, SimulatedStep two, int64_t micro_batches) {
   const double more = static_cast<double>(micro_batches - 2);

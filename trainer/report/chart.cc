@@ -43,8 +43,8 @@ Axis LinearAxis(double low, double high) {
   return {.low = std::max(-kLargest, low), .high = std::min(kLargest, high)};
 }
 
-// What can be drawn: no NaN, and above 0 on a logarithmic axis. A value may be infinite: the curve
-// leaves the plot.
+// The points that can be drawn: no NaN, and above 0 on a logarithmic axis. A value may be infinite:
+// the curve leaves the plot.
 std::vector<std::pair<double, double>> Drawable(
     const std::vector<std::pair<double, double>>& points, bool log_log) {
   std::vector<std::pair<double, double>> kept;

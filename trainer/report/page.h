@@ -1,4 +1,4 @@
-// What every report.html shares: style sheet, script, and the page around the content.
+// The frame of every report.html: style sheet, script, and the page around the content.
 #ifndef WYVERN_TRAINER_REPORT_PAGE_H_
 #define WYVERN_TRAINER_REPORT_PAGE_H_
 

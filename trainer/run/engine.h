@@ -1,4 +1,4 @@
-// What computes the steps of a run, assembled in one place.
+// Assembles in one place all that computes the steps of a run.
 #ifndef WYVERN_TRAINER_RUN_ENGINE_H_
 #define WYVERN_TRAINER_RUN_ENGINE_H_
 

@@ -194,7 +194,7 @@ void Preflight::AddAxis(const std::string& name, Communicator* group, bool* corr
   std::vector<double> all(static_cast<size_t>(world_->size()));
   world_->host().AllGather(&seconds, all.data(), 1, DType::kFloat64);
   const double bytes = static_cast<double>(numbers.nbytes());
-  // What each rank sends and receives of it on the best of algorithms.
+  // Each rank sends and receives this much on the best of algorithms.
   const double moved = 2.0 * (group->size() - 1) / group->size() * bytes;
   const auto slowest = std::max_element(all.begin(), all.end());
   const auto fastest = std::min_element(all.begin(), all.end());

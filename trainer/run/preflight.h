@@ -1,5 +1,5 @@
-// What the ranks of a run say of themselves before it starts, compared, and the network between
-// them, measured: the rank that is not like the others is named before it costs hours.
+// Compares what the ranks of a run report before it starts, and measures the network between
+// them: the rank that is not like the others is named before it costs hours.
 #ifndef WYVERN_TRAINER_RUN_PREFLIGHT_H_
 #define WYVERN_TRAINER_RUN_PREFLIGHT_H_
 
@@ -24,7 +24,7 @@ struct RankFact {
 };
 using RankFacts = std::vector<RankFact>;
 
-// What most ranks say (of equally many: the lowest rank among them), and who says otherwise.
+// The value that most ranks report (among equals, the lowest rank's), and the ranks that differ.
 struct FactRow {
   std::string name, value;
   std::vector<int> odd;  // ranks
@@ -58,7 +58,7 @@ class Preflight {
 
   // The table of what was found so far, with the warnings under it.
   std::string Table() const;
-  // What this rank found, for its log.
+  // This rank's findings, for its log.
   const std::string& notes() const { return notes_; }
 
  private:

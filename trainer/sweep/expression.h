@@ -22,7 +22,7 @@ std::string ValueText(const SweepValue& value);
 // The number that the text is, otherwise the text.
 SweepValue ValueOfText(const std::string& text);
 
-// What an expression's names mean.
+// The meaning of an expression's names.
 struct ExpressionScope {
   std::function<absl::StatusOr<SweepValue>(const std::string& name)> name;
   // table[key]

@@ -43,7 +43,8 @@ std::string Environment(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-// Of a process that is one of several ranks: a sweep may be started as one, its runs are not.
+// Whether a variable belongs to one of several ranks: a sweep may be started as one, its runs are
+// not.
 bool IsOfRanks(const std::string& name) {
   static const std::set<std::string> kNames = {"RANK",        "WORLD_SIZE",  "LOCAL_RANK",
                                                "MASTER_ADDR", "MASTER_PORT", "LOCAL_WORLD_SIZE"};

@@ -105,7 +105,7 @@ void CheckNames(const SweepFile& file, std::vector<std::string>* faults) {
   const std::vector<std::string> in_names = TemplateNames(file.run_name);
   used.insert(in_names.begin(), in_names.end());
   used.insert(file.fit.family);
-  // What refers to a variable may be among the parts that have faults.
+  // A reference to a variable may be among the parts that have errors.
   if (!file.faulty.empty()) return;
   for (const auto& [name, where] : variables) {
     if (used.count(name) == 0) {

@@ -16,7 +16,7 @@ struct SweepRun {
   std::string name;
   RunConfig config;  // resolved; run.name and run.dir are this run's
   std::vector<Stage> stages;
-  // What the sweep gives this run: labels of axes, variables, configuration keys.
+  // The sweep's values for this run: labels of axes, variables, configuration keys.
   std::map<std::string, SweepValue> values;
   int64_t parameters = 0;
   double flops_per_token = 0;  // of training

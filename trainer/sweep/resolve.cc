@@ -26,7 +26,7 @@ const std::vector<std::string>& ModelFigures() {
   return *kNames;
 }
 
-// What the tree means, defaults included; faults are reported when the whole run is read.
+// The tree with defaults included; errors are reported when the whole run is read.
 ConfigNode WithDefaults(const ConfigNode& tree) {
   std::vector<std::string> ignored;
   RunConfig config = ReadRunConfigTree(tree, std::nullopt, &ignored);
@@ -138,7 +138,7 @@ absl::Status RunResolver::Settle(Pending* pending) {
   }
   pending->state = Pending::kBusy;
   busy_.push_back(assignment.key);
-  // What it follows from comes first: a long chain is then no deep recursion through expressions.
+  // Its inputs come first: a long chain is then no deep recursion through expressions.
   for (const std::string& name : assignment.expression->names()) {
     if (const auto found = pending_.find(name); found != pending_.end()) {
       (void)Settle(&found->second);

@@ -24,7 +24,7 @@ class RunResolver {
 
   // The configuration with every value that could be had. Appends "where: key: message".
   ConfigNode Resolve(std::vector<std::string>* faults);
-  // Of a variable, an axis, a key, or a figure of the model.
+  // The value of a variable, an axis, a key, or a figure of the model.
   absl::StatusOr<SweepValue> Lookup(const std::string& name);
 
   // Labels, variables and keys, after Resolve.

@@ -37,8 +37,8 @@ std::set<uint64_t> LockedInodes();
 RunState ReadRunState(const SweepRun& run, const std::set<uint64_t>& locked);
 std::vector<RunState> ReadRunStates(const std::vector<SweepRun>& runs);
 
-// What remains when a run's process ends: the next sweep and --status read it. Errors: a failed
-// write.
+// Writes the record that remains when a run's process ends: the next sweep and --status read it.
+// Errors: a failed write.
 absl::Status RecordExit(const SweepRun& run, int exit_code);
 // Forgets it, before the run is started again.
 void ForgetExit(const SweepRun& run);

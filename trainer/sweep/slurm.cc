@@ -14,7 +14,7 @@
 namespace wyvern {
 namespace {
 
-// What a shell command prints; where it fails, that is the error's message.
+// The output of a shell command; where it fails, that is the error's message.
 absl::StatusOr<std::string> OutputOf(const std::string& command) {
   FILE* pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) return absl::UnavailableError("cannot start a shell");

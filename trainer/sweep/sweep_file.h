@@ -16,7 +16,7 @@
 
 namespace wyvern {
 
-// Of one sweep, and so the points of one axis.
+// The limit of one sweep's runs, and so of one axis' points.
 inline constexpr int64_t kMaxSweepRuns = 10000;
 
 // A key and what it is given.
@@ -55,7 +55,7 @@ struct FitSection {
   std::vector<Exclusion> exclude;
 };
 
-// What the sbatch script asks for.
+// The requests of the sbatch script.
 struct SlurmSection {
   std::string partition, account, time;  // empty: the cluster's default
   int64_t gpus = 1, cpus = 8;            // of one run, which is one process
@@ -86,7 +86,7 @@ struct SweepFile {
 // file that cannot be read or is no YAML.
 absl::StatusOr<SweepFile> ReadSweepFile(const std::string& path, std::vector<std::string>* faults);
 
-// What `wyvern fit` needs of a sweep's file; its base may be gone.
+// The part of a sweep's file that `wyvern fit` needs; its base may be gone.
 struct FitSource {
   std::string name, dir;
   FitSection fit;

@@ -38,7 +38,7 @@ nlohmann::json RecordOf(const SweepPlan& plan) {
   return record;
 }
 
-// What the sweep now gives a run otherwise than when it was begun; empty when it was not begun.
+// The keys that the sweep now gives a run otherwise than when it was begun; empty when it was not.
 std::vector<std::string> ChangesSinceBegun(const SweepRun& run) {
   std::error_code error;
   if (!std::filesystem::exists(run.Dir() + "/metrics.jsonl", error)) return {};

@@ -14,15 +14,16 @@ namespace wyvern::sm90 {
 // of 64 x 64 where nothing else is said.
 using TensorMap = CUtensorMap;
 
-// Of x [tokens, heads, dim] bf16: tiles of 64 tokens and 64 elements of one head. Rows of one token
-// are `token_stride` elements apart (a multiple of 8; `x` is 16-byte aligned, dim a multiple of
-// 64).
+// A map of x [tokens, heads, dim] bf16: tiles of 64 tokens and 64 elements of one head. Rows of one
+// token are `token_stride` elements apart (a multiple of 8; `x` is 16-byte aligned, dim a multiple
+// of 64).
 TensorMap MakeTokenMap(const Bf16* x, int64_t tokens, int64_t heads, int64_t dim,
                        int64_t token_stride);
-// Of x [rows, columns] bf16, contiguous, columns a multiple of 64: tiles of 64 rows and 64 columns.
+// A map of x [rows, columns] bf16, contiguous, columns a multiple of 64: tiles of 64 rows and 64
+// columns.
 TensorMap MakeMatrixMap(const Bf16* x, int64_t rows, int64_t columns);
-// Of x [rows, columns] fp32, contiguous, columns a multiple of 32: tiles of 16 rows and 32 columns,
-// which is 128 bytes too.
+// A map of x [rows, columns] fp32, contiguous, columns a multiple of 32: tiles of 16 rows and 32
+// columns, which is 128 bytes too.
 TensorMap MakeSumMap(const float* x, int64_t rows, int64_t columns);
 
 // ---- Barriers in shared memory ----

@@ -8,7 +8,7 @@ namespace wyvern::sm90 {
 
 constexpr int kPair = 2;
 
-// Of the calling block within its pair, 0 or 1.
+// The rank of the calling block within its pair, 0 or 1.
 __device__ __forceinline__ int PairRank() {
   int rank;
   asm volatile("mov.u32 %0, %%cluster_ctarank;\n" : "=r"(rank));

@@ -14,7 +14,7 @@ struct TileConfig {
   int option;  // selects the schedule: how many tiles an SM works on at once
   cublasLtClusterShape_t cluster;
 };
-// Of kGemmTiles, in that order.
+// The rates of kGemmTiles, in that order.
 constexpr TileConfig kTiles[kNumGemmTiles] = {
     {CUBLASLT_MATMUL_TILE_128x160, 1, CUBLASLT_CLUSTER_SHAPE_2x1x1},
     {CUBLASLT_MATMUL_TILE_176x128, 2, CUBLASLT_CLUSTER_SHAPE_1x2x1},

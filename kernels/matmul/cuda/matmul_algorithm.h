@@ -8,7 +8,7 @@
 
 namespace wyvern {
 
-// What the library must know of a product besides its plan.
+// The library's description of a GEMM besides its plan.
 struct MatmulProblem {
   cublasLtHandle_t handle;
   cublasLtMatmulDesc_t operation;
