@@ -32,13 +32,13 @@ std::unique_ptr<Model> Model::Declare(const ModelConfig& config) {
 }
 
 std::unique_ptr<Model> Model::Create(const ModelConfig& config, Device device, DType compute,
-                                     bool trainable, const Division& division) {
+                                     bool trainable, const ShardingLayout& layout) {
   const std::vector<std::string> faults = config.Validate();
   CHECK(faults.empty(), absl::StrJoin(faults, "; "));
-  CHECK(division.experts == nullptr || config.moe.has_value(), "no experts to divide");
-  CHECK(!division.expert_sharding.values(), "the parameters of partitioned experts stay whole");
-  std::unique_ptr<Model> model(new Model(config, division.experts));
-  model->division_ = division;
+  CHECK(layout.experts == nullptr || config.moe.has_value(), "no experts to divide");
+  CHECK(!layout.expert_sharding.values(), "the parameters of partitioned experts stay whole");
+  std::unique_ptr<Model> model(new Model(config, layout.experts));
+  model->sharding_layout_ = layout;
   model->device_ = device;
   model->compute_ = compute;
   model->trainable_ = trainable;
@@ -65,15 +65,15 @@ void Model::Allocate() {
   for (size_t i = 0; i < members.size(); ++i) {
     std::vector<Parameter*> large, small, experts;
     for (Parameter* p : members[i].parameters) {
-      const bool own = division_.experts != nullptr && p->kind == ParameterKind::kExperts;
+      const bool own = sharding_layout_.experts != nullptr && p->kind == ParameterKind::kExperts;
       (own ? experts : IsLarge(p->kind) ? large : small).push_back(p);
     }
     units_[i].name = members[i].name;
-    const Sharding& sharding = division_.sharding;
+    const Sharding& sharding = sharding_layout_.sharding;
     units_[i].large.Allocate(large, compute_, master, device_, trainable_, sharding);
     units_[i].small.Allocate(small, master, master, device_, trainable_, sharding);
     units_[i].experts.Allocate(experts, compute_, master, device_, trainable_,
-                               division_.expert_sharding);
+                               sharding_layout_.expert_sharding);
   }
   for (ModelBuffer* buffer : buffers())
     buffer->value = Tensor::Zeros(buffer->shape, master, device_);

@@ -27,10 +27,10 @@ class Model : public Module {
   // compute dtype: fp32 or fp64 on the CPU, bf16 or fp32 on CUDA. Without `trainable` there are
   // no gradient buffers and the master weights of a bf16 parameter are absent. Of a trainable model
   // that is divided this rank has a part of the memory, and forward and backward need hooks that
-  // make the rest be there. The size of the group `division.experts` divides the number of experts;
+  // make the rest be there. The size of the group `layout.experts` divides the number of experts;
   // all its ranks make the same calls.
   static std::unique_ptr<Model> Create(const ModelConfig& config, Device device, DType compute,
-                                       bool trainable = true, const Division& division = {});
+                                       bool trainable = true, const ShardingLayout& layout = {});
   // A model without memory: the names, kinds and shapes of its parameters and buffers.
   static std::unique_ptr<Model> Declare(const ModelConfig& config);
   ~Model() override;
@@ -81,7 +81,7 @@ class Model : public Module {
   const ModelConfig& config() const { return config_; }
   Device device() const { return device_; }
   DType compute() const { return compute_; }
-  const Division& division() const { return division_; }
+  const ShardingLayout& sharding_layout() const { return sharding_layout_; }
   int64_t num_parameters();  // of the whole model
   // Those that take part in the work on one token: of the experts, experts_per_token.
   int64_t num_active_parameters();
@@ -104,7 +104,7 @@ class Model : public Module {
                double balance_factor = 0);
 
   ModelConfig config_;
-  Division division_;
+  ShardingLayout sharding_layout_;
   Device device_ = Device::kCpu;
   DType compute_ = DType::kFloat32;
   bool trainable_ = true;

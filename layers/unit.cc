@@ -91,7 +91,7 @@ void FlatParameters::Allocate(const std::vector<Parameter*>& parameters, DType t
   }
 }
 
-FlatParameters::Piece FlatParameters::PieceOf(const Parameter& parameter) const {
+FlatParameters::Slice FlatParameters::SliceOf(const Parameter& parameter) const {
   const int64_t offset = OffsetOf(parameter), size = NumElements(parameter.shape);
   const int64_t begin = std::clamp<int64_t>(shard_begin() - offset, 0, size);
   const int64_t end = std::clamp<int64_t>(shard_begin() + shard_size() - offset, 0, size);
@@ -104,16 +104,16 @@ int64_t FlatParameters::OffsetOf(const Parameter& parameter) const {
   return offsets_[static_cast<size_t>(found - parameters_.begin())];
 }
 
-Tensor FlatParameters::PartOf(const Tensor& shard, const Piece& piece) {
-  return shard.Rows(piece.shard_offset, piece.shard_offset + piece.size());
+Tensor FlatParameters::PartOf(const Tensor& shard, const Slice& slice) {
+  return shard.Rows(slice.shard_offset, slice.shard_offset + slice.size());
 }
 
 FlatParameters::Updated FlatParameters::UpdatedOf(const Parameter& parameter) const {
-  Updated updated{.piece = PieceOf(parameter)};
-  if (updated.piece.size() == 0) return updated;
-  updated.master = PartOf(master_shard_, updated.piece);
+  Updated updated{.slice = SliceOf(parameter)};
+  if (updated.slice.size() == 0) return updated;
+  updated.master = PartOf(master_shard_, updated.slice);
   if (!value_shard_.SharesStorageWith(master_shard_)) {
-    updated.copy = PartOf(value_shard_, updated.piece);
+    updated.copy = PartOf(value_shard_, updated.slice);
   }
   return updated;
 }
@@ -123,11 +123,11 @@ void FlatParameters::Assign(const Parameter& parameter, const Tensor& from) cons
   CHECK(exact.shape() == parameter.shape, "cannot copy ", ToString(from.shape()), " into ",
         parameter.name, " ", ToString(parameter.shape));
   if (!sharding_.values()) parameter.value.CopyFrom(exact);
-  const Piece piece = PieceOf(parameter);
-  if (piece.size() == 0) return;
-  const Tensor part = exact.Reshape({-1}).Rows(piece.begin, piece.end);
-  PartOf(master_shard_, piece).CopyFrom(part);
-  if (sharding_.values()) PartOf(value_shard_, piece).CopyFrom(part);
+  const Slice slice = SliceOf(parameter);
+  if (slice.size() == 0) return;
+  const Tensor part = exact.Reshape({-1}).Rows(slice.begin, slice.end);
+  PartOf(master_shard_, slice).CopyFrom(part);
+  if (sharding_.values()) PartOf(value_shard_, slice).CopyFrom(part);
 }
 
 std::vector<FlatParameters*> Unit::flats() {

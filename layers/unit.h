@@ -28,16 +28,16 @@ struct Parameter;
 
 struct Sharding {
   int64_t index = 0, count = 1;   // this rank in its shard group, and the group's size
-  int level = 1;                  // the ZeRO stage; of no effect with count 1
+  int stage = 1;                  // the ZeRO stage; of no effect with count 1
   Communicator* group = nullptr;  // null: count 1, or a layout that nobody trains
 
   bool masters() const { return count > 1; }
-  bool gradients() const { return count > 1 && level >= 2; }
-  bool values() const { return count > 1 && level >= 3; }
+  bool gradients() const { return count > 1 && stage >= 2; }
+  bool values() const { return count > 1 && stage >= 3; }
 };
 
 // The sharding layout of a model over the ranks of a run. The groups outlive it.
-struct Division {
+struct ShardingLayout {
   Sharding sharding;  // of all parameters but partitioned experts
   // The EP group: each rank has a part of every layer's experts, whole ones; null: all of them.
   Communicator* experts = nullptr;
@@ -78,19 +78,19 @@ class FlatParameters {
 
   // The slice of `parameter` in this rank's shard: elements [begin, end) of it, row-major, which
   // are elements [shard_offset, ...) of the shard. begin == end: none.
-  struct Piece {
+  struct Slice {
     int64_t begin = 0, end = 0, shard_offset = 0;
     int64_t size() const { return end - begin; }
   };
-  Piece PieceOf(const Parameter& parameter) const;
+  Slice SliceOf(const Parameter& parameter) const;
   // The slice's elements of a tensor [shard_size].
-  static Tensor PartOf(const Tensor& shard, const Piece& piece);
+  static Tensor PartOf(const Tensor& shard, const Slice& slice);
 
   // The tensors that an update of `parameter` changes on this rank: its slice of the master weights
   // and, where the compute copy is apart from them, of that. All undefined of an empty slice.
   struct Updated {
-    Piece piece;
-    Tensor master, copy;  // [piece.size()]; copy undefined: the master is the value
+    Slice slice;
+    Tensor master, copy;  // [slice.size()]; copy undefined: the master is the value
   };
   Updated UpdatedOf(const Parameter& parameter) const;
 

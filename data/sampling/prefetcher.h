@@ -19,7 +19,7 @@ namespace wyvern {
 // the batches from `first` samples seen on. The caller keeps and saves the position.
 class Prefetcher {
  public:
-  using MakeBatch = std::function<absl::StatusOr<Batch>(int64_t consumed_windows)>;
+  using MakeBatch = std::function<absl::StatusOr<Batch>(int64_t samples_seen)>;
 
   Prefetcher(MakeBatch make, int64_t first, int64_t step, int depth = 4);
   ~Prefetcher();  // stops the thread, after the batch it is making

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "data/sampling/window.h"
+#include "data/sampling/sample.h"
 #include "kernels/runtime/check.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
@@ -83,26 +83,26 @@ absl::StatusOr<std::unique_ptr<Sampler>> Sampler::WithLength(int64_t seq_len) co
   return std::unique_ptr<Sampler>(new Sampler(options, stores_, weights_, schedule_));
 }
 
-Sampler::Window Sampler::At(int64_t consumed_windows) const {
-  const MixtureSchedule::Draw draw = schedule_.At(consumed_windows);
-  const int64_t size = num_windows(draw.source);
+Sampler::SampleId Sampler::At(int64_t samples_seen) const {
+  const MixtureSchedule::Draw draw = schedule_.At(samples_seen);
+  const int64_t size = num_samples(draw.source);
   const int64_t epoch = draw.index / size;
   // One permutation per store and epoch.
   const auto key =
       Philox(options_.seed, HashName("window order"),
              (static_cast<uint64_t>(epoch) << 16) | static_cast<uint64_t>(draw.source));
   const uint64_t stream = (static_cast<uint64_t>(key[0]) << 32) | key[1];
-  const uint64_t window = PermuteIndex(options_.seed, stream, size, draw.index % size);
-  return {draw.source, epoch, static_cast<int64_t>(window)};
+  const uint64_t sample = PermuteIndex(options_.seed, stream, size, draw.index % size);
+  return {draw.source, epoch, static_cast<int64_t>(sample)};
 }
 
-absl::StatusOr<Batch> Sampler::Sample(int64_t consumed_windows, int64_t num_windows) const {
-  CHECK(consumed_windows >= 0 && num_windows > 0);
+absl::StatusOr<Batch> Sampler::Sample(int64_t samples_seen, int64_t num_samples) const {
+  CHECK(samples_seen >= 0 && num_samples > 0);
   Batch batch;
-  for (int64_t n = consumed_windows; n < consumed_windows + num_windows; ++n) {
-    const Window window = At(n);
-    const int64_t begin = window.window * options_.seq_len;
-    RETURN_IF_ERROR(AppendWindow(*stores_[window.store], begin, begin + options_.seq_len,
+  for (int64_t n = samples_seen; n < samples_seen + num_samples; ++n) {
+    const SampleId id = At(n);
+    const int64_t begin = id.sample * options_.seq_len;
+    RETURN_IF_ERROR(AppendSample(*stores_[id.store], begin, begin + options_.seq_len,
                                  options_.boundary, &batch));
   }
   return batch;
@@ -144,25 +144,25 @@ SequentialSampler::SequentialSampler(std::shared_ptr<TokenStore> store, int64_t 
   CHECK(seq_len_ > 0);
 }
 
-int64_t SequentialSampler::num_windows() const {
+int64_t SequentialSampler::num_samples() const {
   const int64_t num_inputs = std::max<int64_t>(store_->num_tokens() - 1, 0);
   return (num_inputs + seq_len_ - 1) / seq_len_;
 }
 
-absl::StatusOr<Batch> SequentialSampler::Sample(int64_t first, int64_t num_windows) const {
-  CHECK(0 <= first && first < this->num_windows() && num_windows > 0);
-  std::vector<int64_t> windows(std::min(num_windows, this->num_windows() - first));
-  std::iota(windows.begin(), windows.end(), first);
-  return Sample(windows);
+absl::StatusOr<Batch> SequentialSampler::Sample(int64_t first, int64_t num_samples) const {
+  CHECK(0 <= first && first < this->num_samples() && num_samples > 0);
+  std::vector<int64_t> samples(std::min(num_samples, this->num_samples() - first));
+  std::iota(samples.begin(), samples.end(), first);
+  return Sample(samples);
 }
 
-absl::StatusOr<Batch> SequentialSampler::Sample(absl::Span<const int64_t> windows) const {
+absl::StatusOr<Batch> SequentialSampler::Sample(absl::Span<const int64_t> samples) const {
   Batch batch;
-  for (const int64_t window : windows) {
-    CHECK(0 <= window && window < num_windows());
-    const int64_t begin = window * seq_len_;
+  for (const int64_t sample : samples) {
+    CHECK(0 <= sample && sample < num_samples());
+    const int64_t begin = sample * seq_len_;
     const int64_t end = std::min(begin + seq_len_, store_->num_tokens() - 1);
-    RETURN_IF_ERROR(AppendWindow(*store_, begin, end, boundary_, &batch));
+    RETURN_IF_ERROR(AppendSample(*store_, begin, end, boundary_, &batch));
   }
   return batch;
 }

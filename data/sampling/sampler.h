@@ -29,7 +29,7 @@ struct SamplerOptions {
   DocumentBoundary boundary = DocumentBoundary::kNone;
 };
 
-// Windows [j seq_len, (j + 1) seq_len] of each store (the last token is a target only; a shorter
+// Samples [j seq_len, (j + 1) seq_len] of each store (the last token is a target only; a shorter
 // rest is left out). Each store is gone through again and again, every epoch in another order: a
 // permutation keyed by (seed, store, epoch), of constant memory. Sample may be called by any
 // thread.
@@ -43,24 +43,24 @@ class Sampler {
   // The same stores with samples of another length, in an order of their own.
   absl::StatusOr<std::unique_ptr<Sampler>> WithLength(int64_t seq_len) const;
 
-  // The samples numbered [consumed_windows, consumed_windows + num_windows) of the run.
-  absl::StatusOr<Batch> Sample(int64_t consumed_windows, int64_t num_windows) const;
+  // The samples numbered [samples_seen, samples_seen + num_samples) of the run.
+  absl::StatusOr<Batch> Sample(int64_t samples_seen, int64_t num_samples) const;
 
   const SamplerOptions& options() const { return options_; }
   const std::vector<std::shared_ptr<TokenStore>>& stores() const { return stores_; }
-  int64_t num_windows(int store) const {
+  int64_t num_samples(int store) const {
     return (stores_[store]->num_tokens() - 1) / options_.seq_len;
   }
   // One line per store (path, fingerprint, weight), which a run that resumes compares by
   // ManifestDifference.
   std::string Manifest() const;
 
-  struct Window {
+  struct SampleId {
     int32_t store;
     int64_t epoch;   // of that store
-    int64_t window;  // in [0, num_windows(store))
+    int64_t sample;  // in [0, num_samples(store))
   };
-  Window At(int64_t consumed_windows) const;
+  SampleId At(int64_t samples_seen) const;
 
  private:
   Sampler(SamplerOptions options, std::vector<std::shared_ptr<TokenStore>> stores,
@@ -79,11 +79,11 @@ class SequentialSampler {
  public:
   SequentialSampler(std::shared_ptr<TokenStore> store, int64_t seq_len, DocumentBoundary boundary);
 
-  int64_t num_windows() const;  // 0 if the store holds fewer than two tokens
-  // Samples [first, first + num_windows), cut at the end of the store.
-  absl::StatusOr<Batch> Sample(int64_t first, int64_t num_windows) const;
+  int64_t num_samples() const;  // 0 if the store holds fewer than two tokens
+  // Samples [first, first + num_samples), cut at the end of the store.
+  absl::StatusOr<Batch> Sample(int64_t first, int64_t num_samples) const;
   // These samples, in this order.
-  absl::StatusOr<Batch> Sample(absl::Span<const int64_t> windows) const;
+  absl::StatusOr<Batch> Sample(absl::Span<const int64_t> samples) const;
 
  private:
   std::shared_ptr<TokenStore> store_;

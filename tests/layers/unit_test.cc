@@ -23,14 +23,14 @@ TEST(FlatParameters, ShardsCoverEveryParameterOnce) {
     std::map<std::string, std::vector<int>> covered;
     for (int64_t index = 0; index < count; ++index) {
       const auto model = Model::Create(config, Device::kCpu, DType::kFloat32, true,
-                                       {.sharding = {.index = index, .count = count, .level = 3}});
+                                       {.sharding = {.index = index, .count = count, .stage = 3}});
       for (const Parameter* p : model->parameters()) {
-        const FlatParameters::Piece piece = p->flat->PieceOf(*p);
+        const FlatParameters::Slice slice = p->flat->SliceOf(*p);
         std::vector<int>& times = covered[p->name];
         times.resize(static_cast<size_t>(p->value.numel()));
-        for (int64_t i = piece.begin; i < piece.end; ++i) ++times[static_cast<size_t>(i)];
-        if (piece.size() > 0) {
-          EXPECT_LE(piece.shard_offset + piece.size(), p->flat->shard_size());
+        for (int64_t i = slice.begin; i < slice.end; ++i) ++times[static_cast<size_t>(i)];
+        if (slice.size() > 0) {
+          EXPECT_LE(slice.shard_offset + slice.size(), p->flat->shard_size());
         }
       }
     }

@@ -65,8 +65,8 @@ class CheckpointRanks : public testing::Test {
 void CheckpointRanks::PassOn(const std::vector<std::pair<MeshShape, int>>& meshes,
                              const ModelConfig& config) {
   int64_t step = 0;
-  for (const auto& [shape, level] : meshes) {
-    const RankState state(&TheWorld(), shape, level, config);
+  for (const auto& [shape, stage] : meshes) {
+    const RankState state(&TheWorld(), shape, stage, config);
     if (step == 0) {
       FillState(*state.optimizer);
     } else {
@@ -100,9 +100,9 @@ TEST_F(CheckpointRanks, EveryMeshReadsTheExpertsOfAnother) {
   std::vector<std::pair<MeshShape, int>> meshes = {
       {{1, n, 1, n}, 2}, {{1, n}, 3}, {{n, 1, 1, n}, 1}, {{1, 1, n, n}, 1}};
   if (n == 4) {
-    for (const int level : {1, 2, 3}) {
-      meshes.push_back({{1, 4, 1, 2}, level});
-      meshes.push_back({{2, 2, 1, 2}, level});
+    for (const int stage : {1, 2, 3}) {
+      meshes.push_back({{1, 4, 1, 2}, stage});
+      meshes.push_back({{2, 2, 1, 2}, stage});
     }
     meshes.insert(meshes.end(), {{{4, 1, 1, 2}, 1}, {{1, 2, 2, 2}, 2}, {{2, 2, 1, 4}, 3}});
   }

@@ -1,7 +1,7 @@
 // Shared by the tests of training on every mesh: one process, and the ranks of a mesh, train the
 // same model on the same batches, and the results are compared.
 //
-// A test's Case has at least mesh, level, recomputed, micro_batches, dtype, device and recompute.
+// A test's Case has at least mesh, stage, recomputed, micro_batches, dtype, device and recompute.
 #ifndef WYVERN_TESTS_RANKS_MESH_TRAINING_H_
 #define WYVERN_TESTS_RANKS_MESH_TRAINING_H_
 
@@ -24,7 +24,7 @@ namespace wyvern {
 template <class Case>
 std::string DescribeMesh(const Case& c) {
   return absl::StrCat("replicate ", c.mesh.replicate, ", shard ", c.mesh.shard, ", context ",
-                      c.mesh.context, ", expert ", c.mesh.expert, ", level ", c.level, ", ",
+                      c.mesh.context, ", expert ", c.mesh.expert, ", ZeRO stage ", c.stage, ", ",
                       c.recomputed, " blocks recomputed, ", c.micro_batches, " micro batches");
 }
 
@@ -88,7 +88,7 @@ auto TrainOnMesh(const Case& c, const ModelConfig& config, const Train& train) {
   auto mesh = Mesh::Create(&TheWorld(), c.mesh, c.device);
   CHECK(mesh.ok(), std::string(mesh.status().message()));
   const auto model =
-      Model::Create(config, c.device, c.dtype, /*trainable=*/true, (*mesh)->Divide(c.level));
+      Model::Create(config, c.device, c.dtype, /*trainable=*/true, (*mesh)->LayoutAt(c.stage));
   EXPECT_EQ(model->num_parameters(), CountParameters(config));
   DataParallel parallel(model.get(), mesh->get());
   return train({.model = model.get(),

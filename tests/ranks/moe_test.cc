@@ -36,7 +36,7 @@ Batch MakeBatch(int64_t number) {
 
 struct Case {
   MeshShape mesh;
-  int level = 1;
+  int stage = 1;
   int64_t recomputed = 0;
   int64_t micro_batches = 1;
   bool shared = true;
@@ -60,26 +60,26 @@ std::vector<Case> Cases() {
   };
   // Experts sharded as all else, and divided.
   add({n, 1, 1, 1}, {.micro_batches = 2, .balance_loss = 0.1});
-  add({1, n, 1, 1}, {.level = 3, .recomputed = 4});
+  add({1, n, 1, 1}, {.stage = 3, .recomputed = 4});
   if (n == 1) return cases;
   add({n, 1, 1, n}, {.micro_batches = 2, .balance_loss = 0.1});
   add({n, 1, 1, n}, {.shared = false, .favoured = 2});
-  add({1, n, 1, n}, {.level = 1, .micro_batches = 3});
-  add({1, n, 1, n}, {.level = 2, .recomputed = 4, .micro_batches = 2, .balance_loss = 0.1});
-  add({1, n, 1, n}, {.level = 3, .recompute = RecomputePolicy::kProjections});
+  add({1, n, 1, n}, {.stage = 1, .micro_batches = 3});
+  add({1, n, 1, n}, {.stage = 2, .recomputed = 4, .micro_batches = 2, .balance_loss = 0.1});
+  add({1, n, 1, n}, {.stage = 3, .recompute = RecomputePolicy::kProjections});
   add({1, 1, n, n}, {.recomputed = 2, .recompute = RecomputePolicy::kProjections});
   if (n == 2) return cases;
   add({4, 1, 1, 2}, {.micro_batches = 2});
-  add({2, 2, 1, 4}, {.level = 2});
+  add({2, 2, 1, 4}, {.stage = 2});
   add({2, 1, 2, 4}, {.micro_batches = 2});
   // Divided, and sharded over those that have the same ones, in one shard group and in two.
-  add({1, 4, 1, 2}, {.level = 1, .num_experts = 6});
-  add({1, 4, 1, 2}, {.level = 2, .recomputed = 2});
-  add({1, 4, 1, 2}, {.level = 3, .micro_batches = 2});
-  add({2, 2, 1, 2}, {.level = 1, .favoured = 2});
-  add({2, 2, 1, 2}, {.level = 2, .num_experts = 6});
-  add({2, 2, 1, 2}, {.level = 3, .micro_batches = 2});
-  add({1, 2, 2, 2}, {.level = 3, .recomputed = 1});
+  add({1, 4, 1, 2}, {.stage = 1, .num_experts = 6});
+  add({1, 4, 1, 2}, {.stage = 2, .recomputed = 2});
+  add({1, 4, 1, 2}, {.stage = 3, .micro_batches = 2});
+  add({2, 2, 1, 2}, {.stage = 1, .favoured = 2});
+  add({2, 2, 1, 2}, {.stage = 2, .num_experts = 6});
+  add({2, 2, 1, 2}, {.stage = 3, .micro_batches = 2});
+  add({1, 2, 2, 2}, {.stage = 3, .recomputed = 1});
   return cases;
 }
 
@@ -107,10 +107,10 @@ struct Outcome {
 
 // This rank's part of a shard, and where it lies in the whole parameter.
 Part PartOf(const Parameter& p, const Tensor& shard) {
-  const FlatParameters::Piece piece = p.flat->PieceOf(p);
-  if (piece.size() == 0) return {};
-  const int64_t slice = NumElements(p.whole_shape) / p.whole_shape[0];
-  return {p.first_slice * slice + piece.begin, Doubles(FlatParameters::PartOf(shard, piece))};
+  const FlatParameters::Slice slice = p.flat->SliceOf(p);
+  if (slice.size() == 0) return {};
+  const int64_t slice_size = NumElements(p.whole_shape) / p.whole_shape[0];
+  return {p.first_slice * slice_size + slice.begin, Doubles(FlatParameters::PartOf(shard, slice))};
 }
 
 Outcome Train(const Case& c, const Trainee& trainee) {
@@ -151,7 +151,7 @@ Outcome Train(const Case& c, const Trainee& trainee) {
 const Outcome& Alone(const Case& c) {
   Case alone = c;
   alone.mesh = {1, 1};
-  alone.level = 1;
+  alone.stage = 1;
   alone.micro_batches = BatchesPerStep(c);
   return TrainAlone(alone, ConfigOf(alone),
                     [&](const Trainee& trainee) { return Train(alone, trainee); });
@@ -204,10 +204,10 @@ TEST(MoeRanks, EveryMeshTrainsAsOneGpu) {
 }
 
 // Bytes of a model and its optimizer on this rank.
-int64_t StateBytes(const ModelConfig& config, OptimizerType type, const Division& division) {
+int64_t StateBytes(const ModelConfig& config, OptimizerType type, const ShardingLayout& layout) {
   const int64_t before = GetMemoryStats(Device::kCpu).current_bytes;
   const auto model =
-      Model::Create(config, Device::kCpu, DType::kFloat32, /*trainable=*/true, division);
+      Model::Create(config, Device::kCpu, DType::kFloat32, /*trainable=*/true, layout);
   const Optimizer optimizer(model.get(), {.type = type});
   return GetMemoryStats(Device::kCpu).current_bytes - before;
 }
@@ -215,14 +215,14 @@ int64_t StateBytes(const ModelConfig& config, OptimizerType type, const Division
 TEST(MoeRanks, EveryCopyOfAnExpertHasItsShareOfTheMemory) {
   if (TheWorld().size() < 4) GTEST_SKIP() << "one copy of each expert";
   // The bytes of more permuted tokens: all else is as large as before.
-  const auto bytes_of_rows = [](const MeshShape& shape, int level, OptimizerType type) {
+  const auto bytes_of_rows = [](const MeshShape& shape, int stage, OptimizerType type) {
     auto mesh = Mesh::Create(&TheWorld(), shape, Device::kCpu);
     CHECK(mesh.ok(), std::string(mesh.status().message()));
     ModelConfig config = ConfigOf({.shared = false});
     config.moe->intermediate_size = 64;
-    const int64_t less = StateBytes(config, type, (*mesh)->Divide(level));
+    const int64_t less = StateBytes(config, type, (*mesh)->LayoutAt(stage));
     config.moe->intermediate_size = 192;
-    return StateBytes(config, type, (*mesh)->Divide(level)) - less;
+    return StateBytes(config, type, (*mesh)->LayoutAt(stage)) - less;
   };
   // One rank's experts: half of 8 in 3 layers, three matrices each.
   constexpr int64_t kRows = 4 * (3 * 4 * 3 * 32 * 128);
@@ -232,11 +232,11 @@ TEST(MoeRanks, EveryCopyOfAnExpertHasItsShareOfTheMemory) {
     const int64_t moments = type == OptimizerType::kAdamW ? 2 : 1;
     EXPECT_EQ(bytes_of_rows({4, 1, 1, 2}, 1, type), (2 + moments) * kRows);
     // Each expert has two replicas, whatever shard groups they are in.
-    for (const int level : {1, 2, 3}) {
-      EXPECT_EQ(bytes_of_rows({2, 2, 1, 2}, level, type), (4 + moments) * kRows / 2) << level;
-      EXPECT_EQ(bytes_of_rows({1, 4, 1, 2}, level, type),
-                ((level == 1 ? 4 : 3) + moments) * kRows / 2)
-          << level;
+    for (const int stage : {1, 2, 3}) {
+      EXPECT_EQ(bytes_of_rows({2, 2, 1, 2}, stage, type), (4 + moments) * kRows / 2) << stage;
+      EXPECT_EQ(bytes_of_rows({1, 4, 1, 2}, stage, type),
+                ((stage == 1 ? 4 : 3) + moments) * kRows / 2)
+          << stage;
     }
   }
 }
@@ -292,7 +292,7 @@ TEST(MoeRanks, EvaluationIsThatOfOneProcess) {
   auto mesh = Mesh::Create(&TheWorld(), c.mesh, Device::kCpu);
   ASSERT_TRUE(mesh.ok()) << mesh.status();
   const auto model = Model::Create(ConfigOf(c), Device::kCpu, DType::kFloat64, /*trainable=*/true,
-                                   (*mesh)->Divide(1));
+                                   (*mesh)->LayoutAt(1));
   DataParallel parallel(model.get(), mesh->get());
   model->Initialize(1);
   EXPECT_NEAR(Evaluate(model.get(), batches, &parallel).loss, expected.loss, 1e-12);

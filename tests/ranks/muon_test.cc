@@ -16,10 +16,10 @@ namespace {
 
 // Masters and momenta of every matrix after three updates, of which the second is skipped; of a
 // divided model put together.
-std::vector<std::vector<double>> TrainMatrices(Mesh* mesh, int level, int64_t round_elements) {
-  const Division division = mesh == nullptr ? Division() : mesh->Divide(level);
+std::vector<std::vector<double>> TrainMatrices(Mesh* mesh, int stage, int64_t round_elements) {
+  const ShardingLayout layout = mesh == nullptr ? ShardingLayout() : mesh->LayoutAt(stage);
   const auto model = Model::Create(TinyConfig(53), Device::kCpu, DType::kFloat32,
-                                   /*trainable=*/true, division);
+                                   /*trainable=*/true, layout);
   model->Initialize(3);
   std::vector<Muon::Target> targets;
   for (Unit& unit : model->units()) {
@@ -29,18 +29,18 @@ std::vector<std::vector<double>> TrainMatrices(Mesh* mesh, int level, int64_t ro
       if (p->kind == ParameterKind::kMatrix) targets.push_back({p, m, 0.1});
     }
   }
-  Communicator* shards = division.sharding.group;
+  Communicator* shards = layout.sharding.group;
   const Muon muon(targets, round_elements);
   for (const int32_t finite : {1, 0, 1}) {
     for (const Muon::Target& target : targets) {
       const Parameter& p = *target.parameter;
       CaseRandom random(p.name);
       const Tensor gradient = random.Normal(p.shape, 0, 0.1).To(DType::kFloat32).Reshape({-1});
-      const FlatParameters::Piece piece = p.flat->PieceOf(p);
-      if (piece.size() == 0) continue;
-      if (division.sharding.count == 1) p.var.grad();
-      FlatParameters::PartOf(p.flat->gradient_shard(), piece)
-          .CopyFrom(gradient.Rows(piece.begin, piece.end));
+      const FlatParameters::Slice slice = p.flat->SliceOf(p);
+      if (slice.size() == 0) continue;
+      if (layout.sharding.count == 1) p.var.grad();
+      FlatParameters::PartOf(p.flat->gradient_shard(), slice)
+          .CopyFrom(gradient.Rows(slice.begin, slice.end));
     }
     muon.Step({.lr = 0.02,
                .clip = Tensor::FromVector<float>({0.5f}, {1}),
@@ -67,9 +67,10 @@ std::vector<std::vector<double>> TrainMatrices(Mesh* mesh, int level, int64_t ro
 // Partitioned experts likewise, by name; a rank's part of each, and where it begins in all of it.
 using Parts = std::map<std::string, std::pair<int64_t, std::vector<float>>>;
 
-Parts TrainExperts(const ModelConfig& config, const Division& division, int64_t round_elements) {
+Parts TrainExperts(const ModelConfig& config, const ShardingLayout& layout,
+                   int64_t round_elements) {
   const auto model =
-      Model::Create(config, Device::kCpu, DType::kFloat32, /*trainable=*/true, division);
+      Model::Create(config, Device::kCpu, DType::kFloat32, /*trainable=*/true, layout);
   model->Initialize(3);
   std::vector<Muon::Target> targets;
   for (Unit& unit : model->units()) {
@@ -81,7 +82,7 @@ Parts TrainExperts(const ModelConfig& config, const Division& division, int64_t 
     }
   }
   const auto begin_of = [](const Parameter& p) {
-    return p.first_slice * (NumElements(p.shape) / p.shape[0]) + p.flat->PieceOf(p).begin;
+    return p.first_slice * (NumElements(p.shape) / p.shape[0]) + p.flat->SliceOf(p).begin;
   };
   const Muon muon(targets, round_elements);
   for (int step = 0; step < 2; ++step) {
@@ -89,11 +90,11 @@ Parts TrainExperts(const ModelConfig& config, const Division& division, int64_t 
       const Parameter& p = *target.parameter;
       CaseRandom random(p.name);
       const Tensor gradient = random.Normal(p.whole_shape, 0, 0.1).To(DType::kFloat32);
-      const FlatParameters::Piece piece = p.flat->PieceOf(p);
-      if (piece.size() == 0) continue;
+      const FlatParameters::Slice slice = p.flat->SliceOf(p);
+      if (slice.size() == 0) continue;
       if (!p.flat->sharding().masters()) p.var.grad();
-      FlatParameters::PartOf(p.flat->gradient_shard(), piece)
-          .CopyFrom(gradient.Reshape({-1}).Rows(begin_of(p), begin_of(p) + piece.size()));
+      FlatParameters::PartOf(p.flat->gradient_shard(), slice)
+          .CopyFrom(gradient.Reshape({-1}).Rows(begin_of(p), begin_of(p) + slice.size()));
     }
     muon.Step({.lr = 0.02,
                .clip = Tensor::FromVector<float>({0.5f}, {1}),
@@ -102,10 +103,10 @@ Parts TrainExperts(const ModelConfig& config, const Division& division, int64_t 
   Parts parts;
   for (const Muon::Target& target : targets) {
     const Parameter& p = *target.parameter;
-    const FlatParameters::Piece piece = p.flat->PieceOf(p);
-    if (piece.size() == 0) continue;
+    const FlatParameters::Slice slice = p.flat->SliceOf(p);
+    if (slice.size() == 0) continue;
     const auto part = [&](const Tensor& shard) {
-      return FlatParameters::PartOf(shard, piece).ToVector<float>();
+      return FlatParameters::PartOf(shard, slice).ToVector<float>();
     };
     parts[p.name] = {begin_of(p), part(p.flat->master_shard())};
     parts[p.name + "/m"] = {begin_of(p), part(target.m)};
@@ -126,9 +127,9 @@ TEST(MuonRanks, ExpertsOfEveryCopyAreUpdatedAsThoseOfOneProcessBitForBit) {
       auto mesh = Mesh::Create(&TheWorld(), shape, Device::kCpu);
       ASSERT_TRUE(mesh.ok()) << mesh.status();
       for (const int64_t round_elements : {Muon::kRoundElements, int64_t{1500}}) {
-        const Division division = (*mesh)->Divide(1);
-        ASSERT_EQ(division.expert_sharding.count, 2);
-        for (const auto& [name, part] : TrainExperts(config, division, round_elements)) {
+        const ShardingLayout layout = (*mesh)->LayoutAt(1);
+        ASSERT_EQ(layout.expert_sharding.count, 2);
+        for (const auto& [name, part] : TrainExperts(config, layout, round_elements)) {
           const auto& [begin, values] = part;
           const std::vector<float>& whole = expected.at(name).second;
           ASSERT_EQ(values,
@@ -147,11 +148,11 @@ TEST(MuonRanks, DividedMatricesAreUpdatedAsWholeOnesBitForBit) {
   for (const MeshShape& shape : {MeshShape{1, n}, MeshShape{-1, n == 4 ? 2 : n}}) {
     auto mesh = Mesh::Create(&TheWorld(), shape, Device::kCpu);
     ASSERT_TRUE(mesh.ok()) << mesh.status();
-    for (const int level : {1, 3}) {
+    for (const int stage : {1, 3}) {
       // One round, and rounds of a few matrices.
       for (const int64_t round_elements : {Muon::kRoundElements, int64_t{4000}}) {
-        EXPECT_EQ(TrainMatrices(mesh->get(), level, round_elements), expected)
-            << level << " " << round_elements;
+        EXPECT_EQ(TrainMatrices(mesh->get(), stage, round_elements), expected)
+            << stage << " " << round_elements;
       }
     }
   }

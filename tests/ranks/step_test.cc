@@ -20,15 +20,15 @@ TEST(StepRanks, AShardHasItsShareOfTheMemory) {
   config.hidden_size = 256;
   auto mesh = Mesh::Create(&TheWorld(), {1, n}, Device::kCpu);
   ASSERT_TRUE(mesh.ok()) << mesh.status();
-  const auto state_bytes = [&](const Division& division) {
+  const auto state_bytes = [&](const ShardingLayout& layout) {
     const int64_t before = GetMemoryStats(Device::kCpu).current_bytes;
     const auto model =
-        Model::Create(config, Device::kCpu, DType::kFloat32, /*trainable=*/true, division);
+        Model::Create(config, Device::kCpu, DType::kFloat32, /*trainable=*/true, layout);
     const Optimizer optimizer(model.get(), {});
     return static_cast<double>(GetMemoryStats(Device::kCpu).current_bytes - before);
   };
   const double whole = state_bytes({});
-  const auto share = [&](int level) { return state_bytes((*mesh)->Divide(level)) / whole; };
+  const auto share = [&](int stage) { return state_bytes((*mesh)->LayoutAt(stage)) / whole; };
   // Parameters, gradients and two moments are a quarter each (on the CPU the master weights are the
   // parameters).
   const double part = 1.0 / static_cast<double>(n);
@@ -44,7 +44,7 @@ TEST(StepRanks, AFaultOfOneRankSkipsTheStepOnAll) {
     auto mesh = Mesh::Create(&TheWorld(), shape, Device::kCpu);
     ASSERT_TRUE(mesh.ok()) << mesh.status();
     const auto model = Model::Create(TinyConfig(kVocab), Device::kCpu, DType::kFloat32,
-                                     /*trainable=*/true, (*mesh)->Divide(1));
+                                     /*trainable=*/true, (*mesh)->LayoutAt(1));
     DataParallel parallel(model.get(), mesh->get());
     Optimizer optimizer(model.get(), {});
     model->Initialize(1);
@@ -88,11 +88,11 @@ TEST(StepRanks, EvaluationIsThatOfOneProcess) {
   // ZeRO stage and mesh. What a CP group passes on is rounded.
   std::vector<std::pair<int, MeshShape>> cases = {
       {1, {1, n}}, {3, {1, n}}, {1, {1, 1, n}}, {1, {1, -1, n > 1 ? 2 : 1}}};
-  for (const auto& [level, shape] : cases) {
+  for (const auto& [stage, shape] : cases) {
     auto mesh = Mesh::Create(&TheWorld(), shape, Device::kCpu);
     ASSERT_TRUE(mesh.ok()) << mesh.status();
     const auto model = Model::Create(TinyConfig(kVocab), Device::kCpu, DType::kFloat32,
-                                     /*trainable=*/true, (*mesh)->Divide(level));
+                                     /*trainable=*/true, (*mesh)->LayoutAt(stage));
     DataParallel parallel(model.get(), mesh->get());
     model->Initialize(1);
     parallel.ValuesChanged();

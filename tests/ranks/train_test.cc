@@ -16,7 +16,7 @@ constexpr int64_t kEpoch = 4;  // steps after which the batches come again
 
 struct Case {
   MeshShape mesh;
-  int level = 1;
+  int stage = 1;
   bool tied = false;
   int64_t recomputed = 0;
   int64_t micro_batches = 2;  // of each rank and step
@@ -40,15 +40,15 @@ std::vector<Case> Cases() {
   const int64_t n = TheWorld().size();
   std::vector<Case> cases = {{.mesh = {n, 1}, .micro_batches = 1},
                              {.mesh = {n, 1}, .micro_batches = 3}};
-  for (const int level : {1, 2, 3}) {
-    cases.push_back({.mesh = {1, n}, .level = level, .micro_batches = level == 2 ? 3 : 1});
+  for (const int stage : {1, 2, 3}) {
+    cases.push_back({.mesh = {1, n}, .stage = stage, .micro_batches = stage == 2 ? 3 : 1});
     cases.push_back({.mesh = {1, n},
-                     .level = level,
+                     .stage = stage,
                      .tied = true,
-                     .recomputed = level == 2 ? 0 : 4,
+                     .recomputed = stage == 2 ? 0 : 4,
                      .micro_batches = 2});
     if (n == 4) {
-      cases.push_back({.mesh = {2, 2}, .level = level, .micro_batches = level == 2 ? 1 : 3});
+      cases.push_back({.mesh = {2, 2}, .stage = stage, .micro_batches = stage == 2 ? 1 : 3});
     }
   }
   if (n > 1) {
@@ -61,8 +61,8 @@ std::vector<Case> Cases() {
   }
   if (n == 4) {
     cases.push_back({.mesh = {2, 1, 2}, .micro_batches = 3});
-    for (const int level : {1, 2, 3}) {
-      cases.push_back({.mesh = {1, 2, 2}, .level = level, .micro_batches = level == 2 ? 1 : 3});
+    for (const int stage : {1, 2, 3}) {
+      cases.push_back({.mesh = {1, 2, 2}, .stage = stage, .micro_batches = stage == 2 ? 1 : 3});
     }
   }
   return cases;
@@ -159,7 +159,7 @@ Outcome Train(const Case& c, const Trainee& trainee) {
 const Outcome& Alone(const Case& c) {
   Case alone = c;
   alone.mesh = {1, 1, c.mesh.context > 1 ? 2 : 1};  // which the model and the rate ask for
-  alone.level = 1;
+  alone.stage = 1;
   alone.micro_batches = BatchesPerStep(c);
   return TrainAlone(alone, ConfigOf(alone),
                     [&](const Trainee& trainee) { return Train(alone, trainee); });

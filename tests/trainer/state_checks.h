@@ -61,13 +61,13 @@ inline void ExpectState(const Optimizer& optimizer) {
 
 // The state that a run keeps of its model on one rank of a mesh.
 struct RankState {
-  RankState(World* world, const MeshShape& shape, int level,
+  RankState(World* world, const MeshShape& shape, int stage,
             const ModelConfig& config = TinyConfig(53)) {
     auto created = Mesh::Create(world, shape, Device::kCpu);
     CHECK(created.ok(), std::string(created.status().message()));
     mesh = *std::move(created);
     model = Model::Create(config, Device::kCpu, DType::kFloat32, /*trainable=*/true,
-                          mesh->Divide(level));
+                          mesh->LayoutAt(stage));
     optimizer = std::make_unique<Optimizer>(model.get(), OptimizerSection());
   }
   std::unique_ptr<Mesh> mesh;

@@ -25,20 +25,20 @@ std::vector<TensorPart> Parts(const Optimizer& optimizer, const RangeOf& range_o
     const FlatParameters& flat = *state.flat;
     const Range range = range_of(number++, flat);
     for (const Parameter* p : flat.parameters()) {
-      FlatParameters::Piece piece = flat.PieceOf(*p);
+      FlatParameters::Slice slice = flat.SliceOf(*p);
       // Elements that other ranks' experts have before these.
       const int64_t before =
           p->first_slice == 0 ? 0 : p->first_slice * (NumElements(p->shape) / p->shape[0]);
-      const int64_t shift = std::max<int64_t>(range.first - piece.shard_offset, 0);
+      const int64_t shift = std::max<int64_t>(range.first - slice.shard_offset, 0);
       const int64_t size =
-          std::min(piece.shard_offset + piece.size(), range.second) - piece.shard_offset - shift;
-      piece.begin += shift;
-      piece.shard_offset += shift;
-      piece.end = piece.begin + std::max<int64_t>(size, 0);
+          std::min(slice.shard_offset + slice.size(), range.second) - slice.shard_offset - shift;
+      slice.begin += shift;
+      slice.shard_offset += shift;
+      slice.end = slice.begin + std::max<int64_t>(size, 0);
       const auto add = [&](std::vector<TensorPart>* parts, std::string name, const Tensor& shard) {
         parts->push_back({{std::move(name), p->whole_shape, shard.dtype()},
-                          before + piece.begin,
-                          piece.size() == 0 ? Tensor() : FlatParameters::PartOf(shard, piece)});
+                          before + slice.begin,
+                          slice.size() == 0 ? Tensor() : FlatParameters::PartOf(shard, slice)});
       };
       add(&masters, absl::StrCat("model/", p->name), flat.master_shard());
       for (const Optimizer::NamedState& part : optimizer.StatesOf(state, *p)) {
@@ -79,10 +79,10 @@ std::vector<TensorPart> StateParts(const Optimizer& optimizer) {
                [](int64_t, const FlatParameters& flat) { return Range(0, flat.shard_size()); });
 }
 
-std::pair<int64_t, int64_t> ShareOfCopy(int64_t size, int64_t copies, int64_t copy, int64_t turn,
-                                        int64_t least) {
-  const int64_t shares = std::clamp<int64_t>(size / least, 1, copies);
-  const int64_t share = ((copy - turn) % copies + copies) % copies;
+std::pair<int64_t, int64_t> ShareOfReplica(int64_t size, int64_t replicas, int64_t replica,
+                                           int64_t turn, int64_t least) {
+  const int64_t shares = std::clamp<int64_t>(size / least, 1, replicas);
+  const int64_t share = ((replica - turn) % replicas + replicas) % replicas;
   if (share >= shares) return {0, 0};
   return {size * share / shares, size * (share + 1) / shares};
 }
@@ -90,8 +90,8 @@ std::pair<int64_t, int64_t> ShareOfCopy(int64_t size, int64_t copies, int64_t co
 std::vector<TensorPart> PartsToWrite(const Optimizer& optimizer, const Mesh* mesh) {
   if (mesh == nullptr) return StateParts(optimizer);
   return Parts(optimizer, [&](int64_t number, const FlatParameters& flat) {
-    const Communicator& copies = mesh->CopiesOf(flat);
-    return ShareOfCopy(flat.shard_size(), copies.size(), copies.rank(), number, kLeastShare);
+    const Communicator& replicas = mesh->ReplicasOf(flat);
+    return ShareOfReplica(flat.shard_size(), replicas.size(), replicas.rank(), number, kLeastShare);
   });
 }
 
@@ -102,10 +102,10 @@ absl::Status ReadState(const CheckpointInfo& checkpoint, const Optimizer& optimi
     const FlatParameters& flat = *state.flat;
     if (flat.value_shard().SharesStorageWith(flat.master_shard())) continue;
     for (const Parameter* p : flat.parameters()) {
-      const FlatParameters::Piece piece = flat.PieceOf(*p);
-      if (piece.size() == 0) continue;
-      FlatParameters::PartOf(flat.value_shard(), piece)
-          .CopyFrom(FlatParameters::PartOf(flat.master_shard(), piece));
+      const FlatParameters::Slice slice = flat.SliceOf(*p);
+      if (slice.size() == 0) continue;
+      FlatParameters::PartOf(flat.value_shard(), slice)
+          .CopyFrom(FlatParameters::PartOf(flat.master_shard(), slice));
     }
   }
   return absl::OkStatus();

@@ -17,15 +17,15 @@ namespace wyvern {
 // this rank's slice of every tensor of the model. The parts are views.
 std::vector<TensorPart> StateParts(const Optimizer& optimizer);
 
-// The slices that this rank is to write: the replicas of a shard (Mesh::CopiesOf) divide it among
+// The slices that this rank is to write: the replicas of a shard (Mesh::ReplicasOf) divide it among
 // themselves. `mesh` null: one rank, which writes all.
 std::vector<TensorPart> PartsToWrite(const Optimizer& optimizer, const Mesh* mesh);
 
-// Elements [first, second) of a flat shard of `size` elements that replica `copy` of `copies`
+// Elements [first, second) of a flat shard of `size` elements that replica `replica` of `replicas`
 // writes: at least `least` elements, unless that is all. `turn`, the number of the shard, decides
 // which replica begins.
-std::pair<int64_t, int64_t> ShareOfCopy(int64_t size, int64_t copies, int64_t copy, int64_t turn,
-                                        int64_t least);
+std::pair<int64_t, int64_t> ShareOfReplica(int64_t size, int64_t replicas, int64_t replica,
+                                           int64_t turn, int64_t least);
 
 // Fills this rank's master weights, optimizer state and parameters from a checkpoint of the same
 // model (CheckModel has been called), whatever mesh wrote it. Reads only slices with elements of

@@ -27,7 +27,7 @@ struct Options {
   std::string checkpoint, data;
   ComputeTargetOptions target;
   int64_t batches = 0;
-  int64_t batch = 0;    // samples at a time; 0: EvalWindowsAtOnce
+  int64_t batch = 0;    // samples at a time; 0: EvalSamplesAtOnce
   int64_t seq_len = 0;  // 0, nothing: as the checkpoint's run was trained
   std::optional<DocumentBoundary> boundary;
   bool json = false;
@@ -69,7 +69,7 @@ absl::Status CheckData(const Options& options, const Model& model, const TokenSt
 
 // Fills in what the user left open from the run that wrote the checkpoint; an imported model has
 // none.
-absl::Status ResolveWindows(Options* options) {
+absl::Status ResolveSamples(Options* options) {
   ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpointAloud(options->checkpoint));
   options->checkpoint = info.path;  // a run may save another one meanwhile
   DataSection data;
@@ -85,25 +85,25 @@ absl::Status ResolveWindows(Options* options) {
 }
 
 absl::Status RunEval(Options options) {
-  RETURN_IF_ERROR(ResolveWindows(&options));
+  RETURN_IF_ERROR(ResolveSamples(&options));
   ASSIGN_OR_RETURN(const ComputeTarget target, ChooseComputeTarget(options.target));
   ASSIGN_OR_RETURN(const std::shared_ptr<TokenStore> store, TokenStore::Open(options.data));
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                    LoadModel(options.checkpoint, target.device, target.compute));
   RETURN_IF_ERROR(CheckData(options, *model, *store));
   const SequentialSampler sampler(store, options.seq_len, *options.boundary);
-  if (sampler.num_windows() == 0) {
+  if (sampler.num_samples() == 0) {
     return absl::InvalidArgumentError(absl::StrCat(options.data, ": nothing to predict, it holds ",
                                                    store->num_tokens(), " tokens"));
   }
-  const std::vector<int64_t> windows = EvalWindows(sampler, options.batches);
+  const std::vector<int64_t> samples = EvalSamples(sampler, options.batches);
   const auto start = std::chrono::steady_clock::now();
   Evaluator evaluator(model.get());
   const auto at_once =
-      static_cast<size_t>(options.batch > 0 ? options.batch : EvalWindowsAtOnce(options.seq_len));
-  for (size_t first = 0; first < windows.size(); first += at_once) {
+      static_cast<size_t>(options.batch > 0 ? options.batch : EvalSamplesAtOnce(options.seq_len));
+  for (size_t first = 0; first < samples.size(); first += at_once) {
     ASSIGN_OR_RETURN(const Batch batch,
-                     sampler.Sample(absl::MakeConstSpan(windows).subspan(first, at_once)));
+                     sampler.Sample(absl::MakeConstSpan(samples).subspan(first, at_once)));
     evaluator.Add(batch);
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

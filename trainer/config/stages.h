@@ -31,14 +31,14 @@ struct Stage {
   int64_t DecaySteps() const;
   // The number over all ranks together.
   int64_t MicroBatchesPerStep() const { return batch_tokens / (micro_batch * seq_len); }
-  // The window of its length (data/sampling/sampler.h) at which it begins: as many whole ones as
-  // hold the tokens consumed before it. Windows of each length have an order of their own; it goes
+  // The sample of its length (data/sampling/sampler.h) at which it begins: as many whole ones as
+  // hold the tokens seen before it. Samples of each length have an order of their own; it goes
   // on from there, so that epochs continue, and what a run reads depends on its stages up to there
   // alone.
-  int64_t FirstWindow() const { return (first_token + seq_len - 1) / seq_len; }
-  // The window at which step `step` of the run, one of this stage, begins.
-  int64_t WindowAt(int64_t step) const {
-    return FirstWindow() + (step - first_step) * (batch_tokens / seq_len);
+  int64_t FirstSample() const { return (first_token + seq_len - 1) / seq_len; }
+  // The sample at which step `step` of the run, one of this stage, begins.
+  int64_t SampleAt(int64_t step) const {
+    return FirstSample() + (step - first_step) * (batch_tokens / seq_len);
   }
 };
 

@@ -18,22 +18,22 @@ size_t BucketOf(int64_t position) { return std::bit_width(static_cast<uint64_t>(
 
 }  // namespace
 
-int64_t EvalWindowsAtOnce(int64_t seq_len) {
+int64_t EvalSamplesAtOnce(int64_t seq_len) {
   constexpr int64_t kTokens = 4096;  // that keep a GPU busy, and need little memory in a forward
-  return std::clamp<int64_t>(kTokens / seq_len, 1, kEvalBatchWindows);
+  return std::clamp<int64_t>(kTokens / seq_len, 1, kEvalBatchSamples);
 }
 
-std::vector<int64_t> EvalWindows(const SequentialSampler& sampler, int64_t batches) {
-  const int64_t all = sampler.num_windows();
-  const int64_t available = (all + kEvalBatchWindows - 1) / kEvalBatchWindows;
+std::vector<int64_t> EvalSamples(const SequentialSampler& sampler, int64_t batches) {
+  const int64_t all = sampler.num_samples();
+  const int64_t available = (all + kEvalBatchSamples - 1) / kEvalBatchSamples;
   const int64_t count = batches == 0 ? available : std::min(batches, available);
-  std::vector<int64_t> windows;
+  std::vector<int64_t> samples;
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t first = i * available / count * kEvalBatchWindows;
-    const int64_t end = std::min(first + kEvalBatchWindows, all);
-    for (int64_t window = first; window < end; ++window) windows.push_back(window);
+    const int64_t first = i * available / count * kEvalBatchSamples;
+    const int64_t end = std::min(first + kEvalBatchSamples, all);
+    for (int64_t sample = first; sample < end; ++sample) samples.push_back(sample);
   }
-  return windows;
+  return samples;
 }
 
 void Evaluator::Add(const Batch& batch) {

@@ -16,15 +16,15 @@ namespace wyvern {
 
 // The samples of one batch of `validation.batches` and `wyvern eval --batches`. Fixed, so that the
 // samples, and with them the loss, depend on neither the micro batch nor the ranks.
-inline constexpr int64_t kEvalBatchWindows = 8;
+inline constexpr int64_t kEvalBatchSamples = 8;
 
 // How many samples are run at once: a function of their length alone, since matmuls of another
 // height round differently.
-int64_t EvalWindowsAtOnce(int64_t seq_len);
+int64_t EvalSamplesAtOnce(int64_t seq_len);
 
 // `batches` batches of neighbouring samples, spread evenly over the store; all of a smaller one, or
 // for 0.
-std::vector<int64_t> EvalWindows(const SequentialSampler& sampler, int64_t batches);
+std::vector<int64_t> EvalSamples(const SequentialSampler& sampler, int64_t batches);
 
 struct EvalResult {
   // Positions [begin, end) of their sequences.

@@ -95,14 +95,14 @@ const Stage& TrainingRun::EnterStage() {
                               stage.first_step + 1, stage.end_step(), stage.batch_tokens,
                               stage.seq_len));
   }
-  // Each run of ranks x windows windows is divided over the ranks in order.
-  const int64_t ranks = plan_.num_data_ranks(), windows = stage.micro_batch;
+  // Each run of ranks x samples samples is divided over the ranks in order.
+  const int64_t ranks = plan_.num_data_ranks(), samples = stage.micro_batch;
   const int64_t index = engine_.mesh == nullptr ? 0 : engine_.mesh->data_index();
   const int64_t micro_batches = plan_.MicroBatchesOfRank(stage);
   const Sampler* sampler = data_.stage_samplers[static_cast<size_t>(stage.index)].get();
   prefetcher_ = std::make_unique<Prefetcher>(
-      [=](int64_t consumed) { return sampler->Sample(consumed, windows); },
-      stage.WindowAt(counters_.step) + index * windows, ranks * windows,
+      [=](int64_t seen) { return sampler->Sample(seen, samples); },
+      stage.SampleAt(counters_.step) + index * samples, ranks * samples,
       static_cast<int>(std::clamp<int64_t>(2 * micro_batches, 4, 64)));
   return stage;
 }

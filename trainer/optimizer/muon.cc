@@ -63,10 +63,10 @@ Muon::Round Muon::MakeRound(const std::vector<const Target*>& targets,
   for (const MuonMatrix& m : matrices) {
     const MuonMatrix::Range own = m.RangeOn(rank);
     const Target* target = target_of.at(m.parameter);
-    round.pieces.push_back(
+    round.slices.push_back(
         {.target = target,
          .offset = m.index * m.num_elements() + own.begin -
-                   m.parameter->flat->PieceOf(*m.parameter).begin,
+                   m.parameter->flat->SliceOf(*m.parameter).begin,
          .size = own.size(),
          .scale = kUpdateRms * std::sqrt(static_cast<double>(std::max(m.rows, m.columns)))});
     round.send_counts[static_cast<size_t>(m.owner)] += own.size();
@@ -102,7 +102,7 @@ Muon::Buffers Muon::Send(const Round& round, const Update& update) const {
   const Tensor& like = targets_.front().m;
   const Device device = like.device();
   const DType type = ProductType(like);
-  Buffers buffers{.pieces = Tensor::Empty({round.num_sent}, type, device)};
+  Buffers buffers{.slices = Tensor::Empty({round.num_sent}, type, device)};
   {
     ProfilerRange range("muon_momentum", WorkClass::kMuon, Pass::kUpdate);
     double bytes = 0;
@@ -114,29 +114,29 @@ Muon::Buffers Muon::Send(const Round& round, const Update& update) const {
                                    .finite = update.finite.data<int32_t>(),
                                    .stream = ComputeStream()};
       int64_t sent = 0;
-      for (const Piece& piece : round.pieces) {
-        if (piece.size == 0) continue;
-        const Parameter& parameter = *piece.target->parameter;
+      for (const Slice& slice : round.slices) {
+        if (slice.size == 0) continue;
+        const Parameter& parameter = *slice.target->parameter;
         const Tensor m =
-            FlatParameters::PartOf(piece.target->m, parameter.flat->PieceOf(parameter));
+            FlatParameters::PartOf(slice.target->m, parameter.flat->SliceOf(parameter));
         const Tensor grad = ReducedGradient(parameter);
-        params.tensors.push_back({.num_elements = piece.size,
-                                  .grad = grad.data<Acc>() + piece.offset,
-                                  .m = m.data<Acc>() + piece.offset,
-                                  .u = buffers.pieces.data<T>() + sent});
-        sent += piece.size;
-        bytes += static_cast<double>(piece.size) * (3 * sizeof(Acc) + sizeof(T));
+        params.tensors.push_back({.num_elements = slice.size,
+                                  .grad = grad.data<Acc>() + slice.offset,
+                                  .m = m.data<Acc>() + slice.offset,
+                                  .u = buffers.slices.data<T>() + sent});
+        sent += slice.size;
+        bytes += static_cast<double>(slice.size) * (3 * sizeof(Acc) + sizeof(T));
       }
       MuonMomentum(tag, params);
     });
     range.SetWork({.bytes = bytes});
   }
   if (round.shards == nullptr) {
-    buffers.matrices = buffers.pieces;
+    buffers.matrices = buffers.slices;
     return buffers;
   }
   buffers.arrivals = Tensor::Empty({round.num_owned}, type, device);
-  buffers.exchange = round.shards->AllToAll(buffers.pieces.raw(), round.send_counts,
+  buffers.exchange = round.shards->AllToAll(buffers.slices.raw(), round.send_counts,
                                             buffers.arrivals.raw(), round.receive_counts, type);
   return buffers;
 }
@@ -171,7 +171,7 @@ void Muon::Orthogonalize(const Round& round, Buffers* buffers) const {
     copy(buffers->matrices, &Copy::matrix, buffers->arrivals, &Copy::arrival);
     buffers->matrices = Tensor();
     buffers->exchange =
-        round.shards->AllToAll(buffers->arrivals.raw(), round.receive_counts, buffers->pieces.raw(),
+        round.shards->AllToAll(buffers->arrivals.raw(), round.receive_counts, buffers->slices.raw(),
                                round.send_counts, buffers->arrivals.dtype());
   }
 }
@@ -180,25 +180,25 @@ void Muon::Apply(const Round& round, const Update& update, Buffers* buffers) con
   buffers->exchange.Wait();
   ProfilerRange range("muon_apply", WorkClass::kMuon, Pass::kUpdate);
   double bytes = 0;
-  DispatchMuon(buffers->pieces.device(), buffers->pieces.dtype(), [&](auto tag, auto t) {
+  DispatchMuon(buffers->slices.device(), buffers->slices.dtype(), [&](auto tag, auto t) {
     using T = typename decltype(t)::type;
     using Acc = AccOf<T>;
     MuonApplyParams<T> params{
         .lr = update.lr, .finite = update.finite.data<int32_t>(), .stream = ComputeStream()};
     int64_t received = 0;
-    for (const Piece& piece : round.pieces) {
-      if (piece.size == 0) continue;
-      const Parameter& parameter = *piece.target->parameter;
+    for (const Slice& slice : round.slices) {
+      if (slice.size == 0) continue;
+      const Parameter& parameter = *slice.target->parameter;
       const FlatParameters::Updated updated = parameter.flat->UpdatedOf(parameter);
       const bool has_copy = updated.copy.defined();
-      params.tensors.push_back({.num_elements = piece.size,
-                                .master = updated.master.data<Acc>() + piece.offset,
-                                .o = buffers->pieces.data<T>() + received,
-                                .copy = has_copy ? updated.copy.data<T>() + piece.offset : nullptr,
-                                .scale = piece.scale,
-                                .weight_decay = piece.target->weight_decay});
-      received += piece.size;
-      bytes += static_cast<double>(piece.size) * (2 * sizeof(Acc) + (has_copy ? 2 : 1) * sizeof(T));
+      params.tensors.push_back({.num_elements = slice.size,
+                                .master = updated.master.data<Acc>() + slice.offset,
+                                .o = buffers->slices.data<T>() + received,
+                                .copy = has_copy ? updated.copy.data<T>() + slice.offset : nullptr,
+                                .scale = slice.scale,
+                                .weight_decay = slice.target->weight_decay});
+      received += slice.size;
+      bytes += static_cast<double>(slice.size) * (2 * sizeof(Acc) + (has_copy ? 2 : 1) * sizeof(T));
     }
     MuonApply(tag, params);
   });

@@ -55,7 +55,7 @@ class Muon {
     int64_t offset = 0, count = 0, rows = 0, columns = 0;
   };
   // A matrix's slice on this rank.
-  struct Piece {
+  struct Slice {
     const Target* target = nullptr;
     int64_t offset = 0;  // in the parameter's slice on this rank
     int64_t size = 0;
@@ -64,7 +64,7 @@ class Muon {
   // Offsets and counts of a round, as this rank sees them.
   struct Round {
     Communicator* shards = nullptr;  // null: nothing is sent
-    std::vector<Piece> pieces;       // in the order in which they are sent
+    std::vector<Slice> slices;       // in the order in which they are sent
     std::vector<int64_t> send_counts, receive_counts;
     std::vector<Copy> copies;
     std::vector<Batch> batches;  // of the matrices that are this rank's
@@ -72,7 +72,7 @@ class Muon {
   };
   // A round under way.
   struct Buffers {
-    Tensor pieces;    // [num_sent] of this rank, then the update of the same elements
+    Tensor slices;    // [num_sent] of this rank, then the update of the same elements
     Tensor arrivals;  // [num_owned] slices by rank; undefined without a group
     Tensor matrices;  // [num_owned]
     Pending exchange;

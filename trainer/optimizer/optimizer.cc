@@ -53,8 +53,8 @@ bool UsesMuon(ParameterKind kind, const OptimizerSection& options) {
 Tensor ReducedGradient(const Parameter& parameter) {
   const FlatParameters& flat = *parameter.flat;
   if (!flat.sharding().masters()) return parameter.var.grad();
-  const FlatParameters::Piece piece = flat.PieceOf(parameter);
-  return piece.size() == 0 ? Tensor() : FlatParameters::PartOf(flat.gradient_shard(), piece);
+  const FlatParameters::Slice slice = flat.SliceOf(parameter);
+  return slice.size() == 0 ? Tensor() : FlatParameters::PartOf(flat.gradient_shard(), slice);
 }
 
 Optimizer::Optimizer(Model* model, const OptimizerSection& options)
@@ -81,8 +81,8 @@ Optimizer::Optimizer(Model* model, const OptimizerSection& options)
     if (UsesMuon(parameter->kind, options)) {
       targets.push_back({parameter, state.m, weight_decay});
     }
-    const FlatParameters::Piece piece = parameter->flat->PieceOf(*parameter);
-    if (piece.size() > 0) slots_.push_back({parameter, &state, piece, weight_decay});
+    const FlatParameters::Slice slice = parameter->flat->SliceOf(*parameter);
+    if (slice.size() > 0) slots_.push_back({parameter, &state, slice, weight_decay});
   }
   if (options.qk_clip > 0) qk_clip_ = std::make_unique<QkClipper>(model, options.qk_clip);
   if (!targets.empty()) muon_ = std::make_unique<Muon>(std::move(targets));
@@ -107,9 +107,9 @@ void Optimizer::MeasureGradients(double max_norm, const Tensor& loss, const Resu
                                  const Tensor& clip) const {
   const Device device = model_->device();
   // The shard of the model that this rank has, and of its experts where they are sharded otherwise.
-  const Division& division = model_->division();
-  Communicator* divided_over = division.experts;
-  const bool alone = division.sharding.group == nullptr && divided_over == nullptr;
+  const ShardingLayout& layout = model_->sharding_layout();
+  Communicator* divided_over = layout.experts;
+  const bool alone = layout.sharding.group == nullptr && divided_over == nullptr;
   const Tensor squares = alone ? Tensor() : Tensor::Empty({2}, DType::kFloat64, device);
   ProfilerRange range("grad_norm", WorkClass::kAdamW, Pass::kUpdate);
   Dispatch(device, model_->compute(), [&](auto tag, auto io) {
@@ -141,11 +141,11 @@ void Optimizer::MeasureGradients(double max_norm, const Tensor& loss, const Resu
     };
     double* const square = squares.data<double>();
     measure(std::move(tensors), square);
-    add_up(division.sharding.group, square);
+    add_up(layout.sharding.group, square);
     if (divided_over != nullptr) {
       double* const expert_square = square + 1;
       measure(std::move(experts), expert_square);
-      add_up(division.expert_sharding.group, expert_square);
+      add_up(layout.expert_sharding.group, expert_square);
       add_up(divided_over, expert_square);
     }
     FinishGradNorm(tag, FinishGradNormParams<Acc>{.squares = square,
@@ -177,11 +177,11 @@ void Optimizer::StepAdamW(double lr, int64_t update, const Tensor& clip,
     for (const Slot& slot : slots_) {
       if (UsesMuon(slot.parameter->kind, options_)) continue;
       const auto part = [&](const Tensor& shard) {
-        return FlatParameters::PartOf(shard, slot.piece);
+        return FlatParameters::PartOf(shard, slot.slice);
       };
       const Tensor grad = ReducedGradient(*slot.parameter);
       const FlatParameters::Updated updated = slot.parameter->flat->UpdatedOf(*slot.parameter);
-      adamw.tensors.push_back({.num_elements = slot.piece.size(),
+      adamw.tensors.push_back({.num_elements = slot.slice.size(),
                                .master = updated.master.data<Acc>(),
                                .grad = grad.data<Acc>(),
                                .m = part(slot.state->m).template data<Acc>(),

@@ -64,7 +64,7 @@ class Optimizer {
   struct Slot {
     Parameter* parameter;
     const FlatState* state;
-    FlatParameters::Piece piece;  // of the parameter, updated here
+    FlatParameters::Slice slice;  // of the parameter, updated here
     double weight_decay;
   };
 

@@ -50,10 +50,10 @@ void QkClipper::Apply(const Tensor& finite) const {
       const FlatParameters::Updated updated = p.flat->UpdatedOf(p);
       const int64_t row = NumElements(p.shape) / p.shape[0];
       const int64_t end = target.rows.num_heads * target.rows.head_rows * row;  // of the heads
-      const int64_t size = std::min(updated.piece.end, end) - updated.piece.begin;
+      const int64_t size = std::min(updated.slice.end, end) - updated.slice.begin;
       if (size <= 0) continue;
       params.tensors.push_back({.num_elements = size,
-                                .first = updated.piece.begin,
+                                .first = updated.slice.begin,
                                 .head_elements = target.rows.head_rows * row,
                                 .begin = target.rows.begin * row,
                                 .end = target.rows.end * row,

@@ -15,9 +15,9 @@ Tensor OwnPart(const FlatParameters& flat, const Tensor& whole) {
 }  // namespace
 
 DataParallel::DataParallel(Model* model, Mesh* mesh) : model_(model), mesh_(mesh) {
-  const Division& division = model->division();
-  CHECK(division.sharding.count == mesh->shape().shard &&
-            division.sharding.index == mesh->shard_index() && division.experts == mesh->experts(),
+  const ShardingLayout& layout = model->sharding_layout();
+  CHECK(layout.sharding.count == mesh->shape().shard &&
+            layout.sharding.index == mesh->shard_index() && layout.experts == mesh->experts(),
         "the model is not divided as the mesh is");
   for (Unit& unit : model->units()) {
     units_.emplace_back();
@@ -25,7 +25,7 @@ DataParallel::DataParallel(Model* model, Mesh* mesh) : model_(model), mesh_(mesh
       Communicator* group = flat->sharding().group;
       units_.back().push_back({.parameters = flat,
                                .shards = group == nullptr ? &mesh->self() : group,
-                               .copies = &mesh->CopiesOf(*flat),
+                               .replicas = &mesh->ReplicasOf(*flat),
                                .whole = !flat->sharding().values()});
     }
   }
@@ -120,7 +120,7 @@ void DataParallel::AfterBackward(int unit) {
 
 void DataParallel::StartReduction(Flat* flat) {
   const FlatParameters& p = *flat->parameters;
-  Communicator &shards = *flat->shards, &copies = *flat->copies;
+  Communicator &shards = *flat->shards, &replicas = *flat->replicas;
   const DType dtype = p.gradients().dtype();
   const bool divided = p.sharding().gradients();
   if (!divided && !last_) return;
@@ -129,8 +129,8 @@ void DataParallel::StartReduction(Flat* flat) {
   const Tensor own = divided && first_ ? p.gradient_shard() : OwnPart(p, p.gradients());
   flat->reduction = shards.ReduceScatter(p.gradients().raw(), own.raw(), p.shard_size(), dtype);
   // Both run on the communication stream, one after the other.
-  if (last_ && !flat->add && copies.size() > 1) {
-    flat->reduction = copies.AllReduce(own.raw(), own.raw(), p.shard_size(), dtype);
+  if (last_ && !flat->add && replicas.size() > 1) {
+    flat->reduction = replicas.AllReduce(own.raw(), own.raw(), p.shard_size(), dtype);
   }
 }
 
@@ -147,8 +147,8 @@ void DataParallel::FinishReductions(int unit) {
       const Tensor part = OwnPart(p, p.gradients());
       AddInto(shard.device(), shard.raw(), dtype, part.raw(), dtype, p.shard_size(),
               ComputeStream());
-      if (last_ && flat.copies->size() > 1) {
-        flat.reduction = flat.copies->AllReduce(shard.raw(), shard.raw(), p.shard_size(), dtype);
+      if (last_ && flat.replicas->size() > 1) {
+        flat.reduction = flat.replicas->AllReduce(shard.raw(), shard.raw(), p.shard_size(), dtype);
       }
     }
     p.gradients().Discard();

@@ -13,8 +13,8 @@
 // gradients stay where they are and are reduced with the last one; at stages 2 and 3 each micro
 // batch adds to the shards, and only the last one goes over the replicas. Sums are in fp32.
 //
-// Experts that are partitioned over an EP group are treated alike over other ranks (Mesh::Divide),
-// but their parameters stay whole on their rank.
+// Experts that are partitioned over an EP group are treated alike over other ranks
+// (Mesh::LayoutAt), but their parameters stay whole on their rank.
 #ifndef WYVERN_TRAINER_PARALLEL_DATA_PARALLEL_H_
 #define WYVERN_TRAINER_PARALLEL_DATA_PARALLEL_H_
 
@@ -63,9 +63,9 @@ class DataParallel : public UnitHooks {
  private:
   struct Flat {
     FlatParameters* parameters;
-    Communicator* shards;  // each has its shard
-    Communicator* copies;  // each has the same
-    bool whole = true;     // the parameters, once `gathering` is done
+    Communicator* shards;    // each has its shard
+    Communicator* replicas;  // each has the same
+    bool whole = true;       // the parameters, once `gathering` is done
     Pending gathering;
     bool reducing = false;  // whole gradients that are to be freed after `reduction`
     bool add = false;       // and whose own part is then to be added to the shard

@@ -13,7 +13,7 @@ absl::StatusOr<std::unique_ptr<Mesh>> Mesh::Create(World* world, const MeshShape
   ASSIGN_OR_RETURN(mesh->shard_, mesh->Group(device, false, true, false, "shard"));
   ASSIGN_OR_RETURN(mesh->replicate_, mesh->Group(device, true, false, false, "replicate"));
   ASSIGN_OR_RETURN(mesh->context_, mesh->Group(device, false, false, true, "context"));
-  ASSIGN_OR_RETURN(mesh->copies_, mesh->Group(device, true, false, true, "replicas"));
+  ASSIGN_OR_RETURN(mesh->replicas_, mesh->Group(device, true, false, true, "replicas"));
   std::vector<int> experts, same_experts;
   const int64_t E = resolved.expert, own = world->rank();
   for (int64_t rank = 0; rank < world->size(); ++rank) {
@@ -21,29 +21,29 @@ absl::StatusOr<std::unique_ptr<Mesh>> Mesh::Create(World* world, const MeshShape
     if (rank % E == own % E) same_experts.push_back(static_cast<int>(rank));
   }
   ASSIGN_OR_RETURN(mesh->expert_, mesh->Group(device, experts, "expert"));
-  ASSIGN_OR_RETURN(mesh->expert_copies_, mesh->Group(device, same_experts, "expert replicas"));
+  ASSIGN_OR_RETURN(mesh->expert_replicas_, mesh->Group(device, same_experts, "expert replicas"));
   ASSIGN_OR_RETURN(mesh->self_, mesh->Group(device, {world->rank()}, "self"));
   return mesh;
 }
 
-Division Mesh::Divide(int level) const {
-  const auto over = [](Communicator& group, int at_level) {
+ShardingLayout Mesh::LayoutAt(int stage) const {
+  const auto over = [](Communicator& group, int at_stage) {
     return Sharding{.index = group.rank(),
                     .count = group.size(),
-                    .level = at_level,
+                    .stage = at_stage,
                     .group = group.size() > 1 ? &group : nullptr};
   };
-  Division division{.sharding = over(shard(), level), .experts = experts()};
+  ShardingLayout layout{.sharding = over(shard(), stage), .experts = experts()};
   if (experts() != nullptr && shape_.shard > 1) {
-    division.expert_sharding = over(expert_copies(), shape_.replicate == 1 && level > 1 ? 2 : 1);
+    layout.expert_sharding = over(expert_replicas(), shape_.replicate == 1 && stage > 1 ? 2 : 1);
   }
-  return division;
+  return layout;
 }
 
-Communicator& Mesh::CopiesOf(const FlatParameters& flat) const {
+Communicator& Mesh::ReplicasOf(const FlatParameters& flat) const {
   const Parameter& first = *flat.parameters().front();
-  if (first.shape == first.whole_shape) return copies();
-  return flat.sharding().masters() ? self() : expert_copies();
+  if (first.shape == first.whole_shape) return replicas();
+  return flat.sharding().masters() ? self() : expert_replicas();
 }
 
 absl::StatusOr<Communicator*> Mesh::Group(Device device, bool replicate, bool shard, bool context,

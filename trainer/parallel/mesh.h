@@ -38,11 +38,11 @@ class Mesh {
   Communicator& shard() const { return *shard_; }
   Communicator& context() const { return *context_; }
   // Ranks that are at the same place of their shard groups (replicate x context).
-  Communicator& copies() const { return *copies_; }
+  Communicator& replicas() const { return *replicas_; }
   // Ranks that divide the experts, its rank there being the expert index; null if they do not.
   Communicator* experts() const { return shape_.expert > 1 ? expert_ : nullptr; }
   // Ranks that have the same experts.
-  Communicator& expert_copies() const { return *expert_copies_; }
+  Communicator& expert_replicas() const { return *expert_replicas_; }
   // This rank alone.
   Communicator& self() const { return *self_; }
   // All ranks: losses are summed over them.
@@ -52,9 +52,9 @@ class Mesh {
   // shards, partitioned experts are sharded too, over all ranks that have the same ones. Their
   // gradients are sharded only where one shard group has all replicas, so that what a shard group
   // sends with every micro batch stays in it.
-  Division Divide(int level) const;
+  ShardingLayout LayoutAt(int stage) const;
   // Ranks that have the same shard of such a model's buffer: gradient shards are summed over them.
-  Communicator& CopiesOf(const FlatParameters& flat) const;
+  Communicator& ReplicasOf(const FlatParameters& flat) const;
 
  private:
   Mesh(World* world, const MeshShape& shape) : world_(world), shape_(shape) {}
@@ -66,8 +66,8 @@ class Mesh {
   World* world_;
   MeshShape shape_;
   std::map<std::vector<int>, std::unique_ptr<Communicator>> groups_;  // by their ranks
-  Communicator *replicate_ = nullptr, *shard_ = nullptr, *context_ = nullptr, *copies_ = nullptr,
-               *expert_ = nullptr, *expert_copies_ = nullptr, *self_ = nullptr, *all_ = nullptr;
+  Communicator *replicate_ = nullptr, *shard_ = nullptr, *context_ = nullptr, *replicas_ = nullptr,
+               *expert_ = nullptr, *expert_replicas_ = nullptr, *self_ = nullptr, *all_ = nullptr;
 };
 
 }  // namespace wyvern

@@ -33,12 +33,11 @@ Engine MakeEngine(const RunPlan& plan, std::unique_ptr<Mesh> mesh) {
   const RunConfig& config = plan.config;
   if (plan.device != Device::kMeta) AdviseOnMemory(config);
   Engine engine{.mesh = std::move(mesh)};
-  Division division;
+  ShardingLayout layout;
   if (engine.mesh != nullptr) {
-    division = engine.mesh->Divide(static_cast<int>(config.parallel.zero));
+    layout = engine.mesh->LayoutAt(static_cast<int>(config.parallel.zero));
   }
-  engine.model =
-      Model::Create(config.model, plan.device, plan.compute, /*trainable=*/true, division);
+  engine.model = Model::Create(config.model, plan.device, plan.compute, /*trainable=*/true, layout);
   engine.model->RecomputeBlocks(config.train.recompute_blocks);
   engine.model->SetRecompute(config.train.recompute);
   engine.model->SetBalanceLoss(config.train.balance_loss);

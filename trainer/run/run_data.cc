@@ -137,11 +137,11 @@ absl::StatusOr<std::vector<Batch>> ValidationBatches(const RunConfig& config, co
   if (config.validation.every == 0) return batches;
   for (const std::shared_ptr<TokenStore>& store : data.validation) {
     const SequentialSampler sampler(store, config.data.seq_len, data.sampler->options().boundary);
-    const std::vector<int64_t> windows = EvalWindows(sampler, config.validation.batches);
-    const auto size = static_cast<size_t>(EvalWindowsAtOnce(config.data.seq_len));
-    for (size_t begin = 0; begin < windows.size(); begin += size) {
+    const std::vector<int64_t> samples = EvalSamples(sampler, config.validation.batches);
+    const auto size = static_cast<size_t>(EvalSamplesAtOnce(config.data.seq_len));
+    for (size_t begin = 0; begin < samples.size(); begin += size) {
       ASSIGN_OR_RETURN(Batch batch,
-                       sampler.Sample(absl::MakeConstSpan(windows).subspan(begin, size)));
+                       sampler.Sample(absl::MakeConstSpan(samples).subspan(begin, size)));
       if (batch.num_targets() > 0) batches.push_back(std::move(batch));
     }
   }

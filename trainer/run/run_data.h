@@ -16,7 +16,7 @@ namespace wyvern {
 // The data of a run, ready to be read.
 struct RunData {
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<Sampler> sampler;                      // windows of data.seq_len
+  std::unique_ptr<Sampler> sampler;                      // samples of data.seq_len
   std::vector<std::unique_ptr<Sampler>> stage_samplers;  // of each stage
   std::vector<std::shared_ptr<TokenStore>> validation;   // one per source that holds some out
 };
@@ -27,7 +27,7 @@ struct RunData {
 // tokenizer, a vocabulary larger than the model's.
 absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vector<Stage>& stages);
 
-// EvalWindows of each validation store, EvalWindowsAtOnce to a batch: no bit of it depends on the
+// EvalSamples of each validation store, EvalSamplesAtOnce to a batch: no bit of it depends on the
 // micro batch or the ranks.
 absl::StatusOr<std::vector<Batch>> ValidationBatches(const RunConfig& config, const RunData& data);
 

@@ -38,24 +38,24 @@ TEST(PermuteIndex, IsAPermutationThatDependsOnItsKey) {
   }
 }
 
-TEST_F(SamplerTest, AnEpochHoldsEveryWindowOnce) {
+TEST_F(SamplerTest, AnEpochHoldsEverySampleOnce) {
   const std::string path = WriteStore("a.h5", CountingDocuments({500, 503}));
   const auto sampler = Open({{path}}, {.seq_len = 10, .seed = 3});
-  const int64_t n = sampler->num_windows(0);
+  const int64_t n = sampler->num_samples(0);
   ASSERT_EQ(n, 100);
   std::vector<int64_t> orders[2];
   for (int64_t epoch = 0; epoch < 2; ++epoch) {
     for (int64_t i = 0; i < n; ++i) {
-      const Sampler::Window window = sampler->At(epoch * n + i);
-      EXPECT_EQ(window.epoch, epoch);
-      orders[epoch].push_back(window.window);
+      const Sampler::SampleId id = sampler->At(epoch * n + i);
+      EXPECT_EQ(id.epoch, epoch);
+      orders[epoch].push_back(id.sample);
       const Batch batch = *sampler->Sample(epoch * n + i, 1);
       ASSERT_EQ(batch.num_tokens(), 10);
       EXPECT_EQ(batch.num_targets(), 10);
       EXPECT_EQ(batch.cu_seqlens, (std::vector<int32_t>{0, 10}));
       for (int64_t t = 0; t < 10; ++t) {
-        ASSERT_EQ(batch.tokens[t], (window.window * 10 + t) % 251);
-        ASSERT_EQ(batch.targets[t], (window.window * 10 + t + 1) % 251);
+        ASSERT_EQ(batch.tokens[t], (id.sample * 10 + t) % 251);
+        ASSERT_EQ(batch.targets[t], (id.sample * 10 + t + 1) % 251);
       }
     }
   }
@@ -96,7 +96,7 @@ TEST_F(SamplerTest, ResetStopsAtDocuments) {
   // Documents [0, 4), [4, 4), [4, 10), [10, 23): samples of 8 are [0, 8), [8, 16); 22 is the rest.
   const std::string path = WriteStore("a.h5", CountingDocuments({4, 0, 6, 13}));
   const SequentialSampler sampler(*TokenStore::Open(path), 8, DocumentBoundary::kReset);
-  EXPECT_EQ(sampler.num_windows(), 3);
+  EXPECT_EQ(sampler.num_samples(), 3);
   const Batch batch = *sampler.Sample(0, 3);
   EXPECT_EQ(batch.num_tokens(), 22);
   EXPECT_EQ(batch.cu_seqlens, (std::vector<int32_t>{0, 4, 8, 10, 16, 22}));
@@ -107,7 +107,7 @@ TEST_F(SamplerTest, ResetStopsAtDocuments) {
   EXPECT_EQ(batch.num_targets(), 20);
 }
 
-TEST_F(SamplerTest, ADocumentThatEndsWithItsWindowPredictsNothing) {
+TEST_F(SamplerTest, ADocumentThatEndsWithItsSamplePredictsNothing) {
   const std::string path = WriteStore("a.h5", CountingDocuments({8, 9}));
   const SequentialSampler sampler(*TokenStore::Open(path), 8, DocumentBoundary::kReset);
   const Batch batch = *sampler.Sample(0, 1);
@@ -121,8 +121,8 @@ TEST_F(SamplerTest, SequentialReadsEveryTokenOnce) {
   for (const int64_t seq_len : {7, 10, 100, 500}) {
     const SequentialSampler sampler(*TokenStore::Open(path), seq_len, DocumentBoundary::kNone);
     std::vector<int32_t> targets;
-    for (int64_t window = 0; window < sampler.num_windows(); window += 3) {
-      const Batch batch = *sampler.Sample(window, 3);
+    for (int64_t sample = 0; sample < sampler.num_samples(); sample += 3) {
+      const Batch batch = *sampler.Sample(sample, 3);
       EXPECT_EQ(batch.num_targets(), batch.num_tokens());
       targets.insert(targets.end(), batch.targets.begin(), batch.targets.end());
     }
@@ -130,7 +130,7 @@ TEST_F(SamplerTest, SequentialReadsEveryTokenOnce) {
     for (int32_t t = 0; t < 100; ++t) ASSERT_EQ(targets[t], t + 1);
   }
   const std::string tiny = WriteStore("tiny.h5", CountingDocuments({1}));
-  EXPECT_EQ(SequentialSampler(*TokenStore::Open(tiny), 4, DocumentBoundary::kNone).num_windows(),
+  EXPECT_EQ(SequentialSampler(*TokenStore::Open(tiny), 4, DocumentBoundary::kNone).num_samples(),
             0);
 }
 

@@ -54,7 +54,7 @@ TEST_F(CheckpointCommandsTest, EvalPrintsTheLossOfTheStore) {
   const auto store = TokenStore::Open(store_);
   const SequentialSampler sampler(*store, 32, DocumentBoundary::kReset);
   Evaluator evaluator(model_.get());
-  evaluator.Add(*sampler.Sample(0, sampler.num_windows()));
+  evaluator.Add(*sampler.Sample(0, sampler.num_samples()));
   const EvalResult expected = evaluator.Result();
 
   const Result result = Call({"eval", Run(), "--data", store_, "--seq-len", "32", "--batch", "2",

@@ -27,7 +27,7 @@ class CheckpointSaverTest : public CheckpointTest {
 
 struct MeshCase {
   MeshShape shape;
-  int level;
+  int stage;
 };
 
 TEST_F(CheckpointSaverTest, WhatOneMeshWritesEveryOtherReads) {
@@ -37,7 +37,7 @@ TEST_F(CheckpointSaverTest, WhatOneMeshWritesEveryOtherReads) {
   for (size_t i = 0; i < meshes.size(); ++i) {
     const auto step = static_cast<int64_t>(i + 1);
     OnRanks(static_cast<int>(meshes[i].shape.num_ranks()), [&](World* world) {
-      const RankState state(world, meshes[i].shape, meshes[i].level);
+      const RankState state(world, meshes[i].shape, meshes[i].stage);
       if (i == 0) {
         FillState(*state.optimizer);
       } else {
@@ -73,25 +73,25 @@ TEST_F(CheckpointSaverTest, WhatOneMeshWritesEveryOtherReads) {
 
 TEST_F(CheckpointSaverTest, EachElementHasOneCopyThatWritesIt) {
   for (const int64_t size : {1, 128, 1000, 4096}) {
-    for (const int64_t copies : {1, 2, 3, 8}) {
+    for (const int64_t replicas : {1, 2, 3, 8}) {
       for (const int64_t turn : {0, 1, 5}) {
         std::vector<int> written(static_cast<size_t>(size));
         int64_t most = 0;
-        for (int64_t copy = 0; copy < copies; ++copy) {
-          const auto [begin, end] = ShareOfCopy(size, copies, copy, turn, 128);
+        for (int64_t replica = 0; replica < replicas; ++replica) {
+          const auto [begin, end] = ShareOfReplica(size, replicas, replica, turn, 128);
           most = std::max(most, end - begin);
           for (int64_t i = begin; i < end; ++i) ++written[static_cast<size_t>(i)];
         }
         EXPECT_EQ(written, std::vector<int>(static_cast<size_t>(size), 1));
-        if (size >= 128 * copies) {
-          EXPECT_LE(most, size / copies + 1);
+        if (size >= 128 * replicas) {
+          EXPECT_LE(most, size / replicas + 1);
         }
       }
     }
   }
   // Small shards go to each in turn.
-  EXPECT_EQ(ShareOfCopy(100, 4, 2, 6, 128).second, 100);
-  EXPECT_EQ(ShareOfCopy(100, 4, 2, 7, 128).second, 0);
+  EXPECT_EQ(ShareOfReplica(100, 4, 2, 6, 128).second, 100);
+  EXPECT_EQ(ShareOfReplica(100, 4, 2, 7, 128).second, 0);
 }
 
 TEST_F(CheckpointSaverTest, WhatChangesAfterTheStartIsNotSeen) {

@@ -73,19 +73,19 @@ TEST(Stages, FollowOneAnotherWithTheirOwnSizes) {
 }
 
 // Samples of the new length continue where the tokens so far would end among them.
-TEST(Stages, WindowsGoOnByTheTokensConsumed) {
+TEST(Stages, SamplesContinueByTheTokensSeen) {
   const std::vector<Stage> stages = StagesOf(Parsed(kConfig));
-  EXPECT_EQ(stages[0].WindowAt(3), 12);
-  EXPECT_EQ(stages[1].WindowAt(10), 40);
-  EXPECT_EQ(stages[1].WindowAt(11), 48);
-  EXPECT_EQ(stages[2].WindowAt(14), 24);  // 1152 tokens are 24 samples of 48
-  EXPECT_EQ(stages[2].WindowAt(15), 26);
+  EXPECT_EQ(stages[0].SampleAt(3), 12);
+  EXPECT_EQ(stages[1].SampleAt(10), 40);
+  EXPECT_EQ(stages[1].SampleAt(11), 48);
+  EXPECT_EQ(stages[2].SampleAt(14), 24);  // 1152 tokens are 24 samples of 48
+  EXPECT_EQ(stages[2].SampleAt(15), 26);
   const std::vector<Stage> uneven = StagesOf(Parsed(kConfig, {"stages.1.tokens=100"}));
   EXPECT_EQ(uneven[2].first_token, 768);
-  EXPECT_EQ(uneven[2].WindowAt(11), 16);
+  EXPECT_EQ(uneven[2].SampleAt(11), 16);
   const std::vector<Stage> rounded = StagesOf(Parsed(kConfig, {"stages.0.steps=11"}));
   EXPECT_EQ(rounded[2].first_token, 1216);  // 25 samples and a third
-  EXPECT_EQ(rounded[2].WindowAt(15), 26);
+  EXPECT_EQ(rounded[2].SampleAt(15), 26);
 }
 
 TEST(Stages, ARunWithoutThemIsOne) {
@@ -98,7 +98,7 @@ TEST(Stages, ARunWithoutThemIsOne) {
   ASSERT_EQ(stages.size(), 1u);
   EXPECT_EQ(stages[0].name, "");
   EXPECT_EQ(stages[0].num_steps, 4);
-  EXPECT_EQ(stages[0].WindowAt(2), 8);
+  EXPECT_EQ(stages[0].SampleAt(2), 8);
   EXPECT_EQ(stages[0].schedule.peak, 0.5);
 }
 

@@ -69,19 +69,19 @@ TEST(Evaluate, EqualsTheCrossEntropyOfTheLogits) {
   EXPECT_EQ(result.ToJson()["positions"].size(), 4u);
 }
 
-class EvalWindowsTest : public DataTest {};
+class EvalSamplesTest : public DataTest {};
 
 // Evenly over the store, all of it where it is smaller.
-TEST_F(EvalWindowsTest, AreSpreadOverTheStore) {
+TEST_F(EvalSamplesTest, AreSpreadOverTheStore) {
   const auto store = TokenStore::Open(WriteStore("s.h5", {std::vector<int32_t>(20 * 5, 7)}));
   ASSERT_TRUE(store.ok()) << store.status();
   const SequentialSampler sampler(*store, 5, DocumentBoundary::kNone);
-  EXPECT_EQ(EvalWindows(sampler, 1), (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6, 7}));
-  EXPECT_EQ(EvalWindows(sampler, 2).size(), 16u);
-  EXPECT_EQ(EvalWindows(sampler, 2)[8], 8);
-  EXPECT_EQ(EvalWindows(sampler, 3).size(), 20u);
-  EXPECT_EQ(EvalWindows(sampler, 0).back(), 19);
-  EXPECT_EQ(EvalWindows(sampler, INT64_MAX).size(), 20u);
+  EXPECT_EQ(EvalSamples(sampler, 1), (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6, 7}));
+  EXPECT_EQ(EvalSamples(sampler, 2).size(), 16u);
+  EXPECT_EQ(EvalSamples(sampler, 2)[8], 8);
+  EXPECT_EQ(EvalSamples(sampler, 3).size(), 20u);
+  EXPECT_EQ(EvalSamples(sampler, 0).back(), 19);
+  EXPECT_EQ(EvalSamples(sampler, INT64_MAX).size(), 20u);
 }
 
 TEST(Evaluate, RepeatsToTheLastBitAndWithoutTargetsIsNotANumber) {

@@ -47,7 +47,7 @@ struct Sent {
   int64_t gathered_bytes = 0;  // of those whose parameters a backward gathers
 };
 
-Sent OneStep(const MeshShape& shape, int level, int64_t micro_batches) {
+Sent OneStep(const MeshShape& shape, int stage, int64_t micro_batches) {
   const int port = Socket::Listen(0)->LocalPort();
   int64_t bytes[kRanks] = {};
   Sent sent;
@@ -61,7 +61,7 @@ Sent OneStep(const MeshShape& shape, int level, int64_t micro_batches) {
       auto mesh = Mesh::Create(&world, shape, Device::kCpu);
       ASSERT_TRUE(mesh.ok()) << mesh.status();
       const auto model = Model::Create(TinyConfig(31), Device::kCpu, DType::kFloat32,
-                                       /*trainable=*/true, (*mesh)->Divide(level));
+                                       /*trainable=*/true, (*mesh)->LayoutAt(stage));
       DataParallel parallel(model.get(), mesh->get());
       Optimizer optimizer(model.get(), {});
       model->Initialize(1);

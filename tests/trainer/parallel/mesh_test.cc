@@ -41,9 +41,9 @@ TEST(Mesh, OneProcessIsAMeshOfOne) {
   ASSERT_TRUE(mesh.ok()) << mesh.status();
   EXPECT_EQ((*mesh)->num_data_ranks(), 1);
   EXPECT_EQ((*mesh)->all().size(), 1);
-  EXPECT_EQ((*mesh)->expert_copies().size(), 1);
+  EXPECT_EQ((*mesh)->expert_replicas().size(), 1);
   EXPECT_EQ((*mesh)->experts(), nullptr);
-  EXPECT_EQ((*mesh)->Divide(3).sharding.count, 1);
+  EXPECT_EQ((*mesh)->LayoutAt(3).sharding.count, 1);
 }
 
 }  // namespace

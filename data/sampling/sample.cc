@@ -1,4 +1,4 @@
-#include "data/sampling/window.h"
+#include "data/sampling/sample.h"
 
 #include <climits>
 
@@ -7,7 +7,7 @@
 
 namespace wyvern {
 
-absl::Status AppendWindow(const TokenStore& store, int64_t begin, int64_t end,
+absl::Status AppendSample(const TokenStore& store, int64_t begin, int64_t end,
                           DocumentBoundary boundary, Batch* batch) {
   CHECK(begin < end && end < store.num_tokens());
   CHECK(batch->num_tokens() + (end - begin) <= INT_MAX, "cu_seqlens are 32 bits wide");

@@ -1,6 +1,6 @@
 // Cutting samples out of a store, shared by the samplers.
-#ifndef WYVERN_DATA_SAMPLING_WINDOW_H_
-#define WYVERN_DATA_SAMPLING_WINDOW_H_
+#ifndef WYVERN_DATA_SAMPLING_SAMPLE_H_
+#define WYVERN_DATA_SAMPLING_SAMPLE_H_
 
 #include <cstdint>
 
@@ -12,9 +12,9 @@
 namespace wyvern {
 
 // Appends the tokens [begin, end) of the store, whose targets are (begin, end]; end < num_tokens.
-absl::Status AppendWindow(const TokenStore& store, int64_t begin, int64_t end,
+absl::Status AppendSample(const TokenStore& store, int64_t begin, int64_t end,
                           DocumentBoundary boundary, Batch* batch);
 
 }  // namespace wyvern
 
-#endif  // WYVERN_DATA_SAMPLING_WINDOW_H_
+#endif  // WYVERN_DATA_SAMPLING_SAMPLE_H_
