@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """scripts/launch --slurm on a real Slurm of two nodes: a training of two ranks loses a node, is queued
-again and goes on; then a sweep as an array.
+again and resumes; then a sweep as an array.
 
   tests/launch/slurm_test.py PATH_OF_WYVERN
 

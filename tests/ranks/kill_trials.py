@@ -6,7 +6,7 @@
 A trial starts a small run on several CPU ranks, sends SIGKILL to one of them (half of the times while a
 checkpoint is being written), and starts the run again. It fails unless
   - every folder that has a checkpoint's name is complete, by its checksums, and the newest is the one that
-    the run goes on from: no step before it is lost, and none later than what was announced as saved;
+    the run resumes from: no step before it is lost, and none later than what was announced as saved;
   - the losses of all steps are, digit for digit, those of a run on the same ranks that nobody killed, and
     the last checkpoint has the same checksums.
 """
@@ -89,7 +89,7 @@ class Run:
         while self.process.poll() is None:
             waited = time.monotonic() - begin
             met = (self.folder / "metrics.jsonl").exists()
-            check(waited < 60, "the other ranks go on waiting")
+            check(waited < 60, "the other ranks wait on")
             if waited > 2 and not met:
                 for pid in self.children():
                     with contextlib.suppress(ProcessLookupError):

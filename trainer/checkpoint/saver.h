@@ -50,7 +50,7 @@ struct SavedCheckpoint {
   int64_t step = 0;
   absl::Status status;    // of the first rank that failed, with its number where there are several
   int64_t num_bytes = 0;  // of tensors, by all ranks
-  double stall_ms = 0;    // that the step loop stood still in Start, on the slowest rank
+  double stall_ms = 0;    // that the step loop stalled in Start, on the slowest rank
   double seconds = 0;     // from Start to the end
 };
 

@@ -43,7 +43,7 @@ void RunLog::CheckOutput() {
   if (status.ok()) return;
   output_lost_ = true;
   OutputLossIsTold();
-  const std::string text = absl::StrCat(status.message(), "; training goes on, ", run_dir_,
+  const std::string text = absl::StrCat(status.message(), "; training continues, ", run_dir_,
                                         "/metrics.jsonl shows how far it is");
   std::fprintf(stderr, "wyvern: %s\n", text.c_str());
   LogOfRank(text);

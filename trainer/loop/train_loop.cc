@@ -16,7 +16,7 @@
 namespace wyvern {
 namespace {
 
-// A run whose every step is skipped learns nothing and would go on doing so.
+// A run whose every step is skipped learns nothing and would continue so.
 constexpr int64_t kMaxSkippedInARow = 50;
 
 }  // namespace
@@ -48,7 +48,7 @@ absl::Status TrainingRun::Train() {
     if (stop_signal_ != 0 && !finished()) {
       log_.Line(
           absl::StrFormat("stopped by %s after step %d of %d, saved; the same command "
-                          "goes on from here",
+                          "resumes it",
                           SignalName(stop_signal_), counters_.step, plan_.total_steps()));
     }
     log_.CheckOutput();

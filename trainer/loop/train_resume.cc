@@ -1,4 +1,4 @@
-// From which checkpoint a training run goes on, and how (trainer/loop/train_loop.h).
+// From which checkpoint a training run resumes, and how (trainer/loop/train_loop.h).
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -104,7 +104,7 @@ absl::Status TrainingRun::Resume(const std::string& resume) {
     if (absl::IsDataLoss(restored) && resume == "auto") {
       return absl::DataLossError(
           absl::StrCat(restored.message(), "; remove ", path,
-                       ", and the same command goes on from the one before"));
+                       ", and the same command resumes from the one before"));
     }
     RETURN_IF_ERROR(restored);
     RETURN_IF_ERROR(Agreed(IsFirst() ? CheckIsNewest(resume) : absl::OkStatus()));
@@ -134,7 +134,8 @@ absl::Status TrainingRun::Restore(const std::string& path) {
   const std::string difference = DataDifference(DataManifest(), *data);
   if (!difference.empty()) {
     return absl::FailedPreconditionError(absl::StrCat(
-        checkpoint.path, ": the run read other data, so its place in them means nothing here: ",
+        checkpoint.path,
+        ": this checkpoint was trained on different data, so its data position cannot be resumed: ",
         difference, "; resume with the same data, or start a new run in another run.dir"));
   }
   ASSIGN_OR_RETURN(counters_.updates, training.Count("updates", checkpoint.step));

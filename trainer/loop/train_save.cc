@@ -99,11 +99,11 @@ void TrainingRun::Report(const SavedCheckpoint& saved) {
   }
   if (saved.status.ok()) {
     log_.Line(absl::StrFormat(
-        "checkpoint of step %d: %s, training stood still for %.0f ms, complete after %.1f s",
+        "checkpoint of step %d: %s, training stalled for %.0f ms, complete after %.1f s",
         saved.step, MemoryText(static_cast<double>(saved.num_bytes)), saved.stall_ms,
         saved.seconds));
   } else {
-    log_.Line(absl::StrCat("training goes on without a checkpoint of step ", saved.step, ": ",
+    log_.Line(absl::StrCat("training continues without a checkpoint of step ", saved.step, ": ",
                            absl::string_view(saved.status.message())));
   }
 }

@@ -57,7 +57,7 @@ std::string CommunicationText(const Plan& plan) {
 
 std::vector<PlannedMemory> MemoryParts(const StepMemory& memory) {
   std::vector<PlannedMemory> parts = {{"weights", memory.weight_bytes},
-                                      {"masters, fp32", memory.master_bytes},
+                                      {"master weights, fp32", memory.master_bytes},
                                       {"gradients", memory.gradient_bytes},
                                       {"optimizer", memory.optimizer_bytes}};
   if (memory.logit_bytes > 0) parts.push_back({"slices of logits", memory.logit_bytes});

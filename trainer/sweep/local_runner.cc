@@ -109,7 +109,7 @@ class LocalSweep {
         for (const Slot& slot : slots_) {
           if (slot.pid > 0) kill(slot.pid, SIGTERM);
         }
-        Say("stopping: the runs save first; the same command goes on later");
+        Say("stopping: the runs save first; the same command resumes later");
       }
       for (size_t s = 0; s < slots_.size(); ++s) {
         RETURN_IF_ERROR(Reap(&slots_[s]));
@@ -228,7 +228,7 @@ class LocalSweep {
     close(log);
     slots_[slot_index] = {pid, index, Clock::now()};
     states_[index].stage = RunStage::kRunning;
-    Say(absl::StrCat(goes_on ? "goes on  " : "started  ", run.name, "  (", run.LogPath(), ")"));
+    Say(absl::StrCat(goes_on ? "resumed  " : "started  ", run.name, "  (", run.LogPath(), ")"));
     return absl::OkStatus();
   }
 
@@ -267,7 +267,7 @@ class LocalSweep {
     });
     std::string message = absl::StrCat(plan_.file.dir, ": ", CountText(states_));
     if (failed > 0) absl::StrAppend(&message, "\n", failures);
-    if (stopped) absl::StrAppend(&message, failed > 0 ? "" : "; ", "the same command goes on");
+    if (stopped) absl::StrAppend(&message, failed > 0 ? "" : "; ", "the same command resumes");
     return absl::AbortedError(message);
   }
 

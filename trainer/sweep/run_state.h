@@ -16,7 +16,7 @@ namespace wyvern {
 enum class RunStage {
   kWaiting,   // nothing there yet
   kRunning,   // a process holds its lock
-  kStopped,   // begun, neither finished nor running: goes on from its last checkpoint
+  kStopped,   // begun, neither finished nor running: resumes from its last checkpoint
   kFailed,    // its process ended with an error
   kFinished,  // every step is done and the report written
 };

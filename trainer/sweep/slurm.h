@@ -12,7 +12,7 @@
 namespace wyvern {
 
 // The sbatch script for the runs that are neither finished nor running. Each task trains one run in
-// its folder, goes on from its last checkpoint when it is requeued, and leaves its exit code there.
+// its folder, resumes from its last checkpoint when it is requeued, and leaves its exit code there.
 // `binary` is the program, `folder` where paths begin. Error: run.device left to the machine, which
 // would be the one that submits; nothing left to run.
 absl::StatusOr<std::string> SlurmScript(const SweepPlan& plan, const std::vector<RunState>& states,

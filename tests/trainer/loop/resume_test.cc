@@ -124,7 +124,7 @@ TEST_F(ResumeTest, TheSameDataMayLieElsewhere) {
   WriteText("b.txt", SomeText(9, 40));
   const ProcessResult refused = Train({sources, "train.steps=50"});
   EXPECT_EQ(refused.exit_code, 1);
-  EXPECT_NE(refused.err.find("the run read other data"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("was trained on different data"), std::string::npos) << refused.err;
 }
 
 TEST_F(ResumeTest, ADamagedCheckpointIsNamedWhenItIsPassedOver) {
@@ -222,7 +222,7 @@ TEST_F(ResumeTest, ResumeTakesAPathAndRefusesWhatItCannotContinue) {
   refused({}, Checkpoint(Path("reference"), 10), "holds a later checkpoint");
   refused({}, Path("nowhere"), "nowhere");
   refused({"model.mixers.gdn.value_dim=8"}, "auto", "value_dim");
-  refused({"run.seed=2"}, "auto", "the run read other data");
+  refused({"run.seed=2"}, "auto", "was trained on different data");
 }
 
 // Adam's first moment is no momentum of Muon's, nor the other way round.

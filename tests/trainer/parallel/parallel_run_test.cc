@@ -132,7 +132,7 @@ TEST_F(ParallelRunTest, ARankThatCannotWriteCostsACheckpointAndNothingElse) {
   ASSERT_EQ(pids.size(), 2u);
   LimitFiles(pids[1], 1000);
   const std::regex failed(
-      "training goes on without a checkpoint of step [0-9]+0: the checkpoint .* was not written, "
+      "training continues without a checkpoint of step [0-9]+0: the checkpoint .* was not written, "
       "older ones are untouched: rank 1: ");
   EXPECT_TRUE(WaitUntil(process, [&] { return std::regex_search(Read(process.out), failed); }));
   const int64_t before = last_step();

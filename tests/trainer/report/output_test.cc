@@ -52,7 +52,7 @@ TEST_F(PrintedOutputTest, ATextThatNobodyReadsIsNotContinued) {
 TEST_F(PrintedOutputTest, ATrainingGoesOnWithoutItsReader) {
   const ProcessResult result = Run(TrainArgs(Path("config.yaml"), {}));
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_NE(result.err.find("cannot write standard output: Broken pipe; training goes on"),
+  EXPECT_NE(result.err.find("cannot write standard output: Broken pipe; training continues"),
             std::string::npos)
       << result.err;
   EXPECT_EQ(Metrics(Path("run")).size(), 41u);
@@ -67,7 +67,7 @@ TEST_F(PrintedOutputTest, ATrainingWhoseOutputIsFullOrClosedIsDone) {
     std::filesystem::remove_all(Path("run"));
     const ProcessResult first = Run(args, output);
     EXPECT_EQ(first.exit_code, 0) << output << ": " << first.err;
-    EXPECT_NE(first.err.find("; training goes on"), std::string::npos) << first.err;
+    EXPECT_NE(first.err.find("; training continues"), std::string::npos) << first.err;
     EXPECT_TRUE(std::filesystem::exists(Checkpoint(Path("run"), 2)));
     EXPECT_EQ(Metrics(Path("run")).size(), 3u);
     const ProcessResult finished = Run(args, output);
