@@ -12,11 +12,6 @@ World& TheWorld();
 // Whether each of them has a GPU of its own, which is then selected.
 bool RanksHaveGpus();
 
-inline bool operator==(const MeshShape& a, const MeshShape& b) {
-  return a.replicate == b.replicate && a.shard == b.shard && a.context == b.context &&
-         a.expert == b.expert;
-}
-
 }  // namespace wyvern
 
 #endif  // WYVERN_TESTS_RANKS_RANKS_H_
