@@ -92,7 +92,7 @@ void PrintPlan(const BenchPlan& p, const std::string& case_name, const GpuInfo& 
 // Without a GPU the meta device stands for one.
 absl::Status ExplainOps(const OpsOptions& options, Device device) {
   if (device != Device::kCuda) device = Device::kMeta;
-  ASSIGN_OR_RETURN(const std::vector<OpCase> cases, ChooseCases(options, device));
+  ASSIGN_OR_RETURN(const std::vector<OpCase> cases, AsUsage(ChooseCases(options, device)));
   const GpuInfo& gpu = device == Device::kCuda ? CurrentGpu() : MetaGpu();
   if (!options.json) {
     std::printf("paths on an %s, %d SMs, compute capability %d.%d\n%-21s %-44s %-9s %s\n",
@@ -100,7 +100,7 @@ absl::Status ExplainOps(const OpsOptions& options, Device device) {
                 "kernel: path");
   }
   for (const OpCase& c : cases) {
-    ASSIGN_OR_RETURN(const std::vector<BenchPlan> plans, c.row.explain(c.shape, device));
+    ASSIGN_OR_RETURN(const std::vector<BenchPlan> plans, AsUsage(c.row.explain(c.shape, device)));
     for (const BenchPlan& p : plans) {
       PrintPlan(p, c.name.empty() ? p.case_name : c.name, gpu, options.json);
     }
@@ -109,14 +109,14 @@ absl::Status ExplainOps(const OpsOptions& options, Device device) {
 }
 
 absl::Status TimeOps(const OpsOptions& options, Device device) {
-  ASSIGN_OR_RETURN(const std::vector<OpCase> cases, ChooseCases(options, device));
+  ASSIGN_OR_RETURN(const std::vector<OpCase> cases, AsUsage(ChooseCases(options, device)));
   const DeviceRates rates = MeasureRates(device);
   if (!options.json) {
     std::printf("%s\n%-21s %-44s %-9s %10s %13s %15s\n", rates.Describe().c_str(), "op", "case",
                 "direction", "ms", "% byte bound", "% FLOP bound");
   }
   for (const OpCase& c : cases) {
-    ASSIGN_OR_RETURN(std::vector<BenchResult> results, c.row.bench(c.shape, device));
+    ASSIGN_OR_RETURN(std::vector<BenchResult> results, AsUsage(c.row.bench(c.shape, device)));
     for (BenchResult& r : results) {
       if (!c.name.empty()) r.case_name = c.name;
       if (options.json) {
