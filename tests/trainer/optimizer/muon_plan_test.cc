@@ -32,7 +32,7 @@ struct Flats {
         members.push_back(parameters.back().get());
       }
       flat.Allocate(members, DType::kFloat32, DType::kFloat32, Device::kCpu, true,
-                    {.index = 0, .count = ranks, .level = 1});
+                    {.index = 0, .count = ranks, .stage = 1});
       all.insert(all.end(), members.begin(), members.end());
     }
   }
@@ -87,7 +87,7 @@ TEST(MuonPlan, LeavesWholeMatricesWhereTheyAre) {
       members.push_back(parameters.back().get());
     }
     flat.Allocate(members, DType::kFloat32, DType::kFloat32, Device::kCpu, true,
-                  {.index = 0, .count = kRanks, .level = 1});
+                  {.index = 0, .count = kRanks, .stage = 1});
     all.insert(all.end(), members.begin(), members.end());
   }
   // Everything; one flat and a part of another; a part of a flat.
