@@ -54,7 +54,7 @@ struct AttentionPlan {
 
 // cuDNN is wanted for bf16 where documents have one length, a multiple of 64 (its plans take long
 // to build, so they pay only for lengths that come again, as in training), and head dims are
-// multiples of 8 up to 128, or, from Hopper on, 192 and 128 as of latent attention (arXiv
+// multiples of 8 up to 128, or, from Hopper on, 192 and 128 as in MLA (arXiv
 // 2405.04434). Whether the installed cuDNN supports the shape is asked afterwards
 // (kernels/attention/cuda/cudnn_attention.h); if not, the tiled engine takes over before anything
 // has run.

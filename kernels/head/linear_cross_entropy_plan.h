@@ -1,4 +1,4 @@
-// How the vocabulary's product and its loss divide the rows, as a value that can be printed.
+// How the vocabulary's matmul and its loss divide the rows, as a value that can be printed.
 #ifndef WYVERN_KERNELS_HEAD_LINEAR_CROSS_ENTROPY_PLAN_H_
 #define WYVERN_KERNELS_HEAD_LINEAR_CROSS_ENTROPY_PLAN_H_
 

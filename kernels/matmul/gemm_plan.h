@@ -10,7 +10,7 @@
 
 namespace wyvern {
 
-// `batch` products as cuBLASLt sees them, whose matrices are column-major: D [m, n], k long sums.
+// `batch` GEMMs as cuBLASLt sees them, whose matrices are column-major: D [m, n], k long sums.
 struct GemmDesc {
   int64_t m = 0, n = 0, k = 0, batch = 1;
   bool bf16 = true;      // the operands
@@ -23,7 +23,7 @@ struct GemmDesc {
 struct GemmTile {
   int64_t rows, columns;
   // Rate of a full wave beside the first tile's, for short and for long sums: measured on an H100
-  // at its power limit over the products of models of 0.3 to 1.3 billion parameters, forward and
+  // at its power limit over the GEMMs of models of 0.3 to 1.3 billion parameters, forward and
   // both gradients, of 4,096 to 32,768 tokens (cuBLAS 13.1). The smaller tiles hide the end of one
   // behind the sums of the next.
   double short_rate, long_rate;

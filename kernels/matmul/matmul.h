@@ -1,4 +1,4 @@
-// Dense products, row-major.
+// Dense matmuls, row-major.
 //
 //   Gemm       C = alpha op(A) op(B) + beta Z        C, Z [M, N], op(A) [M, K], op(B) [K, N]
 //   AddRow     y[t] += bias
@@ -23,7 +23,7 @@ namespace wyvern {
 template <typename In, typename Out>
 struct GemmParams {
   int64_t m = 0, n = 0, k = 0;
-  int64_t batch = 1;  // products of these sizes; the matrices of each follow those of the last one
+  int64_t batch = 1;  // matmuls of these sizes; the matrices of each follow those of the last one
   bool transpose_a = false, transpose_b = false;
   double alpha = 1, beta = 0;   // beta 0: Z is not read
   const In* a = nullptr;        // [M, K]; transposed: [K, M]

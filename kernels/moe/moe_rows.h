@@ -4,7 +4,7 @@
 //   scatter   to[position[t k + j]] = w[t, j] x[t]
 //             dots[t, j] = <x[t], rows[position[t k + j]]>
 //
-// T tokens of D elements, R = T k rows. The sum starts with shared[t], or 0, and goes on in the
+// T tokens of D elements, R = T k rows. The sum starts with shared[t], or 0, and continues in the
 // order of j, in Acc, rounded once. Without weights w = 1. Both go by tokens, so that each token's
 // row is moved once.
 //

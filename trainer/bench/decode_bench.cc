@@ -28,7 +28,7 @@ double Median(std::vector<double> x) {
   return (x[(x.size() - 1) / 2] + x[x.size() / 2]) / 2;
 }
 
-// Counts the products of what runs while it lives.
+// Counts the FLOPs of what runs while it lives.
 class FlopsObserver : public RangeObserver {
  public:
   FlopsObserver() { ObserveRanges(this); }

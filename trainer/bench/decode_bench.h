@@ -28,7 +28,7 @@ struct DecodeRow {
   int64_t context = 0;
   bool random_cache = false;       // filled with random numbers instead of a prompt's
   std::vector<double> prefill_ms;  // of each reading, on the host's clock; empty: not read
-  double prefill_flops = 0;        // necessary products of one
+  double prefill_flops = 0;        // necessary FLOPs of one
   int64_t prefill_chunk = 0;
   // The time of each decoded token, on the host's clock: its id to the device, the model, its
   // logits back.

@@ -10,7 +10,7 @@
 namespace wyvern {
 namespace {
 
-// FLOPs per second of a large matrix product.
+// FLOPs per second of a large matmul.
 double ProductRate(Device device) {
   const int64_t n = device == Device::kCuda ? 8192 : 1024;
   const DType type = device == Device::kCuda ? DType::kBf16 : DType::kFloat32;

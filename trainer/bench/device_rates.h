@@ -11,7 +11,7 @@ namespace wyvern {
 struct DeviceRates {
   std::string device;       // "NVIDIA H100 80GB HBM3", "cpu"
   double bytes = 0;         // per second, read and written by a large copy: measured
-  double flops = 0;         // per second, of products
+  double flops = 0;         // per second, of matmuls
   bool data_sheet = false;  // whether `flops` is the data sheet's dense bf16 rate, or measured
 
   // The least time that work of this size takes.

@@ -14,25 +14,25 @@ struct TimedRange {
   WorkClass work_class;
   Pass pass;
   Work work;
-  double ms = 0;  // of its own, without the ranges inside it
+  double ms = 0;  // of its own, without the spans inside it
 };
 
 // Times every range between device events. Before each one the device is kept busy until the host
 // has queued it, so the times are those of the kernels alone: what a real step takes beyond their
-// sum is lost between them. The ranges of one step are observed first, to learn how long the host
+// sum is lost between them. The spans of one step are observed first, to learn how long the host
 // needs for each; a device that idled longer than that would run the rest at a higher clock.
 class OpTimer : public RangeObserver {
  public:
   explicit OpTimer(Device device);
 
-  // Ends the learning: from here on the same ranges are expected again in the same order, as often
+  // Ends the learning: from here on the same spans are expected again in the same order, as often
   // as Take is called.
   void StartTiming();
 
   void Begin(const char* name, WorkClass work_class, Pass pass) override;
   void End(const Work& work) override;
 
-  // Waits for the device; the ranges since the last call or StartTiming, in the order in which they
+  // Waits for the device; the spans since the last call or StartTiming, in the order in which they
   // began. None may be open.
   std::vector<TimedRange> Take();
 
@@ -49,7 +49,7 @@ class OpTimer : public RangeObserver {
   double empty_ms_ = 0;  // between two events with nothing between them
   std::vector<TimedRange> ranges_;
   std::vector<size_t> open_;       // indices of ranges_
-  std::vector<size_t> intervals_;  // the range of each
+  std::vector<size_t> intervals_;  // the span of each
   std::deque<Event> events_;       // two per interval; kept for the next use
 };
 

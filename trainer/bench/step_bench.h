@@ -22,7 +22,7 @@ struct StepBenchOptions {
   int64_t steps = 10;         // measured ones
 };
 
-// The ranges of one class in one pass; figures of one step.
+// The spans of one class in one pass; figures of one step.
 struct ClassTime {
   std::string name;
   Pass pass = Pass::kForward;
@@ -38,10 +38,10 @@ struct StepBench {
   int64_t num_parameters = 0, num_updates = 0;
   std::vector<double> step_ms;    // of each measured step, on the host's clock, as in training
   double first_step_seconds = 0;  // from the start of the process to the end of the first step
-  double flops = 0;               // necessary products of one step
+  double flops = 0;               // necessary FLOPs of one step
   int64_t peak_bytes = 0;
   int64_t num_ranks = 1;
-  int64_t num_readers = 1;  // ranks, or context groups, with batches of their own
+  int64_t num_readers = 1;  // ranks, or CP groups, with batches of their own
   std::string mesh;         // "replicate 2, shard 4 (zero 3)"; empty on one rank
   int64_t state_bytes = 0;  // of parameters, gradients and optimizer between steps, on this rank
   double first_loss = 0, last_loss = 0;
@@ -50,7 +50,7 @@ struct StepBench {
 
   double MedianMs() const;
   double TokensPerSecond() const;  // of all ranks
-  // Products per second over the data sheet's rate; the products are those each mixer needs,
+  // FLOPs per second over the data sheet's rate; those that each mixer needs,
   // recomputation not counted. 0 where there is no such rate.
   double Mfu() const;
   // The time of the median step beyond its spans: launches the device waited for, the host between
@@ -61,14 +61,14 @@ struct StepBench {
   nlohmann::json Json() const;  // one flat object, `classes` a list
 };
 
-// Groups ranges of `num_steps` steps; per step.
+// Groups spans of `num_steps` steps; per step.
 std::vector<ClassTime> SumByClass(const std::vector<TimedRange>& ranges, int64_t num_steps,
                                   const DeviceRates& rates);
 // One object for each.
 nlohmann::json ClassesJson(const std::vector<ClassTime>& classes);
 
 // Trains the configuration's model from its initial values on random tokens, every sequence one
-// document; no file is read or written. On several ranks each, or each context group, has
+// document; no file is read or written. On several ranks each, or each CP group, has
 // `micro_batches` of its own, whatever train.batch_tokens says, and all of them call this. Error:
 // the device is absent, a step was not finite.
 absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOptions& options,

@@ -42,7 +42,7 @@ void DropIdleKeys(const ConfigNode& below, ConfigNode* tree);
 RunConfig ReadRunConfigTree(const ConfigNode& tree, std::optional<Device> device,
                             std::vector<std::string>* messages);
 
-// YAML with every key that the configuration has; ParseRunConfig gives back an equal configuration.
+// YAML with every key that the configuration has; ParseRunConfig returns an equal configuration.
 std::string ToYaml(const RunConfig& config);
 std::string ToYaml(const ModelConfig& config);  // the section `model` alone, without its key
 

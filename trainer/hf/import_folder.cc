@@ -26,7 +26,7 @@ void NoteNonFinite(const HfModelWeights& weights, const std::string& name, const
   }
 }
 
-// A parameter or buffer as fp32 masters.
+// A parameter or buffer as fp32 master weights.
 StreamedTensor Streamed(const HfModelWeights& weights, const std::string& name, const Shape& shape,
                         int64_t piece_bytes, std::set<std::string>* nonfinite) {
   const int64_t row_bytes = NumElements(shape) / shape[0] * SizeOf(DType::kFloat32);

@@ -22,7 +22,7 @@ struct HfImport {
   ModelConfig model;
   std::vector<std::string> warnings;  // the configuration's; tensors that are not finite
 };
-// Makes a checkpoint of the folder, piece by piece: a model of any size passes through. All of the
+// Makes a checkpoint of the folder, slice by slice: a model of any size passes through. All of the
 // folder's headers are compared with its configuration first. `checkpoint` must not exist.
 absl::StatusOr<HfImport> ImportHfFolder(const std::string& dir, const std::string& checkpoint,
                                         const HfImportOptions& options = {});

@@ -20,7 +20,7 @@ struct HfExportOptions {
   std::map<std::string, std::string> more_files;  // name -> content: a tokenizer
 };
 
-// Gives a parameter's master or a buffer, whole and in the type of sums, by its name.
+// Gives a parameter's master weights or a buffer, whole and in the accumulation dtype, by its name.
 using HfSource = std::function<absl::StatusOr<Tensor>(const std::string& name, const Shape& shape)>;
 
 // Writes a folder that flash-linear-attention or transformers load. The weights are rounded if

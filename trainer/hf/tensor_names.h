@@ -54,7 +54,7 @@ inline constexpr RenamedPart kHfLayerParts[] = {{"mixer_norm.", "input_layernorm
                                                 {"mlp_norm.", "post_attention_layernorm."},
                                                 {"mixer.", "self_attn."}};
 
-// HfTensor::rows of latent attention's kv_b_proj. A head's rows are there its keys' own parts and
+// HfTensor::rows of MLA's kv_b_proj. A head's rows are there its keys' own parts and
 // its values, one after the other; ours are the keys' of all heads, then the values'.
 std::vector<int64_t> KvRowsByHead(int64_t num_heads, int64_t key_dim, int64_t value_dim);
 

@@ -18,7 +18,7 @@ struct StepResult {
   double loss = 0;  // mean over all counted targets of the step
   double grad_norm = 0;
   bool updated = false;  // false: loss or gradient was not finite, and nothing changed
-  double flops = 0;      // necessary products of forward and backward
+  double flops = 0;      // necessary FLOPs of forward and backward
   Tensor own_loss;       // [1]: of this rank's tokens; undefined on one rank
   std::vector<ExpertLoad> expert_loads;      // of the layers with experts
   double balance_loss = 0;                   // as in Model::balance_loss; 0 where there is none
@@ -30,7 +30,7 @@ struct StepResult {
 // Optimizer::Step. The host waits for the device once, at the end.
 //
 // With `parallel`, all its ranks call this, the same number of micro batches each: its own, but the
-// same ones in all ranks of a context group, which divide their tokens. Together they are one
+// same ones in all ranks of a CP group, which divide their tokens. Together they are one
 // batch, and loss, norm and `updated` are those of it, the same everywhere. `flops` are this
 // rank's.
 StepResult TrainStep(Model* model, Optimizer* optimizer, absl::Span<const Batch> micro_batches,

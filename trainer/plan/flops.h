@@ -7,7 +7,7 @@
 
 namespace wyvern {
 
-// Floating-point operations of the products of one token in a document of `seq_len` tokens, as the
+// FLOPs of the matmuls of one token in a document of `seq_len` tokens, as the
 // ops count them (EstimateCost) when the model runs on the meta device.
 struct TokenFlops {
   double forward = 0;

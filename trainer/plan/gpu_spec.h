@@ -26,7 +26,7 @@ const std::vector<GpuSpec>& KnownGpus();
 // NotFound, with the names that are known.
 absl::StatusOr<GpuSpec> FindGpu(const std::string& name);
 
-// How much of its bound a class of ops reaches: the time that its necessary products take at the
+// How much of its bound a class of ops reaches: the time that its necessary FLOPs take at the
 // peak rate, or its necessary bytes at that of a large copy, over the time of its kernels. From
 // `wyvern bench step` of DeltaNet 1.3B, Gated DeltaNet 1.3B, KDA 1.3B and the Transformer on an
 // H100 (experiments/throughput/results/models.jsonl), and of four layers of Kimi Linear 48B on an

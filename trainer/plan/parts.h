@@ -14,10 +14,10 @@ struct ModelPart {
   std::string name;
   int64_t parameters = 0;
   int64_t active_parameters = 0;  // that take part in the work on one token
-  double product_flops = 0;       // of one token's forward, two per weight of a product
+  double product_flops = 0;       // of one token's forward, two per weight of a matmul
 };
 
-// In the order of the forward. What mixers do beyond products with weights is not in it.
+// In the order of the forward. What mixers do beyond matmuls with weights is not in it.
 std::vector<ModelPart> PartsOf(const ModelConfig& config);
 
 // A table of the parts, and of FLOPs per token in sequences of seq_len.

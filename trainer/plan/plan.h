@@ -46,7 +46,7 @@ struct Plan {
 
   double step_ms() const { return compute_ms + exposed_ms; }
   double tokens_per_second() const;  // of all GPUs
-  double mfu() const;                // products that the mixers need, over the data sheet's rate
+  double mfu() const;                // FLOPs that the mixers need, over the data sheet's rate
   double hours() const;              // of all tokens of the run at this rate
   double needed_bytes() const {
     return static_cast<double>(step.memory.peak_bytes) + kReservedBytes;
@@ -57,7 +57,7 @@ struct Plan {
 // Errors: those of ResolveRun.
 absl::StatusOr<Plan> MakePlan(const RunConfig& config, const PlanOptions& options);
 
-// The fastest mesh, level of sharding and recomputation that take at most 95% of the memory, the
+// The fastest mesh, ZeRO stage and recomputation that take at most 95% of the memory, the
 // batch of a step, the context's division and the sequences being as configured, with as many
 // sequences of a micro batch as it can. NotFound: none does.
 absl::StatusOr<Plan> SuggestPlan(const RunConfig& config, const PlanOptions& options);

@@ -14,7 +14,7 @@
 namespace wyvern {
 namespace {
 
-// Each range with the work it says; ranges nest, and the outer one's work is its own. And the range
+// Each span with the work it says; spans nest, and the outer one's work is its own. And the range
 // in which the memory was at its peak.
 class RangeList : public RangeObserver {
  public:

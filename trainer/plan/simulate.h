@@ -18,7 +18,7 @@ namespace wyvern {
 // On one GPU.
 struct StepMemory {
   int64_t weight_bytes = 0;     // values, between steps
-  int64_t master_bytes = 0;     // fp32 masters of bf16 values
+  int64_t master_bytes = 0;     // fp32 master weights of bf16 parameters
   int64_t gradient_bytes = 0;   // whole, or this rank's shard
   int64_t optimizer_bytes = 0;  // moments
   int64_t peak_bytes = 0;       // the most that tensors hold at once, all of the above included
@@ -43,7 +43,7 @@ struct SimulatedRange {
 
 struct SimulatedStep {
   int64_t micro_batches = 0;  // of one rank
-  double flops = 0;           // necessary products of forward and backward
+  double flops = 0;           // necessary FLOPs of forward and backward
   StepMemory memory;
   std::vector<SimulatedRange> ranges;
   CommVolumes volumes;

@@ -27,7 +27,7 @@ absl::Status CheckBatches(const RunPlan& plan) {
     const std::string key = only_stage ? "train" : absl::StrCat("stages[", stage.index, "]");
     return absl::InvalidArgumentError(absl::StrCat(
         key, ".batch_tokens: ", stage.batch_tokens, " is no multiple of ", readers,
-        plan.mesh.context == 1 ? " ranks" : " context groups", " x ", key, ".micro_batch x ",
+        plan.mesh.context == 1 ? " ranks" : " CP groups", " x ", key, ".micro_batch x ",
         only_stage ? "data" : key, ".seq_len = ", readers * stage.micro_batch * stage.seq_len,
         ", so that they cannot divide a batch evenly"));
   }

@@ -32,7 +32,7 @@ struct RunPlan {
 
   int64_t total_steps() const { return stages.back().end_step(); }
   int64_t total_tokens() const { return stages.back().end_token(); }
-  // Ranks that read different sequences: all but those of a context group.
+  // Ranks that read different sequences: all but those of a CP group.
   int64_t num_data_ranks() const { return mesh.replicate * mesh.shard; }
   // Micro batches of a step that one rank computes.
   int64_t MicroBatchesOfRank(const Stage& stage) const {

@@ -15,7 +15,7 @@
 namespace wyvern {
 namespace {
 
-constexpr double kAssumedShare = 0.4;  // of the rate of large products
+constexpr double kAssumedShare = 0.4;  // of the rate of large matmuls
 
 std::string Hours(double seconds) {
   const double hours = seconds / 3600;
@@ -55,7 +55,7 @@ SweepRate ChooseRate(const SweepPlan& plan, const std::vector<RunState>& states,
   return {
       kAssumedShare * rates.flops,
       absl::StrFormat("assumed: %.0f%% of %s, %s", 100 * kAssumedShare, rates.device,
-                      rates.data_sheet ? "data sheet, dense bf16" : "measured on a large product")};
+                      rates.data_sheet ? "data sheet, dense bf16" : "measured on a large matmul")};
 }
 
 std::string PlanTable(const SweepPlan& plan, const std::vector<RunState>& states,

@@ -17,7 +17,7 @@ struct SweepRate {
 };
 
 // `given` when above 0; otherwise the median of what the runs of this sweep have reached; otherwise
-// 40% of the rate of large products on this machine (data sheet or measured). None of the three
+// 40% of the rate of large matmuls on this machine (data sheet or measured). None of the three
 // when the runs need a GPU that is not here.
 SweepRate ChooseRate(const SweepPlan& plan, const std::vector<RunState>& states, double given);
 

@@ -154,7 +154,7 @@ Op::Inputs<Tensor> Op::Backward(const Saved& saved, const Outputs<Tensor>& d_out
   return grad;
 }
 
-// FLOPs of one token and value head: 6 K V for the state's products and 3 C (K + V) / 2 + C^2 for
+// FLOPs of one token and value head: 6 K V for the state's matmuls and 3 C (K + V) / 2 + C^2 for
 // those inside a chunk of C = 64 tokens (arXiv 2510.26692 eq. 13), twice that backward. Bytes: each
 // activation once; backward also writes and reads one state per chunk and the chunk's triangular
 // inverse, and reads k, v and the gate a second time to recompute them. States that enter and leave

@@ -86,7 +86,7 @@ absl::StatusOr<BenchCase<GatedDeltaRule>> GatedDeltaRule::BenchCaseOf(const Benc
     c.in.a_log = Weight({heads}, std::log(8.0), 0.5);
     c.in.dt_bias = Weight(per_channel ? Shape{heads, key_dim} : Shape{heads}, -4.6, 1);
   }
-  if (s["decoding"] == 1) {  // each document goes on from a state to the next
+  if (s["decoding"] == 1) {  // each document continues from a state to the next
     c.name = absl::StrCat(kind.name, ", decoding, batch ", s["documents"]);
     c.in.h0.shape = {s["documents"], heads, key_dim, value_dim};
     c.params.output_final_state = true;

@@ -11,7 +11,7 @@ namespace wyvern {
 //
 // A forward that will be differentiated also multiplies out the wanted gradients for d_loss = 1
 // while it has the logits; the backward scales them. It collects the d_logits of a group of slices
-// for that, since each product that adds to d_weight reads and writes the whole of it. A gradient
+// for that, since each matmul that adds to d_weight reads and writes the whole of it. A gradient
 // of token_loss cannot be had that way: where one arrives, the backward recomputes the logits.
 //
 //   token_loss[t] = logsumexp(x_t W^T) - (x_t W^T)[target_t], 0 where target_t < 0
@@ -58,7 +58,7 @@ struct LinearCrossEntropy {
   static Outputs<Tensor> Forward(const Inputs<Tensor>& in, const Params& params, Saved* saved);
   static Inputs<Tensor> Backward(const Saved& saved, const Outputs<Tensor>& d_out,
                                  const Inputs<GradRequest>& want);
-  // The products of the wanted gradients count as forward, where they are made.
+  // The matmuls of the wanted gradients count as forward, where they are made.
   static Cost EstimateCost(const Inputs<Tensor>& in, const Params& params,
                            const Inputs<bool>& wanted);
   static std::vector<OpCase<LinearCrossEntropy>> Cases();

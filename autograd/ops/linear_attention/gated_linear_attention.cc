@@ -131,7 +131,7 @@ Op::Inputs<Tensor> Op::Backward(const Saved& saved, const Outputs<Tensor>& d_out
   return grad;
 }
 
-// FLOPs of one token and value head: 4 K V for the state's two products and C (K + V) for those
+// FLOPs of one token and value head: 4 K V for the state's two matmuls and C (K + V) for those
 // inside a chunk of C = 64 tokens (arXiv 2312.06635 section 4), twice that backward. Bytes: each
 // activation once. States that enter and leave documents are counted forward, where they matter
 // for decoding.

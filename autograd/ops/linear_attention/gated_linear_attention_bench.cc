@@ -59,7 +59,7 @@ absl::StatusOr<BenchCase<GatedLinearAttention>> GatedLinearAttention::BenchCaseO
   c.params.normalizer = 16;
   if (kind.decay == LinearDecay::kPerChannel) c.in.gate.shape = c.in.k.shape;
   if (kind.decay == LinearDecay::kPerHead) c.in.gate.shape = {T, heads};
-  if (s["decoding"] == 1) {  // each document goes on from a state to the next
+  if (s["decoding"] == 1) {  // each document continues from a state to the next
     c.name = absl::StrCat(kind.name, ", decoding, batch ", s["documents"]);
     c.in.h0.shape = {s["documents"], heads, key_dim, value_dim};
     c.params.output_final_state = true;

@@ -38,7 +38,7 @@ struct MoeRoute {
     RouterScore score = RouterScore::kSigmoid;
     bool renormalize = true;
     double scale = 1;
-    Tensor bias;  // [E] of the type of sums, added to the scores for the choice alone; optional
+    Tensor bias;  // [E] Acc, added to the scores for the choice alone; optional
 
     void MoveTo(Device device) {
       if (bias.defined()) bias = bias.To(device);

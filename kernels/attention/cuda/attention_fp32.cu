@@ -1,5 +1,5 @@
-// Tiled attention in exact fp32: the arithmetic of the bf16 kernels with FFMA products. Tiles are
-// 32 x 32; thread (y, x) of 16 x 16 owns rows y, y + 16 and columns x, x + 16, ... of each product.
+// Tiled attention in exact fp32: the arithmetic of the bf16 kernels with FFMA. Tiles are
+// 32 x 32; thread (y, x) of 16 x 16 owns rows y, y + 16 and columns x, x + 16, ... of each GEMM.
 #include "kernels/attention/cuda/attention_tile.cuh"
 #include "kernels/attention/cuda/attention_tiled.h"
 

@@ -1,5 +1,5 @@
 // Pieces of the tiled attention kernels: which tile a block owns, copies of tiles to shared memory,
-// warp-level bf16 products.
+// warp-level bf16 GEMMs.
 //
 // Tiles in shared memory are [rows, padded_dim] with 16 bytes of padding behind each row, so that
 // ldmatrix and float4 reads of eight rows at one column touch different banks. What lies beyond the
@@ -104,7 +104,7 @@ __device__ __forceinline__ void CopyTile(const T* from, int64_t row_stride, int 
   }
 }
 
-// --- bf16 products of one warp (mma.sync m16n8k16) -------------------------------------------
+// --- bf16 GEMMs of one warp (mma.sync m16n8k16) -------------------------------------------
 //
 // An accumulator of 16 x N floats is acc[N / 8][4]: lane l holds, of columns 8 n + 2 (l % 4) + {0,
 // 1}, row l / 4 in elements 0, 1 and row l / 4 + 8 in elements 2, 3.

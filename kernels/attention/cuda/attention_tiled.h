@@ -1,5 +1,5 @@
 // Wyvern's own attention kernels behind the choice in kernels/attention/attention_plan.h: any
-// lengths, windows and head dims up to 256. bf16 products run on tensor cores, fp32 ones in exact
+// lengths, windows and head dims up to 256. bf16 GEMMs run on tensor cores, fp32 ones in exact
 // fp32.
 #ifndef WYVERN_KERNELS_ATTENTION_CUDA_ATTENTION_TILED_H_
 #define WYVERN_KERNELS_ATTENTION_CUDA_ATTENTION_TILED_H_

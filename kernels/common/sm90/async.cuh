@@ -136,7 +136,7 @@ __device__ __forceinline__ void WaitStores() {
   asm volatile("cp.async.bulk.wait_group.read %0;\n" ::"n"(kPending) : "memory");
 }
 
-// Ordinary writes to shared memory become visible to products and copies; by every writing thread,
+// Ordinary writes to shared memory become visible to GEMMs and copies; by every writing thread,
 // before the barrier that precedes them.
 __device__ __forceinline__ void FenceSharedWrites() {
   asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");

@@ -1,4 +1,4 @@
-// Pairs of blocks on neighbouring multiprocessors (clusters of 2), for sm_90a: copies that arrive
+// Pairs of blocks on neighbouring SMs (clusters of 2), for sm_90a: copies that arrive
 // in both, barriers across them, and a queue that hands them work.
 #pragma once
 
@@ -21,7 +21,7 @@ __device__ __forceinline__ void SyncPair() {
   asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;\n" ::: "memory");
 }
 
-// Arrives at this barrier of block `rank`. Orders what products and copies have read before, but no
+// Arrives at this barrier of block `rank`. Orders what GEMMs and copies have read before, but no
 // ordinary writes.
 __device__ __forceinline__ void ArriveAt(Barrier& barrier, int rank) {
   asm volatile(

@@ -1,4 +1,4 @@
-// Warpgroup products (wgmma) of 64 x 64 bf16 tiles with fp32 accumulation, for sm_90a.
+// Warpgroup GEMMs (wgmma) of 64 x 64 bf16 tiles with fp32 accumulation, for sm_90a.
 //
 // A tile lies in shared memory as 64 rows of 64 elements (128 bytes), 1024-byte aligned, with the
 // 128-byte swizzle of the tensor memory accelerator: 16-byte piece c of row r stands at piece
@@ -181,7 +181,7 @@ __device__ __forceinline__ uint64_t Descriptor(const Bf16* tile, int step) {
   return (uint64_t{kHigh} << 32) | low;
 }
 
-// Registers written before the next product are seen by it; call before the first product and
+// Registers written before the next GEMM are seen by it; call before the first product and
 // after touching an accumulator or a fragment.
 __device__ __forceinline__ void ProductFence() {
   asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory");

@@ -1,4 +1,4 @@
-// Warpgroup products with 32 columns: four warpgroups then share a chunk, each with accumulators
+// Warpgroup GEMMs with 32 columns: four warpgroups then share a chunk, each with accumulators
 // half as large as those of wgmma.cuh, whose tiles and layouts they keep.
 #pragma once
 

@@ -1,5 +1,5 @@
-// Warpgroup products with up to 256 columns, for which a stage of 48 KB feeds two warpgroups: what
-// a dense product needs to keep the tensor cores busy. Tiles are those of wgmma.cuh; up to four of
+// Warpgroup GEMMs with up to 256 columns, for which a stage of 48 KB feeds two warpgroups: what
+// a dense GEMM needs to keep the tensor cores busy. Tiles are those of wgmma.cuh; up to four of
 // them, one after the other in memory, are the right operand.
 #pragma once
 

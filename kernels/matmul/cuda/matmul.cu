@@ -33,7 +33,7 @@ constexpr cudaDataType_t CudaType() {
 }
 
 struct ProblemKey {
-  int64_t m, n, k, batch;  // of the row-major product
+  int64_t m, n, k, batch;  // of the row-major matmul
   cudaDataType_t in, out;
   bool transpose_a, transpose_b, accumulate;
   uint32_t align_a, align_b, align_c;
@@ -89,7 +89,7 @@ void SetPreference(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferen
 class BlasLt {
  public:
   // Handle, workspace and launches live as long as the process: the driver may be gone before
-  // static destructors run. All products share the workspace, which is safe because they run on one
+  // static destructors run. All matmuls share the workspace, which is safe because they run on one
   // stream (kernels/runtime/device.h, ComputeStream).
   static BlasLt& Get() {
     static BlasLt* const instance = new BlasLt;

@@ -1,4 +1,4 @@
-// The router's products and choices. bf16 tokens meet the fp32 matrix as three bf16 parts, whose
+// The router's GEMMs and choices. bf16 tokens meet the fp32 matrix as three bf16 parts, whose
 // sum is the matrix to fp32's last bit; parts lie below each other as one matrix, so that one
 // product takes them all.
 #include <algorithm>

@@ -1,5 +1,5 @@
-// Grouped products on Hopper: what the two kernels share. Blocks of 128 x 256 results, one to a
-// multiprocessor at a time, walk the tiles of all experts. A producer thread of each block fills a
+// Grouped GEMMs on Hopper: what the two kernels share. Blocks of 128 x 256 results, one to a
+// SM at a time, walk the tiles of all experts. A producer thread of each block fills a
 // ring of stages, two consumer warpgroups multiply 64 rows each.
 //
 // A stage holds two tiles of the block's left operand, one for each warpgroup, then four of the
@@ -64,7 +64,7 @@ struct Stages {
       if (LaneId() < kBlocks) ArriveAt(empty[place], LaneId());
     }
   }
-  // acc += the product of the stage's tiles. Asynchronous.
+  // acc += the GEMM of the stage's tiles. Asynchronous.
   template <Major kA, Major kB, int kTiles>
   __device__ __forceinline__ void MultiplyStage(WideAccumulator<kTiles>& acc, int group) const {
     const Bf16 *const a = Left(group), *const b = Right(0);
@@ -75,8 +75,8 @@ struct Stages {
     }
     CommitProducts();
   }
-  // acc += the products of `steps` stages; prepare(step) is called when a stage has come.
-  // Instructions of products stand in no branch, without which the compiler would put them one
+  // acc += the GEMMs of `steps` stages; prepare(step) is called when a stage has come.
+  // Instructions of GEMMs stand in no branch, without which the compiler would put them one
   // after the other.
   template <Major kA, Major kB, int kTiles, class F>
   __device__ __forceinline__ void Multiply(WideAccumulator<kTiles>& acc, int steps, int group,

@@ -1,4 +1,4 @@
-// Grouped products on Hopper: the op's entries, where kernels/moe/grouped_matmul_plan.h chooses
+// Grouped GEMMs on Hopper: the op's entries, where kernels/moe/grouped_matmul_plan.h chooses
 // them.
 #pragma once
 

@@ -1,6 +1,6 @@
 // y and d_x: rows of each expert times its matrix, as it lies in memory or transposed. Results are
 // made transposed: their columns are the left operand's rows, and the expert's rows, of which a
-// tile may have fewer than 256, the width of the products. Pairs of blocks make 256 x 256 results
+// tile may have fewer than 256, the width of the GEMMs. Pairs of blocks make 256 x 256 results
 // and share the rows, so that a block takes 32 KB a stage from the L2 cache, and one alone 48.
 #include <algorithm>
 

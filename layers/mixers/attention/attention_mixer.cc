@@ -43,7 +43,7 @@ Var AttentionMixer::PrepareHeads(Tape& tape, const Var& x, int64_t num_heads,
   Var y = x.Reshape({x.value().dim(0), num_heads, head_dim_});
   if (norm != nullptr) y = norm->Forward(tape, y).y;
   if (config_.rope) {
-    // Neither the product nor the norm reads its output again.
+    // Neither the matmul nor the norm reads its output again.
     y = tape.Apply<Rope>(
                 {.x = y},
                 {.positions = packing.positions, .theta = config_.rope_theta, .in_place = true})

@@ -8,7 +8,7 @@ namespace wyvern {
 // Keys and values already rotated and normalised, as attention reads them.
 class KeyValueCache : public MixerCache {
  public:
-  // Adds keys and values [n, HK, D] behind the cached ones and gives back all that the new tokens
+  // Adds keys and values [n, HK, D] behind the cached ones and returns all that the new tokens
   // may see: everything, or with a window the last `window` - 1 before them and the new ones. What
   // no later token can see is dropped. Memory grows geometrically.
   struct View {

@@ -9,7 +9,7 @@ namespace wyvern {
 // share, already rotated.
 class LatentCache : public MixerCache {
  public:
-  // Adds rows of c [n, L] and r [n, R] behind the cached ones, and gives back all [tokens, L + R].
+  // Adds rows of c [n, L] and r [n, R] behind the cached ones, and returns all [tokens, L + R].
   // Memory grows geometrically.
   Tensor Append(const Tensor& c, const Tensor& r);
   void Reserve(int64_t num_tokens) override { reserved_ = num_tokens; }

@@ -66,7 +66,7 @@ Var MlaMixer::Queries(Tape& tape, const Var& projected, const Packing& packing) 
       .Apply<Rope>({.x = q}, {.positions = packing.positions,
                               .theta = config_.rope_theta,
                               .rotary_begin = config_.qk_nope_dim,
-                              .in_place = true})  // no product reads its output again
+                              .in_place = true})  // no matmul reads its output again
       .y;
 }
 

@@ -21,7 +21,7 @@ namespace wyvern {
 //
 // The last R dims of q and r are rotated, and the output gated, as configured. The rows of W_kvb
 // are those of a Hugging Face kv_b_proj, whose heads hold [n | v] each, in another order: values
-// lie together, so that attention reads them where the product has put them.
+// lie together, so that attention reads them where the matmul has put them.
 //
 // QK-clip scales the own parts of a head's queries and keys alike; r serves all heads, so that of
 // its share of a logit the query's last R dims take all (arXiv 2507.20534).
@@ -37,7 +37,7 @@ class MlaMixer : public Mixer {
   std::vector<QkRows> qk_rows() const override;
 
  private:
-  // Queries [T, H, P + R] from the columns of the first product.
+  // Queries [T, H, P + R] from the columns of the first matmul.
   Var Queries(Tape& tape, const Var& projected, const Packing& packing) const;
   // Attention [T, H, V] over keys and values made of c [Tk, L] and r [Tk, R].
   Var Expanded(Tape& tape, const Var& q, const Var& c, const Var& r,

@@ -67,7 +67,7 @@ std::set<int64_t> Layers(KeyReader* r, const char* key, int64_t num_layers) {
   return layers;
 }
 
-// The mixers, and which layers are latent attention: linear_attn_config has two lists from 1,
+// The mixers, and which layers are MLA: linear_attn_config has two lists from 1,
 // transformers writes layer_types besides.
 void ReadMixers(KeyReader* r, ModelConfig* m) {
   const json& linear = r->Json("linear_attn_config");
@@ -111,7 +111,7 @@ void ReadMixers(KeyReader* r, ModelConfig* m) {
 
   MlaMixerConfig mla;
   Size(r, "num_attention_heads", &mla.num_heads);
-  r->Only("num_key_value_heads", mla.num_heads, "latent attention has a key head for each head");
+  r->Only("num_key_value_heads", mla.num_heads, "MLA has a key head for each head");
   r->Int("q_lora_rank", &mla.q_lora_rank);
   Size(r, "kv_lora_rank", &mla.kv_lora_rank);
   Size(r, "qk_nope_head_dim", &mla.qk_nope_dim);
@@ -119,7 +119,7 @@ void ReadMixers(KeyReader* r, ModelConfig* m) {
   Size(r, "v_head_dim", &mla.value_dim);
   r->Only("qk_head_dim", SaturatedSum(mla.qk_nope_dim, mla.qk_rope_dim),
           "it contradicts qk_nope_head_dim + qk_rope_head_dim");
-  r->Only("mla_use_nope", true, "latent attention does not rotate");
+  r->Only("mla_use_nope", true, "MLA does not rotate");
 
   if (static_cast<int64_t>(full_layers.size()) < m->num_layers) {
     m->mixers["kda"] = kda;

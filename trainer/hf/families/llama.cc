@@ -28,7 +28,7 @@ void Read(KeyReader* r, ModelConfig* m) {
   r->Only("partial_rotary_factor", 1.0, "the whole head rotates");
   RequireSwiGlu(r);
   r->Only("qk_norm", false, "q and k are not normalised");
-  r->Ignore({"pretraining_tp"});  // splits products, changes no result
+  r->Ignore({"pretraining_tp"});  // splits matmuls, changes no result
   UseEverywhere("attention", a, m);
 }
 
