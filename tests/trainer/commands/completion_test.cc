@@ -160,7 +160,7 @@ TEST_F(CommandLineTest, TheManualPageHasEveryCommandAndOption) {
   if (Output("command -v groff").empty()) GTEST_SKIP() << "groff is not there";
   WriteText("wyvern.1", page);
   EXPECT_EQ(Output("groff -man -Tutf8 -ww -z " + Path("wyvern.1")), "");
-  const std::string text = Output("groff -man -Tascii -P-c " + Path("wyvern.1"));
+  const std::string text = Output("groff -man -Tascii -P-cbou " + Path("wyvern.1"));
   EXPECT_TRUE(absl::StrContains(text, "wyvern data prepare")) << text.substr(0, 2000);
 }
 
