@@ -10,6 +10,7 @@ enum class WorkClass {
   kMatmul,
   kHead,
   kDeltaRule,
+  kLinearAttention,
   kAttention,
   kExperts,
   kRouting,
@@ -32,6 +33,8 @@ constexpr const char* Name(WorkClass work_class) {
       return "head, cross-entropy";
     case WorkClass::kDeltaRule:
       return "delta rule";
+    case WorkClass::kLinearAttention:
+      return "linear attention";
     case WorkClass::kAttention:
       return "attention";
     case WorkClass::kExperts:

@@ -82,6 +82,7 @@ struct MixerType {
   std::string name;         // "kda", as `type` in configuration files
   std::string description;  // one sentence
   MixerConfig defaults;
+  bool context_parallel = true;  // serves sequences that are cut over ranks (Packing::context)
   // Makes a mixer from a configuration of this type.
   std::function<std::unique_ptr<Mixer>(const ModelConfig& model, const MixerConfig& config)> create;
 };

@@ -1,16 +1,19 @@
 #include "layers/mixer_config.h"
 #include "layers/mixers/attention/attention_mixer.h"
 #include "layers/mixers/delta/delta_mixer.h"
+#include "layers/mixers/gla/gla_mixer.h"
 #include "layers/mixers/mla/mla_mixer.h"
 
 namespace wyvern {
 namespace {
 
 template <class MixerClass, class Config>
-MixerType Row(const char* name, const char* description, const Config& defaults) {
+MixerType Row(const char* name, const char* description, const Config& defaults,
+              bool context_parallel = true) {
   return {.name = name,
           .description = description,
           .defaults = defaults,
+          .context_parallel = context_parallel,
           .create = [](const ModelConfig& model, const MixerConfig& config) {
             return std::make_unique<MixerClass>(model, *config.As<Config>());
           }};
@@ -33,6 +36,8 @@ const std::vector<MixerType>& MixerTypes() {
                       DeltaMixerConfig{.decay = DeltaDecay::kPerChannel,
                                        .output_gate = OutputGate::kSigmoid,
                                        .output_gate_rank = DeltaMixerConfig::kValueDim}),
+      Row<GlaMixer>("gla", "Gated linear attention (arXiv 2312.06635): a decay per key channel.",
+                    GlaMixerConfig(), /*context_parallel=*/false),
       Row<AttentionMixer>("attention", "Causal softmax attention, full or over a sliding window.",
                           AttentionMixerConfig()),
       Row<MlaMixer>("mla", "Multi-head latent attention (arXiv 2405.04434).", MlaMixerConfig()),

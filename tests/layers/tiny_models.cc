@@ -4,6 +4,7 @@
 #include "kernels/runtime/random.h"
 #include "layers/mixers/attention/attention_config.h"
 #include "layers/mixers/delta/delta_config.h"
+#include "layers/mixers/gla/gla_config.h"
 #include "layers/mixers/mla/mla_config.h"
 
 namespace wyvern {
@@ -49,6 +50,15 @@ std::map<std::string, ModelConfig> TinyModels() {
   kda_bounded.gate_lower_bound = -2.5;
   kda_bounded.num_value_heads = 4;
   kda_bounded.decay_rank = 3;
+  const GlaMixerConfig gla{.num_heads = 2, .key_dim = 4, .value_dim = 5, .decay_rank = 3};
+  const GlaMixerConfig gla_conv{.num_heads = 2,
+                                .key_dim = 3,
+                                .value_dim = 4,
+                                .conv_width = 3,
+                                .decay_rank = 2,
+                                .decay_normalizer = 2,
+                                .min_log_decay = -0.9,
+                                .output_gate = OutputGate::kNone};
   const AttentionMixerConfig global{.num_heads = 2};
   const AttentionMixerConfig window{.num_heads = 4, .num_kv_heads = 2, .window = 5};
   const AttentionMixerConfig full{.num_heads = 2,
@@ -80,6 +90,8 @@ std::map<std::string, ModelConfig> TinyModels() {
       {"gated_delta_net", TinyModel({gated})},
       {"kda", TinyModel({kda})},
       {"kda_bounded", TinyModel({kda_bounded})},
+      {"gla", TinyModel({gla})},
+      {"gla_conv", TinyModel({gla_conv, window})},
       {"attention", TinyModel({global})},
       {"window", TinyModel({window})},
       {"attention_with_everything", TinyModel({full})},

@@ -156,6 +156,11 @@ void ValidateParallel(const RunConfig& config, Faults* f) {
   f->Unless(open <= 1, mesh.shard == -1 ? "parallel.shard" : "parallel.context",
             "-1 stands for what the others leave of the ranks, and ", open,
             " of replicate, shard and context are -1");
+  for (const auto& [name, mixer] : config.model.mixers) {
+    f->Unless(mesh.context == 1 || mixer.type().context_parallel, "parallel.context",
+              "expected 1: mixers of type ", mixer.type().name, " (model.mixers.", name,
+              ") do not serve sequences that are cut over ranks");
+  }
   f->Range("parallel.expert", mesh.expert, 1, kMaxRanks);
   if (config.model.moe.has_value() && mesh.expert > 1) {
     f->Unless(config.model.moe->num_experts % mesh.expert == 0, "parallel.expert",

@@ -14,6 +14,7 @@ namespace wyvern {
 // / H).
 struct GatedLinearAttention {
   static constexpr const char* kName = "gated_linear_attention";
+  static constexpr WorkClass kClass = WorkClass::kLinearAttention;
   template <class T>
   struct Inputs {
     T q;     // [T, H, K]

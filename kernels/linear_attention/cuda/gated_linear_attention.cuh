@@ -119,28 +119,39 @@ __device__ __forceinline__ float GateGradient(const Gate& gate, float x, float d
 struct BlockRows {
   float q[kBlock], k[kBlock], a[kBlock];
 };
+// Every load is of an element that exists, so that none waits for a branch.
 template <typename T>
 __device__ __forceinline__ BlockRows LoadRows(const Args<T>& args, const Gate& gate,
                                               const Piece& chunk, int hv, int block, int channel) {
   BlockRows x;
   const int rows = channel < args.key_dim ? chunk.rows - block * kBlock : 0;
-  const int64_t t = chunk.first + block * kBlock;
+  const int first = block * kBlock, last = chunk.rows - 1, present = min(channel, args.key_dim - 1);
   const int key_ld = args.heads * args.key_dim;
-  const int64_t key = t * key_ld + hv / args.group * args.key_dim + channel;
+  const int64_t t = chunk.first, key = t * key_ld + hv / args.group * args.key_dim + present;
   const T *const q = args.in.q + key, *const k = args.in.k + key;
-  const int gate_dim = args.in.decay == LinearDecay::kPerChannel ? args.key_dim : 1;
-  const int gate_ld = args.value_heads * gate_dim;
-  const T* gates = args.in.gate;
-  if (gates != nullptr) gates += t * gate_ld + hv * gate_dim + (gate_dim == 1 ? 0 : channel);
 #pragma unroll
   for (int r = 0; r < kBlock; ++r) {
-    x.q[r] = r < rows ? ToFloatDevice(q[r * key_ld]) : 0.f;
-    x.k[r] = r < rows ? ToFloatDevice(k[r * key_ld]) : 0.f;
-    x.a[r] = r < rows && gates != nullptr ? ToFloatDevice(gates[r * gate_ld]) : 0.f;
+    x.q[r] = ToFloatDevice(q[min(first + r, last) * key_ld]);
+    x.k[r] = ToFloatDevice(k[min(first + r, last) * key_ld]);
+  }
+  if (args.in.gate != nullptr) {
+    const int gate_dim = args.in.decay == LinearDecay::kPerChannel ? args.key_dim : 1;
+    const int gate_ld = args.value_heads * gate_dim;
+    const T* const gates =
+        args.in.gate + t * gate_ld + hv * gate_dim + (gate_dim == 1 ? 0 : present);
+#pragma unroll
+    for (int r = 0; r < kBlock; ++r) x.a[r] = ToFloatDevice(gates[min(first + r, last) * gate_ld]);
+#pragma unroll
+    for (int r = 0; r < kBlock; ++r) x.a[r] = Decay<T>(gate, x.a[r]);
+  } else {
+#pragma unroll
+    for (int r = 0; r < kBlock; ++r) x.a[r] = 1.f;
   }
 #pragma unroll
   for (int r = 0; r < kBlock; ++r) {
-    x.a[r] = r < rows && gates != nullptr ? Decay<T>(gate, x.a[r]) : 1.f;
+    if (r < rows) continue;
+    x.q[r] = x.k[r] = 0.f;
+    x.a[r] = 1.f;
   }
   return x;
 }

@@ -274,12 +274,20 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
           dg[r] += static_cast<float>(after);
         }
         if (!per_head) {
+          const int64_t gates = (static_cast<int64_t>(chunk.first) * HV + hv) * K;
+          const auto gate_at = [&](int r, int c) {
+            return gates + static_cast<int64_t>(r) * HV * K + c;
+          };
+#pragma unroll
+          for (int r = 0; r < kBlock; ++r) {  // elements that exist, as in LoadRows
+            const T raw =
+                args.in.gate[gate_at(min(block * kBlock + r, chunk.rows - 1), min(channel, K - 1))];
+            dg[r] = GateGradient<T>(gate, ToFloatDevice(raw), dg[r]);
+          }
 #pragma unroll
           for (int r = 0; r < kBlock; ++r) {
             if (r >= rows || channel >= K) continue;
-            const int64_t at = ((first + r) * HV + hv) * K + channel;
-            p.d_gate[at] =
-                FromFloatDevice<T>(GateGradient<T>(gate, ToFloatDevice(args.in.gate[at]), dg[r]));
+            p.d_gate[gate_at(block * kBlock + r, channel)] = FromFloatDevice<T>(dg[r]);
           }
         } else {
           // Each warp sums its half of the channels; args.head_dg keeps those of earlier tiles.

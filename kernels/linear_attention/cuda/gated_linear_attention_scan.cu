@@ -20,13 +20,14 @@ struct Walk {
   bool value_vectors;
 };
 
-constexpr int kStages = 2;
-
-// Tiles that a walk reads through shared memory.
-template <typename T>
+// Tiles that a walk reads through shared memory. Operands are loaded kOperandStages - 1 tiles
+// ahead, which is at most a chunk.
+constexpr int kValueStages = 2;
+template <typename T, int kKeyBlocks>
 struct Tiles {
-  T reader[kStages][kTileSize<T>], writer[kStages][kTileSize<T>];
-  T value[kStages][kTileSize<T>], p[kStages][kTileSize<T>];
+  static constexpr int kOperandStages = kKeyBlocks == 1 ? 2 : 3;
+  T reader[kOperandStages][kTileSize<T>], writer[kOperandStages][kTileSize<T>];
+  T value[kValueStages][kTileSize<T>], p[kValueStages][kTileSize<T>];
   T state[kTileSize<T>];
 };
 
@@ -34,7 +35,8 @@ template <typename T, int kKeyBlocks, bool kReverse>
 __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
     ScanKernel(Args<T> args, Walk<T> w) {
   extern __shared__ __align__(16) unsigned char shared[];
-  Tiles<T>& s = *reinterpret_cast<Tiles<T>*>(shared);
+  Tiles<T, kKeyBlocks>& s = *reinterpret_cast<Tiles<T, kKeyBlocks>*>(shared);
+  constexpr int kAhead = Tiles<T, kKeyBlocks>::kOperandStages - 1;
   const int HV = args.value_heads, Kp = args.key_pad, V = args.value_dim;
   const int value_blocks = args.value_pad / kTile;
   const int vt = static_cast<int>(blockIdx.x % value_blocks) * kTile;
@@ -56,26 +58,31 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
   const int64_t operand_ld = static_cast<int64_t>(HV) * Kp, value_ld = static_cast<int64_t>(HV) * V;
 
   const auto chunk_at = [&](int step) { return kReverse ? chunks - 1 - step : step; };
+  // Tile kb of a step's operands, and with the first one its values; nothing beyond the last chunk.
   const auto load = [&](int step, int kb) {
+    if (step >= chunks) return;
     const int chunk = chunk_at(step), rows = min(kChunk, tokens - chunk * kChunk);
     const int64_t t = first + chunk * kChunk;
     const int64_t operand = (t * HV + hv) * Kp + kb * kTile;
-    const int stage = (step * kKeyBlocks + kb) % kStages;
+    const int stage = (step * kKeyBlocks + kb) % (kAhead + 1);
     if (w.out != nullptr) {
       LoadTile(s.reader[stage], w.reader + operand, operand_ld, rows, kTile, true);
     }
     LoadTile(s.writer[stage], w.writer + operand, operand_ld, rows, kTile, true);
     if (kb > 0) return;
-    LoadTile(s.value[step % kStages], w.value + (t * HV + hv) * V + vt, value_ld, rows, columns,
-             w.value_vectors);
+    LoadTile(s.value[step % kValueStages], w.value + (t * HV + hv) * V + vt, value_ld, rows,
+             columns, w.value_vectors);
     if (w.out != nullptr) {
       const int64_t chunk_head = static_cast<int64_t>(first_slot + chunk) * HV + hv;
-      LoadTile(s.p[step % kStages], w.p + chunk_head * kChunk * kChunk, kChunk, kChunk, kChunk,
+      LoadTile(s.p[step % kValueStages], w.p + chunk_head * kChunk * kChunk, kChunk, kChunk, kChunk,
                true);
     }
   };
-  if (chunks > 0) load(0, 0);
-  CommitCopies();
+#pragma unroll
+  for (int i = 0; i < kAhead; ++i) {
+    load(i / kKeyBlocks, i % kKeyBlocks);
+    CommitCopies();
+  }
 
   TileAcc state[kKeyBlocks];
   const int64_t outer = (static_cast<int64_t>(piece) * HV + hv) * args.key_dim * V + vt;
@@ -103,19 +110,15 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
     Clear(out);
 #pragma unroll
     for (int kb = 0; kb < kKeyBlocks; ++kb) {
-      const int stage = (step * kKeyBlocks + kb) % kStages;
-      if (kb + 1 < kKeyBlocks) {
-        load(step, kb + 1);
-      } else if (step + 1 < chunks) {
-        load(step + 1, 0);
-      }
+      const int stage = (step * kKeyBlocks + kb) % (kAhead + 1);
+      load(step + (kb + kAhead) / kKeyBlocks, (kb + kAhead) % kKeyBlocks);
       CommitCopies();
       if (w.out != nullptr || w.states != nullptr) StoreAcc(s.state, state[kb]);
       const float* decays = w.chunk_decay + chunk_head * Kp + kb * kTile;
       const int row = 16 * (WarpId() % 4) + LaneId() / 4;
       const float decay[2] = {decays[row], decays[row + 8]};
       if (w.span_decay != nullptr && threadIdx.x < kTile) span_decay[kb] *= decays[threadIdx.x];
-      WaitCopies<1>();
+      WaitCopies<kAhead>();
       __syncthreads();
       if (w.out != nullptr) TileMma<false, false>(out, s.reader[stage], s.state);
       if (w.states != nullptr) {
@@ -126,9 +129,9 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
         x *= decay[half];
         y *= decay[half];
       });
-      TileMma<true, false>(state[kb], s.writer[stage], s.value[step % kStages]);
+      TileMma<true, false>(state[kb], s.writer[stage], s.value[step % kValueStages]);
       if (kb == kKeyBlocks - 1 && w.out != nullptr) {
-        TileMma<kReverse, false>(out, s.p[step % kStages], s.value[step % kStages]);
+        TileMma<kReverse, false>(out, s.p[step % kValueStages], s.value[step % kValueStages]);
       }
       __syncthreads();
     }
@@ -199,18 +202,18 @@ void LaunchWalk(const Args<T>& args, const Walk<T>& walk, cudaStream_t stream) {
   const unsigned blocks =
       static_cast<unsigned>(pieces) * args.value_heads * (args.value_pad / kTile);
   if (blocks == 0) return;
-  const auto launch = [&](auto* kernel) {
-    AllowSharedMemory(kernel, sizeof(Tiles<T>));
-    kernel<<<blocks, kTileThreads, sizeof(Tiles<T>), stream>>>(args, walk);
+  const auto launch = [&](auto* kernel, size_t bytes) {
+    AllowSharedMemory(kernel, bytes);
+    kernel<<<blocks, kTileThreads, bytes, stream>>>(args, walk);
     CUDA_CHECK_LAUNCH();
   };
   switch (args.key_pad) {
     case 64:
-      return launch(ScanKernel<T, 1, kReverse>);
+      return launch(ScanKernel<T, 1, kReverse>, sizeof(Tiles<T, 1>));
     case 128:
-      return launch(ScanKernel<T, 2, kReverse>);
+      return launch(ScanKernel<T, 2, kReverse>, sizeof(Tiles<T, 2>));
     default:
-      return launch(ScanKernel<T, 4, kReverse>);
+      return launch(ScanKernel<T, 4, kReverse>, sizeof(Tiles<T, 4>));
   }
 }
 

@@ -91,6 +91,11 @@ TEST(ConfigBounds, AFileHoldsOneDocument) {
   EXPECT_EQ(ErrorOf(absl::StrCat("# of a run\n---\n", kBase, "...\n")), "");
 }
 
+TEST(ConfigBounds, AMixerThatServesNoPartOfASequenceForbidsContextParallelism) {
+  ExpectError(kBase, {"model.mixers.gdn={type: gla}", "parallel.context=2"},
+              "parallel.context: expected 1: mixers of type gla (model.mixers.gdn)");
+}
+
 TEST(ConfigBounds, NumbersBeyondAnyModelAreNamed) {
   const std::string largest = "9223372036854775807", half = "4611686018427387904";
   for (const std::string& value : {largest, half, std::string("100000")}) {

@@ -27,6 +27,7 @@ int64_t TransformerParameters(int64_t layers, int64_t d, int64_t ffn) {
 TEST(PaperConfigs, HaveTheirExactParameterCounts) {
   constexpr int64_t kDeltaNet = 1365677056;
   EXPECT_EQ(Parameters("delta_net_340m"), 374362112);
+  EXPECT_EQ(Parameters("gla_340m"), 374475776);
   EXPECT_EQ(Parameters("delta_net_1.3b"), kDeltaNet);
   // A DeltaNet mixer has three convolutions, beta's projection and the output norm on top of the
   // four matrices that attention of the same width has.

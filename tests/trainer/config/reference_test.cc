@@ -69,7 +69,7 @@ class NumberSetter : public ConfigVisitor {
 // key bounds the one that is set.
 RunConfig Checked(bool with_stages) {
   RunConfig config;
-  config.model.num_layers = 5;
+  config.model.num_layers = static_cast<int64_t>(MixerTypes().size());
   for (const MixerType& type : MixerTypes()) {
     config.model.mixers[type.name] = type.defaults;
     config.model.pattern.push_back(type.name);
@@ -148,6 +148,7 @@ TEST(ConfigReference, RangesAreThoseThatAreChecked) {
                                          "model.mixers.mla.qk_nope_dim",
                                          "model.moe.top_groups",
                                          "model.at.<mixer>",
+                                         "parallel.context",
                                          "schedule.warmup_steps",
                                          "stages[].schedule.warmup_steps",
                                          "train.steps",

@@ -12,6 +12,7 @@
 #include "gtest/gtest.h"
 #include "layers/mixers/attention/attention_config.h"
 #include "layers/mixers/delta/delta_config.h"
+#include "layers/mixers/gla/gla_config.h"
 #include "layers/mixers/mla/mla_config.h"
 #include "layers/model.h"
 
@@ -85,6 +86,11 @@ inline std::vector<std::pair<std::string, ModelConfig>> HfTestModels() {
   kda_bounded.gate_lower_bound = -3.5;
   kda_bounded.num_value_heads = 6;
   kda_bounded.decay_rank = 8;
+  const GlaMixerConfig gla{.num_heads = 2, .key_dim = 8, .value_dim = 12};
+  GlaMixerConfig gla_conv = gla;
+  gla_conv.conv_width = 3;
+  gla_conv.min_log_decay = -0.25;
+  gla_conv.output_gate = OutputGate::kNone;
   const AttentionMixerConfig global{.num_heads = 4};
   const AttentionMixerConfig window{
       .num_heads = 2, .num_kv_heads = 1, .window = 5, .rope_theta = 500, .qkv_bias = true};
@@ -134,6 +140,8 @@ inline std::vector<std::pair<std::string, ModelConfig>> HfTestModels() {
       {"gated_hybrid", HfTestModel(gated, {{window, {1, 3}}, {global, {4}}})},
       {"kda", HfTestModel(kda)},
       {"kda_bounded", HfTestModel(kda_bounded, {{global, {4}}})},
+      {"gla", HfTestModel(gla)},
+      {"gla_conv", HfTestModel(gla_conv, {{window, {2}}})},
       {"transformer_qk_norm", HfTestModel(normed)},
       {"transformer_window", HfTestModel(window)},
       {"llama", HfTestModel(global)},

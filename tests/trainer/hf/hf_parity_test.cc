@@ -44,8 +44,9 @@ std::string Identifier(std::string name) {
 
 INSTANTIATE_TEST_SUITE_P(Golden, HfParity,
                          testing::Values("fla-delta_net", "fla-delta_net-gate-neg-eigval",
-                                         "fla-delta_net-swa", "fla-gated_deltanet", "fla-kda",
-                                         "fla-transformer", "hf-llama", "hf-kimi_linear"),
+                                         "fla-delta_net-swa", "fla-gated_deltanet", "fla-gla",
+                                         "fla-gla-conv", "fla-kda", "fla-transformer", "hf-llama",
+                                         "hf-kimi_linear"),
                          [](const auto& info) { return Identifier(info.param); });
 
 // Configurations that the golden folders lack; reference/make.py computed them with equations
@@ -63,10 +64,11 @@ TEST_P(HfParityOfOtherConfigurations, HoldsInEmulatedBf16) {
 
 INSTANTIATE_TEST_SUITE_P(Reference, HfParityOfOtherConfigurations,
                          testing::Values("delta_net-expanded", "delta_net-global",
-                                         "gated_deltanet-gva", "gated_deltanet-hybrid",
-                                         "kda-neg-eigval", "kda-safe-gate", "kimi_linear-groups",
-                                         "kimi_linear-published", "kimi_linear-softmax",
-                                         "llama-biases", "transformer-qk-norm"),
+                                         "gated_deltanet-gva", "gated_deltanet-hybrid", "gla-clamp",
+                                         "gla-no-gate", "kda-neg-eigval", "kda-safe-gate",
+                                         "kimi_linear-groups", "kimi_linear-published",
+                                         "kimi_linear-softmax", "llama-biases",
+                                         "transformer-qk-norm"),
                          [](const auto& info) { return Identifier(info.param); });
 
 // Parity must see what it is for: the same weights under slightly other mathematics.

@@ -10,6 +10,7 @@ const std::vector<const HfFamily*>& HfFamilies() {
       &kDeltaNetFamily,
       &kGatedDeltaNetFamily,
       &kKdaFamily,
+      &kGlaFamily,
       &kTransformerFamily,
       &kLlamaFamily,
       &kKimiLinearFamily,

@@ -10,6 +10,7 @@ namespace wyvern {
 extern const HfFamily kDeltaNetFamily;
 extern const HfFamily kGatedDeltaNetFamily;
 extern const HfFamily kKdaFamily;
+extern const HfFamily kGlaFamily;
 extern const HfFamily kTransformerFamily;
 // Hugging Face transformers.
 extern const HfFamily kLlamaFamily;

@@ -142,6 +142,41 @@ def delta(m, p, pre, h, c, fam):
     return linear(m, o.astype(m.io).reshape(T, HV * V), g_("o_proj.weight"))
 
 
+def gla(m, p, pre, h, c):
+    T = h.shape[0]
+    H = c["num_heads"]
+    D = c["hidden_size"]
+    K = int(D * c["expand_k"]) // H
+    V = int(D * c["expand_v"]) // H
+
+    def project(n, d):
+        y = linear(m, h, p[pre + n + "_proj.weight"])
+        if c["use_short_conv"]:
+            y = conv(m, y, p[pre + n + "_conv1d.weight"])
+        return y.astype(m.acc).reshape(T, H, d)
+
+    q, k, v = project("q", K), project("k", K), project("v", V)
+    x = linear(m, h, p[pre + "gk_proj.0.weight"])
+    x = linear(m, x, p[pre + "gk_proj.1.weight"], p[pre + "gk_proj.1.bias"])
+    g = jax.nn.log_sigmoid(x.astype(m.acc)) / 16
+    if c["clamp_min"] is not None:
+        g = jnp.where(g < c["clamp_min"], c["clamp_min"], g)
+    g = g.reshape(T, H, K)
+
+    def step(S, t):
+        qt, kt, vt, gt = t
+        S = S * jnp.exp(gt)[..., None] + kt[..., None] * vt[:, None, :]
+        return S, jnp.einsum("hkv,hk->hv", S, qt) * K**-0.5
+
+    _, o = jax.lax.scan(step, jnp.zeros((H, K, V), m.acc), (q, k, v, g))
+    fused = c["fuse_norm"] and c["use_output_gate"]
+    norm = p[pre + ("g_norm_swish_gate.weight" if fused else "g_norm.weight")]
+    o = rms(m, o.astype(m.io), norm, c["norm_eps"]).astype(m.acc)
+    if c["use_output_gate"]:
+        o = o * silu(linear(m, h, p[pre + "g_proj.weight"]).astype(m.acc).reshape(T, H, V))
+    return linear(m, o.astype(m.io).reshape(T, H * V), p[pre + "o_proj.weight"])
+
+
 def attention(m, p, pre, h, a, D, llama=False):
     T = h.shape[0]
     H = a["num_heads"]

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
-from equations import F64, attention, delta, is_small, linear, rms, silu
+from equations import F64, attention, delta, gla, is_small, linear, rms, silu
 
 
 def logits_fn(m, p, c, ids):
@@ -61,6 +61,8 @@ def logits_fn(m, p, c, ids):
             y = attention(m, p, pre + "attn.", h, c, D)
         elif spec:
             y = attention(m, p, pre + "attn.", h, spec, D)
+        elif fam == "gla":
+            y = gla(m, p, pre + "attn.", h, c)
         else:
             y = delta(m, p, pre + "attn.", h, c, fam)
         x = x + y
@@ -145,6 +147,18 @@ def base(fam, **kw):
         c.update(head_dim=8, expand_v=2.0, num_v_heads=None, use_gate=True)
     if fam == "kda":
         c.update(head_dim=12, expand_v=1.0, num_v_heads=None, safe_gate=False, lower_bound=None)
+    if fam == "gla":
+        c.update(
+            num_heads=2,
+            expand_k=0.5,
+            expand_v=1.0,
+            use_short_conv=False,
+            conv_size=4,
+            use_output_gate=True,
+            clamp_min=None,
+            fuse_norm=True,
+            attn=None,
+        )
     c.update(kw)
     return c
 
@@ -198,6 +212,23 @@ CASES = {
     ),
     "kda-safe-gate": base("kda", safe_gate=True, lower_bound=-3.0, num_v_heads=4, expand_v=0.5),
     "kda-neg-eigval": base("kda", allow_neg_eigval=True, conv_size=3),
+    "gla-clamp": base(
+        "gla",
+        num_hidden_layers=3,
+        expand_k=0.75,
+        use_short_conv=True,
+        conv_size=3,
+        clamp_min=-0.06,
+        attn=dict(
+            layers=[1],
+            num_heads=3,
+            num_kv_heads=3,
+            qkv_bias=False,
+            window_size=None,
+            rope_theta=10000.0,
+        ),
+    ),
+    "gla-no-gate": base("gla", use_output_gate=False, tie_word_embeddings=True),
     "transformer-qk-norm": base(
         "transformer",
         num_heads=4,
@@ -266,7 +297,7 @@ def shapes(c):
                 s[a + "q_norm.weight"] = s[a + "k_norm.weight"] = (hd,)
             continue
         H = c["num_heads"]
-        if fam == "delta_net":
+        if fam in ("delta_net", "gla"):
             K = int(D * c["expand_k"]) // H
             Vd = int(D * c["expand_v"]) // H
             HV = H
@@ -279,6 +310,15 @@ def shapes(c):
             if c["use_short_conv"]:
                 s[a + n + "_conv1d.weight"] = (w, 1, c["conv_size"])
         s[a + "o_proj.weight"] = (D, HV * Vd)
+        if fam == "gla":
+            s[a + "gk_proj.0.weight"] = (16, D)
+            s[a + "gk_proj.1.weight"] = (H * K, 16)
+            s[a + "gk_proj.1.bias"] = (H * K,)
+            if c["use_output_gate"]:
+                s[a + "g_proj.weight"] = (H * Vd, D)
+            fused = c["fuse_norm"] and c["use_output_gate"]
+            s[a + ("g_norm_swish_gate.weight" if fused else "g_norm.weight")] = (Vd,)
+            continue
         s[a + "o_norm.weight"] = (Vd,)
         if c.get("use_beta", True):
             s[a + "b_proj.weight"] = (HV, D)
@@ -299,7 +339,7 @@ def shapes(c):
 
 
 def draw(n, sh, r):
-    if n.endswith("norm.weight"):
+    if "norm" in n:
         return r.normal(1, 0.1, sh)
     if "conv1d" in n:
         return r.normal(0, 0.5, sh)
