@@ -17,13 +17,20 @@ struct Share {
 };
 
 constexpr Share kShares[] = {
-    {WorkClass::kMatmul, 0.785, 0.735, 0.735},       {WorkClass::kAttention, 0.56, 0.28, 0.28},
-    {WorkClass::kConvolution, 0.85, 0.80, 0.80},     {WorkClass::kNorm, 0.98, 0.895, 0.745},
-    {WorkClass::kPointwise, 1.0, 0.965, 0.80},       {WorkClass::kEmbedding, 0.94, 0.76, 0.76},
-    {WorkClass::kAdamW, 0.97, 0.97, 0.97},           {WorkClass::kCopies, 1.0, 1.0, 1.0},
-    {WorkClass::kExperts, 0.61, 0.46, 0.46},         {WorkClass::kRouting, 0.66, 0.66, 0.66},
-    {WorkClass::kNewtonSchulz, 0.61, 0.61, 0.61},    {WorkClass::kMuon, 0.935, 0.935, 0.935},
-    {WorkClass::kLinearAttention, 0.16, 0.08, 0.08}, {WorkClass::kOther, 1.0, 1.0, 1.0},
+    {WorkClass::kMatmul, 0.785, 0.735, 0.735},
+    {WorkClass::kAttention, 0.56, 0.28, 0.28},
+    {WorkClass::kConvolution, 0.85, 0.80, 0.80},
+    {WorkClass::kNorm, 0.98, 0.895, 0.745},
+    {WorkClass::kPointwise, 1.0, 0.965, 0.80},
+    {WorkClass::kEmbedding, 0.94, 0.76, 0.76},
+    {WorkClass::kAdamW, 0.97, 0.97, 0.97},
+    {WorkClass::kCopies, 1.0, 1.0, 1.0},
+    {WorkClass::kExperts, 0.61, 0.46, 0.46},
+    {WorkClass::kRouting, 0.66, 0.66, 0.66},
+    {WorkClass::kNewtonSchulz, 0.61, 0.61, 0.61},
+    {WorkClass::kMuon, 0.935, 0.935, 0.935},
+    {WorkClass::kLinearAttention, 0.11, 0.074, 0.074},
+    {WorkClass::kOther, 1.0, 1.0, 1.0},
 };
 
 // The delta rule's, by the type of the mixer.
