@@ -7,10 +7,9 @@
 
 namespace wyvern {
 
-Linear::Linear(int64_t in, int64_t out, double initializer_range, bool bias)
-    : weight_(AddParameter("weight", {.shape = {out, in},
-                                      .kind = ParameterKind::kMatrix,
-                                      .init = InitNormal(initializer_range)})) {
+Linear::Linear(int64_t in, int64_t out, bool bias)
+    : weight_(AddParameter(
+          "weight", {.shape = {out, in}, .kind = ParameterKind::kMatrix, .init = InitNormal()})) {
   if (bias) {
     bias_ = AddParameter("bias",
                          {.shape = {out}, .kind = ParameterKind::kBias, .init = InitConstant(0)});
@@ -62,12 +61,10 @@ RmsNorm::Outputs<Var> Norm::Forward(Tape& tape, const Var& x, const Var& residua
   return tape.Apply<RmsNorm>({.x = x, .residual = residual, .weight = weight_->var}, {.eps = eps_});
 }
 
-ShortConvolution::ShortConvolution(int64_t dim, int64_t width, double initializer_range)
-    : dim_(dim) {
+ShortConvolution::ShortConvolution(int64_t dim, int64_t width) : dim_(dim) {
   if (width == 0) return;
-  weight_ = AddParameter("weight", {.shape = {dim, width},
-                                    .kind = ParameterKind::kConvolution,
-                                    .init = InitNormal(initializer_range)});
+  weight_ = AddParameter(
+      "weight", {.shape = {dim, width}, .kind = ParameterKind::kConvolution, .init = InitNormal()});
 }
 
 ShortConvolutionGroup::ShortConvolutionGroup(

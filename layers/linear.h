@@ -15,8 +15,9 @@ namespace wyvern {
 // y = x W^T + b. Parameters: weight [out, in], bias [out] if asked for.
 class Linear : public Module {
  public:
-  Linear(int64_t in, int64_t out, double initializer_range, bool bias = false);
-  Var Forward(Tape& tape, const Var& x) const;  // [..., in] -> [..., out]
+  Linear(int64_t in, int64_t out, bool bias = false);
+  Linear(int64_t in, int64_t out, double) = delete;  // a number is no bias
+  Var Forward(Tape& tape, const Var& x) const;       // [..., in] -> [..., out]
   Parameter* weight() const { return weight_; }
   Parameter* bias() const { return bias_; }  // null: none
 
@@ -63,7 +64,7 @@ class Norm : public Module {
 // The taps of a causal depthwise convolution. Parameter: weight [dim, width]; none for width 0.
 class ShortConvolution : public Module {
  public:
-  ShortConvolution(int64_t dim, int64_t width, double initializer_range);
+  ShortConvolution(int64_t dim, int64_t width);
 
  private:
   friend class ShortConvolutionGroup;

@@ -10,9 +10,9 @@ Mlp::Mlp(const ModelConfig& model, int64_t intermediate_size)
     : Mlp(model, intermediate_size, /*bias=*/false) {}
 
 Mlp::Mlp(const ModelConfig& model, int64_t intermediate_size, bool bias)
-    : gate_proj_(model.hidden_size, intermediate_size, model.initializer_range, bias),
-      up_proj_(model.hidden_size, intermediate_size, model.initializer_range, bias),
-      down_proj_(intermediate_size, model.hidden_size, model.initializer_range, bias),
+    : gate_proj_(model.hidden_size, intermediate_size, bias),
+      up_proj_(model.hidden_size, intermediate_size, bias),
+      down_proj_(intermediate_size, model.hidden_size, bias),
       gate_up_({&gate_proj_, &up_proj_}) {
   AddChild("gate_proj", &gate_proj_);
   AddChild("up_proj", &up_proj_);

@@ -13,7 +13,7 @@ Model::Model(const ModelConfig& config, Communicator* experts) : config_(config)
   const auto add_table = [&](const std::string& name) {
     return AddParameter(name, {.shape = {config_.vocab_size, config_.hidden_size},
                                .kind = ParameterKind::kEmbedding,
-                               .init = InitNormal(config_.initializer_range)});
+                               .init = InitNormal()});
   };
   embedding_ = add_table("embedding.weight");
   for (int64_t i = 0; i < config_.num_layers; ++i) {
@@ -110,7 +110,7 @@ void Model::Leave(Tape& tape, int unit) const {
 }
 
 void Model::Initialize(uint64_t seed) {
-  Module::Initialize(seed);
+  Module::Initialize({.seed = seed, .initializer_range = config_.initializer_range});
   for (ModelBuffer* buffer : buffers()) buffer->value.FillZero();
 }
 

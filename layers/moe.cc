@@ -15,7 +15,7 @@ namespace wyvern {
 Moe::Router::Router(const ModelConfig& model)
     : weight_(AddParameter("weight", {.shape = {model.moe->num_experts, model.hidden_size},
                                       .kind = ParameterKind::kRouter,
-                                      .init = InitNormal(model.initializer_range)})),
+                                      .init = InitNormal()})),
       bias_(AddBuffer("bias", {model.moe->num_experts})) {}
 
 Moe::Projection::Projection(const ModelConfig& model, Communicator* group, int64_t out, int64_t in)
@@ -25,7 +25,7 @@ Moe::Projection::Projection(const ModelConfig& model, Communicator* group, int64
         return AddParameter("weight",
                             {.shape = {E / ranks, out, in},
                              .kind = ParameterKind::kExperts,
-                             .init = InitNormal(model.initializer_range),
+                             .init = InitNormal(),
                              .whole_shape = {E, out, in},
                              .first_slice = group == nullptr ? 0 : group->rank() * (E / ranks)});
       }()) {}

@@ -111,27 +111,27 @@ void Module::Prefix(const std::string& prefix) {
   for (ModelBuffer* buffer : buffers()) buffer->name = prefix + buffer->name;
 }
 
-void Module::Initialize(uint64_t seed) {
+void Module::Initialize(const InitContext& context) {
   Visit([&](Parameter& parameter, const Spec& spec) {
     if (parameter.master.defined() && parameter.whole_shape == parameter.shape) {
-      spec.init(parameter.master, seed, parameter.name);
+      spec.init(parameter.master, context, parameter.name);
       parameter.SyncValue();
     } else {
       const Tensor values = Tensor::Empty(parameter.whole_shape, AccDType(parameter.value.dtype()),
                                           parameter.value.device());
-      spec.init(values, seed, parameter.name);
+      spec.init(values, context, parameter.name);
       const int64_t first = parameter.first_slice;
       parameter.Assign(values.Rows(first, first + parameter.shape[0]));
     }
   });
 }
 
-Module::Init Module::InitNormal(double stddev) {
-  return [stddev](const Tensor& values, uint64_t seed, const std::string& name) {
+Module::Init Module::InitNormal() {
+  return [](const Tensor& values, const InitContext& context, const std::string& name) {
     Dispatch(values.device(), values.dtype(), [&](auto device, auto io) {
       using Acc = AccOf<typename decltype(io)::type>;
-      DrawNormal(device, DrawNormalParams<Acc>{.random = Random(seed, name),
-                                               .stddev = stddev,
+      DrawNormal(device, DrawNormalParams<Acc>{.random = Random(context.seed, name),
+                                               .stddev = context.initializer_range,
                                                .num_elements = values.numel(),
                                                .values = values.data<Acc>(),
                                                .stream = ComputeStream()});
@@ -140,14 +140,14 @@ Module::Init Module::InitNormal(double stddev) {
 }
 
 Module::Init Module::InitConstant(double value) {
-  return [value](const Tensor& values, uint64_t, const std::string&) {
+  return [value](const Tensor& values, const InitContext&, const std::string&) {
     Draw(values, [&](uint64_t) { return value; });
   };
 }
 
 Module::Init Module::InitLogUniform(double low, double high) {
-  return [low, high](const Tensor& values, uint64_t seed, const std::string& name) {
-    const Random random(seed, name);
+  return [low, high](const Tensor& values, const InitContext& context, const std::string& name) {
+    const Random random(context.seed, name);
     // 1 - u lies in (0, 1]: with low = 0 the logarithm stays finite.
     Draw(values,
          [&](uint64_t i) { return std::log(low + (high - low) * (1 - random.Uniform(i))); });
@@ -155,8 +155,8 @@ Module::Init Module::InitLogUniform(double low, double high) {
 }
 
 Module::Init Module::InitDtBias() {
-  return [](const Tensor& values, uint64_t seed, const std::string& name) {
-    const Random random(seed, name);
+  return [](const Tensor& values, const InitContext& context, const std::string& name) {
+    const Random random(context.seed, name);
     Draw(values, [&](uint64_t i) {
       const double log_low = std::log(0.001), log_high = std::log(0.1);
       const double dt =

@@ -98,8 +98,14 @@ class Module {
   std::vector<ModelBuffer*> buffers();
 
  protected:
-  // Writes initial values into a tensor of fp32 or fp64; a pure function of seed and name.
-  using Init = std::function<void(const Tensor& values, uint64_t seed, const std::string& name)>;
+  // Everything that initial values depend on beside the parameter's name.
+  struct InitContext {
+    uint64_t seed = 0;
+    double initializer_range = 0;  // standard deviation of InitNormal
+  };
+  // Writes initial values into a tensor of fp32 or fp64; a pure function of context and name.
+  using Init = std::function<void(const Tensor& values, const InitContext& context,
+                                  const std::string& name)>;
   struct Spec {
     Shape shape;
     ParameterKind kind;
@@ -114,7 +120,7 @@ class Module {
   // Adds a module that has all its own parameters, buffers and children already.
   void AddChild(const std::string& name, Module* child);
 
-  static Init InitNormal(double stddev);
+  static Init InitNormal();
   static Init InitConstant(double value);
   // log u with u uniform in (low, high].
   static Init InitLogUniform(double low, double high);
@@ -126,7 +132,7 @@ class Module {
   using Visitor = std::function<void(Parameter& parameter, const Spec& spec)>;
   void Visit(const Visitor& visitor);
   void Prefix(const std::string& prefix);
-  void Initialize(uint64_t seed);
+  void Initialize(const InitContext& context);
 
   std::vector<std::unique_ptr<Parameter>> own_;
   std::vector<Spec> specs_;  // of own_

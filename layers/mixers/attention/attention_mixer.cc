@@ -12,14 +12,10 @@ AttentionMixer::AttentionMixer(const ModelConfig& model, const AttentionMixerCon
     : config_(config),
       num_kv_heads_(config.num_kv_heads > 0 ? config.num_kv_heads : config.num_heads),
       head_dim_(config.head_dim > 0 ? config.head_dim : model.hidden_size / config.num_heads),
-      q_proj_(model.hidden_size, config.num_heads * head_dim_, model.initializer_range,
-              config.qkv_bias),
-      k_proj_(model.hidden_size, num_kv_heads_ * head_dim_, model.initializer_range,
-              config.qkv_bias),
-      v_proj_(model.hidden_size, num_kv_heads_ * head_dim_, model.initializer_range,
-              config.qkv_bias),
-      o_proj_(config.num_heads * head_dim_, model.hidden_size, model.initializer_range,
-              config.output_bias),
+      q_proj_(model.hidden_size, config.num_heads * head_dim_, config.qkv_bias),
+      k_proj_(model.hidden_size, num_kv_heads_ * head_dim_, config.qkv_bias),
+      v_proj_(model.hidden_size, num_kv_heads_ * head_dim_, config.qkv_bias),
+      o_proj_(config.num_heads * head_dim_, model.hidden_size, config.output_bias),
       qkv_({&q_proj_, &k_proj_, &v_proj_}) {
   AddChild("q_proj", &q_proj_);
   AddChild("k_proj", &k_proj_);
@@ -31,8 +27,7 @@ AttentionMixer::AttentionMixer(const ModelConfig& model, const AttentionMixerCon
     AddChild("k_norm", k_norm_.get());
   }
   if (config.output_gate != OutputGate::kNone) {
-    gate_proj_ = std::make_unique<Linear>(model.hidden_size, config.num_heads * head_dim_,
-                                          model.initializer_range);
+    gate_proj_ = std::make_unique<Linear>(model.hidden_size, config.num_heads * head_dim_);
     AddChild("gate_proj", gate_proj_.get());
   }
   AddChild("o_proj", &o_proj_);

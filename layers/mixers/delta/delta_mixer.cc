@@ -15,17 +15,16 @@ constexpr int64_t kAlignedColumns = 8;
 DeltaMixer::DeltaMixer(const ModelConfig& model, const DeltaMixerConfig& config)
     : config_(config),
       num_value_heads_(config.num_value_heads > 0 ? config.num_value_heads : config.num_heads),
-      q_proj_(model.hidden_size, config.num_heads * config.key_dim, model.initializer_range),
-      k_proj_(model.hidden_size, config.num_heads * config.key_dim, model.initializer_range),
-      v_proj_(model.hidden_size, num_value_heads_ * config.value_dim, model.initializer_range),
-      q_conv_(config.num_heads * config.key_dim, config.conv_width, model.initializer_range),
-      k_conv_(config.num_heads * config.key_dim, config.conv_width, model.initializer_range),
-      v_conv_(num_value_heads_ * config.value_dim, config.conv_width, model.initializer_range),
+      q_proj_(model.hidden_size, config.num_heads * config.key_dim),
+      k_proj_(model.hidden_size, config.num_heads * config.key_dim),
+      v_proj_(model.hidden_size, num_value_heads_ * config.value_dim),
+      q_conv_(config.num_heads * config.key_dim, config.conv_width),
+      k_conv_(config.num_heads * config.key_dim, config.conv_width),
+      v_conv_(num_value_heads_ * config.value_dim, config.conv_width),
       output_norm_(config.value_dim, model.norm_eps),
-      o_proj_(num_value_heads_ * config.value_dim, model.hidden_size, model.initializer_range),
+      o_proj_(num_value_heads_ * config.value_dim, model.hidden_size),
       convolutions_({&q_conv_, &k_conv_, &v_conv_}) {
   const int64_t D = model.hidden_size, HV = num_value_heads_, K = config.key_dim;
-  const double range = model.initializer_range;
   AddChild("q_proj", &q_proj_);
   AddChild("k_proj", &k_proj_);
   AddChild("v_proj", &v_proj_);
@@ -34,7 +33,7 @@ DeltaMixer::DeltaMixer(const ModelConfig& model, const DeltaMixerConfig& config)
   AddChild("v_conv", &v_conv_);
   const auto add = [&](const char* name, std::unique_ptr<Linear>* linear, int64_t in, int64_t out,
                        bool bias = false) {
-    *linear = std::make_unique<Linear>(in, out, range, bias);
+    *linear = std::make_unique<Linear>(in, out, bias);
     AddChild(name, linear->get());
   };
   if (config.learned_beta) add("beta_proj", &beta_proj_, D, HV);

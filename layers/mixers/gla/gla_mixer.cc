@@ -11,17 +11,17 @@ namespace wyvern {
 
 GlaMixer::GlaMixer(const ModelConfig& model, const GlaMixerConfig& config)
     : config_(config),
-      q_proj_(model.hidden_size, config.num_heads * config.key_dim, model.initializer_range),
-      k_proj_(model.hidden_size, config.num_heads * config.key_dim, model.initializer_range),
-      v_proj_(model.hidden_size, config.num_heads * config.value_dim, model.initializer_range),
-      q_conv_(config.num_heads * config.key_dim, config.conv_width, model.initializer_range),
-      k_conv_(config.num_heads * config.key_dim, config.conv_width, model.initializer_range),
-      v_conv_(config.num_heads * config.value_dim, config.conv_width, model.initializer_range),
-      decay_down_(model.hidden_size, config.decay_rank, model.initializer_range),
-      decay_up_(config.decay_rank, config.num_heads * config.key_dim, model.initializer_range,
+      q_proj_(model.hidden_size, config.num_heads * config.key_dim),
+      k_proj_(model.hidden_size, config.num_heads * config.key_dim),
+      v_proj_(model.hidden_size, config.num_heads * config.value_dim),
+      q_conv_(config.num_heads * config.key_dim, config.conv_width),
+      k_conv_(config.num_heads * config.key_dim, config.conv_width),
+      v_conv_(config.num_heads * config.value_dim, config.conv_width),
+      decay_down_(model.hidden_size, config.decay_rank),
+      decay_up_(config.decay_rank, config.num_heads * config.key_dim,
                 /*bias=*/true),
       output_norm_(config.value_dim, model.norm_eps),
-      o_proj_(config.num_heads * config.value_dim, model.hidden_size, model.initializer_range),
+      o_proj_(config.num_heads * config.value_dim, model.hidden_size),
       convolutions_({&q_conv_, &k_conv_, &v_conv_}) {
   AddChild("q_proj", &q_proj_);
   AddChild("k_proj", &k_proj_);
@@ -32,8 +32,7 @@ GlaMixer::GlaMixer(const ModelConfig& model, const GlaMixerConfig& config)
   AddChild("decay_down", &decay_down_);
   AddChild("decay_up", &decay_up_);
   if (config.output_gate != OutputGate::kNone) {
-    gate_proj_ = std::make_unique<Linear>(model.hidden_size, config.num_heads * config.value_dim,
-                                          model.initializer_range);
+    gate_proj_ = std::make_unique<Linear>(model.hidden_size, config.num_heads * config.value_dim);
     AddChild("gate_proj", gate_proj_.get());
   }
   AddChild("output_norm", &output_norm_);

@@ -26,19 +26,15 @@ int64_t LeastExpanded(const MlaMixerConfig& c) {
 MlaMixer::MlaMixer(const ModelConfig& model, const MlaMixerConfig& config)
     : config_(config),
       q_proj_(model.hidden_size,
-              config.q_lora_rank > 0 ? config.q_lora_rank : config.num_heads * config.QueryDim(),
-              model.initializer_range),
-      kv_a_proj_(model.hidden_size, config.kv_lora_rank + config.qk_rope_dim,
-                 model.initializer_range),
+              config.q_lora_rank > 0 ? config.q_lora_rank : config.num_heads * config.QueryDim()),
+      kv_a_proj_(model.hidden_size, config.kv_lora_rank + config.qk_rope_dim),
       kv_norm_(config.kv_lora_rank, config.latent_norm_eps),
-      kv_b_proj_(config.kv_lora_rank, config.num_heads * (config.qk_nope_dim + config.value_dim),
-                 model.initializer_range),
-      o_proj_(config.num_heads * config.value_dim, model.hidden_size, model.initializer_range),
+      kv_b_proj_(config.kv_lora_rank, config.num_heads * (config.qk_nope_dim + config.value_dim)),
+      o_proj_(config.num_heads * config.value_dim, model.hidden_size),
       inputs_({&q_proj_, &kv_a_proj_}) {
   if (config.q_lora_rank > 0) {
     q_norm_ = std::make_unique<Norm>(config.q_lora_rank, config.latent_norm_eps);
-    q_b_proj_ = std::make_unique<Linear>(config.q_lora_rank, config.num_heads * config.QueryDim(),
-                                         model.initializer_range);
+    q_b_proj_ = std::make_unique<Linear>(config.q_lora_rank, config.num_heads * config.QueryDim());
     AddChild("q_a_proj", &q_proj_);
     AddChild("kv_a_proj", &kv_a_proj_);
     AddChild("q_norm", q_norm_.get());
@@ -50,8 +46,7 @@ MlaMixer::MlaMixer(const ModelConfig& model, const MlaMixerConfig& config)
   AddChild("kv_norm", &kv_norm_);
   AddChild("kv_b_proj", &kv_b_proj_);
   if (config.output_gate != OutputGate::kNone) {
-    gate_proj_ = std::make_unique<Linear>(model.hidden_size, config.num_heads * config.value_dim,
-                                          model.initializer_range);
+    gate_proj_ = std::make_unique<Linear>(model.hidden_size, config.num_heads * config.value_dim);
     AddChild("gate_proj", gate_proj_.get());
   }
   AddChild("o_proj", &o_proj_);
