@@ -52,8 +52,8 @@ TEST(Engine, DividesExpertsAndParametersAsThePlanSays) {
   ASSERT_NE(engine->parallel, nullptr);
   EXPECT_EQ(&engine->parallel->mesh(), engine->mesh.get());
   EXPECT_EQ(engine->mesh->shape().expert, 4);
-  EXPECT_EQ(engine->model->division().sharding.count, 2);
-  EXPECT_EQ(engine->model->division().experts->size(), 4);
+  EXPECT_EQ(engine->model->sharding_layout().sharding.count, 2);
+  EXPECT_EQ(engine->model->sharding_layout().experts->size(), 4);
   const int64_t all = GetMemoryStats(Device::kMeta).current_bytes - before;
   EXPECT_GT(engine->optimizer->state_bytes(), 0);
   EXPECT_LT(engine->optimizer->state_bytes(), all);
