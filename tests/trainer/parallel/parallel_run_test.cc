@@ -177,7 +177,7 @@ TEST_F(ParallelRunTest, ARankThatCannotWriteCostsACheckpointAndNothingElse) {
 TEST_F(ParallelRunTest, AMeshThatDoesNotFitIsOneMessage) {
   const auto fails = [&](const std::vector<std::string>& sets, const std::string& message) {
     const ProcessResult result = TrainRanks(2, sets);
-    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_EQ(result.exit_code, 2);
     // Rank 0 says all of it, the other one one line.
     int of_rank_0 = 0, of_rank_1 = 0;
     for (const std::string& line : std::vector<std::string>(absl::StrSplit(result.err, '\n'))) {
