@@ -118,7 +118,8 @@ TEST(ModelJson, FaultsNameTheKey) {
   expect(json, "model.mixers.kda.heads: unknown key");
   json = good;
   json["mixers"]["kda"]["type"] = "mamba";
-  expect(json, "model.mixers.kda.type: expected delta_net, gated_delta_net, kda, gla, attention or mla");
+  expect(json,
+         "model.mixers.kda.type: expected delta_net, gated_delta_net, kda, gla, attention or mla");
   json = good;
   json["num_layers"] = 0;
   expect(json, "num_layers");
