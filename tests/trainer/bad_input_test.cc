@@ -114,7 +114,8 @@ TEST_F(BadInputTest, UsageErrorsExitWithTwo) {
       {{"fit", "--point", "p.csv"}, "unknown option '--point' of fit; did you mean '--points'?"},
       {{"train", "config.yaml", "--resume", "yes"},
        "'yes' is none of auto, none and a checkpoint's folder"},
-      {{"generate", "x", "--prompt", "a", "--max-tokens", "0"}, "0 not in range 1 to 2147483647"},
+      {{"generate", "x", "--prompt", "a", "--max-tokens", "0"},
+       "--max-tokens: Value 0 not in range"},
       {{"sweep", "x", "--dry-run", "--rate", "0"}, "expected a number above 0, got '0'"},
       {{"zzzzzzzz"}, "unknown command 'zzzzzzzz'; there are train, preflight, sweep"}};
   for (const auto& [args, message] : unknown) {
