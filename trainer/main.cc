@@ -12,6 +12,7 @@
 #include "trainer/commands/commands.h"
 #include "trainer/commands/usage.h"
 #include "trainer/report/standard_output.h"
+#include "trainer/run/stop_signal.h"
 #include "trainer/run/version.h"
 
 namespace {
@@ -82,6 +83,7 @@ int Run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  wyvern::KeepHangUpIgnored();
   WaitPassively(argv);
   wyvern::HoldStandardStreams();
   wyvern::IgnoreWriteSignals();

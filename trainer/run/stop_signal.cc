@@ -12,19 +12,41 @@ constexpr int kSignals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
 
 volatile std::sig_atomic_t g_received = 0;
 
+#if defined(__SANITIZE_THREAD__)
+#define WYVERN_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define WYVERN_THREAD_SANITIZER 1
+#endif
+#endif
+
+// Whether the program was started with SIGHUP ignored.
+bool g_hang_up_ignored = false;
+
+bool IsHangUpIgnored() {
+  struct sigaction now = {};
+  return sigaction(SIGHUP, nullptr, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
+#ifndef WYVERN_THREAD_SANITIZER  // whose runtime is not there so early
+void NoteIgnoredHangUp() { g_hang_up_ignored = IsHangUpIgnored(); }
+
+// The loader calls it before any library's constructor.
+__attribute__((section(".preinit_array"),
+               used)) void (*const kNoteIgnoredHangUp)() = NoteIgnoredHangUp;
+#endif
+
 extern "C" void HandleStop(int signal) {
   g_received = signal;
   if (signal == SIGTERM) NoteTermination();
 }
 
 void Install(void (*handler)(int), int flags) {
-  struct sigaction action = {}, now = {};
+  struct sigaction action = {};
   action.sa_handler = handler;
   action.sa_flags = flags;
   for (const int signal : kSignals) {
-    const bool ignored =
-        sigaction(signal, nullptr, &now) == 0 && now.sa_handler == SIG_IGN && signal == SIGHUP;
-    if (!ignored) sigaction(signal, &action, nullptr);
+    if (signal != SIGHUP || !IsHangUpIgnored()) sigaction(signal, &action, nullptr);
   }
 }
 
@@ -36,6 +58,10 @@ StopSignal::StopSignal() {
 }
 
 StopSignal::~StopSignal() { Install(SIG_DFL, 0); }
+
+void KeepHangUpIgnored() {
+  if (g_hang_up_ignored) std::signal(SIGHUP, SIG_IGN);
+}
 
 int StopSignal::Received() { return g_received; }
 

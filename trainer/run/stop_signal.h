@@ -20,6 +20,11 @@ class StopSignal {
   static int Received();
 };
 
+// Ignores SIGHUP again if the program was started with it ignored, as nohup does. A program calls
+// it first in main: a library's constructor may have taken the signal back (UCX, which Open MPI 5
+// loads, installs a handler of its own).
+void KeepHangUpIgnored();
+
 // "SIGTERM".
 std::string SignalName(int signal);
 
