@@ -187,7 +187,8 @@ void Preflight::AddAxis(const std::string& name, Communicator* group, bool* corr
       group->AllReduce(numbers.raw(), numbers.raw(), count, DType::kFloat32).Wait();
       Synchronize(numbers.device());
       if (i > 0) seconds = std::min(seconds, MonotonicSeconds() - begin);
-      const float expected = static_cast<float>(group->size() * (group->size() + 1) / 2);
+      const int sum = group->size() * (group->size() + 1) / 2;
+      const auto expected = static_cast<float>(sum);
       for (const float x : numbers.ToVector<float>()) *correct = *correct && x == expected;
     }
   }
