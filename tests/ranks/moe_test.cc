@@ -100,7 +100,7 @@ struct Outcome {
   Course course;
   std::vector<double> balance_losses;
   std::vector<std::vector<int64_t>> loads;  // of every step and layer
-  // What this rank has of the gradients of the first step and of the master weights at the end.
+  // This rank's part of the gradients of the first step and of the master weights at the end.
   Parts gradients, masters;
   std::map<std::string, std::vector<double>> buffers;
 };

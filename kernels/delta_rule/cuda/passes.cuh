@@ -44,8 +44,9 @@ struct Args : ChunkArgs<T> {
   float *q_norm = nullptr, *k_norm = nullptr;  // [T, H] r, 1 without norm
   float* beta = nullptr;                       // [T, HV]
   float* g_sum = nullptr;                      // [T, HV] or [T, HV, Kp]: G; null without decay
-  // What multiplies states, of operand_heads = HV heads: q_operand, k_operand and k_bar; without a
-  // decay per channel q, k and k themselves, of H heads. RowScales is for the rest.
+  // The operands that multiply states: q_operand, k_operand and k_bar of operand_heads = HV heads.
+  // Without a decay per channel they are q, k and k themselves, of H heads, and RowScales has the
+  // rest.
   const T *state_q = nullptr, *state_k = nullptr, *state_k_bar = nullptr;
   int operand_heads = 0;
   T *ut_less_one = nullptr, *m = nullptr;  // [NC, HV, 64, 64] A - I, M
