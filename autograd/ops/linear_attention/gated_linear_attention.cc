@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "autograd/documents.h"
 #include "kernels/linear_attention/gated_linear_attention_plan.h"
 #include "kernels/runtime/dispatch.h"
 
@@ -48,13 +49,7 @@ Sizes CheckedSizes(const Op::Inputs<Tensor>& in, const Op::Params& params) {
           " is not positive");
   }
 
-  const std::vector<int32_t>& offsets = params.cu_seqlens_host;
-  CHECK(s.N >= 0 && offsets.front() == 0 && offsets.back() == s.T,
-        "gated_linear_attention: cu_seqlens must run from 0 to the number of tokens, ", s.T);
-  for (int64_t n = 0; n < s.N; ++n) {
-    CHECK(offsets[n] <= offsets[n + 1], "gated_linear_attention: cu_seqlens falls at document ", n);
-  }
-  CheckShape("cu_seqlens", params.cu_seqlens, {s.N + 1});
+  CheckDocuments(Op::kName, params.cu_seqlens_host, params.cu_seqlens, s.T);
   return s;
 }
 
