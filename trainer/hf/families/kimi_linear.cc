@@ -134,18 +134,24 @@ void ReadMixers(KeyReader* r, ModelConfig* m) {
   }
 }
 
-// first_dense and every of a list; false if no numbers give it.
+bool Gives(int64_t first_dense, int64_t every, const std::vector<bool>& sparse) {
+  if (every < 1) return false;
+  for (int64_t i = 0; i < static_cast<int64_t>(sparse.size()); ++i) {
+    if (sparse[i] != (i >= first_dense && i % every == 0)) return false;
+  }
+  return true;
+}
+
+// first_dense and every of a list; false if no numbers give it. Numbers that *moe has stay if they
+// give the list: others may give the same one.
 bool FindRule(const std::vector<bool>& sparse, MoeConfig* moe) {
+  if (Gives(moe->first_dense, moe->every, sparse)) return true;
   const auto num_layers = static_cast<int64_t>(sparse.size());
   const int64_t first_sparse = std::find(sparse.begin(), sparse.end(), true) - sparse.begin();
   for (int64_t every = 1; every <= num_layers; ++every) {
     // The first layer behind the last multiple that is still dense.
     const int64_t first = first_sparse == 0 ? 0 : (first_sparse - 1) / every * every + 1;
-    bool fits = true;
-    for (int64_t i = 0; i < num_layers && fits; ++i) {
-      fits = sparse[i] == (i >= first && i % every == 0);
-    }
-    if (!fits) continue;
+    if (!Gives(first, every, sparse)) continue;
     moe->first_dense = first;
     moe->every = every;
     return true;
@@ -182,6 +188,9 @@ void ReadExperts(KeyReader* r, ModelConfig* m) {
     r->Int("num_expert_group", &moe.groups);
     r->Int("topk_group", &moe.top_groups);
   }
+  moe.first_dense = 0;
+  r->Int("first_k_dense_replace", &moe.first_dense);
+  r->Int("moe_layer_freq", &moe.every);
   if (dense.has_value()) {
     std::vector<bool> sparse = *dense;
     sparse.flip();
@@ -190,11 +199,8 @@ void ReadExperts(KeyReader* r, ModelConfig* m) {
                "is not supported: dense layers first, then every n-th layer sparse");
     }
     if (std::find(sparse.begin(), sparse.end(), true) == sparse.end()) return;
-  } else {
-    moe.first_dense = 0;
-    r->Int("first_k_dense_replace", &moe.first_dense);
-    r->Int("moe_layer_freq", &moe.every);
-    if (moe.first_dense >= m->num_layers) return;  // no layer has experts
+  } else if (moe.first_dense >= m->num_layers) {
+    return;  // no layer has experts
   }
   m->moe = moe;
 }

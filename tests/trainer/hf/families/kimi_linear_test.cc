@@ -128,6 +128,20 @@ TEST(HfKimi, TheVocabularyOfTransformersSaysTheSame) {
   EXPECT_EQ(Read(written->config), published);
 }
 
+// Several numbers can give one list of sparse layers: those the configuration has are kept.
+TEST(HfKimi, NumbersThatGiveTheLayerListStay) {
+  ModelConfig model = Read(Published());
+  model.num_layers = 3;
+  model.at["mla"] = {1, 3};
+  for (const auto& [first_dense, every] : {std::pair(1, 2), {2, 1}, {2, 2}, {0, 3}, {1, 1}}) {
+    model.moe->first_dense = first_dense;
+    model.moe->every = every;
+    const auto written = WriteHfConfig(model, {});
+    ASSERT_TRUE(written.ok()) << written.status();
+    EXPECT_EQ(Read(written->config), model) << first_dense << " " << every;
+  }
+}
+
 TEST(HfKimi, WhatIsNotServedIsRefusedByName) {
   const auto refuses = [](const std::string& pointer, const json& value, const std::string& what) {
     json config = Published();
