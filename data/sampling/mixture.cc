@@ -88,4 +88,11 @@ MixtureSchedule::Draw MixtureSchedule::At(int64_t n) const {
   return {source, period * per_period_[source] + index_[phase]};
 }
 
+int64_t MixtureSchedule::Count(int32_t source, int64_t n) const {
+  const auto next = std::find(source_.begin() + n % kPeriod, source_.end(), source);
+  const int64_t in_period =
+      next == source_.end() ? per_period_[source] : index_[next - source_.begin()];
+  return n / kPeriod * per_period_[source] + in_period;
+}
+
 }  // namespace wyvern

@@ -26,6 +26,8 @@ class MixtureSchedule {
   static absl::StatusOr<MixtureSchedule> Make(absl::Span<const double> weights);
 
   Draw At(int64_t n) const;
+  // How many of the first n draws are of this source.
+  int64_t Count(int32_t source, int64_t n) const;
 
  private:
   std::vector<int64_t> per_period_;  // [S]

@@ -14,6 +14,8 @@
 namespace wyvern {
 namespace {
 
+constexpr int64_t kMaxSources = 1 << 16;  // what the key of an order holds beside the epoch
+
 absl::Status CheckLength(const TokenStore& store, int64_t seq_len) {
   if (seq_len < 1) {
     return absl::InvalidArgumentError(absl::StrCat("seq_len must be at least 1, got ", seq_len));
@@ -44,55 +46,73 @@ uint64_t PermuteIndex(uint64_t seed, uint64_t stream, uint64_t size, uint64_t in
   return index;
 }
 
-Sampler::Sampler(SamplerOptions options, std::vector<std::shared_ptr<TokenStore>> stores,
-                 std::vector<double> weights, MixtureSchedule schedule)
-    : options_(options),
-      stores_(std::move(stores)),
-      weights_(std::move(weights)),
-      schedule_(std::move(schedule)) {}
+Sampler::Sampler(SamplerOptions options, std::vector<MixtureEntry> entries,
+                 std::shared_ptr<const MixtureSchedule> schedule)
+    : options_(options), entries_(std::move(entries)), schedule_(std::move(schedule)) {}
 
-absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Open(const std::vector<MixtureEntry>& entries,
+absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Make(std::vector<MixtureEntry> entries,
                                                        const SamplerOptions& options) {
-  std::vector<std::shared_ptr<TokenStore>> stores;
   for (const MixtureEntry& entry : entries) {
-    ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, TokenStore::Open(entry.path));
-    RETURN_IF_ERROR(CheckLength(*store, options.seq_len));
-    if (!stores.empty() && (store->info().tokenizer_hash != stores[0]->info().tokenizer_hash)) {
+    const TokenStore &store = *entry.store, &first = *entries[0].store;
+    if (store.info().tokenizer_hash != first.info().tokenizer_hash) {
       return absl::InvalidArgumentError(
-          absl::StrCat(entry.path, ": made with the tokenizer ", store->info().tokenizer_hash,
-                       ", but ", stores[0]->path(), " with ", stores[0]->info().tokenizer_hash,
+          absl::StrCat(store.path(), ": made with the tokenizer ", store.info().tokenizer_hash,
+                       ", but ", first.path(), " with ", first.info().tokenizer_hash,
                        "; the stores of a mixture must share one tokenizer"));
     }
-    stores.push_back(std::move(store));
+    if (entry.source >= kMaxSources) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a run has at most ", kMaxSources, " sources"));
+    }
   }
   const bool by_size = std::all_of(entries.begin(), entries.end(),
                                    [](const MixtureEntry& entry) { return entry.weight == 0; });
   std::vector<double> weights;
-  for (size_t i = 0; i < entries.size(); ++i) {
-    weights.push_back(by_size ? static_cast<double>(stores[i]->num_tokens()) : entries[i].weight);
+  for (MixtureEntry& entry : entries) {
+    if (by_size) entry.weight = static_cast<double>(entry.store->num_tokens());
+    weights.push_back(entry.weight);
   }
   ASSIGN_OR_RETURN(MixtureSchedule schedule, MixtureSchedule::Make(weights));
-  return std::unique_ptr<Sampler>(
-      new Sampler(options, std::move(stores), std::move(weights), std::move(schedule)));
+  std::unique_ptr<Sampler> sampler(new Sampler(
+      options, std::move(entries), std::make_shared<const MixtureSchedule>(std::move(schedule))));
+  RETURN_IF_ERROR(sampler->CheckLengths());
+  return sampler;
 }
 
-absl::StatusOr<std::unique_ptr<Sampler>> Sampler::WithLength(int64_t seq_len) const {
-  for (const auto& store : stores_) RETURN_IF_ERROR(CheckLength(*store, seq_len));
-  SamplerOptions options = options_;
-  options.seq_len = seq_len;
-  return std::unique_ptr<Sampler>(new Sampler(options, stores_, weights_, schedule_));
+absl::StatusOr<std::unique_ptr<Sampler>> Sampler::With(const SamplerOptions& options) const {
+  std::unique_ptr<Sampler> sampler(new Sampler(options, entries_, schedule_));
+  RETURN_IF_ERROR(sampler->CheckLengths());
+  return sampler;
+}
+
+absl::Status Sampler::CheckLengths() const {
+  for (const MixtureEntry& entry : entries_) {
+    RETURN_IF_ERROR(CheckLength(*entry.store, options_.seq_len));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<int64_t> Sampler::Positions(int64_t samples_seen) const {
+  std::vector<int64_t> positions;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const int64_t draws = schedule_->Count(static_cast<int32_t>(i), samples_seen);
+    positions.push_back((FirstSample(entries_[i]) + draws) * options_.seq_len);
+  }
+  return positions;
 }
 
 Sampler::SampleId Sampler::At(int64_t samples_seen) const {
-  const MixtureSchedule::Draw draw = schedule_.At(samples_seen);
+  const MixtureSchedule::Draw draw = schedule_->At(samples_seen);
+  const MixtureEntry& entry = entries_[draw.source];
+  const int64_t index = FirstSample(entry) + draw.index;
   const int64_t size = num_samples(draw.source);
-  const int64_t epoch = draw.index / size;
-  // One permutation per store and epoch.
+  const int64_t epoch = index / size;
+  // One permutation per source and epoch.
   const auto key =
       Philox(options_.seed, HashName("window order"),
-             (static_cast<uint64_t>(epoch) << 16) | static_cast<uint64_t>(draw.source));
+             (static_cast<uint64_t>(epoch) << 16) | static_cast<uint64_t>(entry.source));
   const uint64_t stream = (static_cast<uint64_t>(key[0]) << 32) | key[1];
-  const uint64_t sample = PermuteIndex(options_.seed, stream, size, draw.index % size);
+  const uint64_t sample = PermuteIndex(options_.seed, stream, size, index % size);
   return {draw.source, epoch, static_cast<int64_t>(sample)};
 }
 
@@ -102,7 +122,7 @@ absl::StatusOr<Batch> Sampler::Sample(int64_t samples_seen, int64_t num_samples)
   for (int64_t n = samples_seen; n < samples_seen + num_samples; ++n) {
     const SampleId id = At(n);
     const int64_t begin = id.sample * options_.seq_len;
-    RETURN_IF_ERROR(AppendSample(*stores_[id.store], begin, begin + options_.seq_len,
+    RETURN_IF_ERROR(AppendSample(*entries_[id.entry].store, begin, begin + options_.seq_len,
                                  options_.boundary, &batch));
   }
   return batch;
@@ -110,9 +130,9 @@ absl::StatusOr<Batch> Sampler::Sample(int64_t samples_seen, int64_t num_samples)
 
 std::string Sampler::Manifest() const {
   std::string manifest;
-  for (size_t i = 0; i < stores_.size(); ++i) {
-    absl::StrAppend(&manifest, stores_[i]->path(), " ", stores_[i]->fingerprint(), " weight ",
-                    weights_[i], "\n");
+  for (const MixtureEntry& entry : entries_) {
+    absl::StrAppend(&manifest, entry.store->path(), " ", entry.store->fingerprint(), " weight ",
+                    entry.weight, "\n");
   }
   return manifest;
 }

@@ -18,9 +18,14 @@
 
 namespace wyvern {
 
+// One store of a mixture.
 struct MixtureEntry {
-  std::string path;   // of a token store
+  std::shared_ptr<TokenStore> store;
   double weight = 0;  // share of the tokens, relative to the others; all 0: by size
+  // Its number in the run, below 65536. With the seed it decides the order of the samples, so that
+  // a store which several mixtures of a run share continues in one order.
+  int64_t source = 0;
+  int64_t position = 0;  // tokens of this order that the run read before the mixture
 };
 
 struct SamplerOptions {
@@ -31,45 +36,52 @@ struct SamplerOptions {
 
 // Samples [j seq_len, (j + 1) seq_len] of each store (the last token is a target only; a shorter
 // rest is left out). Each store is gone through again and again, every epoch in another order: a
-// permutation keyed by (seed, store, epoch), of constant memory. Sample may be called by any
-// thread.
+// permutation keyed by (seed, source, epoch), of constant memory. A store begins at the first
+// sample that lies wholly behind its position. Sample may be called by any thread.
 class Sampler {
  public:
-  // Errors: a store that does not open, is shorter than seq_len + 1 tokens or has another tokenizer
-  // than the first; bad weights.
-  static absl::StatusOr<std::unique_ptr<Sampler>> Open(const std::vector<MixtureEntry>& entries,
+  // Errors: a store that is shorter than seq_len + 1 tokens or has another tokenizer than the
+  // first; bad weights; a source beyond 65535.
+  static absl::StatusOr<std::unique_ptr<Sampler>> Make(std::vector<MixtureEntry> entries,
                                                        const SamplerOptions& options);
 
-  // The same stores with samples of another length, in an order of their own.
-  absl::StatusOr<std::unique_ptr<Sampler>> WithLength(int64_t seq_len) const;
+  // The same mixture with other options. Samples of another length have an order of their own.
+  absl::StatusOr<std::unique_ptr<Sampler>> With(const SamplerOptions& options) const;
 
-  // The samples numbered [samples_seen, samples_seen + num_samples) of the run.
+  // The samples numbered [samples_seen, samples_seen + num_samples) of the mixture.
   absl::StatusOr<Batch> Sample(int64_t samples_seen, int64_t num_samples) const;
 
   const SamplerOptions& options() const { return options_; }
-  const std::vector<std::shared_ptr<TokenStore>>& stores() const { return stores_; }
-  int64_t num_samples(int store) const {
-    return (stores_[store]->num_tokens() - 1) / options_.seq_len;
+  const std::vector<MixtureEntry>& entries() const { return entries_; }
+  int64_t num_samples(int64_t entry) const {
+    return (entries_[entry].store->num_tokens() - 1) / options_.seq_len;
   }
+  // The position of each entry once samples_seen samples of the mixture are read: a multiple of
+  // seq_len, from which another mixture continues.
+  std::vector<int64_t> Positions(int64_t samples_seen) const;
   // One line per store (path, fingerprint, weight), which a run that resumes compares by
   // ManifestDifference.
   std::string Manifest() const;
 
   struct SampleId {
-    int32_t store;
-    int64_t epoch;   // of that store
-    int64_t sample;  // in [0, num_samples(store))
+    int32_t entry;
+    int64_t epoch;   // of that entry's store
+    int64_t sample;  // in [0, num_samples(entry))
   };
   SampleId At(int64_t samples_seen) const;
 
  private:
-  Sampler(SamplerOptions options, std::vector<std::shared_ptr<TokenStore>> stores,
-          std::vector<double> weights, MixtureSchedule schedule);
+  Sampler(SamplerOptions options, std::vector<MixtureEntry> entries,
+          std::shared_ptr<const MixtureSchedule> schedule);
+  absl::Status CheckLengths() const;
+  // The number of the entry's first sample in its order.
+  int64_t FirstSample(const MixtureEntry& entry) const {
+    return (entry.position + options_.seq_len - 1) / options_.seq_len;
+  }
 
   SamplerOptions options_;
-  std::vector<std::shared_ptr<TokenStore>> stores_;
-  std::vector<double> weights_;
-  MixtureSchedule schedule_;
+  std::vector<MixtureEntry> entries_;                // with their weights resolved
+  std::shared_ptr<const MixtureSchedule> schedule_;  // of the weights
 };
 
 // A store from its first token to its last, in order: sample j holds the inputs

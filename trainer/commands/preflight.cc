@@ -21,8 +21,8 @@ bool DataArePrepared(const RunConfig& config) {
   const bool trained = IsTrained(config.tokenizer.type);
   std::error_code ignored;
   bool prepared = !trained || std::filesystem::exists(config.tokenizer.path, ignored);
-  for (const DataSource& source : config.data.sources) {
-    prepared = prepared && std::filesystem::exists(source.dir + "/train.h5", ignored);
+  for (const RunSource& source : SourcesOf(config)) {
+    prepared = prepared && std::filesystem::exists(source.source.dir + "/train.h5", ignored);
   }
   return prepared;
 }

@@ -271,6 +271,20 @@ void VisitStage(ConfigVisitor& v, bool has_experts, StageSection* c) {
           {"Batch of one step; 0: train.batch_tokens.", "[0, 1099511627776]", "tokens"});
   v.Value("micro_batch", &c->micro_batch,
           {"Samples of one forward and backward; 0: train.micro_batch.", "[0, inf)", "samples"});
+  EnumeratedOrAuto(v, "document_boundary",
+                   {{"none", DocumentBoundary::kNone}, {"reset", DocumentBoundary::kReset}},
+                   &c->document_boundary, "auto: data.document_boundary.");
+  if (v.Has("sources", !c->sources.empty())) {
+    v.Describe(
+        "The mixture of the stage, in place of data.sources. A folder that is named before "
+        "continues "
+        "where it was, and needs no `text`.");
+    v.List(
+        "sources", [c] { return c->sources.size(); }, [c](size_t size) { c->sources.resize(size); },
+        [c](size_t i, ConfigVisitor& entry) {
+          VisitSource(entry, &c->sources[i], c->sources.size() == 1);
+        });
+  }
   v.Only(has_experts, kWithoutExperts, [c](ConfigVisitor& only) {
     only.Value("balance_rate", &c->balance_rate,
                {"Replaces train.balance_rate in this stage.", "[0, inf)"});

@@ -33,33 +33,64 @@ void ValidateRun(const RunSection& c, Faults* f) {
             "bf16 needs a GPU; the CPU computes in fp32");
 }
 
+// `key`: of the list.
+void ValidateSources(const std::vector<DataSource>& sources, const std::string& key, Faults* f) {
+  std::set<std::string> dirs;
+  int64_t num_weights = 0;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const DataSource& s = sources[i];
+    const std::string entry = absl::StrCat(key, "[", i, "]");
+    f->Unless(!s.dir.empty(), entry + ".dir",
+              "expected the folder of the token stores, got nothing");
+    f->Unless(s.dir.empty() || dirs.insert(s.dir).second, entry + ".dir", "'", s.dir,
+              "' is the folder of another source too");
+    f->Unless(s.val_fraction >= 0 && s.val_fraction < 1, entry + ".val_fraction",
+              "expected a share from 0 to below 1, got ", s.val_fraction);
+    f->Unless(s.val_documents >= 0, entry + ".val_documents", "expected at least 0, got ",
+              s.val_documents);
+    f->Unless(s.weight >= 0 && s.weight <= 1e9, entry + ".weight", "expected 0 to 1e9, got ",
+              s.weight);
+    num_weights += s.weight > 0 ? 1 : 0;
+  }
+  f->Unless(num_weights == 0 || num_weights == static_cast<int64_t>(sources.size()), key,
+            "weights are given for ", num_weights, " of ", sources.size(),
+            " sources; give all or none");
+}
+
+// A stage's source is described where its folder is named first.
+void ValidateStageSources(const std::vector<Stage>& stages, const RunConfig& config, Faults* f) {
+  const std::vector<RunSource> all = SourcesOf(config);
+  for (size_t i = 0; i < config.stages.size(); ++i) {
+    const std::vector<DataSource>& sources = config.stages[i].sources;
+    std::set<int64_t> numbers;
+    for (size_t j = 0; j < sources.size(); ++j) {
+      const std::string key = absl::StrCat("stages[", i, "].sources[", j, "]");
+      const int64_t number = stages[i].mixture[j].source;
+      const RunSource& first = all[static_cast<size_t>(number)];
+      f->Unless(numbers.insert(number).second, key + ".dir", "'", sources[j].dir,
+                "' is the folder of another source of the stage too");
+      DataSource same = first.source;
+      same.dir = sources[j].dir;
+      same.weight = sources[j].weight;
+      f->Unless(sources[j].text.paths.empty() || sources[j] == same, key + ".text", first.key,
+                " describes this folder in another way; leave the text out here");
+    }
+  }
+}
+
 void ValidateData(const RunConfig& config, Faults* f) {
   const DataSection& c = config.data;
   const TokenizerSection& t = config.tokenizer;
   f->Unless(!c.sources.empty(), "data.sources", "expected one source at least, as in [{dir: ...}]");
   f->Range("data.seq_len", c.seq_len, 1, kMaxMicroBatchTokens);
-  std::set<std::string> dirs;
-  int64_t num_weights = 0, num_text = 0;
-  bool held_out = false;
-  for (size_t i = 0; i < c.sources.size(); ++i) {
-    const DataSource& s = c.sources[i];
-    const std::string key = absl::StrCat("data.sources[", i, "]");
-    f->Unless(!s.dir.empty(), key + ".dir", "expected the folder of the token stores, got nothing");
-    f->Unless(s.dir.empty() || dirs.insert(s.dir).second, key + ".dir", "'", s.dir,
-              "' is the folder of another source too");
-    f->Unless(s.val_fraction >= 0 && s.val_fraction < 1, key + ".val_fraction",
-              "expected a share from 0 to below 1, got ", s.val_fraction);
-    f->Unless(s.val_documents >= 0, key + ".val_documents", "expected at least 0, got ",
-              s.val_documents);
-    f->Unless(s.weight >= 0 && s.weight <= 1e9, key + ".weight", "expected 0 to 1e9, got ",
-              s.weight);
-    num_weights += s.weight > 0 ? 1 : 0;
-    num_text += s.text.paths.empty() ? 0 : 1;
-    held_out |= s.text.paths.empty() || s.val_documents > 0 || s.val_fraction > 0;
+  ValidateSources(c.sources, "data.sources", f);
+  int64_t num_text = 0;
+  for (const RunSource& source : SourcesOf(config)) {
+    num_text += source.source.text.paths.empty() ? 0 : 1;
   }
-  f->Unless(num_weights == 0 || num_weights == static_cast<int64_t>(c.sources.size()),
-            "data.sources", "weights are given for ", num_weights, " of ", c.sources.size(),
-            " sources; give all or none");
+  const bool held_out = std::any_of(c.sources.begin(), c.sources.end(), [](const DataSource& s) {
+    return s.text.paths.empty() || s.val_documents > 0 || s.val_fraction > 0;
+  });
   f->Unless(held_out || c.sources.empty() || config.validation.every == 0, "validation.every",
             "no source holds documents out; set a source's val_fraction or val_documents, or "
             "validation.every: 0");
@@ -219,10 +250,12 @@ void ValidateStages(const RunConfig& config, const std::vector<Stage>& stages, F
     }
     f->Unless(stages[i].balance_rate >= 0, key + ".balance_rate", "expected at least 0, got ",
               stages[i].balance_rate);
+    ValidateSources(c.sources, key + ".sources", f);
     ValidateLength(c.steps, c.tokens, key, f);
     ValidateBatch(stages[i], key, key + ".seq_len", f);
     ValidateSchedule(stages[i], key + ".schedule", "stage", f);
   }
+  ValidateStageSources(stages, config, f);
 }
 
 void ValidateRest(const RunConfig& config, Faults* f) {

@@ -118,13 +118,15 @@ struct ScheduleSection {
 // A part of a run. Where there are any, they replace train.steps, train.tokens and the schedule.
 struct StageSection {
   std::string name;
-  int64_t steps = 0;                   // exactly one of steps and tokens
-  int64_t tokens = 0;                  // rounded up to whole steps
-  int64_t seq_len = 0;                 // 0: data.seq_len
-  int64_t batch_tokens = 0;            // 0: train.batch_tokens
-  int64_t micro_batch = 0;             // 0: train.micro_batch
-  std::optional<double> balance_rate;  // unset: train.balance_rate
-  ScheduleSection schedule;            // of the stage's own updates, from 0
+  int64_t steps = 0;                                  // exactly one of steps and tokens
+  int64_t tokens = 0;                                 // rounded up to whole steps
+  int64_t seq_len = 0;                                // 0: data.seq_len
+  int64_t batch_tokens = 0;                           // 0: train.batch_tokens
+  int64_t micro_batch = 0;                            // 0: train.micro_batch
+  std::vector<DataSource> sources;                    // empty: data.sources
+  std::optional<DocumentBoundary> document_boundary;  // unset: data.document_boundary
+  std::optional<double> balance_rate;                 // unset: train.balance_rate
+  ScheduleSection schedule;                           // of the stage's own updates, from 0
 
   bool operator==(const StageSection&) const = default;
 };

@@ -1,7 +1,28 @@
 #include "trainer/config/stages.h"
 
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+
 namespace wyvern {
 namespace {
+
+// Equal for two spellings of one folder.
+std::string FolderName(const std::string& dir) {
+  const std::filesystem::path path = std::filesystem::path(dir).lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).string();
+}
+
+// The numbers of a run's sources by their folders.
+std::map<std::string, int64_t> NumbersOf(const std::vector<RunSource>& sources) {
+  std::map<std::string, int64_t> numbers;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    numbers.emplace(FolderName(sources[i].source.dir), static_cast<int64_t>(i));
+  }
+  return numbers;
+}
 
 int64_t CeilDivide(int64_t a, int64_t b) { return b > 0 ? a / b + (a % b > 0) : 0; }
 
@@ -20,13 +41,35 @@ int64_t Stage::DecaySteps() const {
   return StepsOr(schedule.decay_steps, schedule.decay_tokens, batch_tokens);
 }
 
+std::vector<RunSource> SourcesOf(const RunConfig& config) {
+  std::vector<RunSource> sources;
+  std::set<std::string> folders;
+  for (size_t i = 0; i < config.data.sources.size(); ++i) {
+    sources.push_back({config.data.sources[i], absl::StrCat("data.sources[", i, "]")});
+    folders.insert(FolderName(config.data.sources[i].dir));
+  }
+  for (size_t i = 0; i < config.stages.size(); ++i) {
+    const std::vector<DataSource>& added = config.stages[i].sources;
+    for (size_t j = 0; j < added.size(); ++j) {
+      if (!folders.insert(FolderName(added[j].dir)).second) continue;
+      sources.push_back({added[j], absl::StrCat("stages[", i, "].sources[", j, "]")});
+    }
+  }
+  return sources;
+}
+
 std::vector<Stage> StagesOf(const RunConfig& config) {
   const TrainSection& train = config.train;
-  const Stage base{.seq_len = config.data.seq_len,
-                   .batch_tokens = train.batch_tokens,
-                   .micro_batch = train.micro_batch,
-                   .balance_rate = train.balance_rate,
-                   .schedule = config.schedule};
+  Stage base{.seq_len = config.data.seq_len,
+             .batch_tokens = train.batch_tokens,
+             .micro_batch = train.micro_batch,
+             .document_boundary = config.data.document_boundary,
+             .balance_rate = train.balance_rate,
+             .schedule = config.schedule};
+  for (const DataSource& source : config.data.sources) {
+    base.mixture.push_back({static_cast<int64_t>(base.mixture.size()), source.weight});
+  }
+  const std::map<std::string, int64_t> numbers = NumbersOf(SourcesOf(config));
   std::vector<Stage> stages;
   if (config.stages.empty()) {
     stages.push_back(base);
@@ -37,6 +80,13 @@ std::vector<Stage> StagesOf(const RunConfig& config) {
     if (section.seq_len > 0) stage.seq_len = section.seq_len;
     if (section.batch_tokens > 0) stage.batch_tokens = section.batch_tokens;
     if (section.micro_batch > 0) stage.micro_batch = section.micro_batch;
+    if (section.document_boundary.has_value()) {
+      stage.document_boundary = *section.document_boundary;
+    }
+    if (!section.sources.empty()) stage.mixture.clear();
+    for (const DataSource& source : section.sources) {
+      stage.mixture.push_back({numbers.at(FolderName(source.dir)), source.weight});
+    }
     if (section.balance_rate.has_value()) stage.balance_rate = *section.balance_rate;
     stage.name = section.name;
     stage.schedule = section.schedule;
@@ -45,6 +95,9 @@ std::vector<Stage> StagesOf(const RunConfig& config) {
     if (!stages.empty()) {
       stage.first_step = stages.back().end_step();
       stage.first_token = stages.back().end_token();
+      stage.mixture_first_token = stage.mixture == stages.back().mixture
+                                      ? stages.back().mixture_first_token
+                                      : stage.first_token;
     }
     stages.push_back(std::move(stage));
   }

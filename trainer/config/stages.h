@@ -11,6 +11,24 @@
 
 namespace wyvern {
 
+// A source of a run, which data.sources or a stage names. A folder is one source of the run,
+// however many mixtures name it.
+struct RunSource {
+  DataSource source;
+  std::string key;  // where the file describes it: "data.sources[0]", "stages[1].sources[0]"
+};
+
+// Those of data.sources, then those that stages add, in order. A source's number is its place here.
+std::vector<RunSource> SourcesOf(const RunConfig& config);
+
+// A part of a stage's mixture.
+struct StageSource {
+  int64_t source = 0;  // its number
+  double weight = 0;   // all 0: by size
+
+  bool operator==(const StageSource&) const = default;
+};
+
 // A stage with every value that holds in it.
 struct Stage {
   std::string name;        // empty: the only one, of a run without `stages`
@@ -19,6 +37,9 @@ struct Stage {
   int64_t num_steps = 0;
   int64_t first_token = 0;  // tokens consumed before it
   int64_t seq_len = 0, batch_tokens = 0, micro_batch = 0;
+  DocumentBoundary document_boundary = DocumentBoundary::kReset;
+  std::vector<StageSource> mixture;
+  int64_t mixture_first_token = 0;  // tokens consumed before the first stage in a row with it
   double balance_rate = 0;
   ScheduleSection schedule;
 
@@ -31,11 +52,15 @@ struct Stage {
   int64_t DecaySteps() const;
   // The number over all ranks together.
   int64_t MicroBatchesPerStep() const { return batch_tokens / (micro_batch * seq_len); }
-  // The sample of its length (data/sampling/sampler.h) at which it begins: as many whole ones as
-  // hold the tokens seen before it. Samples of each length have an order of their own; it goes
-  // on from there, so that epochs continue, and what a run reads depends on its stages up to there
-  // alone.
-  int64_t FirstSample() const { return (first_token + seq_len - 1) / seq_len; }
+  // Whether it reads another mixture than the stage before it.
+  bool BeginsMixture() const { return first_token == mixture_first_token; }
+  // The sample of its mixture and length (data/sampling/sampler.h) at which it begins: as many
+  // whole ones as hold the tokens seen of the mixture before it. Samples of each length have an
+  // order of their own. The stage continues there, so that epochs continue, and what a run reads
+  // depends on its stages up to there alone.
+  int64_t FirstSample() const {
+    return (first_token - mixture_first_token + seq_len - 1) / seq_len;
+  }
   // The sample at which step `step` of the run, one of this stage, begins.
   int64_t SampleAt(int64_t step) const {
     return FirstSample() + (step - first_step) * (batch_tokens / seq_len);

@@ -94,12 +94,15 @@ const Stage& TrainingRun::EnterStage() {
                               stage.index + 1, plan_.stages.size(), stage.name,
                               stage.first_step + 1, stage.end_step(), stage.batch_tokens,
                               stage.seq_len));
+    if (stage.index > 0 && stage.BeginsMixture()) {
+      log_.Line(absl::StrCat("  its mixture: ", DescribeMixture(data_, stage)));
+    }
   }
   // Each run of ranks x samples samples is divided over the ranks in order.
   const int64_t ranks = plan_.num_data_ranks(), samples = stage.micro_batch;
   const int64_t index = engine_.mesh == nullptr ? 0 : engine_.mesh->data_index();
   const int64_t micro_batches = plan_.MicroBatchesOfRank(stage);
-  const Sampler* sampler = data_.stage_samplers[static_cast<size_t>(stage.index)].get();
+  const Sampler* sampler = data_.stages[static_cast<size_t>(stage.index)].sampler.get();
   prefetcher_ = std::make_unique<Prefetcher>(
       [=](int64_t seen) { return sampler->Sample(seen, samples); },
       stage.SampleAt(counters_.step) + index * samples, ranks * samples,

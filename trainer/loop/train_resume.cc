@@ -43,19 +43,42 @@ std::string DataDifference(nlohmann::json now, nlohmann::json then) {
   return FirstDifference(now, then, "data");
 }
 
+// Which of the run's sources a stage mixes, and where it found each one. Nothing is added for the
+// sources of `data` from the run's start, so that checkpoints without mixtures of stages stay
+// valid.
+void AddMixture(const Stage& stage, const StageData& data,
+                const std::vector<std::shared_ptr<TokenStore>>& stores, nlohmann::json* manifest) {
+  nlohmann::json numbers = nlohmann::json::array(), positions = nlohmann::json::object();
+  bool in_order = true;
+  for (const StageSource& source : stage.mixture) {
+    in_order = in_order && source.source == static_cast<int64_t>(numbers.size());
+    numbers.push_back(source.source);
+  }
+  for (size_t i = 0; i < stores.size(); ++i) {
+    if (data.positions[i] == 0) continue;
+    positions[absl::StrCat(i)] = absl::StrCat(stores[i]->fingerprint(), " ", data.positions[i]);
+  }
+  if (in_order && positions.empty()) return;
+  (*manifest)["mixture"] = {{"first_token", stage.mixture_first_token},
+                            {"sources", std::move(numbers)},
+                            {"positions", std::move(positions)}};
+}
+
 }  // namespace
 
 nlohmann::json TrainingRun::DataManifest() const {
   const Stage& stage = StageOfStep(plan_.stages, std::max<int64_t>(counters_.step - 1, 0));
-  nlohmann::json manifest = {{"stores", data_.sampler->Manifest()},
+  const StageData& data = data_.stages[static_cast<size_t>(stage.index)];
+  nlohmann::json manifest = {{"stores", data.sampler->Manifest()},
                              {"seed", plan_.config.run.seed},
                              {"seq_len", stage.seq_len},
                              {"batch_windows", stage.batch_tokens / stage.seq_len},
-                             {"document_boundary", Name(plan_.config.data.document_boundary)}};
+                             {"document_boundary", Name(stage.document_boundary)}};
   if (stage.index > 0) {
     manifest["stage_first_step"] = stage.first_step;
     manifest["stage_first_token"] = stage.first_token;
   }
+  AddMixture(stage, data, data_.stores, &manifest);
   return manifest;
 }
 

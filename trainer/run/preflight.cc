@@ -235,7 +235,7 @@ absl::Status Preflight::CheckData(const RunData& data) {
       facts.push_back({store->path(), store->fingerprint()});
     }
   };
-  add(data.sampler->stores());
+  add(data.stores);
   add(data.validation);
   return Compare(facts);
 }

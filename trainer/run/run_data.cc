@@ -4,6 +4,8 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "data/io/file.h"
 #include "data/store/preparation.h"
 #include "data/store/prepare.h"
@@ -29,8 +31,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TrainOrLoad(const RunConfig& config) 
     options.output = section.path;
     options.type = section.type;
     options.vocab_size = section.vocab_size;
-    for (const DataSource& source : config.data.sources) {
-      if (!source.text.paths.empty()) options.sources.push_back(source.text);
+    for (const RunSource& source : SourcesOf(config)) {
+      if (!source.source.text.paths.empty()) options.sources.push_back(source.source.text);
     }
     std::printf("tokenizer: training %s with %lld tokens\n", section.path.c_str(),
                 static_cast<long long>(section.vocab_size));
@@ -73,6 +75,57 @@ absl::Status PrepareSource(const DataSource& source, const RunConfig& config,
   return absl::OkStatus();
 }
 
+// Opens the training store of a source, which is made before if there is text.
+absl::StatusOr<std::shared_ptr<TokenStore>> OpenSource(const RunSource& source,
+                                                       const RunConfig& config,
+                                                       const RunData& data) {
+  const std::string path = source.source.dir + "/train.h5";
+  if (!source.source.text.paths.empty()) {
+    RETURN_IF_ERROR(PrepareSource(source.source, config, *data.tokenizer));
+  } else if (std::error_code error; !std::filesystem::exists(path, error) && !error) {
+    return absl::NotFoundError(
+        absl::StrCat(path,
+                     ": there is no token store; make it with `wyvern data prepare "
+                     "--output ",
+                     source.source.dir, "`, or name ", source.key, ".text"));
+  }
+  return TokenStore::Open(path);
+}
+
+// The samples of a stage that follows those of data->stages.
+absl::StatusOr<StageData> MakeStage(const std::vector<Stage>& stages, const RunConfig& config,
+                                    const RunData& data) {
+  const Stage& stage = stages[data.stages.size()];
+  const SamplerOptions options{
+      .seq_len = stage.seq_len, .seed = config.run.seed, .boundary = stage.document_boundary};
+  StageData made;
+  if (stage.index == 0) {
+    made.positions.resize(data.stores.size());
+  } else {
+    const StageData& before = data.stages.back();
+    made.positions = before.positions;
+    if (!stage.BeginsMixture()) {
+      ASSIGN_OR_RETURN(made.sampler, before.sampler->With(options));
+      return made;
+    }
+    const Stage& last = stages[data.stages.size() - 1];
+    const std::vector<int64_t> read = before.sampler->Positions(last.SampleAt(last.end_step()));
+    for (size_t i = 0; i < read.size(); ++i) {
+      made.positions[static_cast<size_t>(last.mixture[i].source)] = read[i];
+    }
+  }
+  std::vector<MixtureEntry> entries;
+  for (const StageSource& source : stage.mixture) {
+    const auto number = static_cast<size_t>(source.source);
+    entries.push_back({.store = data.stores[number],
+                       .weight = source.weight,
+                       .source = source.source,
+                       .position = made.positions[number]});
+  }
+  ASSIGN_OR_RETURN(made.sampler, Sampler::Make(std::move(entries), options));
+  return made;
+}
+
 }  // namespace
 
 absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vector<Stage>& stages) {
@@ -82,39 +135,25 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vecto
   } else if (config.tokenizer.type != TokenizerType::kStore) {
     ASSIGN_OR_RETURN(data.tokenizer, LoadTokenizer(config.tokenizer.Source()));
   }
-  std::vector<MixtureEntry> entries;
-  for (const DataSource& source : config.data.sources) {
-    if (!source.text.paths.empty()) {
-      RETURN_IF_ERROR(PrepareSource(source, config, *data.tokenizer));
-    } else if (std::error_code error;
-               !std::filesystem::exists(source.dir + "/train.h5", error) && !error) {
-      return absl::NotFoundError(
-          absl::StrCat(source.dir,
-                       "/train.h5: there is no token store; make it with `wyvern data prepare "
-                       "--output ",
-                       source.dir, "`, or name data.sources[", entries.size(), "].text"));
-    }
-    entries.push_back({.path = source.dir + "/train.h5", .weight = source.weight});
+  for (const RunSource& source : SourcesOf(config)) {
+    ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, OpenSource(source, config, data));
+    data.stores.push_back(std::move(store));
   }
-  ASSIGN_OR_RETURN(data.sampler,
-                   Sampler::Open(entries, {.seq_len = config.data.seq_len,
-                                           .seed = config.run.seed,
-                                           .boundary = config.data.document_boundary}));
-  for (const Stage& stage : stages) {
-    ASSIGN_OR_RETURN(std::unique_ptr<Sampler> sampler, data.sampler->WithLength(stage.seq_len));
-    data.stage_samplers.push_back(std::move(sampler));
+  for (size_t i = 0; i < stages.size(); ++i) {
+    ASSIGN_OR_RETURN(StageData stage, MakeStage(stages, config, data));
+    data.stages.push_back(std::move(stage));
   }
   if (data.tokenizer == nullptr) {
-    ASSIGN_OR_RETURN(data.tokenizer, data.sampler->stores()[0]->MakeStoreTokenizer());
+    ASSIGN_OR_RETURN(data.tokenizer, data.stores[0]->MakeStoreTokenizer());
   }
   for (size_t i = 0; i < config.data.sources.size(); ++i) {
     const std::string path = config.data.sources[i].dir + "/val.h5";
     if (!Exists(path)) continue;
     ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, TokenStore::Open(path));
-    RETURN_IF_ERROR(store->CheckSamePreparation(*data.sampler->stores()[i]));
+    RETURN_IF_ERROR(store->CheckSamePreparation(*data.stores[i]));
     data.validation.push_back(std::move(store));
   }
-  std::vector<std::shared_ptr<TokenStore>> stores = data.sampler->stores();
+  std::vector<std::shared_ptr<TokenStore>> stores = data.stores;
   stores.insert(stores.end(), data.validation.begin(), data.validation.end());
   for (const std::shared_ptr<TokenStore>& store : stores) {
     RETURN_IF_ERROR(store->CheckTokenizer(*data.tokenizer));
@@ -132,11 +171,27 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vecto
   return data;
 }
 
+std::string DescribeMixture(const RunData& data, const Stage& stage) {
+  const Sampler& sampler = *data.stages[static_cast<size_t>(stage.index)].sampler;
+  double total = 0;
+  for (const MixtureEntry& entry : sampler.entries()) total += entry.weight;
+  std::vector<std::string> parts;
+  for (size_t i = 0; i < sampler.entries().size(); ++i) {
+    const MixtureEntry& entry = sampler.entries()[i];
+    const auto epoch =
+        static_cast<double>(sampler.num_samples(static_cast<int64_t>(i)) * stage.seq_len);
+    parts.push_back(absl::StrFormat("%.4g%% %s from epoch %.2f", 100 * entry.weight / total,
+                                    entry.store->path(),
+                                    static_cast<double>(entry.position) / epoch));
+  }
+  return absl::StrJoin(parts, ", ");
+}
+
 absl::StatusOr<std::vector<Batch>> ValidationBatches(const RunConfig& config, const RunData& data) {
   std::vector<Batch> batches;
   if (config.validation.every == 0) return batches;
   for (const std::shared_ptr<TokenStore>& store : data.validation) {
-    const SequentialSampler sampler(store, config.data.seq_len, data.sampler->options().boundary);
+    const SequentialSampler sampler(store, config.data.seq_len, config.data.document_boundary);
     const std::vector<int64_t> samples = EvalSamples(sampler, config.validation.batches);
     const auto size = static_cast<size_t>(EvalSamplesAtOnce(config.data.seq_len));
     for (size_t begin = 0; begin < samples.size(); begin += size) {

@@ -13,12 +13,19 @@
 
 namespace wyvern {
 
+// The samples of a stage.
+struct StageData {
+  std::unique_ptr<Sampler> sampler;
+  // Of each source of the run: tokens of its order that were read before the stage's mixture began.
+  std::vector<int64_t> positions;
+};
+
 // The data of a run, ready to be read.
 struct RunData {
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<Sampler> sampler;                      // samples of data.seq_len
-  std::vector<std::unique_ptr<Sampler>> stage_samplers;  // of each stage
-  std::vector<std::shared_ptr<TokenStore>> validation;   // one per source that holds some out
+  std::vector<std::shared_ptr<TokenStore>> stores;  // train.h5 of each source (SourcesOf)
+  std::vector<StageData> stages;
+  std::vector<std::shared_ptr<TokenStore>> validation;  // of data.sources that hold some out
 };
 
 // `stages` are those of the configuration. Trains the tokenizer and makes the token stores where
@@ -26,6 +33,9 @@ struct RunData {
 // them. Errors: missing or empty data, stores that were made with other options or another
 // tokenizer, a vocabulary larger than the model's.
 absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vector<Stage>& stages);
+
+// The stores that a stage mixes: share of the tokens, and epochs read before its mixture began.
+std::string DescribeMixture(const RunData& data, const Stage& stage);
 
 // EvalSamples of each validation store, EvalSamplesAtOnce to a batch: no bit of it depends on the
 // micro batch or the ranks.

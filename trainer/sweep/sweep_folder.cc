@@ -84,7 +84,9 @@ absl::Status PrepareSweepData(const SweepPlan& plan) {
   for (const SweepRun& run : plan.runs) {
     RunConfig data;  // tokenizer and sources alone: what the stores depend on
     data.tokenizer = run.config.tokenizer;
-    data.data.sources = run.config.data.sources;
+    for (const RunSource& source : SourcesOf(run.config)) {
+      data.data.sources.push_back(source.source);
+    }
     if (!made.insert(ToYaml(data)).second) continue;
     const absl::StatusOr<RunData> prepared = PrepareRunData(run.config, run.stages);
     if (!prepared.ok()) {

@@ -13,9 +13,26 @@ namespace {
 
 class SamplerTest : public DataTest {
  protected:
-  std::unique_ptr<Sampler> Open(const std::vector<MixtureEntry>& entries,
-                                const SamplerOptions& options) {
-    auto sampler = Sampler::Open(entries, options);
+  struct Source {
+    std::string path;
+    double weight = 0;
+  };
+  // A run's mixture of these stores, in their order.
+  static absl::StatusOr<std::unique_ptr<Sampler>> Make(const std::vector<Source>& sources,
+                                                       const SamplerOptions& options) {
+    std::vector<MixtureEntry> entries;
+    for (const Source& source : sources) {
+      auto store = TokenStore::Open(source.path);
+      EXPECT_TRUE(store.ok()) << store.status();
+      entries.push_back({.store = *std::move(store),
+                         .weight = source.weight,
+                         .source = static_cast<int64_t>(entries.size())});
+    }
+    return Sampler::Make(std::move(entries), options);
+  }
+  static std::unique_ptr<Sampler> Open(const std::vector<Source>& sources,
+                                       const SamplerOptions& options) {
+    auto sampler = Make(sources, options);
     EXPECT_TRUE(sampler.ok()) << sampler.status();
     return std::move(sampler).value();
   }
@@ -70,7 +87,7 @@ TEST_F(SamplerTest, AnEpochHoldsEverySampleOnce) {
 TEST_F(SamplerTest, SeekingEqualsRunningAcrossFilesAndEpochs) {
   const std::string a = WriteStore("a.h5", CountingDocuments({301}));
   const std::string b = WriteStore("b.h5", CountingDocuments({150, 60}, 100));
-  const std::vector<MixtureEntry> entries = {{a, 2}, {b, 1}};
+  const std::vector<Source> entries = {{a, 2}, {b, 1}};
   for (const DocumentBoundary boundary : {DocumentBoundary::kNone, DocumentBoundary::kReset}) {
     const SamplerOptions options = {.seq_len = 16, .seed = 11, .boundary = boundary};
     const auto whole = Open(entries, options);
@@ -82,7 +99,7 @@ TEST_F(SamplerTest, SeekingEqualsRunningAcrossFilesAndEpochs) {
       ASSERT_TRUE(std::equal(part.tokens.begin(), part.tokens.end(), run.tokens.begin() + n * 16));
       ASSERT_TRUE(
           std::equal(part.targets.begin(), part.targets.end(), run.targets.begin() + n * 16));
-      stores.insert(resumed->At(n).store);
+      stores.insert(resumed->At(n).entry);
       epochs.insert(resumed->At(n).epoch);
     }
     EXPECT_EQ(stores.size(), 2u);
@@ -136,14 +153,45 @@ TEST_F(SamplerTest, SequentialReadsEveryTokenOnce) {
 
 TEST_F(SamplerTest, RefusesWhatItCannotServe) {
   const std::string path = WriteStore("a.h5", CountingDocuments({10}));
-  const auto short_store = Sampler::Open({{path}}, {.seq_len = 10});
+  const auto short_store = Make({{path}}, {.seq_len = 10});
   EXPECT_TRUE(absl::StrContains(short_store.status().message(), "needs 11"))
       << short_store.status();
-  EXPECT_TRUE(Sampler::Open({{path}}, {.seq_len = 9}).ok());
-  EXPECT_FALSE(Sampler::Open({}, {}).ok());
-  EXPECT_FALSE(Sampler::Open({{path, 1}, {path, 0}}, {.seq_len = 4}).ok());
-  EXPECT_FALSE(Sampler::Open({{path, -1}}, {.seq_len = 4}).ok());
-  EXPECT_EQ(Sampler::Open({{Path("none.h5")}}, {}).status().code(), absl::StatusCode::kNotFound);
+  const auto fits = Make({{path}}, {.seq_len = 9});
+  ASSERT_TRUE(fits.ok()) << fits.status();
+  EXPECT_TRUE(absl::StrContains((*fits)->With({.seq_len = 10}).status().message(), "needs 11"));
+  EXPECT_FALSE(Sampler::Make({}, {}).ok());
+  EXPECT_FALSE(Make({{path, 1}, {path, 0}}, {.seq_len = 4}).ok());
+  EXPECT_FALSE(Make({{path, -1}}, {.seq_len = 4}).ok());
+  const auto store = *TokenStore::Open(path);
+  EXPECT_TRUE(Sampler::Make({{.store = store, .source = 65535}}, {.seq_len = 4}).ok());
+  EXPECT_FALSE(Sampler::Make({{.store = store, .source = 65536}}, {.seq_len = 4}).ok());
+}
+
+// The samples of a store are one sequence, whichever mixtures of a run draw them, in which order.
+TEST_F(SamplerTest, AMixtureContinuesItsStoresWhereAnotherLeftThem) {
+  const auto a = *TokenStore::Open(WriteStore("a.h5", CountingDocuments({401})));
+  const auto b = *TokenStore::Open(WriteStore("b.h5", CountingDocuments({241}, 100)));
+  const SamplerOptions options = {.seq_len = 8, .seed = 4};
+  const auto make = [&](std::vector<MixtureEntry> entries) {
+    return Sampler::Make(std::move(entries), options).value();
+  };
+  const auto only_a = make({{.store = a, .source = 0}}), only_b = make({{.store = b, .source = 1}});
+  const auto first = make({{a, 3, 0}, {b, 1, 1}});
+  const auto read = first->Positions(37);
+  EXPECT_EQ(read[0] + read[1], 37 * 8);
+  const auto second = make({{b, 5, 1, read[1]}, {a, 2, 0, read[0]}});
+  int64_t next_a = 0, next_b = 0;
+  for (int64_t n = 0; n < 37 + 90; ++n) {
+    const Sampler& mixture = n < 37 ? *first : *second;
+    const int64_t in_mixture = n < 37 ? n : n - 37;
+    const bool of_a = mixture.entries()[mixture.At(in_mixture).entry].store == a;
+    const Batch expected = of_a ? *only_a->Sample(next_a++, 1) : *only_b->Sample(next_b++, 1);
+    ASSERT_EQ(mixture.Sample(in_mixture, 1)->tokens, expected.tokens) << n;
+  }
+  EXPECT_EQ(second->Positions(90), (std::vector<int64_t>{next_b * 8, next_a * 8}));
+  // Other lengths begin behind the tokens that were read.
+  const auto longer = second->With({.seq_len = 12, .seed = 4}).value();
+  EXPECT_EQ(longer->Positions(0)[1], (read[0] + 11) / 12 * 12);
 }
 
 TEST(MixtureSchedule, EveryPrefixFollowsTheWeightsWithinOneDraw) {
@@ -157,6 +205,11 @@ TEST(MixtureSchedule, EveryPrefixFollowsTheWeightsWithinOneDraw) {
     std::vector<int64_t> draws(weights.size(), 0);
     for (int64_t n = 0; n < 20000; ++n) {
       const MixtureSchedule::Draw draw = schedule->At(n);
+      if (n % 500 == 0) {
+        for (size_t i = 0; i < weights.size(); ++i) {
+          ASSERT_EQ(schedule->Count(static_cast<int32_t>(i), n), draws[i]) << n;
+        }
+      }
       ASSERT_EQ(draw.index, draws[draw.source]++);
       for (size_t i = 0; i < weights.size(); ++i) {
         const double exact = static_cast<double>(n + 1) * weights[i] / total;
@@ -171,6 +224,7 @@ TEST(MixtureSchedule, EveryPrefixFollowsTheWeightsWithinOneDraw) {
       if (last[draw.source] >= 0) {
         ASSERT_EQ(draw.index, last[draw.source] + 1);
       }
+      ASSERT_EQ(schedule->Count(draw.source, n), draw.index);
       last[draw.source] = draw.index;
     }
   }

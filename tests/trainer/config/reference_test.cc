@@ -82,7 +82,7 @@ RunConfig Checked(bool with_stages) {
   config.data.sources = {{.dir = "store", .text = {.paths = {"a.txt"}}}};
   config.train.batch_tokens = 1;
   config.train.steps = with_stages ? 0 : 1;
-  if (with_stages) config.stages = {{.name = "a", .steps = 1}};
+  if (with_stages) config.stages = {{.name = "a", .steps = 1, .sources = config.data.sources}};
   return config;
 }
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
+
 #include "tests/trainer/run_fixture.h"
 #include "trainer/config/load.h"
 #include "trainer/optimizer/schedule.h"
@@ -166,6 +168,14 @@ TEST(Stages, EveryFaultNamesItsStage) {
       "stages[1].schedule.final: expected 0 to "
       "stages[1].schedule.peak");
   has({"stages.1.schedule.peek=1"}, "did you mean 'peak'?");
+  has({"stages.1.sources=[{dir: b, weight: 1}, {dir: c}]"},
+      "stages[1].sources: weights are given for 1 of 2 sources; give all or none");
+  has({"stages.1.sources=[{dir: b, weight: 1}, {dir: ./b/, weight: 2}]"},
+      "stages[1].sources[1].dir: './b/' is the folder of another source of the stage too");
+  has({"stages.1.sources=[{dir: /tmp/store, text: [b.txt]}]"},
+      "stages[1].sources[0].text: data.sources[0] describes this folder in another way");
+  has({"stages.1.sources=[{dir: b, weight: 2}]"}, "weight: has no effect with a single source");
+  has({"stages.1.document_boundary=rest"}, "did you mean 'reset'?");
   has({"train.steps=5"}, "train.steps: has no effect with stages");
   has({"schedule.peak=0.1"}, "schedule: has no effect with stages");
 }
@@ -222,6 +232,104 @@ TEST_F(StagesRunTest, ResumesExactlyInAndBetweenStages) {
   EXPECT_NE(refused.err.find("was trained on different data"), std::string::npos) << refused.err;
   EXPECT_EQ(resumed_from(15, {"stages.2.steps=5", "stages.2.schedule.peak=2e-3"}).second.exit_code,
             0);
+}
+
+// A mixture that changes twice, over a source that comes back: killed before, at and behind the
+// changes, on one rank and on two.
+class MixtureRunTest : public RunTest {
+ protected:
+  void SetUp() override {
+    RunTest::SetUp();
+    WriteText("c.txt", SomeText(3, 50));
+    std::string config = Config();
+    const auto replace = [&](const std::string& from, const std::string& to) {
+      const size_t at = config.find(from);
+      ASSERT_NE(at, std::string::npos) << from;
+      config.replace(at, from.size(), to);
+    };
+    replace("train: {steps: 40, ", "train: {");
+    replace("validation: {every: 10, batches: 2}", "validation: {every: 0}");
+    replace("checkpoint: {every: 10, keep: 100}", "checkpoint: {every: 2, keep: 100}");
+    replace("schedule: {type: constant, peak: 5e-3, warmup_steps: 4}",
+            absl::StrCat(R"(stages:
+  - {name: one, steps: 8, schedule: {type: constant, peak: 5e-3}}
+  - name: two
+    steps: 6
+    document_boundary: none
+    sources: [{dir: )",
+                         Path("store_c"), ", text: [", Path("c.txt"),
+                         "], document_separator: \"\\n\\n\", weight: 3}, {dir: ", Path("store_b"),
+                         R"(, weight: 1}]
+    schedule: {type: constant, peak: 5e-3}
+  - {name: three, steps: 4, schedule: {type: linear, peak: 5e-3}})"));
+    WriteText("config.yaml", config);
+  }
+};
+
+TEST_F(MixtureRunTest, ResumesExactlyAcrossTheChange) {
+  for (const int ranks : {1, 2}) {
+    const std::string reference = Path(absl::StrCat("reference", ranks));
+    const auto args = [&](const std::string& dir) {
+      return TrainArgs(Path("config.yaml"), {"train.micro_batch=2", "run.dir=" + dir});
+    };
+    const ProcessResult whole = Wait(Start(args(reference), ranks));
+    ASSERT_EQ(whole.exit_code, 0) << whole.err;
+    EXPECT_NE(whole.out.find("its mixture: 75% " + Path("store_c/train.h5") +
+                             " from epoch 0.00, 25% " + Path("store_b/train.h5") + " from epoch "),
+              std::string::npos)
+        << whole.out;
+    const auto expected = Metrics(reference);
+    ASSERT_EQ(expected.size(), 18u);
+    // Before, at and behind a change, and where the first mixture comes back.
+    for (const int64_t step : ranks == 1 ? std::vector<int64_t>{6, 14} : std::vector<int64_t>{8}) {
+      const std::string run = Path(absl::StrCat("run", ranks, "-", step));
+      std::filesystem::copy(reference, run, std::filesystem::copy_options::recursive);
+      for (int64_t later = step + 2; later <= 18; later += 2) {
+        std::filesystem::remove_all(Checkpoint(run, later));
+      }
+      const ProcessResult resumed = Wait(Start(args(run), ranks));
+      ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+      EXPECT_NE(resumed.out.find("resuming from " + Checkpoint(run, step)), std::string::npos);
+      EXPECT_EQ(Metrics(run), expected);
+      ExpectEqualCheckpoints(Checkpoint(run, 18), Checkpoint(reference, 18));
+    }
+  }
+}
+
+TEST_F(MixtureRunTest, AKilledRunContinuesAndPastMixturesAreKept) {
+  ASSERT_EQ(Train({"run.dir=" + Path("reference")}).exit_code, 0);
+  const Process process = Start(TrainArgs(Path("config.yaml"), {"stages.2.steps=1000"}));
+  const bool saved = WaitUntil(process, [&] {
+    return std::filesystem::exists(Checkpoint(Path("run"), 10) + "/manifest.json");
+  });
+  kill(process.pid, SIGKILL);
+  EXPECT_EQ(Wait(process).exit_code, -1);
+  ASSERT_TRUE(saved);
+  for (int64_t later = 12; later < 1000; later += 2) {
+    std::filesystem::remove_all(Checkpoint(Path("run"), later));
+  }
+  // The weights so far, and the text of a later mixture's source, are part of the position.
+  for (const char* set : {"stages.1.sources.0.weight=2", "data.sources.0.weight=1",
+                          "stages.1.document_boundary=reset", "stages.0.steps=9"}) {
+    const ProcessResult refused = Train({set});
+    EXPECT_EQ(refused.exit_code, 1) << set;
+    EXPECT_NE(refused.err.find("was trained on different data"), std::string::npos) << refused.err;
+  }
+  ASSERT_EQ(Train().exit_code, 0);
+  EXPECT_EQ(Metrics(Path("run")), Metrics(Path("reference")));
+  ExpectEqualCheckpoints(Checkpoint(Path("run"), 18), Checkpoint(Path("reference"), 18));
+}
+
+// The mixture of a stage to come may be chosen when the one before it is over.
+TEST_F(MixtureRunTest, ABranchTakesAnotherMixture) {
+  ASSERT_EQ(
+      Train({"stages=[{name: one, steps: 8, schedule: {type: constant, peak: 5e-3}}]"}).exit_code,
+      0);
+  ASSERT_EQ(Train({"run.dir=" + Path("reference")}).exit_code, 0);
+  const ProcessResult branch = Train();
+  ASSERT_EQ(branch.exit_code, 0) << branch.err;
+  EXPECT_EQ(Metrics(Path("run")), Metrics(Path("reference")));
+  ExpectEqualCheckpoints(Checkpoint(Path("run"), 18), Checkpoint(Path("reference"), 18));
 }
 
 }  // namespace

@@ -100,6 +100,69 @@ TEST_F(RunDataTest, AStoreWithoutItsTrainingPartIsPreparedAgain) {
   EXPECT_TRUE(*ReadFile(Path("store/train.h5")) == store);
 }
 
+// Three mixtures of three sources, against a list of what each source gives one after another.
+TEST_F(RunDataTest, StagesMixOtherSourcesAndContinueThem) {
+  RunConfig config = Config({Source("a", WriteText("a.txt", Documents("tea", 30))),
+                             Source("b", WriteText("b.txt", Documents("cup", 12)))});
+  config.data.sources[0].weight = 3;
+  config.data.sources[1].weight = 1;
+  config.train.batch_tokens = 32;
+  DataSource c = Source("c", WriteText("c.txt", Documents("pot", 15)));
+  DataSource b;  // prepared once, and named again by another spelling of its folder
+  b.dir = Path("b") + "/.";
+  c.weight = 2;
+  b.weight = 5;
+  config.stages = {{.name = "one", .steps = 25},
+                   {.name = "same", .steps = 7, .sources = config.data.sources},
+                   {.name = "two", .steps = 30, .sources = {c, b}},
+                   {.name = "three", .steps = 20}};
+  ASSERT_EQ(SourcesOf(config).size(), 3u);
+  EXPECT_EQ(SourcesOf(config)[2].key, "stages[2].sources[0]");
+  const std::vector<Stage> stages = StagesOf(config);
+  EXPECT_FALSE(stages[1].BeginsMixture());
+  const auto data = Prepare(config);
+  ASSERT_TRUE(data.ok()) << data.status();
+
+  std::vector<std::unique_ptr<Sampler>> alone;  // each source, from its beginning
+  for (int64_t i = 0; i < 3; ++i) {
+    alone.push_back(
+        Sampler::Make({{.store = data->stores[i], .source = i}},
+                      {.seq_len = 8, .seed = config.run.seed, .boundary = DocumentBoundary::kReset})
+            .value());
+  }
+  const std::vector<std::vector<double>> weights = {{3, 1}, {3, 1}, {2, 5}, {3, 1}};
+  const std::vector<std::vector<int64_t>> sources = {{0, 1}, {0, 1}, {2, 1}, {0, 1}};
+  std::vector<int64_t> next(3, 0);
+  int64_t in_mixture = 0;
+  for (const Stage& stage : stages) {
+    const auto draws = MixtureSchedule::Make(weights[stage.index]).value();
+    if (stage.index != 1) in_mixture = 0;
+    for (int64_t step = stage.first_step; step < stage.end_step(); ++step) {
+      Batch expected;
+      for (int64_t k = 0; k < 4; ++k) {
+        const int64_t source = sources[stage.index][draws.At(in_mixture++).source];
+        const Batch sample = *alone[source]->Sample(next[source]++, 1);
+        expected.tokens.insert(expected.tokens.end(), sample.tokens.begin(), sample.tokens.end());
+      }
+      ASSERT_EQ(data->stages[stage.index].sampler->Sample(stage.SampleAt(step), 4)->tokens,
+                expected.tokens)
+          << step;
+    }
+  }
+  for (int64_t i = 0; i < 3; ++i) EXPECT_GT(next[i], alone[i]->num_samples(0)) << "no second epoch";
+}
+
+TEST_F(RunDataTest, AStageMayCrossDocuments) {
+  RunConfig config = Config({Source("a", WriteText("a.txt", Documents("tea", 30)))});
+  config.train.batch_tokens = 80;
+  config.stages = {{.name = "one", .steps = 2},
+                   {.name = "two", .steps = 2, .document_boundary = DocumentBoundary::kNone}};
+  const auto data = Prepare(config);
+  ASSERT_TRUE(data.ok()) << data.status();
+  EXPECT_GT(data->stages[0].sampler->Sample(0, 20)->cu_seqlens.size(), 21u);
+  EXPECT_EQ(data->stages[1].sampler->Sample(0, 20)->cu_seqlens.size(), 21u);
+}
+
 TEST_F(RunDataTest, NamesNeedNotBeUtf8) {
   const std::string text = WriteText("caf\xE9.txt", Documents("tea", 20));
   const RunConfig config = Config({Source("store", text)});
