@@ -25,6 +25,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "autograd/check/bench_inputs.h"
 #include "autograd/check/op_bench.h"

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "tests/ranks/ranks.h"
 #include "tests/support/file_size_limit.h"
 #include "tests/trainer/state_checks.h"

@@ -2,6 +2,7 @@
 // half-written.
 #include <cstring>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "kernels/runtime/device.h"
 #include "tests/trainer/run_fixture.h"

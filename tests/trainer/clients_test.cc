@@ -2,6 +2,7 @@
 #include <cstdlib>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokenizer/tokenizer_training.h"

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "absl/strings/str_cat.h"
 #include "tests/trainer/run_fixture.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/checkpoint/model.h"

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/attention/attention.h"
 #include "kernels/runtime/dispatch.h"
 

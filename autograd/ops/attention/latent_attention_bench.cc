@@ -1,3 +1,4 @@
+#include "absl/strings/str_cat.h"
 #include "autograd/check/bench_inputs.h"
 #include "autograd/ops/attention/latent_attention.h"
 

@@ -1,3 +1,4 @@
+#include "absl/strings/str_cat.h"
 #include "autograd/check/bench_inputs.h"
 #include "autograd/ops/conv/short_conv.h"
 #include "kernels/conv/short_conv.h"

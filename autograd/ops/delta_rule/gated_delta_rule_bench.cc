@@ -2,6 +2,7 @@
 // of a small one.
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "autograd/check/bench_inputs.h"
 #include "autograd/ops/delta_rule/gated_delta_rule.h"
 

@@ -1,5 +1,6 @@
 // Gated linear attention at the sizes of GLA's models of 340 million and 1.3 billion parameters,
 // and beside the delta rule's; on the CPU at that of a small one.
+#include "absl/strings/str_cat.h"
 #include "autograd/check/bench_inputs.h"
 #include "autograd/ops/linear_attention/gated_linear_attention.h"
 

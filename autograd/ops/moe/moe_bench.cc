@@ -1,5 +1,6 @@
 // The cases of a mixture of experts that `wyvern bench ops` times: the layer of Kimi Linear
 // 48B-A3B, 256 experts of width 1,024 with 8 a token, on 16,384 tokens; on the CPU a small one.
+#include "absl/strings/str_cat.h"
 #include "autograd/check/bench_inputs.h"
 #include "autograd/ops/moe/grouped_matmul.h"
 #include "autograd/ops/moe/moe_balance.h"

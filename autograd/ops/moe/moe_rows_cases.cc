@@ -1,6 +1,7 @@
 // Cases of the ops that work on rows in the order of an expert plan.
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "autograd/check/bench_inputs.h"
 #include "autograd/ops/moe/grouped_matmul.h"
 #include "autograd/ops/moe/moe_balance.h"

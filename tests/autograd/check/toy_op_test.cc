@@ -2,6 +2,7 @@
 // on the meta device.
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "autograd/check/bench_inputs.h"
 #include "autograd/check/op_bench.h"
 #include "kernels/pointwise/elementwise.h"

@@ -6,6 +6,7 @@
 #include <zstd.h>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "data/io/codec.h"
 #include "tests/data/data_fixture.h"
 

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "data/io/hdf5_file.h"
 #include "tests/data/data_fixture.h"
 

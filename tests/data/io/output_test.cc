@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "data/io/lock_holder.h"
 #include "tests/data/data_fixture.h"
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "data/io/output.h"
 #include "data/store/token_store.h"
 #include "data/tokenizer/tokenizer_training.h"

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "data/io/hdf5_file.h"
 #include "tests/data/data_fixture.h"
 

@@ -1,6 +1,7 @@
 #include "data/text/text_files.h"
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "tests/data/data_fixture.h"
 

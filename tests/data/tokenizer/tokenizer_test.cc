@@ -1,6 +1,7 @@
 #include "data/tokenizer/tokenizer.h"
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "data/tokenizer/byte_tokenizer.h"
 #include "data/tokenizer/tokenizer_training.h"
 #include "tests/data/data_fixture.h"

@@ -1,6 +1,7 @@
 // Tests of Gemm that the op matmul does not cover: batches, and an addend apart from the result.
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "autograd/check/op_check.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/runtime/dispatch.h"

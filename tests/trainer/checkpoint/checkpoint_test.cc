@@ -1,4 +1,5 @@
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "data/io/hdf5_file.h"
 #include "data/io/output.h"
 #include "tests/trainer/checkpoint/fixture.h"

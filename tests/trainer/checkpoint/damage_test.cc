@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "tests/support/file_size_limit.h"
 #include "tests/trainer/checkpoint/fixture.h"
 #include "trainer/checkpoint/folder.h"

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/data/data_fixture.h"
 #include "trainer/checkpoint/read.h"
 #include "trainer/checkpoint/write.h"

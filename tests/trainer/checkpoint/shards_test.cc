@@ -1,5 +1,6 @@
 #include "trainer/checkpoint/shards.h"
 
+#include "absl/strings/str_cat.h"
 #include "tests/trainer/checkpoint/fixture.h"
 #include "trainer/checkpoint/folder.h"
 

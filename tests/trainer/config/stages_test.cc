@@ -4,6 +4,7 @@
 
 #include <csignal>
 
+#include "absl/strings/str_cat.h"
 #include "tests/trainer/run_fixture.h"
 #include "trainer/config/load.h"
 #include "trainer/optimizer/schedule.h"

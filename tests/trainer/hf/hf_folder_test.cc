@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "data/io/file.h"
 #include "data/io/json.h"
 #include "tests/trainer/hf/hf_models.h"

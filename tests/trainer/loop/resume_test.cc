@@ -4,6 +4,7 @@
 #include <csignal>
 #include <tuple>
 
+#include "absl/strings/str_cat.h"
 #include "tests/trainer/run_fixture.h"
 
 namespace wyvern {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <regex>
 
+#include "absl/strings/str_cat.h"
 #include "tests/trainer/run_fixture.h"
 
 namespace wyvern {

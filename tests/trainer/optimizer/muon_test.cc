@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include "absl/strings/str_cat.h"
 #include "autograd/check/op_check.h"
 #include "tests/trainer/state_checks.h"
 #include "tests/trainer/tiny_model.h"

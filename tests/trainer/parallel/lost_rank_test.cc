@@ -2,6 +2,8 @@
 // names rank, step and operation, and the logs say who it was.
 #include <regex>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "kernels/runtime/gpu.h"
 #include "tests/trainer/run_fixture.h"
 #include "trainer/parallel/rank_log.h"

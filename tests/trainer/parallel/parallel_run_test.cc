@@ -5,6 +5,8 @@
 #include <csignal>
 #include <regex>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "tests/trainer/run_fixture.h"
 
 namespace wyvern {

@@ -3,6 +3,7 @@
 
 #include <csignal>
 
+#include "absl/strings/str_cat.h"
 #include "tests/trainer/run_fixture.h"
 
 namespace wyvern {

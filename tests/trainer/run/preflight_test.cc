@@ -2,6 +2,7 @@
 // and in whole runs of which one rank is not like the other.
 #include "trainer/run/preflight.h"
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "kernels/comm/versions.h"
 #include "tests/support/on_ranks.h"

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <random>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/io/json.h"
 #include "tests/trainer/sweep/sweep_fixture.h"

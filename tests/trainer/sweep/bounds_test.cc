@@ -1,4 +1,5 @@
 // Sweeps that would have more runs, or deeper expressions, than anything can hold.
+#include "absl/strings/str_cat.h"
 #include "tests/trainer/sweep/sweep_fixture.h"
 #include "trainer/sweep/expression.h"
 

@@ -1,5 +1,6 @@
 #include "trainer/sweep/plan.h"
 
+#include "absl/strings/str_cat.h"
 #include "layers/mixers/delta/delta_config.h"
 #include "layers/model.h"
 #include "tests/trainer/sweep/sweep_fixture.h"

@@ -1,4 +1,5 @@
 // Sweeps as the program runs them.
+#include "absl/strings/str_cat.h"
 #include "tests/trainer/sweep/sweep_fixture.h"
 #include "trainer/sweep/local_runner.h"
 #include "trainer/sweep/run_state.h"

@@ -8,6 +8,7 @@
 #include "kernels/runtime/gpu.h"
 #include "tests/support/within_limits.h"
 #ifdef WYVERN_CUDA
+#include "absl/strings/str_cat.h"
 #include "kernels/attention/cuda/cudnn_attention.h"
 #endif
 

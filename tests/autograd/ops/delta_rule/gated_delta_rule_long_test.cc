@@ -2,6 +2,7 @@
 // tokens, and its repeatability.
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "autograd/check/op_check.h"
 #include "autograd/ops/delta_rule/gated_delta_rule.h"
 #include "tests/autograd/ops/delta_rule/decays.h"

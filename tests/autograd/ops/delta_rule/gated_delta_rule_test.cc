@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "autograd/check/op_check.h"
 #include "tests/support/within_limits.h"
 

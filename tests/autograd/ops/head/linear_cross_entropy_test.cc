@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "autograd/check/op_check.h"
 
 namespace wyvern {
