@@ -17,7 +17,7 @@
 
 namespace wyvern {
 
-// Of files that were read to their ends; `files` and `read` go together.
+// The files were read to their ends; `files` and `read` go together.
 std::string DescribeMadeFrom(nlohmann::json options, const std::vector<std::string>& files,
                              const std::vector<ReadFileInfo>& read);
 

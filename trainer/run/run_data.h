@@ -16,7 +16,8 @@ namespace wyvern {
 // The samples of a stage.
 struct StageData {
   std::unique_ptr<Sampler> sampler;
-  // Of each source of the run: tokens of its order that were read before the stage's mixture began.
+  // For each source of the run, the tokens of its order that were read before the stage's mixture
+  // began.
   std::vector<int64_t> positions;
 };
 
