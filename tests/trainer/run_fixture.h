@@ -158,6 +158,13 @@ logging: {every: 10}
     return absl::StrCat(run, "/checkpoints/step_", std::string(8 - digits.size(), '0'), digits);
   }
 
+  // Puts `to` in the place of the first `from`, which is there.
+  static void Replace(std::string* text, const std::string& from, const std::string& to) {
+    const size_t at = text->find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    text->replace(at, from.size(), to);
+  }
+
   // Step to line, with what time and memory decide left out.
   std::map<int64_t, std::string> Metrics(const std::string& run) {
     std::map<int64_t, std::string> lines;

@@ -134,6 +134,7 @@ void ReadMixers(KeyReader* r, ModelConfig* m) {
   }
 }
 
+// Whether these numbers give the list.
 bool Gives(int64_t first_dense, int64_t every, const std::vector<bool>& sparse) {
   if (every < 1) return false;
   for (int64_t i = 0; i < static_cast<int64_t>(sparse.size()); ++i) {
