@@ -89,6 +89,8 @@ if(WYVERN_MPI)
   endif()
 endif()
 
+include(Parquet)
+
 if(WYVERN_CUDA)
   # `80` without -real keeps the PTX as well: the driver compiles it for GPUs newer than Hopper.
   if(NOT CMAKE_CUDA_ARCHITECTURES)

@@ -22,6 +22,8 @@ class FileDescriptor {
   }
 
   int get() const { return fd_; }
+  // The caller closes it.
+  int Release() { return std::exchange(fd_, -1); }
   // Returns close()'s result: a write may fail as late as here.
   int Close() {
     const int result = close(fd_);

@@ -31,7 +31,7 @@ struct Magic {
 };
 
 const Magic kMagics[] = {
-    {0, "PAR1", "a Parquet file", kToLines},
+    {0, "PAR1", "a Parquet file", "leave the format at 'auto', which reads its column 'field'"},
     {0, "PARE", "an encrypted Parquet file", kToLines, true},
     {0, "ARROW1", "an Arrow file", kToLines},
     {0, "\xFF\xFF\xFF\xFF", "an Arrow stream", kToLines},
@@ -52,6 +52,8 @@ const Magic kMagics[] = {
     {0, "\x04\x22\x4D\x18", "lz4 data", "decompress it first"},
     {0, Bytes("\x5D\0\0"), "lzma data", "decompress it first"},
     {0, "\xFF\x06", "snappy data", "decompress it first"},
+    {0, "version https://git-lfs.github.com/spec/", "a pointer of Git LFS to a file",
+     "fetch the file itself: git lfs pull"},
     {0, "PK\x03\x04", "a zip archive", kUnpack},
     {0, "PK\x05\x06", "an empty zip archive", kUnpack},
     {0, "7z\xBC\xAF\x27\x1C", "a 7z archive", kUnpack},

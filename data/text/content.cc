@@ -135,6 +135,8 @@ absl::Status JsonOrText(const std::string& path) {
 
 }  // namespace
 
+bool IsParquetName(absl::string_view path) { return absl::EndsWithIgnoreCase(path, ".parquet"); }
+
 NameHint HintOfName(absl::string_view path) {
   absl::string_view name = path.substr(path.rfind('/') + 1);
   ConsumeCompressionSuffix(&name);

@@ -16,7 +16,11 @@ enum class ContentKind {
   kText,
   kJsonLines,  // an object a line
   kJsonArray,  // of objects, however it is laid out
+  kParquet,
 };
+
+// Whether the name ends in .parquet, in any case.
+bool IsParquetName(absl::string_view path);
 
 // The kind that the endings of a name say, those of compression left aside: JSON (.jsonl, .ndjson,
 // .json, .jsonlines, .jl), text (.txt, .md) or neither; neither, too, if the two last ones disagree

@@ -6,7 +6,9 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "data/io/byte_stream.h"
 #include "data/text/content.h"
 #include "data/text/text_format.h"
@@ -20,7 +22,7 @@ enum class LongDocuments {
 };
 
 struct DocumentOptions {
-  std::string field;               // JSON: the member that holds the text
+  std::string field;               // JSON: the member that holds the text; Parquet: the column
   std::string document_separator;  // text: empty: a file is one document
   TextFormat format = TextFormat::kAuto;
   InvalidUtf8 invalid_utf8 = InvalidUtf8::kError;
@@ -30,7 +32,8 @@ struct DocumentOptions {
 class DocumentReader {
  public:
   // Decompresses the file and judges its first bytes (data/text/content.h); a UTF-8 byte order mark
-  // at its beginning is left out. Errors as of ByteStream::Open and KindOfContent.
+  // at its beginning is left out. Errors as of ByteStream::Open, KindOfContent and
+  // OpenParquetReader; a name of Parquet (.parquet) where the content is not.
   static absl::StatusOr<std::unique_ptr<DocumentReader>> Open(const std::string& path,
                                                               const DocumentOptions& options);
   virtual ~DocumentReader() = default;
@@ -40,7 +43,9 @@ class DocumentReader {
 
   virtual ContentKind kind() const = 0;
   virtual const ByteStream& stream() const = 0;
-  virtual int64_t separators() const { return 0; }  // met so far
+  // Met so far: separators of text; nulls in the place of a text, which are no documents.
+  virtual int64_t separators() const { return 0; }
+  virtual int64_t nulls() const { return 0; }
   int64_t replaced_faults() const { return replaced_faults_; }
 
  protected:
@@ -54,8 +59,13 @@ std::unique_ptr<DocumentReader> MakeTextReader(const std::string& path, ReadBuff
 std::unique_ptr<DocumentReader> MakeJsonReader(const std::string& path, ReadBuffer buffer,
                                                const DocumentOptions& options, ContentKind kind);
 
-// The error for text()[offset], where UTF-8 is violated.
-absl::Status Utf8Fault(const std::string& path, const ReadBuffer& buffer, size_t offset);
+// Whether nothing but space, which is no document.
+bool IsBlank(absl::string_view text);
+
+// The error for a byte that violates UTF-8. `where` ends with the byte's number.
+absl::Status Utf8Fault(const std::string& where, char byte);
+// The same for text()[offset].
+absl::Status Utf8FaultIn(const std::string& path, const ReadBuffer& buffer, size_t offset);
 
 }  // namespace wyvern
 

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "data/io/json_member.h"
 #include "data/io/read_buffer.h"
@@ -11,11 +10,6 @@
 
 namespace wyvern {
 namespace {
-
-bool IsBlank(absl::string_view text) {
-  return std::all_of(text.begin(), text.end(),
-                     [](char c) { return absl::ascii_isspace(static_cast<unsigned char>(c)); });
-}
 
 // Documents of JSON objects, which stand on lines of their own or in one array.
 class JsonReader final : public DocumentReader {
@@ -123,7 +117,7 @@ class JsonReader final : public DocumentReader {
     std::string mended;
     const size_t good = Utf8PrefixLength(value);
     if (good < value.size()) {
-      if (!replace_) return Utf8Fault(path_, buffer_, good);
+      if (!replace_) return Utf8FaultIn(path_, buffer_, good);
       mended.assign(value.data(), value.size());
       replaced_faults_ += ReplaceUtf8Faults(&mended);
       value = mended;

@@ -73,7 +73,7 @@ bool IsShardName(const std::string& path) {
 }
 
 bool HasKnownEnding(const std::string& path) {
-  if (HintOfName(path) != NameHint::kNone) return true;
+  if (HintOfName(path) != NameHint::kNone || IsParquetName(PlainName(path))) return true;
   const std::string name = PlainName(path);
   const bool is_text = absl::EndsWith(name, ".txt") || absl::EndsWith(name, ".md");  // .jsonl.txt
   const std::string before = name.substr(0, name.rfind('.'));                        // .jsonl.00001
@@ -220,7 +220,7 @@ class FolderWalk {
     return absl::NotFoundError(absl::StrCat(
         root_, ": no text in this folder", passed.empty() ? "" : "; passed over: ", passed,
         "; expected files that end in .txt, .md, .jsonl, .ndjson or .json, perhaps with .gz, .zst, "
-        ".bz2 or .xz behind; name files of other kinds one by one"));
+        ".bz2 or .xz behind, or in .parquet; name files of other kinds one by one"));
   }
 
   const std::string root_, field_;

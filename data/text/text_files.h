@@ -24,11 +24,11 @@ enum class MissingText { kError, kMark };
 // file once, by whatever names it is reached. A file named itself may end in anything.
 //
 // A folder's text is what ends in .txt, .md, .jsonl, .ndjson, .json, .jsonlines or .jl, with or
-// without the ending of a compression behind, in any case; and JSON lines with the member `field`
-// whose name has no ending, or one of digits, as shards have. Links to files and folders are
-// followed. Left out, and named in the notes: hidden entries, other endings, and beside other files
-// .txt and .md files called README, LICENSE and the like, the known names of metadata, and
-// uncompressed .json files of one object over several lines.
+// without the ending of a compression behind, or in .parquet, in any case; and JSON lines with the
+// member `field` whose name has no ending, or one of digits, as shards have. Links to files and
+// folders are followed. Left out, and named in the notes: hidden entries, other endings, and beside
+// other files .txt and .md files called README, LICENSE and the like, the known names of metadata,
+// and uncompressed .json files of one object over several lines.
 //
 // Errors: a path that does not exist, a link to nothing, a folder without text, a file that cannot
 // be read or decompressed where its content decides.

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "data/io/read_buffer.h"
 #include "data/io/utf8.h"
@@ -68,11 +67,6 @@ class TextReader final : public DocumentReader {
   int64_t separators() const override { return separators_; }
 
  private:
-  static bool IsBlank(absl::string_view text) {
-    return std::all_of(text.begin(), text.end(),
-                       [](char c) { return absl::ascii_isspace(static_cast<unsigned char>(c)); });
-  }
-
   absl::Status Take(size_t count, std::string* text) {
     const absl::string_view taken = buffer_.text().substr(0, count);
     text->assign(taken.data(), taken.size());
@@ -80,7 +74,7 @@ class TextReader final : public DocumentReader {
       replaced_faults_ += ReplaceUtf8Faults(text);
     } else {
       const size_t good = Utf8PrefixLength(taken);
-      if (good < taken.size()) return Utf8Fault(path_, buffer_, good);
+      if (good < taken.size()) return Utf8FaultIn(path_, buffer_, good);
     }
     buffer_.Consume(count);
     return absl::OkStatus();

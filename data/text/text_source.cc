@@ -54,9 +54,9 @@ class FilesSource final : public TextSource {
       may_have_json |= reader->kind() != ContentKind::kText;
     }
     if (may_have_json || options_.field == TextSourceOptions().field) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrCat("field: '", options_.field, "' has no effect, as there is no JSON in ",
-                     Names(files_), "; leave it out, or set the format to 'json'"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "field: '", options_.field, "' has no effect, as there is neither JSON nor Parquet in ",
+        Names(files_), "; leave it out, or set the format to 'json'"));
   }
 
   absl::StatusOr<bool> Next(TextPiece* piece) override {
@@ -87,14 +87,21 @@ class FilesSource final : public TextSource {
   std::vector<std::string> Notes() const override {
     std::vector<std::string> notes = notes_;
     if (!text_files_.empty() && text_files_.size() < files_.size()) {
-      const size_t json = files_.size() - text_files_.size();
-      notes.push_back(absl::StrCat(json, json == 1 ? " file is" : " files are", " JSON, ",
+      const size_t others = files_.size() - text_files_.size();
+      const char* kinds = !has_parquet_ ? " JSON, "
+                          : has_json_   ? " JSON or Parquet, "
+                                        : " Parquet, ";
+      notes.push_back(absl::StrCat(others, others == 1 ? " file is" : " files are", kinds,
                                    text_files_.size(), " plain text: ", Names(text_files_)));
+    }
+    if (nulls_ > 0) {
+      notes.push_back(absl::StrCat(nulls_, nulls_ == 1 ? " row has" : " rows have", " a null as '",
+                                   options_.field, "' and gave no document"));
     }
     if (!options_.document_separator.empty() && separators_ == 0) {
       notes.push_back(
           absl::StrCat("the document_separator \"", absl::CEscape(options_.document_separator),
-                       text_files_.empty() ? "\" has no effect on JSON: "
+                       text_files_.empty() ? "\" has no effect on JSON and Parquet: "
                                            : "\" never occurs, so every file is one document: ",
                        Names(text_files_.empty() ? files_ : text_files_)));
     }
@@ -128,7 +135,11 @@ class FilesSource final : public TextSource {
     read_files_.push_back({stream.file_bytes_read(), stream.file_crc32(), stream.file_stamp()});
     if (reader_->kind() == ContentKind::kText) text_files_.push_back(file);
     if (reader_->replaced_faults() > 0) mended_files_.push_back(file);
+    has_parquet_ |= reader_->kind() == ContentKind::kParquet;
+    has_json_ |=
+        reader_->kind() == ContentKind::kJsonLines || reader_->kind() == ContentKind::kJsonArray;
     separators_ += reader_->separators();
+    nulls_ += reader_->nulls();
     replaced_faults_ += reader_->replaced_faults();
     reader_ = nullptr;
   }
@@ -142,7 +153,8 @@ class FilesSource final : public TextSource {
   std::unique_ptr<DocumentReader> reader_;  // of the file after those read
   std::vector<ReadFileInfo> read_files_;
   std::vector<std::string> text_files_, mended_files_;  // of the files read
-  int64_t finished_bytes_ = 0, separators_ = 0, replaced_faults_ = 0;
+  bool has_json_ = false, has_parquet_ = false;         // among the files read
+  int64_t finished_bytes_ = 0, separators_ = 0, nulls_ = 0, replaced_faults_ = 0;
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Documents from files: text and JSON lines, each plain or compressed, read once, in order, in
-// bounded memory.
+// Documents from files: text and JSON lines, each plain or compressed, and Parquet, read once, in
+// order, in bounded memory.
 #ifndef WYVERN_DATA_TEXT_TEXT_SOURCE_H_
 #define WYVERN_DATA_TEXT_TEXT_SOURCE_H_
 
@@ -20,7 +20,8 @@ struct TextSourceOptions {
   // Files and folders, in this order; data/text/text_files.h says which files of a folder. What
   // each holds is seen in its content (data/text/content.h), its compression too.
   std::vector<std::string> paths;
-  // JSON: the member of each object that holds the text.
+  // JSON: the member of each object that holds the text. Parquet: the column, with dots into
+  // nested ones.
   std::string field = "text";
   // Text: what stands between two documents ("\n\n": blank lines, also of files with "\r\n");
   // empty: a file is one document. Empty documents are dropped.
@@ -49,7 +50,8 @@ class TextSource {
  public:
   // Finds the files and looks into each, so that a file that cannot be read is an error before
   // the others are. Errors: a path that does not exist, a folder without a text file, binary data,
-  // a newline in a path, a `field` that no file needs.
+  // a newline in a path, a `field` that no file needs, a
+  // Parquet file without it.
   static absl::StatusOr<std::unique_ptr<TextSource>> Open(const TextSourceOptions& options,
                                                           LongDocuments long_documents);
   virtual ~TextSource() = default;
@@ -65,7 +67,7 @@ class TextSource {
   virtual int64_t file_bytes_read() const = 0;  // of these, read so far
 
   // Behind the end: of each file, and what the user should know (files passed over, a separator
-  // that never occurred, bytes replaced).
+  // that never occurred, bytes replaced, nulls).
   virtual const std::vector<ReadFileInfo>& read_files() const = 0;
   virtual std::vector<std::string> Notes() const = 0;
 };

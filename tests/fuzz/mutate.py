@@ -113,6 +113,7 @@ FORMATS = [
     Format("csv", ["points.csv"], [["fit", "--points", "points.csv", "--output", "fit"]]),
     Format("text", ["text.txt"], [PREPARE + ["text.txt"]]),
     Format("jsonl", ["d.jsonl"], [PREPARE + ["d.jsonl"]]),
+    Format("parquet", ["d.parquet"], [PREPARE + ["d.parquet"]]),
     Format("gz", ["d.jsonl.gz", "text.txt.gz"], [PREPARE + ["d.jsonl.gz", "text.txt.gz"], *INFO], checked=True),
     Format("zst", ["d.jsonl.zst", "text.txt.zst"], [PREPARE + ["d.jsonl.zst", "text.txt.zst"], *INFO], checked=True),
     Format("sentencepiece", ["a.model"], [PREPARE + ["text.txt", "--tokenizer", "a.model"]], ["text.txt"]),
@@ -291,6 +292,7 @@ class Campaign:
             (self.seeds / (name + ".gz")).write_bytes(gzip.compress(content, mtime=0))
             if shutil.which("zstd"):
                 subprocess.run(["zstd", "-q", "--check", name], cwd=self.seeds, check=True)
+        shutil.copy(pathlib.Path(__file__).parents[1] / "data/text/parquet/rows.parquet", self.seeds / "d.parquet")
         for name, content in (("run.yaml", CONFIG), ("sweep.yaml", SWEEP), ("ladder.yaml", LADDER),
                               ("points.csv", POINTS)):
             (self.seeds / name).write_text(content)

@@ -4,6 +4,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "data/io/json.h"
+#include "data/text/parquet_reader.h"
+#include "data/text/text_source.h"
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokenizer/tokenizer_training.h"
 #include "tests/support/on_ranks.h"
@@ -108,6 +111,31 @@ TEST_F(ClientsTest, H5pyReadsATokenStore) {
   ASSERT_TRUE(text.has_value());
   EXPECT_TRUE(absl::StrContains(*text, "5 6 7 257\n")) << *text;
   EXPECT_TRUE(absl::StrContains(*text, "OK: 6 tokens, 3 documents of 1 files")) << *text;
+}
+
+TEST_F(ClientsTest, ParquetFilesOfPyarrowAreReadAsItReadsThem) {
+  if (!CanReadParquet()) GTEST_SKIP() << "this build has no Apache Arrow";
+  if (const std::string why = Lacks("pyarrow"); !why.empty()) GTEST_SKIP() << why;
+  const auto text = RunScript("write_parquet.py " + Path("parquet"));
+  ASSERT_TRUE(text.has_value());
+  const auto expected = ReadJsonFile(Path("parquet/expected.json"));
+  ASSERT_TRUE(expected.ok()) << expected.status();
+  EXPECT_EQ(*text, absl::StrCat("OK: ", expected->size(), " files\n"));
+  for (const auto& [name, what] : expected->items()) {
+    const auto source = TextSource::Open(
+        {.paths = {absl::StrCat(Path("parquet/"), name, ".parquet")}, .field = what[0]},
+        LongDocuments::kWhole);
+    ASSERT_TRUE(source.ok()) << source.status();
+    std::vector<std::string> documents;
+    TextPiece piece;
+    while (true) {
+      const absl::StatusOr<bool> more = (*source)->Next(&piece);
+      ASSERT_TRUE(more.ok()) << more.status();
+      if (!*more) break;
+      documents.push_back(piece.text);
+    }
+    EXPECT_TRUE(documents == what[1].get<std::vector<std::string>>()) << name;
+  }
 }
 
 TEST_F(ClientsTest, SafetensorsReadsAnExportedFolder) {

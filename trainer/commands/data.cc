@@ -69,10 +69,14 @@ struct SourceOptions {
 
 void AddSource(CLI::App* command, SourceOptions* options) {
   command
-      ->add_option("--input", options->source.paths,
-                   "Files of text or JSON lines (gzip, zstd, bzip2, xz too) and folders of them")
+      ->add_option(
+          "--input", options->source.paths,
+          "Files of text or JSON lines (gzip, zstd, bzip2, xz too) or Parquet, and folders of "
+          "them")
       ->required();
-  command->add_option("--field", options->source.field, "JSON: the member that holds the text")
+  command
+      ->add_option("--field", options->source.field,
+                   "JSON: the member that holds the text; Parquet: the column, as in meta.text")
       ->capture_default_str();
   command->add_option("--document-separator", options->separator,
                       "Text files: what stands between two documents, as in \"\\n\\n\"; without "

@@ -69,11 +69,13 @@ void EnumeratedOrAuto(ConfigVisitor& v, const std::string& key,
 
 void VisitSource(ConfigVisitor& v, DataSource* s, bool only_source) {
   v.Value("dir", &s->dir, {"Folder of the token stores train.h5 and val.h5.", "not empty"});
-  v.Value(
-      "text", &s->text.paths,
-      "Files and folders of text or JSON lines, from which the stores are made unless they exist.");
+  v.Value("text", &s->text.paths,
+          "Files and folders of text, JSON lines or Parquet, from which the stores are made unless "
+          "they "
+          "exist.");
   v.Only(!s->text.paths.empty(), "stores that exist already (no text)", [s](ConfigVisitor& only) {
-    only.Value("field", &s->text.field, "Member of a JSON object that holds the text.");
+    only.Value("field", &s->text.field,
+               "Member of a JSON object, or column of a Parquet file, that holds the text.");
     only.Value("document_separator", &s->text.document_separator,
                "Text that stands between documents of a text file; empty: a file is one document.");
     only.Enumerated("format", {"auto", "text", "json"}, &s->text.format,

@@ -36,20 +36,21 @@ TEST_F(TextFilesTest, EveryNameOfTextIsFoundAndTheRestCounted) {
                            "in/f/g.jsonl.txt", "in/h.TXT.bz2"}) {
     Put(name);
   }
-  for (const char* name : {"in/x.parquet", "in/y.parquet", "in/z.py", "in/Makefile",
-                           "in/.hidden.txt", "in/.git/config.txt", "in/.ipynb_checkpoints/a.txt"}) {
+  Put("in/i.snappy.PARQUET");
+  for (const char* name : {"in/x.arrow", "in/y.arrow", "in/z.py", "in/Makefile", "in/.hidden.txt",
+                           "in/.git/config.txt", "in/.ipynb_checkpoints/a.txt"}) {
     Put(name);
   }
   EXPECT_EQ(Find({"in"}),
             "in/a.txt in/b.MD in/c.jsonl.gz in/d.json.zst in/e.ndjson in/f/g.jsonl.txt "
-            "in/h.TXT.bz2");
-  for (const char* part : {"2 .parquet (x.parquet, y.parquet)", "1 .py (z.py)",
+            "in/h.TXT.bz2 in/i.snappy.PARQUET");
+  for (const char* part : {"2 .arrow (x.arrow, y.arrow)", "1 .py (z.py)",
                            "1 without an ending, not JSON lines with 'text' (Makefile)",
                            "3 hidden (.git, .hidden.txt, .ipynb_checkpoints)"}) {
     EXPECT_TRUE(absl::StrContains(notes_, part)) << part << ": " << notes_;
   }
   // A file named itself may end in anything.
-  EXPECT_EQ(Find({"in/x.parquet", "in/.hidden.txt"}), "in/x.parquet in/.hidden.txt");
+  EXPECT_EQ(Find({"in/x.arrow", "in/.hidden.txt"}), "in/x.arrow in/.hidden.txt");
 }
 
 TEST_F(TextFilesTest, FilesAboutTheDataAreNoData) {
@@ -62,11 +63,11 @@ TEST_F(TextFilesTest, FilesAboutTheDataAreNoData) {
   for (const char* part : {"README.md", "LICENSE.txt", "dataset_infos.json", "config.json"}) {
     EXPECT_TRUE(absl::StrContains(notes_, part)) << part << ": " << notes_;
   }
-  Put("parquet/README.md");
-  Put("parquet/train.parquet");
-  const std::string error = Find({"parquet"});
+  Put("arrow/README.md");
+  Put("arrow/train.arrow");
+  const std::string error = Find({"arrow"});
   EXPECT_TRUE(absl::StrContains(error, "no text in this folder")) << error;
-  EXPECT_TRUE(absl::StrContains(error, "1 .parquet")) << error;
+  EXPECT_TRUE(absl::StrContains(error, "1 .arrow")) << error;
   EXPECT_TRUE(absl::StrContains(error, "1 about the data (README.md)")) << error;
   Put("docs/readme.md");
   EXPECT_EQ(Find({"docs"}), "docs/readme.md");
