@@ -41,17 +41,6 @@ absl::Status WritePreparedJson(const std::string& dir, const std::string& descri
   return WriteFileAtomically(PreparedPath(dir), JsonText(json, 1) + "\n");
 }
 
-// A file's own bytes.
-absl::StatusOr<ReadFileInfo> ReadWhole(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<ByteStream> stream, ByteStream::OpenRaw(path));
-  std::string buffer(size_t{1} << 20, '\0');
-  while (true) {
-    ASSIGN_OR_RETURN(const size_t got, stream->Read(buffer.data(), buffer.size()));
-    if (got == 0) break;
-  }
-  return ReadFileInfo{stream->file_bytes_read(), stream->file_crc32(), stream->file_stamp()};
-}
-
 // prepared.json's stamps, if it belongs to these stores.
 Json StampsOf(const std::string& dir, const std::string& description, size_t num_files) {
   const absl::StatusOr<Json> prepared = ReadJsonFile(PreparedPath(dir));
@@ -117,7 +106,7 @@ absl::Status CheckFiles(const std::string& dir, const std::vector<std::string>& 
       continue;
     }
     *is_news = true;
-    ASSIGN_OR_RETURN(const ReadFileInfo read, ReadWhole(paths[i]));
+    ASSIGN_OR_RETURN(const ReadFileInfo read, ReadWholeFile(paths[i]));
     const Json found = FileJson(paths[i], read.bytes, read.crc32);
     if (found["bytes"] != files[i].value("bytes", Json()) ||
         found["crc32"] != files[i].value("crc32", Json())) {
@@ -164,6 +153,16 @@ std::string OptionDifference(const Json& wanted, const Json& made) {
     }
   }
   return "";
+}
+
+absl::StatusOr<ReadFileInfo> ReadWholeFile(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<ByteStream> stream, ByteStream::OpenRaw(path));
+  std::string buffer(size_t{1} << 20, '\0');
+  while (true) {
+    ASSIGN_OR_RETURN(const size_t got, stream->Read(buffer.data(), buffer.size()));
+    if (got == 0) break;
+  }
+  return ReadFileInfo{stream->file_bytes_read(), stream->file_crc32(), stream->file_stamp()};
 }
 
 std::string DescribeMadeFrom(Json options, const std::vector<std::string>& files,

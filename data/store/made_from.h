@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "data/io/json.h"
 #include "data/text/text_source.h"
 
@@ -47,6 +48,9 @@ std::string OptionDifference(const nlohmann::json& wanted, const nlohmann::json&
 
 // prepared.json in the folder.
 std::string PreparedPath(const std::string& dir);
+
+// Reads a file's own bytes, for what is known of a file that was read.
+absl::StatusOr<ReadFileInfo> ReadWholeFile(const std::string& path);
 
 // A file's name without its folders, as descriptions have it: the data may move.
 std::string NameOf(const std::string& path);

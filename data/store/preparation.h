@@ -1,4 +1,4 @@
-// Compares the text of token stores with the text that they were made from
+// Compares text with the text that token stores were made from
 // (data/store/made_from.h). The options of the description are those of PrepareOptions, with the
 // tokenizer's hash.
 #ifndef WYVERN_DATA_STORE_PREPARATION_H_

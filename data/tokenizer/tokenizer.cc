@@ -4,6 +4,7 @@
 #include "absl/strings/str_format.h"
 #include "data/io/file.h"
 #include "data/tokenizer/byte_tokenizer.h"
+#include "data/tokenizer/id_tokenizer.h"
 #include "data/tokenizer/sentencepiece_tokenizer.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
@@ -30,8 +31,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const std::string& kind
                                                          const std::string& origin) {
   if (kind == "byte") return MakeByteTokenizer();
   if (kind == "sentencepiece") return MakeSentencePieceTokenizer(model, origin);
+  if (kind == kIdTokenizerKind) return MakeIdTokenizer(model, origin);
   return absl::InvalidArgumentError(absl::StrCat(origin, ": unknown tokenizer kind '", kind,
-                                                 "'; expected byte or sentencepiece"));
+                                                 "'; expected byte, sentencepiece or ids"));
 }
 
 }  // namespace wyvern

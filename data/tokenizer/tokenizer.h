@@ -33,7 +33,7 @@ class Tokenizer {
   virtual std::optional<int32_t> bos_id() const = 0;
   virtual std::optional<int32_t> eos_id() const = 0;
 
-  // "byte" or "sentencepiece".
+  // "byte", "sentencepiece" or "ids".
   virtual std::string kind() const = 0;
   // The serialized model, from which MakeTokenizer(kind(), model()) makes an equal tokenizer.
   virtual const std::string& model() const = 0;

@@ -7,6 +7,9 @@
 #include "data/io/json.h"
 #include "data/text/parquet_reader.h"
 #include "data/text/text_source.h"
+#include "data/token_files/export_megatron.h"
+#include "data/token_files/import_tokens.h"
+#include "data/tokenizer/id_tokenizer.h"
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokenizer/tokenizer_training.h"
 #include "tests/support/on_ranks.h"
@@ -135,6 +138,28 @@ TEST_F(ClientsTest, ParquetFilesOfPyarrowAreReadAsItReadsThem) {
       documents.push_back(piece.text);
     }
     EXPECT_TRUE(documents == what[1].get<std::vector<std::string>>()) << name;
+  }
+}
+
+TEST_F(ClientsTest, MegatronsFormIsReadAndWrittenAsNumpyDoes) {
+  if (const std::string why = Lacks("numpy"); !why.empty()) GTEST_SKIP() << why;
+  const std::unique_ptr<Tokenizer> ids = *MakeIdTokenizer(100, 9);
+  for (const char* dtype :
+       {"uint8", "int8", "int16", "int32", "int64", "float64", "float32", "uint16"}) {
+    ASSERT_TRUE(RunScript(absl::StrCat("megatron_tokens.py write ", Path("peer"), " ", dtype,
+                                       " 1,2/3,9 '' 99,9 4,5,6"))
+                    .has_value());
+    ImportTokensOptions options;
+    options.paths = {Path("peer.idx")};
+    options.split = {.output_dir = Path("imported"), .val_fraction = 0};
+    options.progress = false;
+    const auto imported = ImportTokens(options, *ids);
+    ASSERT_TRUE(imported.ok()) << imported.status();
+    const auto store = *TokenStore::Open(imported->train_path);
+    ASSERT_TRUE(ExportMegatron(*store, Path("back"), /*max_sequence_tokens=*/3).ok());
+    EXPECT_EQ(RunScript("megatron_tokens.py read " + Path("back")),
+              "uint16\n1,2,3/9\n99,9\n4,5,6/9\n")
+        << dtype;
   }
 }
 

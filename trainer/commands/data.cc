@@ -14,6 +14,7 @@
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/token_files.h"
 
 namespace wyvern {
 namespace {
@@ -163,6 +164,7 @@ void AddDataCommand(CLI::App& app, int* exit_code) {
   data->require_subcommand(1);
   AddTokenizer(data, exit_code);
   AddPrepare(data, exit_code);
+  AddTokenFileCommands(data, exit_code);
 
   struct InfoOptions {
     std::string path;

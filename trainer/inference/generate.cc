@@ -6,6 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "data/tokenizer/id_tokenizer.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
 #include "layers/decode_cache.h"
@@ -111,6 +112,7 @@ std::string TextStream::Add(int32_t token) {
 absl::StatusOr<GeneratedText> GenerateText(Model* model, const Tokenizer& tokenizer,
                                            const std::string& prompt, GenerateOptions options,
                                            const std::function<bool(const std::string&)>& on_text) {
+  RETURN_IF_ERROR(CheckIsIds(tokenizer, prompt));
   std::vector<int32_t> ids = tokenizer.Encode(prompt);
   if (ids.empty()) {
     const std::optional<int32_t> start =
