@@ -94,13 +94,13 @@ absl::StatusOr<int> FindColumn(const std::string& path, const std::string& field
     if (absl::StartsWith(names.back(), field + ".")) inside.push_back(names.back());
   }
   if (!inside.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": the column '", field,
-                                                   "' is nested; name a column inside of it: ",
-                                                   NamesOf(std::move(inside))));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": the column '", field,
+                     "' is nested; name a column inside of it: ", NamesOf(std::move(inside))));
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat(path, ": no column '", field, "'; there is: ", NamesOf(std::move(names)),
-                   "; name the one with the text by 'field'"));
+  return absl::InvalidArgumentError(absl::StrCat(path, ": no column '", field,
+                                                 "'; there is: ", NamesOf(std::move(names)),
+                                                 "; name the one with the text by 'field'"));
 }
 
 class ParquetReader final : public DocumentReader {
@@ -124,14 +124,14 @@ class ParquetReader final : public DocumentReader {
     const std::string advice = "; the footer is damaged, fetch the file again";
     RETURN_IF_ERROR(Guarded(path_, advice, [&] {
       // The descriptor is Arrow's from here on.
-      PARQUET_ASSIGN_OR_THROW(auto input, arrow::io::ReadableFile::Open(descriptor.Release(),
-                                                                        Properties().memory_pool()));
+      PARQUET_ASSIGN_OR_THROW(auto input, arrow::io::ReadableFile::Open(
+                                              descriptor.Release(), Properties().memory_pool()));
       file_ = parquet::ParquetFileReader::Open(std::move(input), Properties());
       metadata_ = file_->metadata();
     }));
     absl::StatusOr<int> column;
-    RETURN_IF_ERROR(Guarded(path_, advice,
-                            [&] { column = FindColumn(path_, field_, *metadata_->schema()); }));
+    RETURN_IF_ERROR(
+        Guarded(path_, advice, [&] { column = FindColumn(path_, field_, *metadata_->schema()); }));
     RETURN_IF_ERROR(column.status());
     column_ = *column;
     return absl::OkStatus();
@@ -176,8 +176,9 @@ class ParquetReader final : public DocumentReader {
     if (got < 0) return ErrnoStatus(errno, "cannot read", path_);
     if (absl::string_view(end.data(), end.size()) == kParquetMagic) return absl::OkStatus();
     return absl::DataLossError(absl::StrCat(
-        path_, ": this begins as a Parquet file and has no footer, so its end is missing; fetch "
-               "the file again"));
+        path_,
+        ": this begins as a Parquet file and has no footer, so its end is missing; fetch "
+        "the file again"));
   }
 
   std::string Group() const {
@@ -202,8 +203,8 @@ class ParquetReader final : public DocumentReader {
       int64_t values = 0;
       RETURN_IF_ERROR(Guarded(Group(), advice, [&] {
         if (!reader_->HasNext()) return;
-        batch_rows_ = reader_->ReadBatch(kBatchRows, levels_.data(), nullptr, values_.data(),
-                                         &values);
+        batch_rows_ =
+            reader_->ReadBatch(kBatchRows, levels_.data(), nullptr, values_.data(), &values);
       }));
       if (max_level_ == 0) std::fill_n(levels_.begin(), batch_rows_, int16_t{0});
       if (values != std::count(levels_.begin(), levels_.begin() + batch_rows_, max_level_)) {
@@ -212,7 +213,8 @@ class ParquetReader final : public DocumentReader {
       group_rows_ -= batch_rows_;
       if (batch_rows_ > 0) continue;
       if (group_rows_ != 0) {
-        return absl::DataLossError(absl::StrCat(Group(), ": it has ", group_rows_ < 0 ? "more" : "fewer",
+        return absl::DataLossError(absl::StrCat(Group(), ": it has ",
+                                                group_rows_ < 0 ? "more" : "fewer",
                                                 " rows than its header says", advice));
       }
       reader_ = nullptr;
@@ -246,9 +248,9 @@ class ParquetReader final : public DocumentReader {
   absl::Status Take(absl::string_view bytes, std::string* text) {
     const std::string where = absl::StrCat(path_, ": row ", row_, " (row group ", group_, ")");
     if (bytes.size() > kMaxDocumentBytes) {
-      return absl::InvalidArgumentError(absl::StrCat(where, ": the text is longer than ",
-                                                     kMaxDocumentBytes >> 20,
-                                                     " MiB, the most that is read of one document"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, ": the text is longer than ", kMaxDocumentBytes >> 20,
+                       " MiB, the most that is read of one document"));
     }
     const size_t good = Utf8PrefixLength(bytes);
     if (good < bytes.size() && !replace_) {
@@ -266,9 +268,9 @@ class ParquetReader final : public DocumentReader {
   std::unique_ptr<parquet::ParquetFileReader> file_;
   std::shared_ptr<parquet::FileMetaData> metadata_;
   int column_ = 0;
-  int group_ = 0;           // the row group that is read, from 1
-  int64_t group_rows_ = 0;  // of it, not yet read
-  int16_t max_level_ = 0;   // a lower definition level is a null
+  int group_ = 0;                                     // the row group that is read, from 1
+  int64_t group_rows_ = 0;                            // of it, not yet read
+  int16_t max_level_ = 0;                             // a lower definition level is a null
   std::shared_ptr<parquet::ByteArrayReader> reader_;  // null: the next row group is to be opened
   std::array<int16_t, kBatchRows> levels_;
   std::array<parquet::ByteArray, kBatchRows> values_;
@@ -296,9 +298,10 @@ bool CanReadParquet() { return false; }
 absl::StatusOr<std::unique_ptr<DocumentReader>> OpenParquetReader(const std::string& path,
                                                                   const DocumentOptions&) {
   return absl::FailedPreconditionError(absl::StrCat(
-      path, ": this is a Parquet file, and this build of Wyvern was made without Apache Arrow, which "
-            "reads it; install it (pip install pyarrow), configure with -DWYVERN_PARQUET=ON and "
-            "build again, or make JSON lines of the file"));
+      path,
+      ": this is a Parquet file, and this build of Wyvern was made without Apache Arrow, which "
+      "reads it; install it (pip install pyarrow), configure with -DWYVERN_PARQUET=ON and "
+      "build again, or make JSON lines of the file"));
 }
 
 #endif

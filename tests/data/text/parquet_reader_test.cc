@@ -1,5 +1,5 @@
-// The small file parquet/rows.parquet is written by tests/clients/write_parquet.py --fixture; many more
-// kinds are compared with pyarrow in tests/trainer/clients_test.cc.
+// The small file parquet/rows.parquet is written by tests/clients/write_parquet.py --fixture; many
+// more kinds are compared with pyarrow in tests/trainer/clients_test.cc.
 #include "data/text/parquet_reader.h"
 
 #include <sys/stat.h>
@@ -99,7 +99,8 @@ TEST_F(ParquetReaderTest, AColumnThatHoldsNoTextIsNamed) {
 TEST_F(ParquetReaderTest, BytesThatAreNotUtf8AreNamedOrReplaced) {
   TextSourceOptions options = {.paths = {Rows()}, .field = "raw"};
   const std::string error = ReadAll(options);
-  EXPECT_SAYS("[ok]tests/data/text/parquet/rows.parquet: row 2 (row group 1): byte 4 (0xE9)", error);
+  EXPECT_SAYS("[ok]tests/data/text/parquet/rows.parquet: row 2 (row group 1): byte 4 (0xE9)",
+              error);
   options.invalid_utf8 = InvalidUtf8::kReplace;
   const std::string mended = ReadAll(options);
   EXPECT_SAYS("[ok][caf\uFFFD][a\uFFFDb][x][y][z]2 errors of UTF-8 became U+FFFD", mended);
@@ -133,9 +134,10 @@ TEST_F(ParquetReaderTest, ADamagedFileIsAnError) {
 TEST_F(ParquetReaderTest, ANameOrAFormatThatSaysOtherwiseIsAnError) {
   EXPECT_SAYS("the name says Parquet, but the content is not",
               ReadAll({.paths = {WriteText("a.parquet", "some text")}}));
-  EXPECT_SAYS("a pointer of Git LFS to a file, which is not read as text; fetch the file itself",
-              ReadAll({.paths = {WriteText(
-                           "b.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:")}}));
+  EXPECT_SAYS(
+      "a pointer of Git LFS to a file, which is not read as text; fetch the file itself",
+      ReadAll({.paths = {WriteText("b.parquet",
+                                   "version https://git-lfs.github.com/spec/v1\noid sha256:")}}));
   EXPECT_SAYS("this is a Parquet file, which is not read as text; leave the format at 'auto'",
               ReadAll({.paths = {Rows()}, .format = TextFormat::kJson}));
 }
