@@ -13,7 +13,7 @@ namespace wyvern {
 
 struct PrepareOptions {
   TextSourceOptions source;
-  std::string tokenizer = "byte";  // "byte" or the path of a SentencePiece model
+  std::string tokenizer = "byte";  // as LoadTokenizer takes it
   std::string output_dir;          // receives train.h5 and val.h5
   // The held-out documents: this share of all, drawn document by document from (seed, index); or
   // exactly val_documents of them when that is not zero. Both zero: no val.h5.

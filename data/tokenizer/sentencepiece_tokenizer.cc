@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "data/tokenizer/sentencepiece_api.h"
 
@@ -31,6 +29,9 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::optional<int32_t> eos_id() const override { return IdOrNone(pieces_->eos_id()); }
   std::string kind() const override { return "sentencepiece"; }
   const std::string& model() const override { return model_; }
+  std::map<std::string, std::string> files() const override {
+    return {{"tokenizer.model", model_}};
+  }
 
  private:
   static std::optional<int32_t> IdOrNone(int id) {
@@ -48,12 +49,6 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeSentencePieceTokenizer(const std:
   std::string error;
   std::unique_ptr<SentencePieceModel> pieces = SentencePieceModel::Load(model, &error);
   if (pieces == nullptr) {
-    if (absl::StartsWith(absl::StripLeadingAsciiWhitespace(model), "{")) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(origin,
-                       ": this is JSON, such as a Hugging Face tokenizer.json, which Wyvern "
-                       "does not read; expected a SentencePiece model"));
-    }
     return absl::InvalidArgumentError(
         absl::StrCat(origin, ": not a SentencePiece model, or a truncated or damaged one (",
                      model.size(), " bytes; ", error, ")"));

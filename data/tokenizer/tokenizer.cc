@@ -1,29 +1,59 @@
 #include "data/tokenizer/tokenizer.h"
 
+#include <filesystem>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/io/file.h"
 #include "data/tokenizer/byte_tokenizer.h"
+#include "data/tokenizer/hf_tokenizer.h"
 #include "data/tokenizer/id_tokenizer.h"
 #include "data/tokenizer/sentencepiece_tokenizer.h"
+#include "data/tokenizer/tokenizer_bundle.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
 
+namespace {
+
+bool IsJson(absl::string_view content) {
+  return absl::StartsWith(absl::StripLeadingAsciiWhitespace(content), "{");
+}
+
+// The tokenizer's file in a folder; a file is itself.
+absl::StatusOr<std::string> FileOf(const std::string& path) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(path, ignored)) return path;
+  for (const char* const name : {"tokenizer.json", "tokenizer.model"}) {
+    std::string file = (std::filesystem::path(path) / name).string();
+    if (std::filesystem::exists(file, ignored)) return file;
+  }
+  return absl::NotFoundError(absl::StrCat("tokenizer: ", path,
+                                          ": the folder has neither tokenizer.json nor "
+                                          "tokenizer.model; name the file"));
+}
+
+}  // namespace
+
 std::string Tokenizer::hash() const {
-  return absl::StrFormat("%016x", HashName(kind() + '\0' + model()));
+  return absl::StrFormat("%016x", HashName(kind() + '\0' + Identity()));
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& name_or_path) {
   if (name_or_path == "byte") return MakeByteTokenizer();
-  absl::StatusOr<std::string> model = ReadFile(name_or_path);
-  if (!model.ok()) {
-    return absl::Status(model.status().code(),
-                        absl::StrCat("tokenizer: ", model.status().message(),
-                                     "; expected 'byte' or the path of a SentencePiece model"));
+  ASSIGN_OR_RETURN(const std::string path, FileOf(name_or_path));
+  absl::StatusOr<TokenizerBundle> bundle = ReadBundle(path, {});
+  if (!bundle.ok()) {
+    return absl::Status(bundle.status().code(),
+                        absl::StrCat("tokenizer: ", bundle.status().message(),
+                                     "; expected 'byte' or the path of a SentencePiece model, of a "
+                                     "tokenizer.json, or of their folder"));
   }
-  return MakeSentencePieceTokenizer(*model, name_or_path);
+  if (IsJson(bundle->main_file())) return MakeHfTokenizer(*std::move(bundle), path);
+  return MakeSentencePieceTokenizer(bundle->main_file(), path);
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const std::string& kind,
@@ -32,8 +62,13 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const std::string& kind
   if (kind == "byte") return MakeByteTokenizer();
   if (kind == "sentencepiece") return MakeSentencePieceTokenizer(model, origin);
   if (kind == kIdTokenizerKind) return MakeIdTokenizer(model, origin);
-  return absl::InvalidArgumentError(absl::StrCat(origin, ": unknown tokenizer kind '", kind,
-                                                 "'; expected byte, sentencepiece or ids"));
+  if (kind == "tokenizer.json") {
+    ASSIGN_OR_RETURN(TokenizerBundle bundle, ParseBundle(model, kind, origin));
+    return MakeHfTokenizer(std::move(bundle), origin);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(origin, ": unknown tokenizer kind '", kind,
+                   "'; expected byte, sentencepiece, tokenizer.json or ids"));
 }
 
 }  // namespace wyvern

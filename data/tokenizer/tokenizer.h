@@ -3,6 +3,7 @@
 #define WYVERN_DATA_TOKENIZER_TOKENIZER_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,17 +34,24 @@ class Tokenizer {
   virtual std::optional<int32_t> bos_id() const = 0;
   virtual std::optional<int32_t> eos_id() const = 0;
 
-  // "byte", "sentencepiece" or "ids".
+  // "byte", "sentencepiece", "tokenizer.json" or "ids".
   virtual std::string kind() const = 0;
   // The serialized model, from which MakeTokenizer(kind(), model()) makes an equal tokenizer.
   virtual const std::string& model() const = 0;
+  // The files of the tokenizer in a Hugging Face folder, by name.
+  virtual std::map<std::string, std::string> files() const { return {}; }
 
-  // 16 hex digits, FNV-1a (64 bits) of kind, a zero byte and model: equal exactly for tokenizers
-  // that give equal ids, on every machine.
+  // 16 hex digits, FNV-1a (64 bits) of kind, a zero byte and what makes the ids: equal exactly for
+  // tokenizers that give equal ids, on every machine.
   std::string hash() const;
+
+ protected:
+  // Everything that makes the ids. Files that go along, as a chat template, are no part of it.
+  virtual std::string Identity() const { return model(); }
 };
 
-// The tokenizer that a config or command names: "byte", or the path of a SentencePiece model.
+// The tokenizer that a config or command names: "byte", or the path of a SentencePiece model or a
+// tokenizer.json, or of the folder that holds one. The content of the file decides.
 // Errors: missing file; truncated, damaged or foreign model.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& name_or_path);
 

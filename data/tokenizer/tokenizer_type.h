@@ -6,7 +6,7 @@ namespace wyvern {
 enum class TokenizerType {
   kStore,    // the one that is embedded in the token stores
   kByte,     // every byte is a token
-  kFile,     // a SentencePiece model that exists
+  kFile,     // a SentencePiece model or a tokenizer.json that exists
   kBpe,      // a SentencePiece model that is trained by byte-pair encoding
   kUnigram,  // or by a unigram language model
 };

@@ -145,7 +145,9 @@ void AddPrepare(CLI::App* data, int* exit_code) {
       "prepare", "Turn text into token stores: train.h5 and, held out by document, val.h5");
   AddSource(command, source.get());
   command->add_option("--output", options->output_dir, "Folder of the stores")->required();
-  command->add_option("--tokenizer", options->tokenizer, "byte, or a SentencePiece model")
+  command
+      ->add_option("--tokenizer", options->tokenizer,
+                   "byte, or a SentencePiece model, a tokenizer.json, or their folder")
       ->capture_default_str();
   auto* share = command->add_option("--val-fraction", options->val_fraction, "Share held out")
                     ->capture_default_str();

@@ -19,7 +19,7 @@ struct Options {
   int64_t max_positions = 0;
 };
 
-// Token ids and the SentencePiece model, where the checkpoint has a tokenizer.
+// Token ids and the tokenizer's files, where the checkpoint has a tokenizer.
 absl::Status AddTokenizer(const std::string& checkpoint, HfExportOptions* options) {
   const auto tokenizer = LoadCheckpointTokenizer(checkpoint);
   if (absl::IsNotFound(tokenizer.status())) return absl::OkStatus();
@@ -27,9 +27,7 @@ absl::Status AddTokenizer(const std::string& checkpoint, HfExportOptions* option
   nlohmann::json& keep = options->config.keep;
   if ((*tokenizer)->bos_id().has_value()) keep["bos_token_id"] = *(*tokenizer)->bos_id();
   if ((*tokenizer)->eos_id().has_value()) keep["eos_token_id"] = *(*tokenizer)->eos_id();
-  if ((*tokenizer)->kind() == "sentencepiece") {
-    options->more_files["tokenizer.model"] = (*tokenizer)->model();
-  }
+  options->more_files = (*tokenizer)->files();
   return absl::OkStatus();
 }
 

@@ -1,9 +1,8 @@
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <string>
 
-#include "absl/strings/str_cat.h"
+#include "absl/status/status.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
@@ -17,15 +16,16 @@ struct Options {
   std::string dir, checkpoint, tokenizer;
 };
 
-// The one asked for, else the folder's SentencePiece model; null if there is none.
+// The one asked for, else the folder's; null if there is none, or none that Wyvern can read.
 absl::StatusOr<std::unique_ptr<Tokenizer>> ChooseTokenizer(const Options& options) {
-  std::string source = options.tokenizer;
-  if (source.empty()) {
-    source = absl::StrCat(options.dir, "/tokenizer.model");
-    std::error_code ignored;
-    if (!std::filesystem::exists(source, ignored)) return nullptr;
+  if (!options.tokenizer.empty()) return LoadTokenizer(options.tokenizer);
+  absl::StatusOr<std::unique_ptr<Tokenizer>> found = LoadTokenizer(options.dir);
+  if (found.ok()) return found;
+  if (!absl::IsNotFound(found.status())) {
+    std::fprintf(stderr, "wyvern: warning: the tokenizer is left out: %s\n",
+                 std::string(found.status().message()).c_str());
   }
-  return LoadTokenizer(source);
+  return nullptr;
 }
 
 absl::Status Run(const Options& options) {
@@ -52,8 +52,9 @@ void AddImportCommand(CLI::App& app, int* exit_code) {
   command->add_option("HF_DIR", options->dir, "Folder with config.json and safetensors")
       ->required();
   command->add_option("CHECKPOINT", options->checkpoint, "Checkpoint folder to write")->required();
-  command->add_option("--tokenizer", options->tokenizer,
-                      "byte, or a SentencePiece model (default: HF_DIR/tokenizer.model, if there)");
+  command->add_option(
+      "--tokenizer", options->tokenizer,
+      "byte, or a SentencePiece model, a tokenizer.json, or their folder (default: HF_DIR)");
   command->callback([=] { *exit_code = ExitCode(Run(*options)); });
 }
 

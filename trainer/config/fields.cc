@@ -116,13 +116,16 @@ void VisitTokenizer(ConfigVisitor& v, TokenizerSection* c) {
   const std::vector<std::string> types = {"store", "byte", "file", "bpe", "unigram"};
   v.Enumerated("type", types, &c->type,
                "store: the one in the token stores; byte: every byte is a token; file: a "
-               "SentencePiece model; bpe, unigram: trained on the text unless `path` exists.");
+               "SentencePiece model or a tokenizer.json; bpe, unigram: trained on the text unless "
+               "`path` exists.");
   const std::string instead = "type: " + types[static_cast<int>(c->type)];
   const bool trained = IsTrained(c->type);
   v.Only(trained || c->type == TokenizerType::kFile, instead, [c](ConfigVisitor& only) {
     only.Value(
         "path", &c->path,
-        {"file, bpe, unigram: path of the SentencePiece model, read or written.", "not empty"});
+        {"file: path of the SentencePiece model, of the tokenizer.json, or of their folder; bpe, "
+         "unigram: path of the SentencePiece model, read or written.",
+         "not empty"});
   });
   v.Only(trained, instead, [c](ConfigVisitor& only) {
     only.Value(

@@ -98,7 +98,7 @@ void ValidateData(const RunConfig& config, Faults* f) {
   f->Unless(t.type != TokenizerType::kStore || num_text == 0, "tokenizer.type",
             "sources with text need a tokenizer: byte, file, bpe or unigram");
   f->Unless((!trained && t.type != TokenizerType::kFile) || !t.path.empty(), "tokenizer.path",
-            "expected the path of a SentencePiece model, got nothing");
+            "expected the path of a tokenizer, got nothing");
   f->Unless(!trained || num_text > 0 || c.sources.empty(), "tokenizer.type",
             "no source has text to train a tokenizer on; use store or file");
   if (trained) {

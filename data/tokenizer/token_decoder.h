@@ -1,0 +1,31 @@
+// Tokens back to text.
+#ifndef WYVERN_DATA_TOKENIZER_TOKEN_DECODER_H_
+#define WYVERN_DATA_TOKENIZER_TOKEN_DECODER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "data/tokenizer/json_part.h"
+
+namespace wyvern {
+
+class TokenDecoder {
+ public:
+  virtual ~TokenDecoder() = default;
+  // Changes tokens in their order; bytes that are no UTF-8 stay as they are.
+  virtual void Apply(std::vector<std::string>* tokens) const = 0;
+};
+
+struct TokenDecoding {
+  std::vector<std::unique_ptr<TokenDecoder>> steps;
+  bool joins_with_spaces = false;  // without any decoder
+};
+
+// Makes that of the part "decoder", which may be null. Errors name what is unknown.
+absl::StatusOr<TokenDecoding> MakeTokenDecoding(const JsonPart& part);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_DATA_TOKENIZER_TOKEN_DECODER_H_
