@@ -106,7 +106,8 @@ absl::StatusOr<PrepareResult> PrepareStore(const PrepareOptions& options) {
         "num_threads: expected at least 0 (0: every core), got ", options.num_threads));
   }
   const auto start = std::chrono::steady_clock::now();
-  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(options.tokenizer));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
+                   LoadTokenizer(options.tokenizer, options.tokenizer_settings));
   Text text(options, *tokenizer);
   RETURN_IF_ERROR(text.Open());
   ASSIGN_OR_RETURN(const std::unique_ptr<SplitStores> stores, Split(split, *tokenizer, &text));

@@ -8,13 +8,15 @@
 
 #include "absl/status/statusor.h"
 #include "data/text/text_source.h"
+#include "data/tokenizer/tokenizer_bundle.h"
 
 namespace wyvern {
 
 struct PrepareOptions {
   TextSourceOptions source;
   std::string tokenizer = "byte";  // as LoadTokenizer takes it
-  std::string output_dir;          // receives train.h5 and val.h5
+  TokenizerSettings tokenizer_settings;
+  std::string output_dir;  // receives train.h5 and val.h5
   // The held-out documents: this share of all, drawn document by document from (seed, index); or
   // exactly val_documents of them when that is not zero. Both zero: no val.h5.
   double val_fraction = 0.01;

@@ -36,7 +36,7 @@ class MergeTable {
     }
   }
 
-  // Of a pair without a merge, rank is kNoRank.
+  // A pair without a merge has the rank kNoRank.
   const Merge& Find(int32_t left, int32_t right) const {
     return slots_[Place(PairOf(left, right))];
   }

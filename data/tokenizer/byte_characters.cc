@@ -7,7 +7,7 @@ namespace {
 
 constexpr uint32_t kEnd = 0x144;  // behind the last character
 
-// Of each byte, its code point.
+// The code point of each byte.
 std::array<uint32_t, 256> CodePoints() {
   std::array<uint32_t, 256> codes;
   uint32_t next = 256;

@@ -12,7 +12,7 @@
 
 namespace wyvern {
 
-// Of each byte, its character in UTF-8.
+// The character of each byte, in UTF-8.
 const std::array<std::string, 256>& ByteCharacters();
 
 // The bytes that the characters stand for; nothing if one of them stands for none.

@@ -7,7 +7,7 @@
 namespace wyvern {
 namespace {
 
-// What utf8proc of older versions does not know, and the one letter that becomes two.
+// Mappings that older versions of utf8proc do not know.
 struct LaterRange {
   uint32_t first, last;
   int32_t offset;

@@ -7,7 +7,7 @@
 
 namespace wyvern {
 
-// Of valid UTF-8, each character by itself, by the mappings of Unicode 17.0.
+// Maps each character of valid UTF-8 by itself, as Unicode 17.0 says.
 std::string Lowercase(absl::string_view text);
 
 }  // namespace wyvern

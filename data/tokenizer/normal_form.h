@@ -10,7 +10,7 @@ namespace wyvern {
 
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 
-// Of valid UTF-8, by the properties of Unicode 9.0, which is what tokenizers knows here: later
+// Takes valid UTF-8 and the properties of Unicode 9.0, which is what tokenizers knows here: later
 // characters stay as they are, and where they are.
 std::string Normalized(absl::string_view text, NormalForm form);
 

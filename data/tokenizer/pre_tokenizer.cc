@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "data/tokenizer/byte_characters.h"
 #include "data/tokenizer/code_points.h"
-#include "data/tokenizer/pattern.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -345,6 +344,14 @@ Pieces::Pieces(absl::string_view text, bool at_text_begin)
 
 absl::StatusOr<PreTokenization> MakePreTokenization(const JsonPart& part) {
   return Reader().Read(part);
+}
+
+PreTokenization SplitIntoBytes(Pattern pattern) {
+  PreTokenization made;
+  made.steps.push_back(
+      std::make_unique<DividePieces<Pattern>>(std::move(pattern), Behavior::kIsolated, false));
+  made.byte_level = true;
+  return made;
 }
 
 void KeepBytesAsCharacters(PreTokenization* pre_tokenization) {

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "data/tokenizer/json_part.h"
+#include "data/tokenizer/pattern.h"
 
 namespace wyvern {
 
@@ -88,6 +89,9 @@ struct PreTokenization {
 // Makes that of the part "pre_tokenizer", which may be null. Errors name what is unknown or cannot
 // be done.
 absl::StatusOr<PreTokenization> MakePreTokenization(const JsonPart& part);
+
+// Pieces are the matches of a pattern and what lies between them, as bytes.
+PreTokenization SplitIntoBytes(Pattern pattern);
 
 // Gives a byte_level one its last step.
 void KeepBytesAsCharacters(PreTokenization* pre_tokenization);

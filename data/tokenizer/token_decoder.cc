@@ -237,4 +237,10 @@ absl::StatusOr<TokenDecoding> MakeTokenDecoding(const JsonPart& part) {
   return Reader().Read(part);
 }
 
+TokenDecoding DecodeBytes() {
+  TokenDecoding made;
+  made.steps.push_back(std::make_unique<ReadBytes>());
+  return made;
+}
+
 }  // namespace wyvern

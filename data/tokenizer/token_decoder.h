@@ -26,6 +26,9 @@ struct TokenDecoding {
 // Makes that of the part "decoder", which may be null. Errors name what is unknown.
 absl::StatusOr<TokenDecoding> MakeTokenDecoding(const JsonPart& part);
 
+// Tokens that write every byte as a character.
+TokenDecoding DecodeBytes();
+
 }  // namespace wyvern
 
 #endif  // WYVERN_DATA_TOKENIZER_TOKEN_DECODER_H_

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "data/tokenizer/tokenizer_bundle.h"
 
 namespace wyvern {
 
@@ -34,7 +35,7 @@ class Tokenizer {
   virtual std::optional<int32_t> bos_id() const = 0;
   virtual std::optional<int32_t> eos_id() const = 0;
 
-  // "byte", "sentencepiece", "tokenizer.json" or "ids".
+  // "byte", "sentencepiece", "tokenizer.json", "tiktoken" or "ids".
   virtual std::string kind() const = 0;
   // The serialized model, from which MakeTokenizer(kind(), model()) makes an equal tokenizer.
   virtual const std::string& model() const = 0;
@@ -50,10 +51,12 @@ class Tokenizer {
   virtual std::string Identity() const { return model(); }
 };
 
-// The tokenizer that a config or command names: "byte", or the path of a SentencePiece model or a
-// tokenizer.json, or of the folder that holds one. The content of the file decides.
-// Errors: missing file; truncated, damaged or foreign model.
-absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& name_or_path);
+// The tokenizer that a config or command names: "byte", or the path of a SentencePiece model, a
+// tokenizer.json or a tiktoken file, or of the folder that holds one. The content of the file
+// decides. Errors: missing file; truncated, damaged or foreign model; settings that it has no use
+// for.
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& name_or_path,
+                                                         const TokenizerSettings& settings = {});
 
 // The tokenizer of a serialized model. `origin` names the model's place in messages.
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const std::string& kind,

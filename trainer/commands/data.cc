@@ -146,9 +146,19 @@ void AddPrepare(CLI::App* data, int* exit_code) {
   AddSource(command, source.get());
   command->add_option("--output", options->output_dir, "Folder of the stores")->required();
   command
-      ->add_option("--tokenizer", options->tokenizer,
-                   "byte, or a SentencePiece model, a tokenizer.json, or their folder")
+      ->add_option(
+          "--tokenizer", options->tokenizer,
+          "byte, or a SentencePiece model, a tokenizer.json, a tiktoken file, or their folder")
       ->capture_default_str();
+  command->add_option(
+      "--pattern", options->tokenizer_settings.pattern,
+      "How text is divided for a tiktoken file: gpt2, cl100k, o200k, llama3, qwen, kimi");
+  command->add_option(
+      "--bos", options->tokenizer_settings.bos,
+      "Token that begins a document, or none (default: the tokenizer's files decide)");
+  command->add_option(
+      "--eos", options->tokenizer_settings.eos,
+      "Token that ends a document, or none (default: the tokenizer's files decide)");
   auto* share = command->add_option("--val-fraction", options->val_fraction, "Share held out")
                     ->capture_default_str();
   command->add_option("--val-documents", options->val_documents, "Number held out")

@@ -114,23 +114,36 @@ void VisitData(ConfigVisitor& v, DataSection* c) {
 
 void VisitTokenizer(ConfigVisitor& v, TokenizerSection* c) {
   const std::vector<std::string> types = {"store", "byte", "file", "bpe", "unigram"};
-  v.Enumerated("type", types, &c->type,
-               "store: the one in the token stores; byte: every byte is a token; file: a "
-               "SentencePiece model or a tokenizer.json; bpe, unigram: trained on the text unless "
-               "`path` exists.");
+  v.Enumerated(
+      "type", types, &c->type,
+      "store: the one in the token stores; byte: every byte is a token; file: a "
+      "SentencePiece model, a tokenizer.json or a tiktoken file; bpe, unigram: trained on the "
+      "text unless `path` exists.");
   const std::string instead = "type: " + types[static_cast<int>(c->type)];
   const bool trained = IsTrained(c->type);
   v.Only(trained || c->type == TokenizerType::kFile, instead, [c](ConfigVisitor& only) {
-    only.Value(
-        "path", &c->path,
-        {"file: path of the SentencePiece model, of the tokenizer.json, or of their folder; bpe, "
-         "unigram: path of the SentencePiece model, read or written.",
-         "not empty"});
+    only.Value("path", &c->path,
+               {"file: path of it, or of its folder; bpe, unigram: path of the SentencePiece "
+                "model, read or "
+                "written.",
+                "not empty"});
   });
   v.Only(trained, instead, [c](ConfigVisitor& only) {
     only.Value(
         "vocab_size", &c->vocab_size,
         {"bpe, unigram: vocabulary to train; at most model.vocab_size.", "[260, inf)", "tokens"});
+  });
+  v.Only(c->type == TokenizerType::kFile, instead, [c](ConfigVisitor& only) {
+    only.Value(
+        "pattern", &c->settings.pattern,
+        {"file: how text is divided for a tiktoken file, one of gpt2, cl100k, o200k, llama3, "
+         "qwen and kimi; other files say it themselves."});
+    only.Value("bos", &c->settings.bos,
+               {"file: the token that begins a document, or none; empty: the tokenizer's files "
+                "decide."});
+    only.Value("eos", &c->settings.eos,
+               {"file: the token that ends a document, or none; empty: the tokenizer's files "
+                "decide."});
   });
 }
 

@@ -11,6 +11,7 @@
 #include "autograd/tape.h"
 #include "data/sampling/document_boundary.h"
 #include "data/text/text_source.h"
+#include "data/tokenizer/tokenizer_bundle.h"
 #include "data/tokenizer/tokenizer_type.h"
 #include "kernels/runtime/device.h"
 #include "kernels/runtime/dtype.h"
@@ -35,8 +36,9 @@ struct RunSection {
 
 struct TokenizerSection {
   TokenizerType type = TokenizerType::kStore;
-  std::string path;        // of the model; a trained one is written there, unless it is there
-  int64_t vocab_size = 0;  // of a trained one
+  std::string path;            // of the model; a trained one is written there, unless it is there
+  int64_t vocab_size = 0;      // of a trained one
+  TokenizerSettings settings;  // of a file
 
   // The tokenizer as LoadTokenizer takes it; empty for that of the stores.
   std::string Source() const { return type == TokenizerType::kByte ? "byte" : path; }

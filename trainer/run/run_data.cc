@@ -57,6 +57,7 @@ absl::Status PrepareSource(const DataSource& source, const RunConfig& config,
   PrepareOptions options;
   options.source = source.text;
   options.tokenizer = config.tokenizer.Source();
+  options.tokenizer_settings = config.tokenizer.settings;
   options.output_dir = source.dir;
   options.val_fraction = source.val_fraction;
   options.val_documents = source.val_documents;
@@ -133,7 +134,8 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vecto
   if (IsTrained(config.tokenizer.type)) {
     ASSIGN_OR_RETURN(data.tokenizer, TrainOrLoad(config));
   } else if (config.tokenizer.type != TokenizerType::kStore) {
-    ASSIGN_OR_RETURN(data.tokenizer, LoadTokenizer(config.tokenizer.Source()));
+    ASSIGN_OR_RETURN(data.tokenizer,
+                     LoadTokenizer(config.tokenizer.Source(), config.tokenizer.settings));
   }
   for (const RunSource& source : SourcesOf(config)) {
     ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, OpenSource(source, config, data));
