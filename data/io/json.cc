@@ -39,9 +39,8 @@ std::string Reason(const nlohmann::json::exception& error) {
   return bracket == std::string::npos ? text : text.substr(bracket + 2);
 }
 
-}  // namespace
-
-absl::StatusOr<nlohmann::json> ParseJson(absl::string_view text, absl::string_view origin) {
+template <typename Json>
+absl::StatusOr<Json> Parse(absl::string_view text, absl::string_view origin) {
   const size_t deep = FindTooDeep(text);
   if (deep != absl::string_view::npos) {
     return absl::InvalidArgumentError(absl::StrCat(origin, ": byte ", deep + 1,
@@ -49,7 +48,7 @@ absl::StatusOr<nlohmann::json> ParseJson(absl::string_view text, absl::string_vi
                                                    kMaxJsonDepth, " levels are read"));
   }
   try {
-    return nlohmann::json::parse(text.begin(), text.end());
+    return Json::parse(text.begin(), text.end());
   } catch (const nlohmann::json::parse_error& error) {
     return absl::InvalidArgumentError(
         absl::StrCat(origin, ": byte ", error.byte, ": this is not JSON (", Reason(error), ")"));
@@ -57,6 +56,17 @@ absl::StatusOr<nlohmann::json> ParseJson(absl::string_view text, absl::string_vi
     return absl::InvalidArgumentError(
         absl::StrCat(origin, ": this JSON cannot be read (", Reason(error), ")"));
   }
+}
+
+}  // namespace
+
+absl::StatusOr<nlohmann::json> ParseJson(absl::string_view text, absl::string_view origin) {
+  return Parse<nlohmann::json>(text, origin);
+}
+
+absl::StatusOr<nlohmann::ordered_json> ParseOrderedJson(absl::string_view text,
+                                                        absl::string_view origin) {
+  return Parse<nlohmann::ordered_json>(text, origin);
 }
 
 absl::StatusOr<nlohmann::json> ReadJsonFile(const std::string& path) {

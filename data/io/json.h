@@ -19,6 +19,10 @@ inline constexpr int kMaxJsonDepth = 64;
 // text that is not UTF-8.
 absl::StatusOr<nlohmann::json> ParseJson(absl::string_view text, absl::string_view origin);
 
+// The same; objects keep the order of their members.
+absl::StatusOr<nlohmann::ordered_json> ParseOrderedJson(absl::string_view text,
+                                                        absl::string_view origin);
+
 // The file's value. Errors: as ReadFile and ParseJson, and for what is no file (a folder, a pipe).
 absl::StatusOr<nlohmann::json> ReadJsonFile(const std::string& path);
 

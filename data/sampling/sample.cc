@@ -13,6 +13,11 @@ absl::Status AppendSample(const TokenStore& store, int64_t begin, int64_t end,
   CHECK(batch->num_tokens() + (end - begin) <= INT_MAX, "cu_seqlens are 32 bits wide");
   std::vector<int32_t> tokens(end - begin + 1);
   RETURN_IF_ERROR(store.Read(begin, end + 1, tokens.data()));
+  std::vector<uint8_t> learnt;
+  if (store.has_learnt()) {
+    learnt.resize(tokens.size());
+    RETURN_IF_ERROR(store.ReadLearnt(begin, end + 1, learnt.data()));
+  }
 
   // The end of the current token's document; an empty document ends where it begins.
   const absl::Span<const int64_t> offsets = store.document_offsets();
@@ -26,7 +31,8 @@ absl::Status AppendSample(const TokenStore& store, int64_t begin, int64_t end,
       last_of_document = offsets[document + 1] == t + 1;
     }
     batch->tokens.push_back(tokens[t - begin]);
-    batch->targets.push_back(last_of_document ? kIgnoredTarget : tokens[t - begin + 1]);
+    const bool is_target = !last_of_document && (learnt.empty() || learnt[t - begin + 1] == 1);
+    batch->targets.push_back(is_target ? tokens[t - begin + 1] : kIgnoredTarget);
     if (last_of_document || t + 1 == end) {
       batch->cu_seqlens.push_back(static_cast<int32_t>(batch->tokens.size()));
     }

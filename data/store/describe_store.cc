@@ -27,6 +27,22 @@ void AppendDocuments(const TokenStore& store, std::string* text) {
       lengths.back());
 }
 
+// For a store of conversations.
+absl::Status AppendLearnt(const TokenStore& store, std::string* text) {
+  if (!store.has_learnt()) return absl::OkStatus();
+  int64_t learnt = 0;
+  std::vector<uint8_t> block(store.info().block_tokens);
+  for (int64_t begin = 0; begin < store.num_tokens(); begin += store.info().block_tokens) {
+    const int64_t end = std::min(begin + store.info().block_tokens, store.num_tokens());
+    RETURN_IF_ERROR(store.ReadLearnt(begin, end, block.data()));
+    learnt += std::count(block.begin(), block.begin() + (end - begin), 1);
+  }
+  absl::StrAppendFormat(text, "  learnt tokens    %d (%.1f%%)\n", learnt,
+                        100.0 * static_cast<double>(learnt) /
+                            static_cast<double>(std::max<int64_t>(store.num_tokens(), 1)));
+  return absl::OkStatus();
+}
+
 absl::Status AppendSources(const TokenStore& store, std::string* text) {
   ASSIGN_OR_RETURN(const std::vector<std::string> files, store.ReadSourceFiles());
   ASSIGN_OR_RETURN(const std::vector<int32_t> sources, store.ReadDocumentSources());
@@ -66,6 +82,7 @@ absl::StatusOr<std::string> DescribeStore(const std::string& path, bool verify) 
       static_cast<double>(std::filesystem::file_size(path, ignored)) / 1e6, info.num_tokens,
       8 * info.token_bytes, info.num_documents);
   AppendDocuments(*store, &text);
+  RETURN_IF_ERROR(AppendLearnt(*store, &text));
   absl::StrAppendFormat(&text, "  tokenizer        %s, %d ids, hash %s, eos %s\n",
                         info.tokenizer_kind, info.vocab_size, info.tokenizer_hash,
                         info.eos_id.has_value() ? absl::StrCat(*info.eos_id) : "none");

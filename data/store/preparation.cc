@@ -1,10 +1,12 @@
 #include "data/store/preparation.h"
 
 #include "absl/strings/str_cat.h"
+#include "data/chat/load_chat_template.h"
 #include "data/io/file_stamp.h"
 #include "data/io/json.h"
 #include "data/store/made_from.h"
 #include "data/store/token_store.h"
+#include "data/store/token_store_format.h"
 #include "data/text/text_files.h"
 #include "kernels/runtime/status.h"
 
@@ -14,10 +16,8 @@ namespace {
 using Json = nlohmann::json;
 
 // All but the files.
-Json OptionsJson(const PrepareOptions& options, const Tokenizer& tokenizer) {
-  const char* format = options.source.format == TextFormat::kAuto   ? "auto"
-                       : options.source.format == TextFormat::kText ? "text"
-                                                                    : "json";
+absl::StatusOr<Json> OptionsJson(const PrepareOptions& options, const Tokenizer& tokenizer) {
+  const char* format = Name(options.source.format);
   const bool replace = options.source.invalid_utf8 == InvalidUtf8::kReplace;
   Json json = {{"field", options.source.field},
                {"document_separator", options.source.document_separator},
@@ -25,6 +25,15 @@ Json OptionsJson(const PrepareOptions& options, const Tokenizer& tokenizer) {
                {"invalid_utf8", replace ? "replace" : "error"},
                {"seed", options.seed},
                {"tokenizer", tokenizer.hash()}};
+  if (options.source.format == TextFormat::kChat) {
+    ASSIGN_OR_RETURN(const ChatOptions chat, LoadChatTemplate(options.source.chat_template));
+    std::string content = chat.source;
+    for (const auto& [name, token] : chat.special_tokens) {
+      absl::StrAppend(&content, "\n", name, " ", token);
+    }
+    json["chat_template"] = token_store_format::HashText(content);
+    json["train_on"] = Name(options.source.train_on);
+  }
   if (options.val_documents > 0) {
     json["val_documents"] = options.val_documents;
   } else {
@@ -62,9 +71,11 @@ absl::Status CheckEarlierVersion(const PrepareOptions& options, const Tokenizer&
 
 }  // namespace
 
-std::string DescribePreparation(const PrepareOptions& options, const Tokenizer& tokenizer,
-                                const TextSource& source) {
-  return DescribeMadeFrom(OptionsJson(options, tokenizer), source.files(), source.read_files());
+absl::StatusOr<std::string> DescribePreparation(const PrepareOptions& options,
+                                                const Tokenizer& tokenizer,
+                                                const TextSource& source) {
+  ASSIGN_OR_RETURN(const Json json, OptionsJson(options, tokenizer));
+  return DescribeMadeFrom(json, source.files(), source.read_files());
 }
 
 absl::Status CheckPrepared(const PrepareOptions& options, const Tokenizer& tokenizer,
@@ -79,7 +90,8 @@ absl::Status CheckPrepared(const PrepareOptions& options, const Tokenizer& token
     if (!text.missing.empty()) return absl::OkStatus();  // it knows the sum of the sizes alone
     return CheckEarlierVersion(options, tokenizer, text.paths);
   }
-  return CheckMadeFrom(dir, description, OptionsJson(options, tokenizer), text.paths, text.missing);
+  ASSIGN_OR_RETURN(const Json json, OptionsJson(options, tokenizer));
+  return CheckMadeFrom(dir, description, json, text.paths, text.missing);
 }
 
 }  // namespace wyvern

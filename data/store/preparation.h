@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "data/store/prepare.h"
 #include "data/text/text_source.h"
 #include "data/tokenizer/tokenizer.h"
@@ -15,8 +16,9 @@
 namespace wyvern {
 
 // `source` was read to its end.
-std::string DescribePreparation(const PrepareOptions& options, const Tokenizer& tokenizer,
-                                const TextSource& source);
+absl::StatusOr<std::string> DescribePreparation(const PrepareOptions& options,
+                                                const Tokenizer& tokenizer,
+                                                const TextSource& source);
 
 // Whether PrepareStore would make the store train.h5 in options.output_dir the same again, by
 // CheckMadeFrom. Files that are gone are said in `notes`. OK, too, where the store does not say

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "data/chat/load_chat_template.h"
 #include "data/io/progress.h"
 #include "data/store/made_from.h"
 #include "data/store/pass_content.h"
@@ -25,10 +26,16 @@ class Text final : public SplitInput {
       : options_(options), tokenizer_(tokenizer) {}
 
   absl::Status Open() {
+    if (is_chat() && chat_ == nullptr) {
+      ASSIGN_OR_RETURN(ChatOptions chat, LoadChatTemplate(options_.source.chat_template));
+      chat.train_on = options_.source.train_on;
+      ASSIGN_OR_RETURN(chat_, ChatTemplate::Make(chat));
+    }
     ASSIGN_OR_RETURN(source_, TextSource::Open(options_.source, LongDocumentsOf(tokenizer_)));
     return absl::OkStatus();
   }
 
+  bool is_chat() const override { return options_.source.format == TextFormat::kChat; }
   bool can_be_read_again() const override { return source_->can_be_read_again(); }
 
   absl::StatusOr<int64_t> CountDocuments() override {
@@ -50,12 +57,13 @@ class Text final : public SplitInput {
     ProgressLine progress("prepare", options_.progress);
     const auto start = std::chrono::steady_clock::now();
     RETURN_IF_ERROR(Tokenize(
-        source_.get(), tokenizer_, options_.num_threads,
+        source_.get(), tokenizer_, chat_.get(), options_.num_threads,
         [&](const TokenizedPiece& piece, int64_t file_bytes_read) {
           text_bytes_ += piece.text_bytes;
-          RETURN_IF_ERROR(stores->Append(piece.tokens));
+          RETURN_IF_ERROR(is_chat() ? stores->Append(piece.tokens, piece.learnt)
+                                    : stores->Append(piece.tokens));
           if (piece.ends_document) {
-            if (tokenizer_.eos_id().has_value()) {
+            if (piece.needs_eos && tokenizer_.eos_id().has_value()) {
               RETURN_IF_ERROR(stores->Append({*tokenizer_.eos_id()}));
             }
             RETURN_IF_ERROR(stores->EndDocument(piece.source));
@@ -87,6 +95,7 @@ class Text final : public SplitInput {
 
   const PrepareOptions& options_;
   const Tokenizer& tokenizer_;
+  std::unique_ptr<ChatTemplate> chat_;  // of conversations
   std::unique_ptr<TextSource> source_;
   bool has_begun_ = false;
   PassContent content_;
@@ -105,6 +114,11 @@ absl::StatusOr<PrepareResult> PrepareStore(const PrepareOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat(
         "num_threads: expected at least 0 (0: every core), got ", options.num_threads));
   }
+  const bool is_chat = options.source.format == TextFormat::kChat;
+  if (!is_chat && !options.source.chat_template.empty()) {
+    return absl::InvalidArgumentError(
+        "chat_template: has no effect on text; set the format to 'chat', or leave it out");
+  }
   const auto start = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
                    LoadTokenizer(options.tokenizer, options.tokenizer_settings));
@@ -117,7 +131,7 @@ absl::StatusOr<PrepareResult> PrepareStore(const PrepareOptions& options) {
                                                    ": the files are empty or blank"));
   }
   const TextSource& source = text.source();
-  const std::string description = DescribePreparation(options, *tokenizer, source);
+  ASSIGN_OR_RETURN(const std::string description, DescribePreparation(options, *tokenizer, source));
   RETURN_IF_ERROR(stores->Complete(source.files(), description));
   RETURN_IF_ERROR(WritePrepared(options.output_dir, description, source.read_files()));
   RETURN_IF_ERROR(stores->Commit());

@@ -100,10 +100,11 @@ SplitStores::SplitStores(const SplitOptions& options, double bound)
 
 absl::StatusOr<std::unique_ptr<SplitStores>> SplitStores::Create(const SplitOptions& options,
                                                                  const Tokenizer& tokenizer,
-                                                                 double bound) {
+                                                                 double bound, bool is_chat) {
+  const auto create = is_chat ? TokenStoreWriter::CreateForChat : TokenStoreWriter::Create;
   auto stores = absl::WrapUnique(new SplitStores(options, bound));
-  ASSIGN_OR_RETURN(stores->train_, TokenStoreWriter::Create(stores->train_path(), tokenizer));
-  ASSIGN_OR_RETURN(stores->val_, TokenStoreWriter::Create(stores->val_path(), tokenizer));
+  ASSIGN_OR_RETURN(stores->train_, create(stores->train_path(), tokenizer));
+  ASSIGN_OR_RETURN(stores->val_, create(stores->val_path(), tokenizer));
   return stores;
 }
 
@@ -112,6 +113,11 @@ std::string SplitStores::val_path() const { return absl::StrCat(output_dir_, "/v
 
 absl::Status SplitStores::Append(absl::Span<const int32_t> tokens) {
   return current().Append(tokens);
+}
+
+absl::Status SplitStores::Append(absl::Span<const int32_t> tokens,
+                                 absl::Span<const uint8_t> learnt) {
+  return current().Append(tokens, learnt);
 }
 
 absl::Status SplitStores::EndDocument(int32_t source) {
@@ -167,13 +173,13 @@ absl::StatusOr<std::unique_ptr<SplitStores>> Split(const SplitOptions& options,
   }
   RETURN_IF_ERROR(MakeFolders(options.output_dir));
   ASSIGN_OR_RETURN(std::unique_ptr<SplitStores> stores,
-                   SplitStores::Create(options, tokenizer, bound));
+                   SplitStores::Create(options, tokenizer, bound, input->is_chat()));
   RETURN_IF_ERROR(input->Read(stores.get()));
   // Only few documents leave a split empty, so a second pass costs little.
   if (bound > 0 && stores->FindBetterBound(&bound)) {
     if (!input->can_be_read_again()) return ReadOnce();
     stores = nullptr;  // frees the temporary names
-    ASSIGN_OR_RETURN(stores, SplitStores::Create(options, tokenizer, bound));
+    ASSIGN_OR_RETURN(stores, SplitStores::Create(options, tokenizer, bound, input->is_chat()));
     RETURN_IF_ERROR(input->Read(stores.get()));
   }
   return stores;

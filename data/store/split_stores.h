@@ -31,13 +31,15 @@ absl::Status Validate(const SplitOptions& options);
 // Receives the documents of one pass, in order.
 class SplitStores {
  public:
+  // `is_chat`: of conversations (TokenStoreWriter::CreateForChat).
   // A document is held out if its key, uniform in [0, 1), is below `bound`.
   static absl::StatusOr<std::unique_ptr<SplitStores>> Create(const SplitOptions& options,
                                                              const Tokenizer& tokenizer,
-                                                             double bound);
+                                                             double bound, bool is_chat);
 
   // Continues the current document.
   absl::Status Append(absl::Span<const int32_t> tokens);
+  absl::Status Append(absl::Span<const int32_t> tokens, absl::Span<const uint8_t> learnt);
   // Ends the current document, which came from source file `source`. Adds no token.
   absl::Status EndDocument(int32_t source);
 
@@ -78,6 +80,7 @@ class SplitInput {
   virtual ~SplitInput() = default;
   // False for a pipe.
   virtual bool can_be_read_again() const = 0;
+  virtual bool is_chat() const { return false; }
   virtual absl::StatusOr<int64_t> CountDocuments() = 0;
   // Hands every document to `stores`. An error unless a former pass read the same.
   virtual absl::Status Read(SplitStores* stores) = 0;

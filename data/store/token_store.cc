@@ -34,12 +34,14 @@ class Store final : public TokenStore {
     RETURN_IF_ERROR(OpenColumn(kDocumentSources, Hdf5Type::kInt32, &sources_));
     RETURN_IF_ERROR(OpenColumn(kSourceFiles, Hdf5Type::kUint8, &source_files_));
     RETURN_IF_ERROR(OpenColumn(kTokenizerModel, Hdf5Type::kUint8, &model_));
+    if (file_.Exists(kLearnt)) RETURN_IF_ERROR(OpenColumn(kLearnt, Hdf5Type::kUint8, &learnt_));
     if (file_.Exists(kPreparation)) {
       RETURN_IF_ERROR(OpenColumn(kPreparation, Hdf5Type::kUint8, &preparation_));
       ASSIGN_OR_RETURN(info_.preparation_id, file_.GetString("/", "preparation_id"));
     }
     if (tokens_->size() != info_.num_tokens || sources_->size() != info_.num_documents ||
-        offset_column_->size() != info_.num_documents + 1) {
+        offset_column_->size() != info_.num_documents + 1 ||
+        (learnt_ != nullptr && learnt_->size() != info_.num_tokens)) {
       return Damaged("the datasets do not have the sizes that the header gives");
     }
     offsets_.resize(offset_column_->size());
@@ -59,11 +61,26 @@ class Store final : public TokenStore {
                                   : ReadAs<uint32_t>(begin, end, out);
   }
 
+  bool has_learnt() const override { return learnt_ != nullptr; }
+
+  absl::Status ReadLearnt(int64_t begin, int64_t end, uint8_t* out) const override {
+    if (learnt_ == nullptr) {
+      std::fill(out, out + (end - begin), uint8_t{1});
+      return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(learnt_->Read(begin, end, out));
+    const uint8_t* wrong = std::find_if(out, out + (end - begin), [](uint8_t l) { return l > 1; });
+    if (wrong == out + (end - begin)) return absl::OkStatus();
+    return Damaged(absl::StrCat("learnt of token ", begin + (wrong - out), " is ",
+                                static_cast<int>(*wrong), ", neither 0 nor 1"));
+  }
+
   absl::Status Verify() const override {
     for (const auto* column : {&tokens_, &offset_column_, &sources_, &source_files_, &model_}) {
       RETURN_IF_ERROR((*column)->Verify());
     }
     if (preparation_ != nullptr) RETURN_IF_ERROR(preparation_->Verify());
+    if (learnt_ != nullptr) RETURN_IF_ERROR(learnt_->Verify());
     ASSIGN_OR_RETURN(const std::vector<std::string> files, ReadSourceFiles());
     ASSIGN_OR_RETURN(const std::vector<int32_t> sources, ReadDocumentSources());
     for (const int32_t source : sources) {
@@ -72,9 +89,11 @@ class Store final : public TokenStore {
       }
     }
     std::vector<int32_t> block(info_.block_tokens);
+    std::vector<uint8_t> learnt(info_.block_tokens);
     for (int64_t begin = 0; begin < info_.num_tokens; begin += info_.block_tokens) {
       const int64_t end = std::min(begin + info_.block_tokens, info_.num_tokens);
       RETURN_IF_ERROR(Read(begin, end, block.data()));
+      RETURN_IF_ERROR(ReadLearnt(begin, end, learnt.data()));
     }
     ASSIGN_OR_RETURN(const std::string preparation, ReadPreparation());
     if (!preparation.empty() && HashText(preparation) != info_.preparation_id) {
@@ -118,6 +137,10 @@ class Store final : public TokenStore {
     for (const auto* column : {&tokens_, &offset_column_}) {
       for (const uint32_t checksum : (*column)->checksums())
         absl::StrAppend(&content, " ", checksum);
+    }
+    if (learnt_ != nullptr) {
+      absl::StrAppend(&content, " learnt");
+      for (const uint32_t checksum : learnt_->checksums()) absl::StrAppend(&content, " ", checksum);
     }
     return HashText(content);
   }
@@ -187,7 +210,7 @@ class Store final : public TokenStore {
   Hdf5File file_;
   TokenStoreInfo info_;
   Column tokens_, offset_column_, sources_, source_files_, model_;
-  Column preparation_;  // null: the store has none
+  Column learnt_, preparation_;  // null: the store has none
   std::vector<int64_t> offsets_;
 };
 

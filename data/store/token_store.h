@@ -21,10 +21,17 @@ class TokenStoreWriter {
  public:
   static absl::StatusOr<std::unique_ptr<TokenStoreWriter>> Create(const std::string& path,
                                                                   const Tokenizer& tokenizer);
+  // The same for a store of conversations, of whose tokens only some are learnt.
+  static absl::StatusOr<std::unique_ptr<TokenStoreWriter>> CreateForChat(
+      const std::string& path, const Tokenizer& tokenizer);
   virtual ~TokenStoreWriter() = default;  // unfinished: removes the temporary file
 
-  // Continues the current document. Errors: an id outside the vocabulary, a full disk.
+  // Continues the current document with tokens that are all learnt. Errors: an id outside the
+  // vocabulary, a full disk.
   virtual absl::Status Append(absl::Span<const int32_t> tokens) = 0;
+  // The same with 1 for each token that is learnt, else 0. For stores of conversations alone.
+  virtual absl::Status Append(absl::Span<const int32_t> tokens,
+                              absl::Span<const uint8_t> learnt) = 0;
   // Ends the current document, which came from source_files[source]. Adds no token.
   virtual absl::Status EndDocument(int32_t source) = 0;
   // Complete writes and closes all of the file under its temporary name; Commit gives it its own
@@ -69,6 +76,10 @@ class TokenStore {
 
   // Tokens [begin, end) into `out`. A damaged block is DataLoss that names file and block.
   virtual absl::Status Read(int64_t begin, int64_t end, int32_t* out) const = 0;
+  // Whether some tokens may not be learnt; ReadLearnt says which: 1 for each token of [begin, end)
+  // that is a target of the loss, else 0.
+  virtual bool has_learnt() const = 0;
+  virtual absl::Status ReadLearnt(int64_t begin, int64_t end, uint8_t* out) const = 0;
   // Reads everything once and checks every checksum.
   virtual absl::Status Verify() const = 0;
 
@@ -88,8 +99,8 @@ class TokenStore {
   absl::Status CheckSamePreparation(const TokenStore& other) const;
   // InvalidArgument unless the store was made with a tokenizer of this hash and vocabulary.
   absl::Status CheckTokenizer(const Tokenizer& tokenizer) const;
-  // 16 hex digits that change with the tokens, their order or the boundaries: names the data in a
-  // run's manifest.
+  // 16 hex digits that change with the tokens, their order, the boundaries or what is learnt: names
+  // the data in a run's manifest.
   virtual std::string fingerprint() const = 0;
 };
 

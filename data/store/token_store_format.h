@@ -21,6 +21,7 @@ inline constexpr char kDocumentOffsets[] = "document_offsets";
 inline constexpr char kDocumentSources[] = "document_sources";
 inline constexpr char kSourceFiles[] = "source_files";
 inline constexpr char kTokenizerModel[] = "tokenizer_model";
+inline constexpr char kLearnt[] = "learnt";            // stores without conversations have none
 inline constexpr char kPreparation[] = "preparation";  // stores of earlier versions have none
 
 // 16 hex digits, FNV-1a (64 bits).

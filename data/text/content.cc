@@ -163,7 +163,9 @@ absl::StatusOr<ContentKind> KindOfContent(const std::string& path, absl::string_
   const std::string head = Mended(bytes);
   const Opening opening = OpeningOf(head);
   const bool is_array = opening == Opening::kArrayOfObjects;
-  const NameHint hint = format == TextFormat::kJson ? NameHint::kJson : HintOfName(path);
+  const NameHint hint = format == TextFormat::kJson || format == TextFormat::kChat
+                            ? NameHint::kJson
+                            : HintOfName(path);
   if (hint == NameHint::kText) {
     const LinesAre lines = JudgeLines(head, is_whole);
     if (lines == LinesAre::kObjects) return ContentKind::kJsonLines;

@@ -43,6 +43,8 @@ class DocumentReader {
 
   virtual ContentKind kind() const = 0;
   virtual const ByteStream& stream() const = 0;
+  // JSON: the line of the file, from 1, of what Next gave last.
+  virtual int64_t line() const { return 0; }
   // Met so far: separators of text; nulls in the place of a text, which are no documents.
   virtual int64_t separators() const { return 0; }
   virtual int64_t nulls() const { return 0; }

@@ -18,6 +18,7 @@ class JsonReader final : public DocumentReader {
       : path_(std::move(path)),
         buffer_(std::move(buffer)),
         field_(options.field),
+        is_chat_(options.format == TextFormat::kChat),
         replace_(options.invalid_utf8 == InvalidUtf8::kReplace),
         kind_(kind) {}
 
@@ -27,12 +28,14 @@ class JsonReader final : public DocumentReader {
       ASSIGN_OR_RETURN(const bool found,
                        kind_ == ContentKind::kJsonLines ? FindLine() : FindElement());
       if (!found) return false;
+      line_ = buffer_.line();
       RETURN_IF_ERROR(Parse(buffer_.text().substr(0, value_bytes_), text));
       buffer_.Consume(value_bytes_);
       if (!IsBlank(*text)) return true;
     }
   }
   ContentKind kind() const override { return kind_; }
+  int64_t line() const override { return line_; }
   const ByteStream& stream() const override { return buffer_.stream(); }
 
  private:
@@ -122,6 +125,10 @@ class JsonReader final : public DocumentReader {
       replaced_faults_ += ReplaceUtf8Faults(&mended);
       value = mended;
     }
+    if (is_chat_) {
+      text->assign(value.data(), value.size());
+      return absl::OkStatus();
+    }
     const std::string origin = absl::StrCat(path_, ":", buffer_.line());
     absl::StatusOr<std::string> member = ReadJsonMember(value, field_, origin);
     if (!member.ok() && replace_) {
@@ -137,9 +144,11 @@ class JsonReader final : public DocumentReader {
   const std::string path_;
   ReadBuffer buffer_;
   const std::string field_;
+  const bool is_chat_;
   const bool replace_;
   const ContentKind kind_;
   size_t value_bytes_ = 0;
+  int64_t line_ = 0;
   bool inside_array_ = false, ended_array_ = false;
 };
 

@@ -69,6 +69,7 @@ class FilesSource final : public TextSource {
       const absl::StatusOr<bool> found = reader_->Next(&piece->text, &piece->ends_document);
       if (found.ok() && *found) {
         piece->source = static_cast<int32_t>(read_files_.size());
+        piece->line = reader_->line();
         return true;
       }
       RETURN_IF_ERROR(CheckUnchanged());  // which explains other errors, too

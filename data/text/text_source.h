@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "data/chat/chat_template.h"
 #include "data/io/file_stamp.h"
 #include "data/text/document_reader.h"
 
@@ -28,14 +29,19 @@ struct TextSourceOptions {
   std::string document_separator;
   TextFormat format = TextFormat::kAuto;
   InvalidUtf8 invalid_utf8 = InvalidUtf8::kError;
+  // Conversations: where their template is (data/chat/load_chat_template.h), and the turns that are
+  // learnt.
+  std::string chat_template;
+  TrainedTurns train_on = TrainedTurns::kAll;
 
   bool operator==(const TextSourceOptions&) const = default;
 };
 
 // A document, or part of a long one.
 struct TextPiece {
-  std::string text;
+  std::string text;    // of a conversation, its JSON object
   int32_t source = 0;  // index into TextSource::files()
+  int64_t line = 0;    // JSON: where it stands in the file, from 1
   bool ends_document = true;
 };
 

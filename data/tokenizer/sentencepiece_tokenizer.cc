@@ -1,5 +1,6 @@
 #include "data/tokenizer/sentencepiece_tokenizer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,16 @@ class SentencePieceTokenizer final : public Tokenizer {
 
   std::vector<int32_t> Encode(absl::string_view text) const override {
     return pieces_->Encode({text.data(), text.size()});
+  }
+  // Behind a newline, no space is put before the text.
+  std::vector<int32_t> EncodeBehind(absl::string_view text) const override {
+    const std::vector<int32_t> newline = Encode("\n");
+    std::vector<int32_t> ids = Encode(absl::StrCat("\n", text));
+    if (ids.size() < newline.size() || !std::equal(newline.begin(), newline.end(), ids.begin())) {
+      return Encode(text);  // a token covers both
+    }
+    ids.erase(ids.begin(), ids.begin() + static_cast<int64_t>(newline.size()));
+    return ids;
   }
   std::string Decode(absl::Span<const int32_t> ids) const override {
     std::vector<int32_t> known;

@@ -23,11 +23,10 @@ struct NamedPattern {
   absl::string_view name, regex;
 };
 
-// cl100k is tiktoken's, but for a {1,3}+ that gives nothing back here either. In Kimi's, letters of the
-// Han script are parts of their own.
+// cl100k is tiktoken's, but for a {1,3}+ that gives nothing back here either. In Kimi's, letters of
+// the Han script are parts of their own.
 constexpr std::array<NamedPattern, 6> kPatterns = {{
-    {"gpt2",
-     R"('(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s)"},
+    {"gpt2", R"('(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s)"},
     {"cl100k",
      R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s)"},
     {"o200k",

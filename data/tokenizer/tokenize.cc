@@ -8,7 +8,10 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "data/io/json.h"
 #include "kernels/runtime/catch.h"
+#include "kernels/runtime/status.h"
 
 namespace wyvern {
 namespace {
@@ -27,8 +30,12 @@ struct Job {
 
 class Pipeline {
  public:
-  Pipeline(TextSource* source, const Tokenizer& tokenizer, int num_threads)
-      : source_(source), tokenizer_(tokenizer), max_bytes_(4 * num_threads * kJobBytes) {
+  Pipeline(TextSource* source, const Tokenizer& tokenizer, const ChatTemplate* chat,
+           int num_threads)
+      : source_(source),
+        tokenizer_(tokenizer),
+        chat_(chat),
+        max_bytes_(4 * num_threads * kJobBytes) {
     const absl::Status started = CatchAll([&] {
       threads_.reserve(1 + static_cast<size_t>(num_threads));
       threads_.emplace_back([this] { ReadAll(); });
@@ -120,11 +127,45 @@ class Pipeline {
 
   absl::Status Encode(Job* job) const {
     for (const TextPiece& piece : job->pieces) {
-      job->results.push_back({tokenizer_.Encode(piece.text),
-                              static_cast<int64_t>(piece.text.size()), piece.source,
-                              piece.ends_document});
+      TokenizedPiece result;
+      result.source = piece.source;
+      result.ends_document = piece.ends_document;
+      if (chat_ != nullptr) {
+        RETURN_IF_ERROR(EncodeChat(piece, &result));
+      } else {
+        result.tokens = tokenizer_.Encode(piece.text);
+        result.text_bytes = static_cast<int64_t>(piece.text.size());
+      }
+      job->results.push_back(std::move(result));
     }
     job->pieces = {};
+    return absl::OkStatus();
+  }
+
+  absl::Status EncodeChat(const TextPiece& piece, TokenizedPiece* result) const {
+    const std::string origin = absl::StrCat(source_->files()[piece.source], ":", piece.line);
+    ASSIGN_OR_RETURN(const nlohmann::ordered_json record, ParseOrderedJson(piece.text, origin));
+    const absl::StatusOr<ChatText> chat = chat_->Render(record);
+    if (!chat.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(origin, ": ", chat.status().message()));
+    }
+    size_t at = 0;
+    const auto encode_to = [&](size_t end, bool is_learnt) {
+      if (at == end) return;
+      const absl::string_view part = absl::string_view(chat->text).substr(at, end - at);
+      const std::vector<int32_t> ids =
+          at == 0 ? tokenizer_.Encode(part) : tokenizer_.EncodeBehind(part);
+      result->tokens.insert(result->tokens.end(), ids.begin(), ids.end());
+      result->learnt.resize(result->tokens.size(), is_learnt ? 1 : 0);
+      at = end;
+    };
+    for (const auto& [begin, end] : chat->targets) {
+      encode_to(begin, false);
+      encode_to(end, true);
+    }
+    encode_to(chat->text.size(), false);
+    result->text_bytes = static_cast<int64_t>(chat->text.size());
+    result->needs_eos = chat->needs_eos;
     return absl::OkStatus();
   }
 
@@ -149,7 +190,8 @@ class Pipeline {
 
   TextSource* const source_;
   const Tokenizer& tokenizer_;
-  const int64_t max_bytes_;  // of text; one document of any size may come on top
+  const ChatTemplate* const chat_;  // null: text
+  const int64_t max_bytes_;         // of text; one document of any size may come on top
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::shared_ptr<Job>> jobs_;     // in order; read and not yet handed out
@@ -166,9 +208,10 @@ LongDocuments LongDocumentsOf(const Tokenizer& tokenizer) {
   return tokenizer.is_bytewise() ? LongDocuments::kInPieces : LongDocuments::kWhole;
 }
 
-absl::Status Tokenize(TextSource* source, const Tokenizer& tokenizer, int num_threads,
+absl::Status Tokenize(TextSource* source, const Tokenizer& tokenizer, const ChatTemplate* chat,
+                      int num_threads,
                       const std::function<absl::Status(const TokenizedPiece&, int64_t)>& consume) {
-  Pipeline pipeline(source, tokenizer, ThreadCount(num_threads));
+  Pipeline pipeline(source, tokenizer, chat, ThreadCount(num_threads));
   while (const std::shared_ptr<Job> job = pipeline.Next()) {
     if (!job->status.ok()) return job->status;
     for (const TokenizedPiece& piece : job->results) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "data/chat/chat_template.h"
 #include "data/text/text_source.h"
 #include "data/tokenizer/tokenizer.h"
 
@@ -15,6 +16,9 @@ namespace wyvern {
 // A piece of the source with its tokens. bos and eos are not among them.
 struct TokenizedPiece {
   std::vector<int32_t> tokens;
+  // A conversation has 1 for each token that is learnt, else 0; empty: all of them are.
+  std::vector<uint8_t> learnt;
+  bool needs_eos = true;  // the document is to be closed by eos, which is learnt
   int64_t text_bytes = 0;
   int32_t source = 0;
   bool ends_document = true;
@@ -24,12 +28,15 @@ struct TokenizedPiece {
 // text depends on where it is cut.
 LongDocuments LongDocumentsOf(const Tokenizer& tokenizer);
 
+// With `chat`, the pieces are conversations, whose parts that are learnt and others are encoded
+// each by itself, as a model meets them: the prompt, then its answer.
+//
 // Reads on a thread of its own, encodes on `num_threads` others and calls `consume` on the caller's
 // thread for every piece, in the order of the source: what it sees does not depend on the number
 // of threads. Stops at the first error of the source or of `consume`, and returns it. Each call to
 // `consume` also gets the bytes of the source's files that were read by then.
 absl::Status Tokenize(
-    TextSource* source, const Tokenizer& tokenizer, int num_threads,
+    TextSource* source, const Tokenizer& tokenizer, const ChatTemplate* chat, int num_threads,
     const std::function<absl::Status(const TokenizedPiece&, int64_t file_bytes_read)>& consume);
 
 // `requested`, or the machine's cores if it is 0.

@@ -24,6 +24,9 @@ class Tokenizer {
 
   // Ids of the text alone: bos and eos are the caller's to add.
   virtual std::vector<int32_t> Encode(absl::string_view text) const = 0;
+  // Ids of a text that stands behind another one, as an answer behind its prompt. Differs from
+  // Encode where a tokenizer puts a space before every text.
+  virtual std::vector<int32_t> EncodeBehind(absl::string_view text) const { return Encode(text); }
   // The bytes that the ids stand for. bos and eos give nothing, ids outside [0, vocab_size)
   // nothing.
   virtual std::string Decode(absl::Span<const int32_t> ids) const = 0;

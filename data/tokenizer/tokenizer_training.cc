@@ -139,6 +139,11 @@ absl::StatusOr<TokenizerTrainResult> TrainTokenizer(const TokenizerTrainOptions&
   TokenizerTrainResult result;
   LineSample sample(options.seed, options.max_sample_bytes);
   for (const TextSourceOptions& source : options.sources) {
+    if (source.format == TextFormat::kChat) {
+      return absl::InvalidArgumentError(
+          "a tokenizer is trained on text, not on conversations (format: chat); train it before, "
+          "and name it by type: file");
+    }
     RETURN_IF_ERROR(AddSource(source, &sample, &result));
   }
   if (sample.bytes() == 0) {

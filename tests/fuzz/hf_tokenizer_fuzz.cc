@@ -1,5 +1,5 @@
-// A tokenizer.json and a text, with a zero byte between them: what is read encodes any text, and makes an
-// equal tokenizer.
+// A tokenizer.json and a text, with a zero byte between them: what is read encodes any text, and
+// makes an equal tokenizer.
 #include <string>
 #include <vector>
 

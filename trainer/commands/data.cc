@@ -26,6 +26,7 @@ absl::Status NameOption(const absl::Status& status) {
       {"output", "--output"},
       {"field", "--field"},
       {"document separator", "--document-separator"},
+      {"chat_template", "--chat-template"},
       {"val_fraction", "--val-fraction"},
       {"val_documents", "--val-documents"},
       {"num_threads", "--threads"},
@@ -57,12 +58,15 @@ absl::Status Info(const std::string& path, bool verify) {
 // Options of a source, as the command line gives them.
 struct SourceOptions {
   TextSourceOptions source;
-  std::string separator, format = "auto", invalid_utf8 = "error";
+  std::string separator, format = "auto", invalid_utf8 = "error", train_on = "all";
 
   absl::StatusOr<TextSourceOptions> Read() const {
     TextSourceOptions read = source;
     ASSIGN_OR_RETURN(read.document_separator, UnescapeSeparator(separator));
-    if (format != "auto") read.format = format == "text" ? TextFormat::kText : TextFormat::kJson;
+    for (const TextFormat known : {TextFormat::kText, TextFormat::kJson, TextFormat::kChat}) {
+      if (format == Name(known)) read.format = known;
+    }
+    if (train_on == "last") read.train_on = TrainedTurns::kLast;
     if (invalid_utf8 == "replace") read.invalid_utf8 = InvalidUtf8::kReplace;
     return read;
   }
@@ -84,9 +88,10 @@ void AddSource(CLI::App* command, SourceOptions* options) {
                       "it a file is one document");
   command
       ->add_option("--format", options->format,
-                   "text, json (lines or an array of objects) or auto: what the content shows")
+                   "text, json (lines or an array of objects), chat (the same, of conversations) "
+                   "or auto: what the content shows")
       ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "text", "json"}));
+      ->check(CLI::IsMember({"auto", "text", "json", "chat"}));
   command
       ->add_option("--invalid-utf8", options->invalid_utf8,
                    "Bytes that are not UTF-8: error, or replace (by U+FFFD, with a count)")
@@ -145,6 +150,14 @@ void AddPrepare(CLI::App* data, int* exit_code) {
       "prepare", "Turn text into token stores: train.h5 and, held out by document, val.h5");
   AddSource(command, source.get());
   command->add_option("--output", options->output_dir, "Folder of the stores")->required();
+  command->add_option("--chat-template", source->source.chat_template,
+                      "Conversations: a file of Jinja2, a tokenizer_config.json, or a folder with "
+                      "either; records of prompt and completion need none");
+  command
+      ->add_option("--train-on", source->train_on,
+                   "Conversations: the assistant's turns that are trained on, all or last")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"all", "last"}));
   command
       ->add_option(
           "--tokenizer", options->tokenizer,

@@ -78,8 +78,17 @@ void VisitSource(ConfigVisitor& v, DataSource* s, bool only_source) {
                "Member of a JSON object, or column of a Parquet file, that holds the text.");
     only.Value("document_separator", &s->text.document_separator,
                "Text that stands between documents of a text file; empty: a file is one document.");
-    only.Enumerated("format", {"auto", "text", "json"}, &s->text.format,
-                    "Format of the files; auto: what the content shows.");
+    only.Enumerated("format", {"auto", "text", "json", "chat"}, &s->text.format,
+                    "Format of the files; auto: what the content shows; chat: JSON whose objects "
+                    "are conversations, of which the assistant's turns are trained on.");
+    only.Only(s->text.format == TextFormat::kChat, std::string("format: ") + Name(s->text.format),
+              [s](ConfigVisitor& chat) {
+                chat.Value("chat_template", &s->text.chat_template,
+                           "Chat template: a file of Jinja2, a tokenizer_config.json, or a folder "
+                           "with either; empty: records of prompt and completion need none.");
+                chat.Enumerated("train_on", {"all", "last"}, &s->text.train_on,
+                                "Turns of the assistant that are trained on.");
+              });
     only.Enumerated("invalid_utf8", {"error", "replace"}, &s->text.invalid_utf8,
                     "What to do with bytes that are not UTF-8: stop, or replace them.");
     only.Value(

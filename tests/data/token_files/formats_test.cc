@@ -1,5 +1,6 @@
 // The formats other than Megatron-LM's.
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "tests/data/token_files/token_files_fixture.h"
 
 namespace wyvern {

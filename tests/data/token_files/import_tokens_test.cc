@@ -1,6 +1,7 @@
 #include "data/token_files/import_tokens.h"
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "data/io/json.h"
 #include "data/tokenizer/id_tokenizer.h"
 #include "tests/data/token_files/token_files_fixture.h"

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "data/token_files/token_file.h"
 #include "tests/data/data_fixture.h"

@@ -18,7 +18,8 @@ class TiktokenTokenizerTest : public DataTest {
       absl::StrAppend(&text, absl::Base64Escape(token), " ", rank++, "\n");
     };
     for (int b = 0; b < 256; ++b) add(std::string(1, static_cast<char>(b)));
-    for (const char* const token : {"ab", "bc", "abc", " a", "\xe4\xb8", "\xe4\xb8\xad"}) add(token);
+    for (const char* const token : {"ab", "bc", "abc", " a", "\xe4\xb8", "\xe4\xb8\xad"})
+      add(token);
     return text;
   }
 };
@@ -35,7 +36,8 @@ TEST_F(TiktokenTokenizerTest, TheLowestRankIsJoinedFirst) {
   EXPECT_EQ((*tokenizer)->eos_id(), 300);
   EXPECT_EQ((*tokenizer)->bos_id(), 262);
   EXPECT_EQ((*tokenizer)->Encode("abcbc a"), std::vector<int32_t>({258, 257, 259}));
-  // Han letters are a part of their own, and an end of document that stands in the text is its token.
+  // Han letters are a part of their own, and an end of document that stands in the text is its
+  // token.
   EXPECT_EQ((*tokenizer)->Encode("a\xe4\xb8\xad[EOS]"), std::vector<int32_t>({'a', 261, 300}));
   const std::string text = "abc \xe4\xb8\xad\n\n x";
   EXPECT_EQ((*tokenizer)->Decode((*tokenizer)->Encode(text)), text);
@@ -53,7 +55,8 @@ TEST_F(TiktokenTokenizerTest, TheLowestRankIsJoinedFirst) {
 
 TEST_F(TiktokenTokenizerTest, BadFilesAndSettingsAreRefused) {
   const auto refusal = [this](const std::string& content, const TokenizerSettings& settings) {
-    return std::string(LoadTokenizer(WriteText("a.tiktoken", content), settings).status().message());
+    return std::string(
+        LoadTokenizer(WriteText("a.tiktoken", content), settings).status().message());
   };
   EXPECT_TRUE(absl::StrContains(refusal(Ranks(), {}), "name its pattern, one of gpt2, cl100k"));
   EXPECT_TRUE(absl::StrContains(refusal(Ranks(), {.pattern = "gpt3"}), "got 'gpt3'"));

@@ -1,0 +1,23 @@
+// A chat template from the files in which models bring it.
+#ifndef WYVERN_DATA_CHAT_LOAD_CHAT_TEMPLATE_H_
+#define WYVERN_DATA_CHAT_LOAD_CHAT_TEMPLATE_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "data/chat/chat_template.h"
+
+namespace wyvern {
+
+// The template and the special tokens at `path`:
+// - a file of Jinja2, by any other name than the next;
+// - a tokenizer_config.json with the member chat_template (of several by name, "default"), and with
+//   the special tokens as bos_token, eos_token and so on;
+// - a folder that holds chat_template.jinja, tokenizer_config.json or both.
+// An empty path: no template, for records of prompt and completion. Errors: a missing file, a file
+// or folder without a template.
+absl::StatusOr<ChatOptions> LoadChatTemplate(const std::string& path);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_DATA_CHAT_LOAD_CHAT_TEMPLATE_H_
