@@ -59,7 +59,9 @@ int FixedLength(const Node& node) {
     }
     case Node::Kind::kRepeat: {
       const int length = FixedLength(node.children[0]);
-      return length < 0 || node.min != node.max ? -1 : length * node.min;
+      if (length < 0 || node.min != node.max) return -1;
+      // Longer ones are too large to be compiled anyway.
+      return static_cast<int>(std::min<int64_t>(int64_t{length} * node.min, kMaxProgram));
     }
     case Node::Kind::kAtomic:
       return FixedLength(node.children[0]);
