@@ -9,9 +9,12 @@
 namespace wyvern {
 namespace {
 
-// Equal for two spellings of one folder.
+// Equal for two spellings of one folder, relative and absolute ones and links to it too.
 std::string FolderName(const std::string& dir) {
-  const std::filesystem::path path = std::filesystem::path(dir).lexically_normal();
+  std::error_code error;
+  std::filesystem::path path =
+      std::filesystem::weakly_canonical(std::filesystem::absolute(dir), error);
+  if (error || path.empty()) path = std::filesystem::path(dir).lexically_normal();
   return (path.has_filename() ? path : path.parent_path()).string();
 }
 

@@ -13,6 +13,7 @@
 #include "trainer/checkpoint/sharded_state.h"
 #include "trainer/config/load.h"
 #include "trainer/config/model_json.h"
+#include "trainer/loop/resume_notes.h"
 #include "trainer/loop/train_loop.h"
 #include "trainer/parallel/phase.h"
 
@@ -26,7 +27,7 @@ std::optional<double> OptionalDouble(const nlohmann::json& json, const char* key
 }
 
 // Empty if the steps that follow read the same batches. Stores may have moved meanwhile.
-std::string DataDifference(nlohmann::json now, nlohmann::json then) {
+std::string DataDifference(nlohmann::json now, nlohmann::json then, int64_t step) {
   const auto take_stores = [](nlohmann::json* manifest) -> std::optional<std::string> {
     if (!manifest->is_object()) return std::nullopt;
     const auto found = manifest->find("stores");
@@ -40,7 +41,10 @@ std::string DataDifference(nlohmann::json now, nlohmann::json then) {
     std::string difference = ManifestDifference(*stores_now, *stores_then);
     if (!difference.empty()) return absl::StrCat("data: ", difference);
   }
-  return FirstDifference(now, then, "data");
+  const std::string difference = FirstDifference(now, then, "data");
+  const std::string advice = NewStageAdvice(std::move(now), std::move(then), step);
+  return difference.empty() || advice.empty() ? difference
+                                              : absl::StrCat(difference, " (", advice, ")");
 }
 
 // Which of the run's sources a stage mixes, and where it found each one. Nothing is added for the
@@ -154,7 +158,7 @@ absl::Status TrainingRun::Restore(const std::string& path) {
   ASSIGN_OR_RETURN(const nlohmann::json* data, meta.Object("data"));
   const JsonMembers training = meta.At("training");
   ASSIGN_OR_RETURN(counters_.step, training.Count("step", checkpoint.step));
-  const std::string difference = DataDifference(DataManifest(), *data);
+  const std::string difference = DataDifference(DataManifest(), *data, counters_.step);
   if (!difference.empty()) {
     return absl::FailedPreconditionError(absl::StrCat(
         checkpoint.path,
@@ -185,6 +189,9 @@ absl::Status TrainingRun::Restore(const std::string& path) {
     for (const std::string& change : Differences(*before, plan_.config)) {
       std::printf("  changed since then: %s\n", change.c_str());
     }
+    const std::string note =
+        ExtensionNote(*before, plan_.config, counters_.step, counters_.stage_updates);
+    if (!note.empty()) std::printf("  %s\n", note.c_str());
   }
   return absl::OkStatus();
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "tests/trainer/run_fixture.h"
@@ -173,6 +174,9 @@ TEST(Stages, EveryFaultNamesItsStage) {
       "stages[1].sources: weights are given for 1 of 2 sources; give all or none");
   has({"stages.1.sources=[{dir: b, weight: 1}, {dir: ./b/, weight: 2}]"},
       "stages[1].sources[1].dir: './b/' is the folder of another source of the stage too");
+  const std::string absolute = std::filesystem::absolute("b").string();
+  has({absl::StrCat("stages.1.sources=[{dir: b, weight: 1}, {dir: ", absolute, ", weight: 2}]")},
+      absl::StrCat("stages[1].sources[1].dir: '", absolute, "' is the folder of another source"));
   has({"stages.1.sources=[{dir: /tmp/store, text: [b.txt]}]"},
       "stages[1].sources[0].text: data.sources[0] describes this folder in another way");
   has({"stages.1.sources=[{dir: b, weight: 2}]"}, "weight: has no effect with a single source");

@@ -120,6 +120,12 @@ TEST_F(ResumeTest, TheSameDataMayLieElsewhere) {
   const ProcessResult resumed = Train({sources});
   ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
   ExpectEqualCheckpoints(Checkpoint(Path("run"), 40), Checkpoint(Path("reference"), 40));
+  // A link to a copy of it is the same, too.
+  std::filesystem::copy(Path("store_b"), Path("copy"), std::filesystem::copy_options::recursive);
+  std::filesystem::create_directory_symlink(Path("copy"), Path("link"));
+  const ProcessResult linked =
+      Train({sources, "data.sources.1.dir=" + Path("link/"), "train.steps=41"});
+  EXPECT_EQ(linked.exit_code, 0) << linked.err;
   // Other data at the same place is another matter, and so is another order.
   std::filesystem::remove_all(Path("store_b"));
   WriteText("b.txt", SomeText(9, 40));
