@@ -143,6 +143,7 @@ std::string OptionDifference(const Json& wanted, const Json& made) {
     for (const auto& item : json->items()) keys.insert(item.key());
   }
   keys.erase("files");
+  keys.erase("left_out");
   const auto value = [](const Json& json, const std::string& key) {
     return json.contains(key) ? JsonText(json[key]) : "none";
   };

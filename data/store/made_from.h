@@ -43,7 +43,8 @@ absl::Status CheckMadeFrom(const std::string& dir, const std::string& descriptio
 // The error of a store that was made otherwise.
 absl::Status MadeOtherwise(const std::string& dir, const std::string& difference);
 
-// Names the first member that differs between two objects, "files" left aside; empty: none.
+// Names the first member that differs between two objects; empty: none. "files" and "left_out",
+// which counts documents, are what reading finds and are left aside.
 std::string OptionDifference(const nlohmann::json& wanted, const nlohmann::json& made);
 
 // prepared.json in the folder.

@@ -34,6 +34,9 @@ absl::StatusOr<Json> OptionsJson(const PrepareOptions& options, const Tokenizer&
     json["chat_template"] = token_store_format::HashText(content);
     json["train_on"] = Name(options.source.train_on);
   }
+  // Stores of earlier versions, which do not name these two, have the first value of each.
+  if (options.source.on_error == OnError::kSkip) json["on_error"] = "skip";
+  if (options.source.dedup == Dedup::kExact) json["dedup"] = "exact";
   if (options.val_documents > 0) {
     json["val_documents"] = options.val_documents;
   } else {
@@ -74,8 +77,12 @@ absl::Status CheckEarlierVersion(const PrepareOptions& options, const Tokenizer&
 absl::StatusOr<std::string> DescribePreparation(const PrepareOptions& options,
                                                 const Tokenizer& tokenizer,
                                                 const TextSource& source) {
-  ASSIGN_OR_RETURN(const Json json, OptionsJson(options, tokenizer));
-  return DescribeMadeFrom(json, source.files(), source.read_files());
+  ASSIGN_OR_RETURN(Json json, OptionsJson(options, tokenizer));
+  if (options.source.on_error == OnError::kSkip) {
+    json["left_out"]["damaged_records"] = source.damaged_records();
+  }
+  if (options.source.dedup == Dedup::kExact) json["left_out"]["duplicates"] = source.duplicates();
+  return DescribeMadeFrom(std::move(json), source.files(), source.read_files());
 }
 
 absl::Status CheckPrepared(const PrepareOptions& options, const Tokenizer& tokenizer,

@@ -54,6 +54,13 @@ absl::StatusOr<std::unique_ptr<DocumentReader>> OpenParquet(const std::string& p
 
 }  // namespace
 
+absl::Status DocumentReader::LeaveOut(const absl::Status& error) {
+  if (on_error_ == OnError::kError) return error;
+  if (first_errors_.size() < kErrorsKept) first_errors_.emplace_back(error.message());
+  ++left_out_;
+  return absl::OkStatus();
+}
+
 bool IsBlank(absl::string_view text) {
   return std::all_of(text.begin(), text.end(),
                      [](char c) { return absl::ascii_isspace(static_cast<unsigned char>(c)); });

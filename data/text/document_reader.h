@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,6 +27,7 @@ struct DocumentOptions {
   std::string document_separator;  // text: empty: a file is one document
   TextFormat format = TextFormat::kAuto;
   InvalidUtf8 invalid_utf8 = InvalidUtf8::kError;
+  OnError on_error = OnError::kError;  // kSkip: only with LongDocuments::kWhole
   LongDocuments long_documents = LongDocuments::kWhole;
 };
 
@@ -49,9 +51,23 @@ class DocumentReader {
   virtual int64_t separators() const { return 0; }
   virtual int64_t nulls() const { return 0; }
   int64_t replaced_faults() const { return replaced_faults_; }
+  // Damaged records that were left out, and the errors of the first ones.
+  int64_t left_out() const { return left_out_; }
+  const std::vector<std::string>& first_errors() const { return first_errors_; }
+
+  static constexpr size_t kErrorsKept = 5;
 
  protected:
+  explicit DocumentReader(OnError on_error) : on_error_(on_error) {}
+  // With OnError::kSkip, counts the damaged record; else returns its error.
+  absl::Status LeaveOut(const absl::Status& error);
+
   int64_t replaced_faults_ = 0;
+
+ private:
+  const OnError on_error_;
+  int64_t left_out_ = 0;
+  std::vector<std::string> first_errors_;
 };
 
 // For DocumentReader::Open alone.

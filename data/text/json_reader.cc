@@ -15,7 +15,8 @@ namespace {
 class JsonReader final : public DocumentReader {
  public:
   JsonReader(std::string path, ReadBuffer buffer, const DocumentOptions& options, ContentKind kind)
-      : path_(std::move(path)),
+      : DocumentReader(options.on_error),
+        path_(std::move(path)),
         buffer_(std::move(buffer)),
         field_(options.field),
         is_chat_(options.format == TextFormat::kChat),
@@ -27,10 +28,18 @@ class JsonReader final : public DocumentReader {
     while (true) {
       ASSIGN_OR_RETURN(const bool found,
                        kind_ == ContentKind::kJsonLines ? FindLine() : FindElement());
+      if (!found && left_out() > 0 && !has_good_) return AllDamaged();
       if (!found) return false;
       line_ = buffer_.line();
-      RETURN_IF_ERROR(Parse(buffer_.text().substr(0, value_bytes_), text));
+      const int64_t faults_before = replaced_faults_;
+      const absl::Status parsed = Parse(buffer_.text().substr(0, value_bytes_), text);
       buffer_.Consume(value_bytes_);
+      if (!parsed.ok()) {
+        replaced_faults_ = faults_before;
+        RETURN_IF_ERROR(LeaveOut(parsed));
+        continue;
+      }
+      has_good_ = true;
       if (!IsBlank(*text)) return true;
     }
   }
@@ -111,6 +120,11 @@ class JsonReader final : public DocumentReader {
   absl::Status Fault(const std::string& what) const {
     return absl::InvalidArgumentError(absl::StrCat(path_, ":", buffer_.line(), ": ", what));
   }
+  absl::Status AllDamaged() const {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path_, ": each of the ", left_out(),
+        " records is damaged, so none is left to read; the first: ", first_errors().front()));
+  }
   absl::Status TooLong(const std::string& what) const {
     return Fault(absl::StrCat("the ", what, " is longer than ", kMaxDocumentBytes >> 20,
                               " MiB, the most that is read of one document"));
@@ -150,6 +164,7 @@ class JsonReader final : public DocumentReader {
   size_t value_bytes_ = 0;
   int64_t line_ = 0;
   bool inside_array_ = false, ended_array_ = false;
+  bool has_good_ = false;  // a record that is not damaged
 };
 
 }  // namespace

@@ -107,7 +107,8 @@ class ParquetReader final : public DocumentReader {
  public:
   ParquetReader(std::string path, const DocumentOptions& options,
                 std::unique_ptr<ByteStream> stream)
-      : path_(std::move(path)),
+      : DocumentReader(options.on_error),
+        path_(std::move(path)),
         field_(options.field),
         replace_(options.invalid_utf8 == InvalidUtf8::kReplace),
         stream_(std::move(stream)),
@@ -151,7 +152,11 @@ class ParquetReader final : public DocumentReader {
       }
       const parquet::ByteArray& value = values_[static_cast<size_t>(value_++)];
       const absl::string_view bytes(reinterpret_cast<const char*>(value.ptr), value.len);
-      RETURN_IF_ERROR(Take(bytes, text));
+      const absl::Status taken = Take(bytes, text);
+      if (!taken.ok()) {
+        RETURN_IF_ERROR(LeaveOut(taken));
+        continue;
+      }
       if (!IsBlank(*text)) return true;
     }
   }

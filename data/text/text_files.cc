@@ -18,6 +18,7 @@
 #include "data/io/file_stamp.h"
 #include "data/io/read_buffer.h"
 #include "data/text/content.h"
+#include "data/text/path_list.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -235,9 +236,29 @@ class FolderWalk {
 
 }  // namespace
 
-absl::StatusOr<TextFiles> FindTextFiles(const std::vector<std::string>& paths,
+absl::StatusOr<TextFiles> FindTextFiles(const std::vector<std::string>& inputs,
                                         const std::string& field, MissingText missing) {
   TextFiles found;
+  std::vector<std::string> paths;
+  for (const std::string& input : inputs) {
+    std::error_code error;
+    // A list that is gone may, as a folder, have named any number of files.
+    const bool is_gone =
+        missing == MissingText::kMark && IsPathList(input) && !fs::exists(input.substr(1), error);
+    if (!IsPathList(input) || is_gone) {
+      paths.push_back(input);
+      continue;
+    }
+    ASSIGN_OR_RETURN(const std::vector<std::string> listed, ReadPathList(input));
+    for (const std::string& path : listed) {
+      if (missing == MissingText::kError && !fs::exists(path, error)) {
+        return absl::NotFoundError(absl::StrCat(input.substr(1), ": it lists ", path,
+                                                ", which is not there (relative paths start at "
+                                                "the current folder)"));
+      }
+      paths.push_back(path);
+    }
+  }
   std::vector<std::string> all;
   for (const std::string& path : paths) {
     std::error_code error;

@@ -20,8 +20,9 @@ struct TextFiles {
 // How to treat a path, or a link in a folder, that leads to nothing, and a folder without text.
 enum class MissingText { kError, kMark };
 
-// The files named, and of the folders named every file below that is text, sorted by path; each
-// file once, by whatever names it is reached. A file named itself may end in anything.
+// The files named, also by lists (data/text/path_list.h), and of the folders named every file below
+// that is text, sorted by path; each file once, by whatever names it is reached. A file named
+// itself may end in anything.
 //
 // A folder's text is what ends in .txt, .md, .jsonl, .ndjson, .json, .jsonlines or .jl, with or
 // without the ending of a compression behind, or in .parquet, in any case; and JSON lines with the
@@ -32,7 +33,7 @@ enum class MissingText { kError, kMark };
 //
 // Errors: a path that does not exist, a link to nothing, a folder without text, a file that cannot
 // be read or decompressed where its content decides.
-absl::StatusOr<TextFiles> FindTextFiles(const std::vector<std::string>& paths,
+absl::StatusOr<TextFiles> FindTextFiles(const std::vector<std::string>& inputs,
                                         const std::string& field,
                                         MissingText missing = MissingText::kError);
 

@@ -25,6 +25,13 @@ constexpr const char* Name(TextFormat format) {
 // The treatment of bytes that are not UTF-8: an error, or U+FFFD in their place.
 enum class InvalidUtf8 { kError, kReplace };
 
+// The treatment of a damaged record (a line or element of JSON, a row of Parquet, a document of
+// text that is not UTF-8): an error, or it is left out and counted.
+enum class OnError { kError, kSkip };
+
+// Documents that come again: kept, or left out if every byte is that of an earlier one.
+enum class Dedup { kNone, kExact };
+
 }  // namespace wyvern
 
 #endif  // WYVERN_DATA_TEXT_TEXT_FORMAT_H_

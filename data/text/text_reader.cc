@@ -27,7 +27,8 @@ size_t CutPosition(absl::string_view text, size_t limit) {
 class TextReader final : public DocumentReader {
  public:
   TextReader(std::string path, ReadBuffer buffer, const DocumentOptions& options)
-      : path_(std::move(path)),
+      : DocumentReader(options.on_error),
+        path_(std::move(path)),
         buffer_(std::move(buffer)),
         separator_(options.document_separator),
         replace_(options.invalid_utf8 == InvalidUtf8::kReplace),
@@ -54,7 +55,12 @@ class TextReader final : public DocumentReader {
         return true;
       }
       if (!found && size == 0 && !continued_) return false;
-      RETURN_IF_ERROR(Take(size, text));
+      const absl::Status taken = Take(size, text);
+      if (!taken.ok()) {
+        RETURN_IF_ERROR(LeaveOut(taken));
+        buffer_.Consume(size);
+        text->clear();
+      }
       buffer_.Consume(separator.length);
       separators_ += found ? 1 : 0;
       *ends_document = true;

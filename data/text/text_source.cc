@@ -6,6 +6,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "data/text/seen_texts.h"
 #include "data/text/text_files.h"
 #include "kernels/runtime/status.h"
 
@@ -29,7 +30,9 @@ class FilesSource final : public TextSource {
                  .document_separator = options.document_separator,
                  .format = options.format,
                  .invalid_utf8 = options.invalid_utf8,
+                 .on_error = options.on_error,
                  .long_documents = long_documents},
+        is_exact_dedup_(options.dedup == Dedup::kExact),
         files_(std::move(found.paths)),
         notes_(std::move(found.notes)) {}
 
@@ -68,6 +71,10 @@ class FilesSource final : public TextSource {
       }
       const absl::StatusOr<bool> found = reader_->Next(&piece->text, &piece->ends_document);
       if (found.ok() && *found) {
+        if (is_exact_dedup_ && !seen_.Insert(piece->text)) {
+          ++duplicates_;
+          continue;
+        }
         piece->source = static_cast<int32_t>(read_files_.size());
         piece->line = reader_->line();
         return true;
@@ -84,6 +91,9 @@ class FilesSource final : public TextSource {
     return finished_bytes_ + (reader_ == nullptr ? 0 : reader_->stream().file_bytes_read());
   }
   const std::vector<ReadFileInfo>& read_files() const override { return read_files_; }
+
+  int64_t damaged_records() const override { return damaged_records_; }
+  int64_t duplicates() const override { return duplicates_; }
 
   std::vector<std::string> Notes() const override {
     std::vector<std::string> notes = notes_;
@@ -105,6 +115,17 @@ class FilesSource final : public TextSource {
                        text_files_.empty() ? "\" has no effect on JSON and Parquet: "
                                            : "\" never occurs, so every file is one document: ",
                        Names(text_files_.empty() ? files_ : text_files_)));
+    }
+    if (damaged_records_ > 0) {
+      notes.push_back(absl::StrCat(
+          damaged_records_, damaged_records_ == 1 ? " damaged record was" : " damaged records were",
+          " left out: ", absl::StrJoin(first_errors_, "\n  "),
+          damaged_records_ > static_cast<int64_t>(first_errors_.size()) ? "\n  and more" : ""));
+    }
+    if (duplicates_ > 0) {
+      notes.push_back(absl::StrCat(duplicates_,
+                                   duplicates_ == 1 ? " document was" : " documents were",
+                                   " left out, equal to an earlier one"));
     }
     if (replaced_faults_ > 0) {
       notes.push_back(absl::StrCat(replaced_faults_, replaced_faults_ == 1 ? " error" : " errors",
@@ -141,11 +162,16 @@ class FilesSource final : public TextSource {
         reader_->kind() == ContentKind::kJsonLines || reader_->kind() == ContentKind::kJsonArray;
     separators_ += reader_->separators();
     nulls_ += reader_->nulls();
+    damaged_records_ += reader_->left_out();
+    for (const std::string& error : reader_->first_errors()) {
+      if (first_errors_.size() < DocumentReader::kErrorsKept) first_errors_.push_back(error);
+    }
     replaced_faults_ += reader_->replaced_faults();
     reader_ = nullptr;
   }
 
   const DocumentOptions options_;
+  const bool is_exact_dedup_;
   const std::vector<std::string> files_;
   const std::vector<std::string> notes_;
   std::vector<FileStamp> stamps_;  // of the files, when they were looked into
@@ -156,6 +182,9 @@ class FilesSource final : public TextSource {
   std::vector<std::string> text_files_, mended_files_;  // of the files read
   bool has_json_ = false, has_parquet_ = false;         // among the files read
   int64_t finished_bytes_ = 0, separators_ = 0, nulls_ = 0, replaced_faults_ = 0;
+  int64_t damaged_records_ = 0, duplicates_ = 0;
+  std::vector<std::string> first_errors_;  // of damaged records
+  SeenTexts seen_;
 };
 
 }  // namespace
@@ -169,6 +198,9 @@ absl::StatusOr<std::unique_ptr<TextSource>> TextSource::Open(const TextSourceOpt
     return absl::InvalidArgumentError("field: expected the name of the member with the text");
   }
   ASSIGN_OR_RETURN(TextFiles found, FindTextFiles(options.paths, options.field));
+  // A document that may be left out is not handed on in parts.
+  const bool may_leave_out = options.on_error == OnError::kSkip || options.dedup != Dedup::kNone;
+  if (may_leave_out) long_documents = LongDocuments::kWhole;
   auto source = std::make_unique<FilesSource>(options, long_documents, std::move(found));
   RETURN_IF_ERROR(source->LookInto());
   return source;

@@ -18,7 +18,7 @@
 namespace wyvern {
 
 struct TextSourceOptions {
-  // Files and folders, in this order; data/text/text_files.h says which files of a folder. What
+  // Files, folders and lists of them (@LIST), in this order; data/text/text_files.h says more. What
   // each holds is seen in its content (data/text/content.h), its compression too.
   std::vector<std::string> paths;
   // JSON: the member of each object that holds the text. Parquet: the column, with dots into
@@ -33,6 +33,9 @@ struct TextSourceOptions {
   // learnt.
   std::string chat_template;
   TrainedTurns train_on = TrainedTurns::kAll;
+  // With either of these, documents come whole whatever is asked for (LongDocuments).
+  OnError on_error = OnError::kError;
+  Dedup dedup = Dedup::kNone;  // among all documents of `paths`; the first one stays
 
   bool operator==(const TextSourceOptions&) const = default;
 };
@@ -64,7 +67,10 @@ class TextSource {
 
   // Fills `piece` and returns true, or returns false at the end. Errors name file and line: invalid
   // JSON, an object without the field or with another type in it, bytes that are not UTF-8, a
-  // document that is too long, damaged compressed data, a file that changed since Open.
+  // document that is too long, damaged compressed data, a file that changed since Open. With
+  // OnError::kSkip a damaged record is none of them, where its end is known: not within broken
+  // compression, row groups or arrays, nor of a line that is too long. A JSON file without one
+  // record that is good is an error all the same, as that says the wrong field or format.
   virtual absl::StatusOr<bool> Next(TextPiece* piece) = 0;
 
   virtual const std::vector<std::string>& files() const = 0;
@@ -76,6 +82,8 @@ class TextSource {
   // that never occurred, bytes replaced, nulls).
   virtual const std::vector<ReadFileInfo>& read_files() const = 0;
   virtual std::vector<std::string> Notes() const = 0;
+  virtual int64_t damaged_records() const = 0;  // left out
+  virtual int64_t duplicates() const = 0;       // left out
 };
 
 // "\n", "\t", "\\" and the other C escapes in a separator typed on a command line.

@@ -59,6 +59,7 @@ absl::Status Info(const std::string& path, bool verify) {
 struct SourceOptions {
   TextSourceOptions source;
   std::string separator, format = "auto", invalid_utf8 = "error", train_on = "all";
+  std::string on_error = "error", dedup = "none";
 
   absl::StatusOr<TextSourceOptions> Read() const {
     TextSourceOptions read = source;
@@ -68,6 +69,11 @@ struct SourceOptions {
     }
     if (train_on == "last") read.train_on = TrainedTurns::kLast;
     if (invalid_utf8 == "replace") read.invalid_utf8 = InvalidUtf8::kReplace;
+    if (on_error == "skip") read.on_error = OnError::kSkip;
+    if (dedup == "exact") read.dedup = Dedup::kExact;
+    for (std::string& path : read.paths) {
+      if (path == "-") path = "/dev/stdin";
+    }
     return read;
   }
 };
@@ -77,7 +83,7 @@ void AddSource(CLI::App* command, SourceOptions* options) {
       ->add_option(
           "--input", options->source.paths,
           "Files of text or JSON lines (gzip, zstd, bzip2, xz too) or Parquet, and folders of "
-          "them")
+          "them; @LIST: a file with such a path a line; -: stdin")
       ->required();
   command
       ->add_option("--field", options->source.field,
@@ -97,6 +103,16 @@ void AddSource(CLI::App* command, SourceOptions* options) {
                    "Bytes that are not UTF-8: error, or replace (by U+FFFD, with a count)")
       ->capture_default_str()
       ->check(CLI::IsMember({"error", "replace"}));
+  command
+      ->add_option("--on-error", options->on_error,
+                   "A damaged record (line, row, document): error, or skip (with a count)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"error", "skip"}));
+  command
+      ->add_option("--dedup", options->dedup,
+                   "exact: leave out documents that equal an earlier one; or none")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"none", "exact"}));
 }
 
 absl::Status Train(TokenizerTrainOptions options, const SourceOptions& source) {

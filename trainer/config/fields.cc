@@ -70,9 +70,8 @@ void EnumeratedOrAuto(ConfigVisitor& v, const std::string& key,
 void VisitSource(ConfigVisitor& v, DataSource* s, bool only_source) {
   v.Value("dir", &s->dir, {"Folder of the token stores train.h5 and val.h5.", "not empty"});
   v.Value("text", &s->text.paths,
-          "Files and folders of text, JSON lines or Parquet, from which the stores are made unless "
-          "they "
-          "exist.");
+          "Files and folders of text, JSON lines or Parquet, or @LIST, a file that lists such; the "
+          "stores are made from them unless they exist.");
   v.Only(!s->text.paths.empty(), "stores that exist already (no text)", [s](ConfigVisitor& only) {
     only.Value("field", &s->text.field,
                "Member of a JSON object, or column of a Parquet file, that holds the text.");
@@ -91,6 +90,11 @@ void VisitSource(ConfigVisitor& v, DataSource* s, bool only_source) {
               });
     only.Enumerated("invalid_utf8", {"error", "replace"}, &s->text.invalid_utf8,
                     "What to do with bytes that are not UTF-8: stop, or replace them.");
+    only.Enumerated("on_error", {"error", "skip"}, &s->text.on_error,
+                    "What to do with a damaged record (line, row, document): stop, or leave it out "
+                    "and count it.");
+    only.Enumerated("dedup", {"none", "exact"}, &s->text.dedup,
+                    "exact: documents of this source that equal an earlier one are left out.");
     only.Value(
         "val_documents", &s->val_documents,
         {"Documents held out for validation, instead of val_fraction; 0: val_fraction decides.",

@@ -65,6 +65,23 @@ class PreparationTest : public DataTest {
   }
 };
 
+TEST_F(PreparationTest, WhatIsLeftOutIsAnOptionWithACount) {
+  const std::string before = *ReadStorePreparation(Path("out/train.h5"));
+  EXPECT_FALSE(absl::StrContains(before, "left_out") || absl::StrContains(before, "dedup") ||
+               absl::StrContains(before, "on_error"));
+  PrepareOptions options = Options();
+  options.source.dedup = Dedup::kExact;
+  options.source.on_error = OnError::kSkip;
+  EXPECT_TRUE(absl::StrContains(Check(options), "made with none, not \"exact\"")) << Check(options);
+  WriteText("text/b.txt", "four\n\none\n\nf\xFFve");
+  const auto result = PrepareStore(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->train_documents + result->val_documents, 4);
+  EXPECT_EQ(Check(options), "");
+  const auto made = ParseJson(*ReadStorePreparation(Path("out/train.h5")), "");
+  EXPECT_EQ((*made)["left_out"].dump(), "{\"damaged_records\":1,\"duplicates\":1}");
+}
+
 TEST_F(PreparationTest, TheSameTextIsTheSame) {
   EXPECT_EQ(Check(), "");
   fs::remove(Path("out/prepared.json"));

@@ -102,6 +102,10 @@ TEST_F(ParquetReaderTest, BytesThatAreNotUtf8AreNamedOrReplaced) {
   const std::string error = ReadAll(options);
   EXPECT_SAYS("[ok]tests/data/text/parquet/rows.parquet: row 2 (row group 1): byte 4 (0xE9)",
               error);
+  options.on_error = OnError::kSkip;
+  const std::string skipped = ReadAll(options);
+  EXPECT_SAYS("[ok][x][y][z]2 damaged records were left out: tests/data", skipped);
+  options.on_error = OnError::kError;
   options.invalid_utf8 = InvalidUtf8::kReplace;
   const std::string mended = ReadAll(options);
   EXPECT_SAYS("[ok][caf\uFFFD][a\uFFFDb][x][y][z]2 errors of UTF-8 became U+FFFD", mended);

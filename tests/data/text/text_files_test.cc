@@ -19,7 +19,9 @@ class TextFilesTest : public DataTest {
   // The names below the test's folder, or the error.
   std::string Find(const std::vector<std::string>& names) {
     std::vector<std::string> paths;
-    for (const std::string& name : names) paths.push_back(Path(name));
+    for (const std::string& name : names) {
+      paths.push_back(name[0] == '@' ? "@" + Path(name.substr(1)) : Path(name));
+    }
     const auto found = FindTextFiles(paths, "text");
     if (!found.ok()) return std::string(found.status().message());
     notes_ = absl::StrJoin(found->notes, "\n");
@@ -51,6 +53,20 @@ TEST_F(TextFilesTest, EveryNameOfTextIsFoundAndTheRestCounted) {
   }
   // A file named itself may end in anything.
   EXPECT_EQ(Find({"in/x.arrow", "in/.hidden.txt"}), "in/x.arrow in/.hidden.txt");
+}
+
+TEST_F(TextFilesTest, AListNamesFilesAndFolders) {
+  for (const char* name : {"in/b.txt", "in/a.txt", "c.jsonl"}) Put(name);
+  Put("list.txt", absl::StrCat("# the corpus\r\n\n", Path("c.jsonl"), "\r\n  ", Path("in"), "\n"));
+  EXPECT_EQ(Find({"@list.txt"}), "c.jsonl in/a.txt in/b.txt");
+  EXPECT_EQ(Find({"in/b.txt", "@list.txt"}), "in/b.txt c.jsonl in/a.txt");
+  Put("gone.txt", Path("nothing.txt"));
+  Put("empty.txt", "\n# none\n");
+  Put("nested.txt", "@other");
+  EXPECT_TRUE(absl::StrContains(Find({"@gone.txt"}), "gone.txt: it lists ")) << Find({"@gone.txt"});
+  EXPECT_TRUE(absl::StrContains(Find({"@empty.txt"}), "no path in this list"));
+  EXPECT_TRUE(absl::StrContains(Find({"@nested.txt"}), "nested.txt:1: a list in a list"));
+  EXPECT_TRUE(absl::StrContains(Find({"@none.txt"}), "none.txt"));
 }
 
 TEST_F(TextFilesTest, FilesAboutTheDataAreNoData) {

@@ -290,6 +290,54 @@ TEST_F(TextSourceTest, AFileThatCannotBeReadIsFoundBeforeTheOthersAre) {
   EXPECT_TRUE(absl::StrContains(source.status().message(), "Parquet")) << source.status();
 }
 
+TEST_F(TextSourceTest, DamagedRecordsAreAnErrorOrLeftOut) {
+  TextSourceOptions options = {
+      .paths = {WriteText("a.jsonl",
+                          "{\"text\": \"one\"}\n{\"text\": \n{\"txt\": \"x\"}\n"
+                          "{\"text\": \"caf\xE9\"}\n{\"text\": 1}\n{\"text\": \"two\"}\ncut"),
+                WriteText("b.json",
+                          "[{\"text\": \"three\"}, {\"txt\": \"\"}, {\"text\": \"four\"}]"),
+                WriteText("c.txt", "five<sep>caf\xE9<sep>six")},
+      .document_separator = "<sep>"};
+  EXPECT_TRUE(absl::StrContains(ReadAll(options).status.message(), "a.jsonl:2: byte"));
+  options.on_error = OnError::kSkip;
+  for (const LongDocuments pieces : {LongDocuments::kWhole, LongDocuments::kInPieces}) {
+    const Found found = ReadAll(options, pieces);
+    EXPECT_TRUE(found.status.ok()) << found.status;
+    EXPECT_EQ(found.documents, (Documents{"one", "two", "three", "four", "five", "six"}));
+    for (const char* part :
+         {"7 damaged records were left out", "a.jsonl:2: byte", "a.jsonl:3: no member 'text'",
+          "a.jsonl:4:14: byte", "a.jsonl:5: the member", "a.jsonl:7: byte", "and more"}) {
+      EXPECT_TRUE(absl::StrContains(found.notes, part)) << part << ": " << found.notes;
+    }
+  }
+  // Where no end of a record is known, and where the field is wrong, nothing can be left out.
+  options.paths = {WriteText("d.json", "[{\"text\": \"a\"}, {\"text\": \"b\"")};
+  EXPECT_TRUE(absl::StrContains(ReadAll(options).status.message(), "ends within the array"));
+  options.paths = {WriteText("e.jsonl", "{\"body\": \"a\"}\n{\"body\": \"b\"}\n")};
+  const absl::Status wrong = ReadAll(options).status;
+  EXPECT_TRUE(absl::StrContains(wrong.message(), "each of the 2 records is damaged")) << wrong;
+  EXPECT_TRUE(absl::StrContains(wrong.message(), "no member 'text'; there is: body")) << wrong;
+}
+
+TEST_F(TextSourceTest, EqualDocumentsAreLeftOutWhereAsked) {
+  TextSourceOptions options = {
+      .paths = {WriteText("a.jsonl", "{\"text\": \"a\"}\n{\"text\": \"b\"}\n{\"text\": \"a\"}\n"),
+                WriteText("b.txt", "b<sep>c<sep>a <sep>c")},
+      .document_separator = "<sep>"};
+  EXPECT_EQ(ReadAll(options).documents, (Documents{"a", "b", "a", "b", "c", "a ", "c"}));
+  options.dedup = Dedup::kExact;
+  const Found found = ReadAll(options);
+  EXPECT_EQ(found.documents, (Documents{"a", "b", "c", "a "}));
+  EXPECT_TRUE(absl::StrContains(found.notes, "3 documents were left out, equal to an earlier one"))
+      << found.notes;
+  // A document of several pieces is compared whole.
+  const std::string line(size_t{3} << 20, 'x');
+  options.paths = {WriteText("c.txt", line + "1<sep>" + line + "2<sep>" + line + "1")};
+  EXPECT_EQ(ReadAll(options, LongDocuments::kInPieces).documents,
+            (Documents{line + "1", line + "2"}));
+}
+
 TEST_F(TextSourceTest, AFileThatChangesWhileItIsReadIsAnError) {
   const std::string line = "{\"text\": \"a\"}\n";
   std::string content;
