@@ -41,6 +41,8 @@ class ConfigVisitor {
   virtual void Value(const std::string& key, std::optional<double>* value) = 0;
   virtual void Value(const std::string& key, std::vector<std::string>* value) = 0;
   virtual void Value(const std::string& key, std::vector<int64_t>* value) = 0;
+  // A number, or `word`, for which -1 stands.
+  virtual void CountOr(const std::string& word, const std::string& key, int64_t* value) = 0;
   // One of `names`, by its index; with *index < 0 the file must give it.
   virtual void Choice(const std::string& key, const std::vector<std::string>& names,
                       int* index) = 0;
@@ -67,6 +69,10 @@ class ConfigVisitor {
   void Value(const std::string& key, T* value, const KeyDoc& doc) {
     Describe(doc);
     Value(key, value);
+  }
+  void CountOr(const std::string& word, const std::string& key, int64_t* value, const KeyDoc& doc) {
+    Describe(doc);
+    CountOr(word, key, value);
   }
   void Choice(const std::string& key, const std::vector<std::string>& names, int* index,
               const KeyDoc& doc) {

@@ -15,11 +15,11 @@
 
 namespace wyvern {
 
-// The n-th Next() returns make(first + n * step): with make = Sampler::Sample of `step` samples,
-// the batches from `first` samples seen on. The caller keeps and saves the position.
+// The n-th Next() returns make(first + n * step): batches by their numbers, say, of which a rank
+// makes every step-th. The caller keeps and saves the position.
 class Prefetcher {
  public:
-  using MakeBatch = std::function<absl::StatusOr<Batch>(int64_t samples_seen)>;
+  using MakeBatch = std::function<absl::StatusOr<Batch>(int64_t number)>;
 
   Prefetcher(MakeBatch make, int64_t first, int64_t step, int depth = 4);
   ~Prefetcher();  // stops the thread, after the batch it is making

@@ -154,13 +154,17 @@ absl::Status PublishCheckpoint(const std::string& temporary, const std::string& 
   return ReplaceFolder(temporary, target, Hidden(kDoomedPrefix, target).string());
 }
 
-absl::Status RotateCheckpoints(const std::string& run_dir, int64_t step, int keep_last) {
+absl::Status RotateCheckpoints(const std::string& run_dir, int64_t step, int keep_last,
+                               int64_t keep_every) {
   if (keep_last <= 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(std::vector<CheckpointInfo> all, ListCheckpoints(run_dir));
   const auto later = std::find_if(all.begin(), all.end(),
                                   [&](const CheckpointInfo& info) { return info.step > step; });
   const int64_t up_to_now = later - all.begin();
-  for (int64_t i = 0; i < up_to_now - keep_last; ++i) Delete(all[static_cast<size_t>(i)].path);
+  for (int64_t i = 0; i < up_to_now - keep_last; ++i) {
+    const CheckpointInfo& old = all[static_cast<size_t>(i)];
+    if (keep_every == 0 || old.step % keep_every != 0) Delete(old.path);
+  }
   return absl::OkStatus();
 }
 

@@ -49,8 +49,10 @@ absl::Status WriteManifest(const std::string& temporary, const Manifest& manifes
 absl::Status PublishCheckpoint(const std::string& temporary, const std::string& target,
                                const Manifest& manifest);
 
-// Deletes the oldest complete checkpoints, so that `keep_last` of those up to `step` stay (0: all).
-absl::Status RotateCheckpoints(const std::string& run_dir, int64_t step, int keep_last);
+// Deletes the oldest complete checkpoints, so that `keep_last` of those up to `step` stay (0: all),
+// and every one whose step is a multiple of `keep_every` (0: no other).
+absl::Status RotateCheckpoints(const std::string& run_dir, int64_t step, int keep_last,
+                               int64_t keep_every);
 
 // The status of a checkpoint that failed, with what it means for the others.
 absl::Status NotWritten(const std::string& target, const absl::Status& cause);

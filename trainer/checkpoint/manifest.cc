@@ -316,6 +316,12 @@ absl::StatusOr<Manifest> ReadManifest(const std::string& folder) {
   return manifest;
 }
 
+absl::StatusOr<std::string> ManifestChecksum(const std::string& folder) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(absl::StrCat(folder, "/", kManifestName)));
+  // ReadManifest has compared the first line.
+  return text.substr(FirstLine(0).find("00000000"), 8);
+}
+
 Hdf5Type StorageType(DType dtype) {
   switch (dtype) {
     case DType::kFloat64:

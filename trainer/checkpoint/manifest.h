@@ -64,6 +64,10 @@ absl::Status CheckShards(const std::string& folder, const Manifest& manifest);
 // The manifest of a checkpoint folder whose shards are all there in full size.
 absl::StatusOr<Manifest> ReadManifest(const std::string& folder);
 
+// The checksum of a checkpoint folder's manifest, eight hexadecimal digits: which checkpoint it is,
+// wherever it lies. The folder is complete.
+absl::StatusOr<std::string> ManifestChecksum(const std::string& folder);
+
 // How a tensor's elements are stored: bf16 as its raw 16 bits, all others as themselves.
 Hdf5Type StorageType(DType dtype);
 

@@ -110,6 +110,10 @@ absl::Status CheckModel(const CheckpointInfo& checkpoint, const TrainingState& s
   return absl::OkStatus();
 }
 
+std::string CheckpointTokenizerHash(const CheckpointInfo& checkpoint) {
+  return TokenizerMember(checkpoint, "hash");
+}
+
 // Checks that the checkpoint holds the tensors of a model, before memory for the model is taken.
 absl::Status CheckTensors(const CheckpointInfo& checkpoint, const ModelConfig& config) {
   std::map<std::string, const Shape*> shapes;

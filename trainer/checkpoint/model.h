@@ -51,6 +51,9 @@ absl::StatusOr<ModelConfig> CheckpointModelConfig(const CheckpointInfo& checkpoi
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, Device device,
                                                  DType compute, bool trainable = false);
 
+// The hash of a checkpoint's tokenizer; empty if it holds none.
+std::string CheckpointTokenizerHash(const CheckpointInfo& checkpoint);
+
 // The tokenizer in a checkpoint; NotFound if it holds none.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadCheckpointTokenizer(const std::string& path);
 

@@ -322,12 +322,13 @@ absl::Status ReadCheckpoint(const std::string& path, const std::vector<NamedTens
   return absl::OkStatus();
 }
 
-absl::Status ReadCheckpointParts(const std::string& path, const std::vector<TensorPart>& into) {
+absl::Status ReadCheckpointParts(const std::string& path, const std::vector<TensorPart>& into,
+                                 const CheckpointReadOptions& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Opened> opened, Open(path));
   std::vector<const ManifestTensor*> entries;
   for (const TensorPart& want : into) {
     ASSIGN_OR_RETURN(const ManifestTensor* entry,
-                     Find(*opened, want.tensor, /*convert_floats=*/false));
+                     Find(*opened, want.tensor, options.convert_floats));
     entries.push_back(entry);
   }
   ShardReader reader(opened->folder);
@@ -336,11 +337,11 @@ absl::Status ReadCheckpointParts(const std::string& path, const std::vector<Tens
     if (!values.defined() || values.numel() == 0) continue;
     CHECK(values.dtype() == into[i].tensor.dtype, into[i].tensor.name, " is ",
           Name(values.dtype()));
-    const Tensor host = values.device() == Device::kCpu
-                            ? values
-                            : Tensor::Empty(values.shape(), values.dtype(), Device::kCpu);
+    const DType stored = entries[i]->tensor.dtype;
+    const bool in_place = values.device() == Device::kCpu && values.dtype() == stored;
+    const Tensor host = in_place ? values : Tensor::Empty(values.shape(), stored, Device::kCpu);
     RETURN_IF_ERROR(reader.ReadPart(*entries[i], into[i].begin, host));
-    if (values.device() != Device::kCpu) values.CopyFrom(host);
+    if (!in_place) values.CopyFrom(host.To(values.dtype()));
   }
   return absl::OkStatus();
 }

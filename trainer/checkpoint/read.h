@@ -50,7 +50,8 @@ absl::Status ReadCheckpoint(const std::string& path, const std::vector<NamedTens
                             const CheckpointReadOptions& options = {});
 
 // The same for parts: reads the slices that hold elements of them, and no others.
-absl::Status ReadCheckpointParts(const std::string& path, const std::vector<TensorPart>& into);
+absl::Status ReadCheckpointParts(const std::string& path, const std::vector<TensorPart>& into,
+                                 const CheckpointReadOptions& options = {});
 
 // Reads everything and compares every checksum.
 absl::Status VerifyCheckpoint(const std::string& path);

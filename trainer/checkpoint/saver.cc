@@ -150,7 +150,7 @@ absl::Status CheckpointSaver::Publish(const std::vector<std::string>& texts) {
   RETURN_IF_ERROR(
       PublishCheckpoint(temporary_, CheckpointFolder(run_dir_, contents_.step), manifest));
   RETURN_IF_ERROR(SyncPath(run_dir_));
-  return RotateCheckpoints(run_dir_, contents_.step, keep_last_);
+  return RotateCheckpoints(run_dir_, contents_.step, keep_last_, options_.keep_every);
 }
 
 std::optional<SavedCheckpoint> CheckpointSaver::Poll() {

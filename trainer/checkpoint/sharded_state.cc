@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/status.h"
 
@@ -79,6 +80,26 @@ std::vector<TensorPart> StateParts(const Optimizer& optimizer) {
                [](int64_t, const FlatParameters& flat) { return Range(0, flat.shard_size()); });
 }
 
+std::vector<TensorPart> MasterParts(const Optimizer& optimizer) {
+  std::vector<TensorPart> parts = StateParts(optimizer);
+  std::erase_if(
+      parts, [](const TensorPart& part) { return !absl::StartsWith(part.tensor.name, "model/"); });
+  return parts;
+}
+
+void RoundMasters(const Optimizer& optimizer) {
+  for (const Optimizer::FlatState& state : optimizer.flat_states()) {
+    const FlatParameters& flat = *state.flat;
+    if (flat.value_shard().SharesStorageWith(flat.master_shard())) continue;
+    for (const Parameter* p : flat.parameters()) {
+      const FlatParameters::Slice slice = flat.SliceOf(*p);
+      if (slice.size() == 0) continue;
+      FlatParameters::PartOf(flat.value_shard(), slice)
+          .CopyFrom(FlatParameters::PartOf(flat.master_shard(), slice));
+    }
+  }
+}
+
 std::pair<int64_t, int64_t> ShareOfReplica(int64_t size, int64_t replicas, int64_t replica,
                                            int64_t turn, int64_t least) {
   const int64_t shares = std::clamp<int64_t>(size / least, 1, replicas);
@@ -98,16 +119,7 @@ std::vector<TensorPart> PartsToWrite(const Optimizer& optimizer, const Mesh* mes
 absl::Status ReadState(const CheckpointInfo& checkpoint, const Optimizer& optimizer) {
   RETURN_IF_ERROR(CheckOptimizer(checkpoint, optimizer));
   RETURN_IF_ERROR(ReadCheckpointParts(checkpoint.path, StateParts(optimizer)));
-  for (const Optimizer::FlatState& state : optimizer.flat_states()) {
-    const FlatParameters& flat = *state.flat;
-    if (flat.value_shard().SharesStorageWith(flat.master_shard())) continue;
-    for (const Parameter* p : flat.parameters()) {
-      const FlatParameters::Slice slice = flat.SliceOf(*p);
-      if (slice.size() == 0) continue;
-      FlatParameters::PartOf(flat.value_shard(), slice)
-          .CopyFrom(FlatParameters::PartOf(flat.master_shard(), slice));
-    }
-  }
+  RoundMasters(optimizer);
   return absl::OkStatus();
 }
 

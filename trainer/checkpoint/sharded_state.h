@@ -17,6 +17,13 @@ namespace wyvern {
 // this rank's slice of every tensor of the model. The parts are views.
 std::vector<TensorPart> StateParts(const Optimizer& optimizer);
 
+// Its first part alone.
+std::vector<TensorPart> MasterParts(const Optimizer& optimizer);
+
+// Rounds this rank's master weights into its parameters where they differ; after MasterParts'
+// tensors were written. What other ranks update is then to be gathered, as after ReadState.
+void RoundMasters(const Optimizer& optimizer);
+
 // The slices that this rank is to write: the replicas of a shard (Mesh::ReplicasOf) divide it among
 // themselves. `mesh` null: one rank, which writes all.
 std::vector<TensorPart> PartsToWrite(const Optimizer& optimizer, const Mesh* mesh);

@@ -130,7 +130,7 @@ absl::Status WriteCheckpoint(const std::string& run_dir, int64_t step,
     return NotWritten(target, status);
   }
   RETURN_IF_ERROR(SyncPath(run_dir));
-  return RotateCheckpoints(run_dir, step, keep_last);
+  return RotateCheckpoints(run_dir, step, keep_last, options.keep_every);
 }
 
 }  // namespace wyvern

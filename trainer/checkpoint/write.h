@@ -30,6 +30,7 @@ struct StreamedTensor {
 
 struct CheckpointWriteOptions {
   int64_t max_shard_bytes = int64_t{4} << 30;  // of tensor data; a larger tensor is cut by rows
+  int64_t keep_every = 0;  // rotation spares steps that are a multiple of this; 0: none
 };
 
 // Writes RUN/checkpoints/step_<step> and then deletes the oldest complete checkpoints, so that

@@ -13,6 +13,7 @@ void AddAllCommands(CLI::App& app, int* exit_code) {
   AddEvalCommand(app, exit_code);
   AddGenerateCommand(app, exit_code);
   AddCheckpointCommand(app, exit_code);
+  AddBranchCommand(app, exit_code);
   AddImportCommand(app, exit_code);
   AddExportCommand(app, exit_code);
   AddParityCommand(app, exit_code);

@@ -46,6 +46,9 @@ void AddGenerateCommand(CLI::App& app, int* exit_code);
 // wyvern checkpoint info | verify
 void AddCheckpointCommand(CLI::App& app, int* exit_code);
 
+// wyvern branch RUN[@STEP] NEW: the configuration of a run that continues another one.
+void AddBranchCommand(CLI::App& app, int* exit_code);
+
 // wyvern import HF_DIR CHECKPOINT: a Hugging Face folder becomes a checkpoint of fp32 master
 // weights.
 void AddImportCommand(CLI::App& app, int* exit_code);

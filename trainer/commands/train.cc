@@ -11,6 +11,7 @@
 #include "kernels/runtime/gpu.h"
 #include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
+#include "trainer/checkpoint/parent_record.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
 #include "trainer/commands/on_ranks.h"
@@ -63,6 +64,7 @@ absl::Status Report(TrainingRun* run, const std::string& sample) {
                  {"steps", absl::StrCat(run->counters().step)},
                  {"skipped steps", absl::StrCat(run->counters().step - run->counters().updates)},
                  {"configuration", ConfigHash(config)}};
+  if (!run->parent().is_null()) input.facts.emplace_back("parent", DescribeParent(run->parent()));
   input.config = ToYaml(config);
   input.sample = sample;
   // None of a run that came into this folder when it was finished: its metrics stayed behind.

@@ -168,12 +168,12 @@ void VisitTrain(ConfigVisitor& v, bool has_experts, bool has_stages, TrainSectio
                {"Length of the run, rounded up to whole steps; give this or train.steps.",
                 "[0, 9007199254740992]", "tokens"});
   });
-  v.Value("batch_tokens", &c->batch_tokens,
-          {"Batch of one step over all ranks; a multiple of micro_batch x seq_len.",
-           "[1, 1099511627776]", "tokens"});
+  v.Value(
+      "batch_tokens", &c->batch_tokens,
+      {"Batch of one step over all ranks; a multiple of seq_len.", "[1, 1099511627776]", "tokens"});
   v.Value("micro_batch", &c->micro_batch,
-          {"Samples of one forward and backward on a rank; the rest of the batch is gradient "
-           "accumulation.",
+          {"Most samples of one forward and backward on a rank; the rest of its share of the batch "
+           "is gradient accumulation.",
            "[1, inf)", "samples"});
   v.Value(
       "grad_clip", &c->grad_clip,
@@ -197,6 +197,26 @@ void VisitTrain(ConfigVisitor& v, bool has_experts, bool has_stages, TrainSectio
         "balance_loss", &c->balance_loss,
         {"Weight of the sequence-wise balance loss, with documents as its sequences; 0: none.",
          "[0, inf)"});
+  });
+  if (v.Has("init_from", !c->init_from.empty())) {
+    v.Value(
+        "init_from", &c->init_from,
+        "Checkpoint, run folder or Hugging Face folder with whose weights the run begins, at step "
+        "0 and with a fresh optimizer; empty: weights are drawn.");
+  }
+  v.Only(!c->init_from.empty(), "no init_from", [c](ConfigVisitor& only) {
+    only.Enumerated(
+        "init_missing", {"error", "init"}, &c->init_missing,
+        "What to do with tensors that init_from lacks or has in another shape: stop, or "
+        "draw them.");
+    only.Enumerated(
+        "init_extra", {"error", "ignore"}, &c->init_extra,
+        "What to do with tensors of init_from that the model lacks: stop, or leave them "
+        "out.");
+    only.Enumerated(
+        "init_vocab", {"error", "resize"}, &c->init_vocab,
+        "What to do with a vocabulary of another size: stop, or copy the rows that both "
+        "have and draw the others.");
   });
 }
 
@@ -395,6 +415,12 @@ void VisitRunConfig(ConfigVisitor& v, RunConfig* c) {
     keys.Value("name", &c->run.name,
                {"Name of the run: letters, digits, '.', '_' and '-'.", "not empty"});
     keys.Value("dir", &c->run.dir, "Run folder; empty: runs/NAME.");
+    if (keys.Has("branch_of", !c->run.branch_of.empty())) {
+      keys.Value(
+          "branch_of", &c->run.branch_of,
+          "Checkpoint or run folder that the run continues in its own folder, with optimizer "
+          "state and data position, unless it has a checkpoint of its own; empty: none.");
+    }
     keys.Value("seed", &c->run.seed,
                "Seed of the initial parameters and of the order of the data.");
     EnumeratedOrAuto(keys, "device", {{"cpu", Device::kCpu}, {"cuda", Device::kCuda}},
@@ -441,7 +467,16 @@ void VisitRunConfig(ConfigVisitor& v, RunConfig* c) {
     keys.Value("every", &c->checkpoint.every,
                {"Steps between checkpoints, with one after the last step; 0: only that one.",
                 "[0, inf)", "steps"});
-    keys.Value("keep", &c->checkpoint.keep, {"Newest checkpoints that are kept.", "[1, inf)"});
+    keys.CountOr("all", "keep", &c->checkpoint.keep,
+                 {"Newest checkpoints that are kept.", "[1, inf)"});
+    if (keys.Has("keep_every", c->checkpoint.keep_every != 0)) {
+      keys.Only(c->checkpoint.keep != -1, "keep: all", [c](ConfigVisitor& only) {
+        only.Value("keep_every", &c->checkpoint.keep_every,
+                   {"Steps between checkpoints that are kept for good, a multiple of `every`; 0: "
+                    "none.",
+                    "[0, inf)", "steps"});
+      });
+    }
   });
   v.Section("logging", "The console.", [c](ConfigVisitor& keys) {
     keys.Value("every", &c->logging.every,

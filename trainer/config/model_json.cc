@@ -39,6 +39,9 @@ class Writer : public ConfigVisitor {
   }
   void Value(const std::string& key, std::vector<std::string>* value) override { Put(key, *value); }
   void Value(const std::string& key, std::vector<int64_t>* value) override { Put(key, *value); }
+  void CountOr(const std::string&, const std::string& key, int64_t* value) override {
+    Value(key, value);
+  }
   void Choice(const std::string& key, const std::vector<std::string>& names, int* index) override {
     Put(key, names[static_cast<size_t>(*index)]);
   }
@@ -126,6 +129,9 @@ class Reader : public ConfigVisitor {
       return Expected(key, "a list of integers", *found);
     }
     *value = found->get<std::vector<int64_t>>();
+  }
+  void CountOr(const std::string&, const std::string& key, int64_t* value) override {
+    Value(key, value);
   }
   void Choice(const std::string& key, const std::vector<std::string>& names, int* index) override {
     const Json* found = Find(key);

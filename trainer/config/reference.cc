@@ -41,6 +41,12 @@ class ReferenceVisitor : public ConfigVisitor {
   void Value(const std::string& key, std::vector<int64_t>* value) override {
     Add(key, "list of integers", value);
   }
+  void CountOr(const std::string& word, const std::string& key, int64_t* value) override {
+    std::string line;  // "key: value\n"
+    YamlWriter(&line).CountOr(word, key, value);
+    Put(key, absl::StrCat("integer or ", word),
+        line.substr(key.size() + 2, line.size() - key.size() - 3));
+  }
   void Choice(const std::string& key, const std::vector<std::string>& names, int* index) override {
     Put(key, absl::StrCat("one of ", absl::StrJoin(names, ", ")),
         names[static_cast<size_t>(*index)]);

@@ -129,9 +129,9 @@ void ValidateBatch(const Stage& stage, const std::string& key, const std::string
     return f->Unless(false, key + ".micro_batch", stage.micro_batch, " x ", lengths, " ",
                      stage.seq_len, " are more than ", kMaxMicroBatchTokens, " tokens");
   }
-  f->Unless(stage.batch_tokens >= 1 && micro_tokens > 0 && stage.batch_tokens % micro_tokens == 0,
-            key + ".batch_tokens", "expected a multiple of ", key, ".micro_batch x ", lengths,
-            " = ", micro_tokens, ", got ", stage.batch_tokens);
+  f->Unless(stage.batch_tokens >= 1 && stage.seq_len > 0 && stage.batch_tokens % stage.seq_len == 0,
+            key + ".batch_tokens", "expected a multiple of ", lengths, " = ", stage.seq_len,
+            ", got ", stage.batch_tokens);
   f->Unless(stage.batch_tokens <= kMaxBatchTokens, key + ".batch_tokens", "expected at most ",
             kMaxBatchTokens, ", got ", stage.batch_tokens);
   f->Unless(stage.num_steps > kMaxTokens || stage.end_token() <= kMaxTokens, key + ".steps",
@@ -146,6 +146,9 @@ void ValidateTrain(const RunConfig& config, const std::vector<Stage>& stages, Fa
     ValidateLength(c.steps, c.tokens, "train", f);
     ValidateBatch(stages[0], "train", "data.seq_len", f);
   }
+  f->Unless(
+      c.init_from.empty() || config.run.branch_of.empty(), "train.init_from",
+      "has no effect with run.branch_of, which brings its own weights; leave one of them out");
   f->Unless(c.grad_clip >= 0, "train.grad_clip", "expected at least 0 (0: no clipping), got ",
             c.grad_clip);
   f->Unless(c.recompute <= RecomputePolicy::kFused || c.recompute_blocks < config.model.num_layers,
@@ -264,8 +267,13 @@ void ValidateRest(const RunConfig& config, Faults* f) {
   f->Range("validation.batches", config.validation.batches, 1, kMaxCount);
   f->Unless(config.checkpoint.every >= 0, "checkpoint.every", "expected at least 0, got ",
             config.checkpoint.every);
-  f->Unless(config.checkpoint.keep >= 1, "checkpoint.keep", "expected at least 1, got ",
-            config.checkpoint.keep);
+  const CheckpointSection& saved = config.checkpoint;
+  f->Unless(saved.keep == -1 || (saved.keep >= 1 && saved.keep <= kMaxCount), "checkpoint.keep",
+            "expected at least 1, or all, got ", saved.keep);
+  f->Range("checkpoint.keep_every", saved.keep_every, 0, kMaxTokens);
+  f->Unless(saved.keep_every == 0 || (saved.every > 0 && saved.keep_every % saved.every == 0),
+            "checkpoint.keep_every", "expected a multiple of checkpoint.every = ", saved.every,
+            ", got ", saved.keep_every);
   f->Unless(config.logging.every >= 1, "logging.every", "expected at least 1, got ",
             config.logging.every);
   const GenerateSection& g = config.generate;

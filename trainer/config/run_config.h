@@ -23,7 +23,9 @@ namespace wyvern {
 
 struct RunSection {
   std::string name;
-  std::string dir;                 // the run folder; empty: runs/<name>
+  std::string dir;  // the run folder; empty: runs/<name>
+  // A checkpoint or run folder that the run continues in its own folder; empty: none.
+  std::string branch_of;
   uint64_t seed = 1;               // of initialisation and of the order of the data
   std::optional<Device> device;    // kCpu or kCuda; unset: the GPU if there is one
   std::optional<DType> precision;  // kFloat32 or kBf16; unset: bf16 on CUDA, fp32 on the CPU
@@ -66,6 +68,9 @@ struct DataSection {
 
 enum class NonFinitePolicy { kSkip, kStop };
 
+// Whether the weights that a run begins with may differ from its model's tensors.
+enum class MismatchRule { kError, kAllow };
+
 struct TrainSection {
   int64_t steps = 0;         // exactly one of steps and tokens
   int64_t tokens = 0;        // rounded up to whole steps
@@ -77,6 +82,11 @@ struct TrainSection {
   NonFinitePolicy nonfinite = NonFinitePolicy::kSkip;
   double balance_rate = 1e-3;  // of the routers' correction biases, by each update
   double balance_loss = 0;     // weight of the routers' sequence-wise balance loss
+  // A checkpoint, run folder or Hugging Face folder whose weights the run begins with; empty: none.
+  std::string init_from;
+  MismatchRule init_missing = MismatchRule::kError;  // allowed: drawn as without init_from
+  MismatchRule init_extra = MismatchRule::kError;    // allowed: left out
+  MismatchRule init_vocab = MismatchRule::kError;    // allowed: the rows that both have
 
   bool operator==(const TrainSection&) const = default;
 };
@@ -142,7 +152,9 @@ struct ValidationSection {
 
 struct CheckpointSection {
   int64_t every = 1000;  // steps; also after the last; 0: only then
-  int64_t keep = 2;      // newest checkpoints kept
+  int64_t keep = 2;      // newest checkpoints kept; -1: all
+  // Steps between checkpoints that are kept beyond these; a multiple of `every`; 0: none.
+  int64_t keep_every = 0;
 
   bool operator==(const CheckpointSection&) const = default;
 };

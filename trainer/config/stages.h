@@ -50,8 +50,7 @@ struct Stage {
   }
   int64_t WarmupSteps() const;
   int64_t DecaySteps() const;
-  // The number over all ranks together.
-  int64_t MicroBatchesPerStep() const { return batch_tokens / (micro_batch * seq_len); }
+  int64_t SamplesPerStep() const { return batch_tokens / seq_len; }
   // Whether it reads another mixture than the stage before it.
   bool BeginsMixture() const { return first_token == mixture_first_token; }
   // The sample of its mixture and length (data/sampling/sampler.h) at which it begins: as many
@@ -63,7 +62,7 @@ struct Stage {
   }
   // The sample at which step `step` of the run, one of this stage, begins.
   int64_t SampleAt(int64_t step) const {
-    return FirstSample() + (step - first_step) * (batch_tokens / seq_len);
+    return FirstSample() + (step - first_step) * SamplesPerStep();
   }
 };
 

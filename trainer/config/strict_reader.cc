@@ -144,6 +144,21 @@ void StrictReader::Value(const std::string& key, std::vector<int64_t>* value) {
   *value = std::move(parsed);
 }
 
+void StrictReader::CountOr(const std::string& word, const std::string& key, int64_t* value) {
+  const ConfigNode* node = Take(key);
+  if (node == nullptr) return;
+  int64_t parsed = 0;
+  if (node->kind == ConfigNode::Kind::kScalar && node->scalar == word) {
+    *value = -1;
+  } else if (ParseInteger(*node, key, &parsed)) {
+    if (parsed >= 0) {
+      *value = parsed;
+    } else {
+      Fault(*node, key, absl::StrCat("expected at least 1, or ", word, ", got ", parsed));
+    }
+  }
+}
+
 void StrictReader::Choice(const std::string& key, const std::vector<std::string>& names,
                           int* index) {
   const ConfigNode* node = Take(key);

@@ -60,6 +60,10 @@ void YamlWriter::Value(const std::string& key, std::vector<int64_t>* value) {
   Line(key, absl::StrCat("[", absl::StrJoin(*value, ", "), "]"));
 }
 
+void YamlWriter::CountOr(const std::string& word, const std::string& key, int64_t* value) {
+  Line(key, *value == -1 ? word : absl::StrCat(*value));
+}
+
 void YamlWriter::Choice(const std::string& key, const std::vector<std::string>& names, int* index) {
   Line(key, names[*index]);
 }

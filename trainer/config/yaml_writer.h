@@ -20,6 +20,7 @@ class YamlWriter : public ConfigVisitor {
   void Value(const std::string& key, std::optional<double>* value) override;
   void Value(const std::string& key, std::vector<std::string>* value) override;
   void Value(const std::string& key, std::vector<int64_t>* value) override;
+  void CountOr(const std::string& word, const std::string& key, int64_t* value) override;
   void Choice(const std::string& key, const std::vector<std::string>& names, int* index) override;
   void Section(const std::string& key, const Body& body) override;
   bool Has(const std::string&, bool held) override { return held; }

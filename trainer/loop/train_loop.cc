@@ -81,7 +81,9 @@ absl::Status TrainingRun::Start() {
   counters_.first_val_loss = Validate();
   counters_.last_val_loss = counters_.first_val_loss;
   log_.Line(absl::StrFormat("validation loss before training: %.4f", *counters_.first_val_loss));
-  return Agreed(log_.Append({.step = 0, .val_loss = counters_.first_val_loss}));
+  return Agreed(log_.Append({.step = 0,
+                             .val_loss = counters_.first_val_loss,
+                             .parent = std::exchange(unlogged_parent_, nullptr)}));
 }
 
 const Stage& TrainingRun::EnterStage() {
@@ -98,14 +100,16 @@ const Stage& TrainingRun::EnterStage() {
       log_.Line(absl::StrCat("  its mixture: ", DescribeMixture(data_, stage)));
     }
   }
-  // Each run of ranks x samples samples is divided over the ranks in order.
-  const int64_t ranks = plan_.num_data_ranks(), samples = stage.micro_batch;
+  const int64_t ranks = plan_.num_data_ranks();
   const int64_t index = engine_.mesh == nullptr ? 0 : engine_.mesh->data_index();
   const int64_t micro_batches = plan_.MicroBatchesOfRank(stage);
   const Sampler* sampler = data_.stages[static_cast<size_t>(stage.index)].sampler.get();
   prefetcher_ = std::make_unique<Prefetcher>(
-      [=](int64_t seen) { return sampler->Sample(seen, samples); },
-      stage.SampleAt(counters_.step) + index * samples, ranks * samples,
+      [this, &stage, sampler](int64_t number) {
+        const RunPlan::Samples samples = plan_.SamplesOfMicroBatch(stage, number);
+        return sampler->Sample(samples.first, samples.count);
+      },
+      (counters_.step - stage.first_step) * micro_batches * ranks + index, ranks,
       static_cast<int>(std::clamp<int64_t>(2 * micro_batches, 4, 64)));
   return stage;
 }
@@ -151,6 +155,7 @@ absl::StatusOr<StepMetrics> TrainingRun::Update(const Stage& stage,
                       .peak_bytes = GetMemoryStats(plan_.device).peak_bytes,
                       .checkpoint_stall_ms = std::exchange(checkpoint_stall_ms_, std::nullopt),
                       .checkpoint_s = std::exchange(checkpoint_s_, std::nullopt),
+                      .parent = std::exchange(unlogged_parent_, nullptr),
                       .skipped = !result.updated};
   AddExpertMetrics(result, stage, &metrics);
   if (result.logits.has_value()) {

@@ -43,11 +43,12 @@ struct RunCounters {
 class TrainingRun {
  public:
   // `resume`: "auto" (the newest complete checkpoint of the run folder, if there is one), "none"
-  // (the folder must hold no run) or the path of a checkpoint or run folder. Errors: data that is
-  // missing or does not fit; a checkpoint of another model, naming the first difference, or of
-  // other data; a run folder in use.
-  // `world` outlives the run. `preflight`, if given, has compared the ranks; it then measures the
-  // mesh and compares the data.
+  // (the folder must hold no run) or the path of a checkpoint or run folder. A folder whose run has
+  // branched off from that path is resumed as with "auto". A run without a checkpoint of its own
+  // begins with run.branch_of or train.init_from, if one is set. Errors: data that is missing or
+  // does not fit; a checkpoint of another model, naming the first difference, or of other data;
+  // weights that do not fit; a run folder in use. `world` outlives the run. `preflight`, if given,
+  // has compared the ranks; it then measures the mesh and compares the data.
   static absl::StatusOr<std::unique_ptr<TrainingRun>> Open(const RunPlan& plan,
                                                            const std::string& resume, World* world,
                                                            Preflight* preflight = nullptr);
@@ -65,6 +66,8 @@ class TrainingRun {
   Model* model() { return engine_.model.get(); }
   const RunData& data() const { return data_; }
   const RunPlan& plan() const { return plan_; }
+  // The checkpoint that the run began with (trainer/checkpoint/parent_record.h); null: none.
+  const nlohmann::json& parent() const { return parent_; }
 
  private:
   TrainingRun(const RunPlan& plan, World* world);
@@ -77,11 +80,18 @@ class TrainingRun {
 
   // Before training (train_open.cc, train_resume.cc).
   absl::Status TakeFolder();
+  // The checkpoint to resume from, on rank 0; empty: none.
+  absl::StatusOr<std::string> Begin(const std::string& resume);
   absl::Status Prepare(Preflight* preflight);
   absl::Status PrepareData();
   absl::StatusOr<std::string> ChooseCheckpoint(const std::string& resume) const;
-  absl::Status Resume(const std::string& resume);
+  absl::Status Resume(const std::string& resume, const std::string& checkpoint);
+  absl::Status CheckInit() const;
+  absl::Status Initialize();
+  absl::Status LoadParent();
   absl::Status Restore(const std::string& checkpoint);
+  // Whether a checkpoint is one of the run folder's.
+  bool IsOwn(const std::string& checkpoint) const;
   absl::Status CheckIsNewest(const std::string& resume) const;
 
   // All steps, to the end or until a signal, with checkpoints where they are due.
@@ -132,6 +142,7 @@ class TrainingRun {
   RunCounters counters_;
   int64_t first_step_ = 0, saved_step_ = -1;
   int stop_signal_ = 0;
+  nlohmann::json parent_, unlogged_parent_;        // the latter until a line of the metrics has it
   double peak_flops_ = 0;                          // of the GPU; 0: unknown
   double seconds_per_step_ = 0, flops_per_s_ = 0;  // the former smoothed
   // Of checkpoints, for the next line of the metrics.

@@ -1,4 +1,6 @@
 // How a training run is made ready (trainer/loop/train_loop.h).
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "data/io/file.h"
 #include "kernels/comm/failure/comm_failure.h"
@@ -22,8 +24,11 @@ absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Open(const RunPlan& pl
                                                                const std::string& resume,
                                                                World* world, Preflight* preflight) {
   std::unique_ptr<TrainingRun> run(new TrainingRun(plan, world));
-  absl::Status status = run->Prepare(preflight);
-  if (status.ok()) status = run->Resume(resume);
+  absl::StatusOr<std::string> checkpoint = std::string();
+  if (run->IsFirst()) checkpoint = run->Begin(resume);
+  absl::Status status = run->Agreed(checkpoint.status());
+  if (status.ok()) status = run->Prepare(preflight);
+  if (status.ok()) status = run->Resume(resume, *checkpoint);
   if (status.ok()) return run;
   LogOfRank(absl::StrCat("fails: ", status.message()));
   return status;
@@ -37,6 +42,14 @@ absl::Status TrainingRun::TakeFolder() {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::string> TrainingRun::Begin(const std::string& resume) {
+  RETURN_IF_ERROR(TakeFolder());
+  ASSIGN_OR_RETURN(const std::string checkpoint, ChooseCheckpoint(resume));
+  // A parent that does not fit shows before the data is prepared, which may take hours.
+  if (checkpoint.empty()) RETURN_IF_ERROR(CheckInit());
+  return checkpoint;
+}
+
 absl::Status TrainingRun::PrepareData() {
   ASSIGN_OR_RETURN(data_, PrepareRunData(plan_.config, plan_.stages));
   ASSIGN_OR_RETURN(validation_, ValidationBatches(plan_.config, data_));
@@ -44,7 +57,6 @@ absl::Status TrainingRun::PrepareData() {
 }
 
 absl::Status TrainingRun::Prepare(Preflight* preflight) {
-  RETURN_IF_ERROR(Agreed(IsFirst() ? TakeFolder() : absl::OkStatus()));
   absl::StatusOr<std::unique_ptr<RankLog>> log = RankLog::Open(run_dir_, *world_);
   RETURN_IF_ERROR(Agreed(log.status()));
   rank_log_ = *std::move(log);
@@ -63,7 +75,8 @@ absl::Status TrainingRun::Prepare(Preflight* preflight) {
   if (preflight != nullptr && mesh != nullptr) RETURN_IF_ERROR(preflight->CheckData(data_));
   engine_ = MakeEngine(plan_, std::move(mesh));
   saver_ = std::make_unique<CheckpointSaver>(
-      run_dir_, static_cast<int>(plan_.config.checkpoint.keep), world_, plan_.device);
+      run_dir_, static_cast<int>(std::max<int64_t>(plan_.config.checkpoint.keep, 0)), world_,
+      plan_.device, CheckpointWriteOptions{.keep_every = plan_.config.checkpoint.keep_every});
   if (plan_.device == Device::kCuda) peak_flops_ = CurrentGpu().peak_bf16_flops;
   return absl::OkStatus();
 }

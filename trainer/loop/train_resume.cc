@@ -10,6 +10,7 @@
 #include "trainer/checkpoint/folder.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/model.h"
+#include "trainer/checkpoint/parent_record.h"
 #include "trainer/checkpoint/sharded_state.h"
 #include "trainer/config/load.h"
 #include "trainer/config/model_json.h"
@@ -87,11 +88,18 @@ nlohmann::json TrainingRun::DataManifest() const {
 }
 
 absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& resume) const {
-  const bool own_run = resume == "auto" || resume == "none";
+  std::vector<std::string> damaged;
+  ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> own, ListCheckpoints(run_dir_, &damaged));
+  const std::string& branch_of = plan_.config.run.branch_of;
+  bool own_run = resume == "auto" || resume == "none";
   if (own_run) {
-    std::vector<std::string> damaged;
-    ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> own, ListCheckpoints(run_dir_, &damaged));
-    if (own.empty() && damaged.empty()) return std::string();
+    if (own.empty() && damaged.empty()) {
+      if (branch_of.empty()) return std::string();
+      const absl::StatusOr<CheckpointInfo> parent = OpenCheckpoint(branch_of);
+      if (parent.ok()) return parent->path;
+      return absl::Status(parent.status().code(),
+                          absl::StrCat("run.branch_of: ", parent.status().message()));
+    }
     if (own.empty()) {
       return absl::DataLossError(absl::StrCat(
           run_dir_,
@@ -103,10 +111,22 @@ absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& res
           absl::StrCat("--resume none: ", run_dir_, " already holds a run, saved up to step ",
                        own.back().step, "; set another run.dir, or remove the folder"));
     }
+  } else if (!own.empty() && own.back().meta.is_object() &&
+             IsBranchOf(own.back().meta.value("parent", nlohmann::json()), resume)) {
+    // The same command again, after a kill or in a queue.
+    std::printf("%s branched off from %s and is at step %lld already\n", run_dir_.c_str(),
+                resume.c_str(), static_cast<long long>(own.back().step));
+    own_run = true;
   }
   ASSIGN_OR_RETURN(const CheckpointInfo chosen, OpenCheckpoint(own_run ? run_dir_ : resume));
   for (const std::string& line : chosen.passed_over) std::printf("%s\n", line.c_str());
   return chosen.path;
+}
+
+bool TrainingRun::IsOwn(const std::string& checkpoint) const {
+  const std::string name = std::filesystem::path(checkpoint).lexically_normal().filename();
+  std::error_code error;
+  return std::filesystem::equivalent(checkpoint, run_dir_ + "/checkpoints/" + name, error);
 }
 
 absl::Status TrainingRun::CheckIsNewest(const std::string& resume) const {
@@ -118,17 +138,14 @@ absl::Status TrainingRun::CheckIsNewest(const std::string& resume) const {
                    "); remove the later ones, or set another run.dir to branch off"));
 }
 
-absl::Status TrainingRun::Resume(const std::string& resume) {
+absl::Status TrainingRun::Resume(const std::string& resume, const std::string& checkpoint) {
   SetCommActivity("resuming");
-  absl::StatusOr<std::string> chosen = std::string();
-  if (IsFirst()) chosen = ChooseCheckpoint(resume);
-  RETURN_IF_ERROR(Agreed(chosen.status()));
-  const std::string path = GatherTexts(world_->host(), *chosen).front();  // rank 0 decides
+  const std::string path = GatherTexts(world_->host(), checkpoint).front();  // rank 0 decides
   if (path.empty()) {
-    engine_.model->Initialize(plan_.config.run.seed);
+    RETURN_IF_ERROR(Initialize());
   } else {
     const absl::Status restored = Agreed(Restore(path));
-    if (absl::IsDataLoss(restored) && resume == "auto") {
+    if (absl::IsDataLoss(restored) && IsOwn(path)) {
       return absl::DataLossError(
           absl::StrCat(restored.message(), "; remove ", path,
                        ", and the same command resumes from the one before"));
@@ -177,10 +194,12 @@ absl::Status TrainingRun::Restore(const std::string& path) {
   }
   counters_.first_val_loss = OptionalDouble(*values, "first_val_loss");
   counters_.last_val_loss = OptionalDouble(*values, "last_val_loss");
-  std::error_code error;
-  if (std::filesystem::equivalent(checkpoint.path, CheckpointFolder(run_dir_, counters_.step),
-                                  error)) {
+  if (IsOwn(checkpoint.path)) {
     saved_step_ = counters_.step;
+    if (meta.Has("parent")) parent_ = checkpoint.meta["parent"];
+  } else {
+    ASSIGN_OR_RETURN(parent_, ParentRecord(checkpoint, kBranchParent));
+    unlogged_parent_ = parent_;
   }
   std::printf("resuming from %s\n", checkpoint.path.c_str());
   ASSIGN_OR_RETURN(const std::string config, meta.String("config"));

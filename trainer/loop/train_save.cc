@@ -27,17 +27,19 @@ nlohmann::json ToJson(const std::optional<double>& value) {
 }  // namespace
 
 nlohmann::json TrainingRun::SavedMeta() const {
-  return {{"config", ToYaml(plan_.config)},
-          {"config_hash", ConfigHash(plan_.config)},
-          {"data", DataManifest()},
-          {"training",
-           {{"step", counters_.step},
-            {"stage", StageOfStep(plan_.stages, counters_.step - 1).name},
-            {"updates", counters_.updates},
-            {"stage_updates", counters_.stage_updates},
-            {"skipped_in_a_row", counters_.skipped_in_a_row},
-            {"first_val_loss", ToJson(counters_.first_val_loss)},
-            {"last_val_loss", ToJson(counters_.last_val_loss)}}}};
+  nlohmann::json meta = {{"config", ToYaml(plan_.config)},
+                         {"config_hash", ConfigHash(plan_.config)},
+                         {"data", DataManifest()},
+                         {"training",
+                          {{"step", counters_.step},
+                           {"stage", StageOfStep(plan_.stages, counters_.step - 1).name},
+                           {"updates", counters_.updates},
+                           {"stage_updates", counters_.stage_updates},
+                           {"skipped_in_a_row", counters_.skipped_in_a_row},
+                           {"first_val_loss", ToJson(counters_.first_val_loss)},
+                           {"last_val_loss", ToJson(counters_.last_val_loss)}}}};
+  if (!parent_.is_null()) meta["parent"] = parent_;
+  return meta;
 }
 
 CheckpointContents TrainingRun::Contents() {

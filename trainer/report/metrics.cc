@@ -44,6 +44,7 @@ std::string StepMetrics::ToJson() const {
   }
   put("dropped", dropped);
   put("balance_loss", balance_loss);
+  if (!parent.is_null()) json["parent"] = parent;
   if (skipped) json["skipped"] = true;
   return json.dump();
 }

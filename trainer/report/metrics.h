@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <utility>
@@ -45,7 +46,8 @@ struct StepMetrics {
   std::vector<ExpertMetrics> experts;  // of the layers with a mixture of experts
   std::optional<int64_t> dropped;      // choices of theirs that no expert served
   std::optional<double> balance_loss;  // where it has a weight
-  bool skipped = false;  // loss or gradient was not finite and the update was left out
+  nlohmann::json parent;  // on the first line of a run that began with another one's checkpoint
+  bool skipped = false;   // loss or gradient was not finite and the update was left out
 
   // A JSON object with the keys that are set. Doubles read back as the same numbers; what is not
   // finite is null.

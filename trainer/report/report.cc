@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -11,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/io/file.h"
+#include "data/io/json_members.h"
 #include "kernels/runtime/memory_text.h"
 #include "kernels/runtime/status.h"
 #include "trainer/report/chart.h"
@@ -178,7 +180,35 @@ std::string StepLabel(const Metrics& metrics) {
   return absl::StrCat("step  (", WholeNumber(per_step), " tokens each)");
 }
 
-std::string Charts(const Metrics& metrics) {
+// The lines of the runs that a branch continues, the oldest run's first, as far as they are there.
+std::string Ancestors(const std::string& text) {
+  constexpr int kMaxGenerations = 16;
+  std::string lines, of_child = text;
+  for (int i = 0; i < kMaxGenerations; ++i) {
+    std::string path;
+    int64_t step = -1;
+    for (const MetricsLine& line : ParseMetrics(of_child).lines) {
+      const nlohmann::json record = line.row.value("parent", nlohmann::json());
+      const JsonMembers parent(record, "the parent");
+      if (parent.String("kind").value_or("") != "branch") continue;
+      path = parent.String("path").value_or("");
+      step = parent.Count("step").value_or(-1);
+    }
+    if (path.empty()) break;
+    const std::filesystem::path run = std::filesystem::path(path).parent_path().parent_path();
+    absl::StatusOr<std::string> of_parent = ReadFile((run / "metrics.jsonl").string());
+    if (!of_parent.ok()) break;
+    std::string before;
+    for (const MetricsLine& line : ParseMetrics(*of_parent).lines) {
+      if (line.step <= step) absl::StrAppend(&before, line.text, "\n");
+    }
+    lines.insert(0, before);
+    of_child = *std::move(of_parent);
+  }
+  return lines;
+}
+
+std::string Charts(const Metrics& metrics, const Metrics& ancestors) {
   const std::string x_label = StepLabel(metrics);
   const Points loss = metrics.Column("loss");
   const int64_t width = std::max<int64_t>(1, static_cast<int64_t>(loss.size()) / 40) | 1;
@@ -193,6 +223,10 @@ std::string Charts(const Metrics& metrics) {
   }
   chart.series.push_back(
       {"validation", ChartSeries::Style::kMarked, 2, metrics.Column("val_loss")});
+  chart.series.push_back(
+      {"parent, training", ChartSeries::Style::kLine, 3, Smooth(ancestors.Column("loss"), width)});
+  chart.series.push_back(
+      {"parent, validation", ChartSeries::Style::kMarked, 4, ancestors.Column("val_loss")});
   html += RenderChart(chart);
 
   const auto add = [&](const char* key, const char* label, Chart small) {
@@ -245,7 +279,8 @@ absl::StatusOr<std::string> RenderReport(const std::string& metrics_jsonl,
                     "</div><div class=\"value\">", EscapeHtml(tile.value),
                     "</div><div class=\"detail\">", EscapeHtml(tile.detail), "</div></div>\n");
   }
-  absl::StrAppend(&html, "</div>\n<div class=\"charts\">\n", Charts(metrics), "</div>\n");
+  absl::StrAppend(&html, "</div>\n<div class=\"charts\">\n",
+                  Charts(metrics, ReadMetrics(input.ancestors)), "</div>\n");
   std::vector<std::pair<std::string, std::string>> facts = input.facts;
   for (auto& fact : ComputedFacts(metrics)) facts.push_back(std::move(fact));
   absl::StrAppend(&html, "<section class=\"card\"><h2>Key facts</h2>\n", Table(facts),
@@ -267,7 +302,9 @@ absl::Status WriteReport(const std::string& run_dir, const ReportInput& input) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   const std::string unreadable = UnreadableText(path, ParseMetrics(text).unreadable);
   if (!unreadable.empty()) std::fprintf(stderr, "warning: %s\n", unreadable.c_str());
-  ASSIGN_OR_RETURN(const std::string html, RenderReport(text, input));
+  ReportInput with_ancestors = input;
+  with_ancestors.ancestors = Ancestors(text);
+  ASSIGN_OR_RETURN(const std::string html, RenderReport(text, with_ancestors));
   return WriteFileAtomically(absl::StrCat(run_dir, "/report.html"), html);
 }
 

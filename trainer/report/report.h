@@ -17,12 +17,16 @@ struct ReportInput {
   std::vector<std::pair<std::string, std::string>> facts;
   std::string config;  // the resolved configuration as YAML; shown folded away
   std::string sample;  // generated text, or empty
+  // Of a branch: the lines of metrics.jsonl of the runs that it continues, up to where it begins.
+  std::string ancestors;
 };
 
 // Reads RUN/metrics.jsonl (one object a line: step, tokens, loss, val_loss, grad_norm, lr,
 // tokens_per_s, mfu, step_ms, peak_bytes, skipped; every key but step may be missing or null) and
 // writes RUN/report.html. Of lines with the same step the last one counts; lines that cannot be
-// read are left out and counted. Errors: no metrics file, no step in it, a failed write.
+// read are left out and counted. Where a line names the checkpoint of which the run is a branch,
+// and that run's metrics are still there, they become `ancestors`. Errors: no metrics file, no step
+// in it, a failed write.
 absl::Status WriteReport(const std::string& run_dir, const ReportInput& input);
 
 // The page for the text of a metrics file.

@@ -19,22 +19,47 @@ absl::StatusOr<Device> ChooseDevice(const RunConfig& config, const RunSite& site
   return Device::kCuda;
 }
 
-absl::Status CheckBatches(const RunPlan& plan) {
-  const int64_t readers = plan.num_data_ranks();
-  for (const Stage& stage : plan.stages) {
-    if (stage.MicroBatchesPerStep() % readers == 0) continue;
-    const bool only_stage = plan.config.stages.empty();
+int64_t CeilDivide(int64_t a, int64_t b) { return a / b + (a % b > 0 ? 1 : 0); }
+
+// Divides the batches of every stage over the ranks.
+absl::Status DivideBatches(RunPlan* plan) {
+  const int64_t readers = plan->num_data_ranks();
+  for (Stage& stage : plan->stages) {
+    const int64_t samples = stage.SamplesPerStep();
+    const int64_t pieces = readers * plan->MicroBatchesOfRank(stage);
+    const bool only_stage = plan->config.stages.empty();
     const std::string key = only_stage ? "train" : absl::StrCat("stages[", stage.index, "]");
-    return absl::InvalidArgumentError(absl::StrCat(
-        key, ".batch_tokens: ", stage.batch_tokens, " is no multiple of ", readers,
-        plan.mesh.context == 1 ? " ranks" : " CP groups", " x ", key, ".micro_batch x ",
-        only_stage ? "data" : key, ".seq_len = ", readers * stage.micro_batch * stage.seq_len,
-        ", so that they cannot divide a batch evenly"));
+    const std::string ranks =
+        absl::StrCat(readers, plan->mesh.context == 1 ? " ranks" : " CP groups");
+    if (samples < readers) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(key, ".batch_tokens: a batch of ", samples, " samples does not reach for ",
+                       ranks, "; raise it, shorten ", only_stage ? "data" : key,
+                       ".seq_len, or divide the samples with parallel.context"));
+    }
+    if (samples < pieces) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          key, ".micro_batch: ", samples, " samples cannot be divided over ", ranks,
+          " in micro batches of at most ", stage.micro_batch, "; set it to ", stage.micro_batch + 1,
+          ", or ", key, ".batch_tokens to a multiple of ", readers * stage.seq_len));
+    }
+    stage.micro_batch = CeilDivide(samples, pieces);
   }
   return absl::OkStatus();
 }
 
 }  // namespace
+
+int64_t RunPlan::MicroBatchesOfRank(const Stage& stage) const {
+  return CeilDivide(CeilDivide(stage.SamplesPerStep(), num_data_ranks()), stage.micro_batch);
+}
+
+RunPlan::Samples RunPlan::SamplesOfMicroBatch(const Stage& stage, int64_t number) const {
+  const int64_t pieces = num_data_ranks() * MicroBatchesOfRank(stage);
+  const int64_t samples = stage.SamplesPerStep(), piece = number % pieces;
+  const int64_t begin = samples * piece / pieces, end = samples * (piece + 1) / pieces;
+  return {.first = stage.FirstSample() + number / pieces * samples + begin, .count = end - begin};
+}
 
 absl::StatusOr<RunPlan> ResolveRun(const RunConfig& config, const RunSite& site) {
   RunPlan plan{.config = config};
@@ -42,7 +67,7 @@ absl::StatusOr<RunPlan> ResolveRun(const RunConfig& config, const RunSite& site)
   ASSIGN_OR_RETURN(plan.device, ChooseDevice(plan.config, site));
   ASSIGN_OR_RETURN(plan.mesh, ResolveMesh(config.parallel.mesh, site.num_ranks));
   plan.stages = StagesOf(config);
-  if (!site.own_batches) RETURN_IF_ERROR(CheckBatches(plan));
+  if (!site.own_batches) RETURN_IF_ERROR(DivideBatches(&plan));
   plan.compute = *plan.config.run.precision;
   return plan;
 }

@@ -28,16 +28,23 @@ struct RunPlan {
   Device device = Device::kCpu;
   DType compute = DType::kFloat32;  // of activations and of what is multiplied
   MeshShape mesh;                   // every axis with its size
-  std::vector<Stage> stages;        // one at least
+  // One at least. Their micro batches are the largest that a rank computes.
+  std::vector<Stage> stages;
 
   int64_t total_steps() const { return stages.back().end_step(); }
   int64_t total_tokens() const { return stages.back().end_token(); }
   // Ranks that read different sequences: all but those of a CP group.
   int64_t num_data_ranks() const { return mesh.replicate * mesh.shard; }
-  // Micro batches of a step that one rank computes.
-  int64_t MicroBatchesOfRank(const Stage& stage) const {
-    return stage.MicroBatchesPerStep() / num_data_ranks();
-  }
+  // Micro batches of a step that one rank computes: as few as stage.micro_batch allows.
+  int64_t MicroBatchesOfRank(const Stage& stage) const;
+  // Samples of a micro batch of a rank: the step's samples are divided over its micro batches as
+  // evenly as can be. Micro batch i of the rank with data index d is number i * num_data_ranks() +
+  // d of the step; those of the steps after it follow.
+  struct Samples {
+    int64_t first = 0;  // as Stage::SampleAt counts
+    int64_t count = 0;
+  };
+  Samples SamplesOfMicroBatch(const Stage& stage, int64_t number) const;
 };
 
 // Errors: a GPU that is not there (unless simulated); axes or a batch that do not fit the number of

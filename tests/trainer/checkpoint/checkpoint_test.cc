@@ -111,6 +111,26 @@ TEST_F(CheckpointTest, LaterCheckpointsDoNotCountWhenRotating) {
   ExpectHolds(Step(20), SomeTensors(21));
 }
 
+TEST_F(CheckpointTest, MilestonesAndWhatIsNotTheRunsOwnStay) {
+  const CheckpointWriteOptions options{.keep_every = 20};
+  for (const int64_t step : {10, 20}) {
+    ASSERT_TRUE(WriteCheckpoint(Run(), step, SomeTensors(step), {}, 1, options).ok());
+  }
+  // Copies whose names are almost those of checkpoints.
+  const Strings others = {"step_00000010_good", "step_10", "step_000000010"};
+  for (const std::string& name : others) {
+    std::filesystem::copy(Step(20), Run() + "/checkpoints/" + name);
+  }
+  for (const int64_t step : {30, 40, 50, 60, 70}) {
+    ASSERT_TRUE(WriteCheckpoint(Run(), step, SomeTensors(step), {}, 2, options).ok());
+  }
+  Strings expected = {"step_00000020", "step_00000040", "step_00000060", "step_00000070"};
+  expected.insert(others.begin(), others.end());
+  EXPECT_EQ(Folders(), expected);
+  std::filesystem::copy(Step(70), Run() + "/checkpoints/step_00000080");  // holds another step
+  EXPECT_EQ(FindNewestCheckpoint(Run())->path, Step(70));
+}
+
 TEST_F(CheckpointTest, AFolderOfItsOwnIsWrittenAndReplaced) {
   const std::string path = Path("imported/llama");
   ASSERT_TRUE(WriteCheckpointFolder(path, 0, SomeTensors(1), {}).ok());

@@ -57,7 +57,7 @@ TEST(Config, ReadsWhatTheFileSaysAndDefaultsTheRest) {
   EXPECT_EQ(config->run.dir, "runs/test");
   EXPECT_EQ(config->run.precision, DType::kFloat32);
   EXPECT_EQ(config->schedule.peak, 1e-3);
-  EXPECT_EQ(StagesOf(*config)[0].MicroBatchesPerStep(), 2);
+  EXPECT_EQ(StagesOf(*config)[0].SamplesPerStep(), 4);
   EXPECT_EQ(StagesOf(*config).back().end_step(), 100);
   EXPECT_EQ(config->train.grad_clip, 1.0);
   EXPECT_EQ(config->model.MixerOfLayer(0).type().name, "gated_delta_net");
@@ -86,8 +86,8 @@ TEST(Config, ReportsEveryFaultAtOnceWithItsLineAndTheNearestKey) {
 
 TEST(Config, NamesCrossFieldFaults) {
   EXPECT_TRUE(Contains(ErrorOf(Replaced("batch_tokens: 64", "batch_tokens: 60")),
-                       "c.yaml:22: train.batch_tokens: expected a multiple of train.micro_batch x "
-                       "data.seq_len = 32, got 60"));
+                       "c.yaml:22: train.batch_tokens: expected a multiple of data.seq_len = 16, "
+                       "got 60"));
   EXPECT_TRUE(Contains(ErrorOf(Replaced("steps: 100\n", "steps: 100\n  tokens: 6400\n")),
                        "expected exactly one of train.steps and train.tokens, got both"));
   EXPECT_TRUE(Contains(ErrorOf(Replaced("warmup_steps: 5", "warmup_steps: 200")),

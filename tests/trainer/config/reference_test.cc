@@ -33,12 +33,15 @@ class NumberSetter : public ConfigVisitor {
   void Value(const std::string& key, std::vector<int64_t>* value) override {
     if (prefix_ + key == key_) *value = {static_cast<int64_t>(number_)};
   }
+  void CountOr(const std::string&, const std::string& key, int64_t* value) override {
+    Set(key, value);
+  }
   void Choice(const std::string&, const std::vector<std::string>&, int*) override {}
   void Section(const std::string& key, const Body& body) override {
     NumberSetter section(prefix_ + key + ".", key_, number_);
     body(section);
   }
-  bool Has(const std::string&, bool held) override { return held; }
+  bool Has(const std::string& key, bool held) override { return held || prefix_ + key == key_; }
   void List(const std::string& key, const std::function<size_t()>& size,
             const std::function<void(size_t)>&,
             const std::function<void(size_t, ConfigVisitor&)>& body) override {

@@ -63,7 +63,7 @@ TEST(Stages, FollowOneAnotherWithTheirOwnSizes) {
   EXPECT_EQ(stages[2].first_step, 14);
   EXPECT_EQ(stages[2].first_token, 640 + 4 * 128);
   EXPECT_EQ(stages[2].num_steps, 7);
-  EXPECT_EQ(stages[2].MicroBatchesPerStep(), 2);
+  EXPECT_EQ(stages[2].SamplesPerStep(), 2);
   EXPECT_EQ(stages.back().end_step(), 21);
   EXPECT_EQ(stages.back().end_token(), 640 + 512 + 7 * 96);
   EXPECT_EQ(StageOfStep(stages, 0).name, "stable");
@@ -159,8 +159,7 @@ TEST(Stages, EveryFaultNamesItsStage) {
       "stages[0].tokens, got both");
   has({"stages.0.steps=null"}, "got neither");
   has({"stages.2.seq_len=40"},
-      "stages[2].batch_tokens: expected a multiple of "
-      "stages[2].micro_batch x stages[2].seq_len = 40, got 96");
+      "stages[2].batch_tokens: expected a multiple of stages[2].seq_len = 40, got 96");
   has({"stages.2.seq_len=-1"}, "stages[2].seq_len: expected at least 1");
   has({"stages.0.schedule.warmup_steps=11"},
       "stages[0].schedule.warmup_steps: the warm-up of 11 steps does not fit into the stage's 10 "

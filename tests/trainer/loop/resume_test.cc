@@ -25,6 +25,14 @@ class ResumeTest : public RunTest {
     ExpectEqualCheckpoints(Checkpoint(run, 40), Checkpoint(Path("reference"), 40));
   }
 
+  // Takes "parent" from a line of the metrics.
+  static nlohmann::json TakeParent(std::string* line) {
+    nlohmann::json json = nlohmann::json::parse(*line), parent = json["parent"];
+    json.erase("parent");
+    *line = json.dump();
+    return parent;
+  }
+
   std::map<int64_t, std::string> expected_;
 };
 
@@ -211,7 +219,9 @@ TEST_F(ResumeTest, ResumeTakesAPathAndRefusesWhatItCannotContinue) {
   ASSERT_EQ(Wyvern(args).exit_code, 0);
   auto branch = expected_;
   branch.erase(branch.begin(), branch.find(21));
-  EXPECT_EQ(Metrics(Path("run")), branch);
+  auto metrics = Metrics(Path("run"));
+  EXPECT_EQ(TakeParent(&metrics[21])["path"], Checkpoint(Path("reference"), 20));
+  EXPECT_EQ(metrics, branch);
   ExpectEqualCheckpoints(Checkpoint(Path("run"), 40), Checkpoint(Path("reference"), 40));
 
   const auto refused = [&](std::vector<std::string> sets, const std::string& resume,
@@ -230,6 +240,61 @@ TEST_F(ResumeTest, ResumeTakesAPathAndRefusesWhatItCannotContinue) {
   refused({}, Path("nowhere"), "nowhere");
   refused({"model.mixers.gdn.value_dim=8"}, "auto", "value_dim");
   refused({"run.seed=2"}, "auto", "was trained on different data");
+}
+
+// As Slurm and scripts/launch --restarts start it: the same command again.
+TEST_F(ResumeTest, AKilledBranchIsStartedByTheSameCommandWithoutItsParent) {
+  TrainReference();
+  auto args = TrainArgs(Path("config.yaml"), {});
+  args.insert(args.end(), {"--resume", Checkpoint(Path("reference"), 10)});
+  const Process process = Start(args);
+  const bool saved = WaitUntil(process, [&] {
+    return std::filesystem::exists(Checkpoint(Path("run"), 20) + "/manifest.json");
+  });
+  kill(process.pid, SIGKILL);
+  EXPECT_EQ(Wait(process).exit_code, -1) << "the run ended before it could be killed";
+  ASSERT_TRUE(saved);
+  std::filesystem::rename(Path("reference"), Path("gone"));
+  const ProcessResult resumed = Wyvern(args);
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+  EXPECT_NE(resumed.out.find("resuming from " + Checkpoint(Path("run"), 20)), std::string::npos)
+      << resumed.out;
+  auto branch = expected_;
+  branch.erase(branch.begin(), branch.find(11));
+  auto metrics = Metrics(Path("run"));
+  EXPECT_EQ(TakeParent(&metrics[11])["step"], 10);
+  EXPECT_EQ(metrics, branch);
+  ExpectEqualCheckpoints(Checkpoint(Path("run"), 40), Checkpoint(Path("gone"), 40));
+
+  // A copy of the parent is the parent, another checkpoint is not, and one that is gone is named.
+  args.back() = Checkpoint(Path("gone"), 10);
+  EXPECT_EQ(Wyvern(args).exit_code, 0);
+  args.back() = Checkpoint(Path("gone"), 20);
+  EXPECT_NE(Wyvern(args).err.find("holds a later checkpoint"), std::string::npos);
+  args.back() = Checkpoint(Path("nowhere"), 20);
+  EXPECT_NE(Wyvern(args).err.find(args.back() + ": there is no such folder"), std::string::npos);
+}
+
+TEST_F(ResumeTest, MilestonesOutliveRotation) {
+  ASSERT_EQ(
+      Train({"checkpoint.every=5", "checkpoint.keep=1", "checkpoint.keep_every=15"}).exit_code, 0);
+  const auto steps = [&] {
+    std::vector<int64_t> all;
+    for (const CheckpointInfo& info : *ListCheckpoints(Path("run"))) all.push_back(info.step);
+    return all;
+  };
+  EXPECT_EQ(steps(), (std::vector<int64_t>{15, 30, 40}));
+  ASSERT_EQ(Train({"train.steps=50", "checkpoint.keep=all"}).exit_code, 0);
+  EXPECT_EQ(steps(), (std::vector<int64_t>{15, 30, 40, 50}));
+  EXPECT_NE(Read(Path("run/config.yaml")).find("keep: all"), std::string::npos);
+  for (const auto& [set, message] : std::map<std::string, std::string>{
+           {"checkpoint.keep_every=15", "expected a multiple of checkpoint.every = 10, got 15"},
+           {"checkpoint.keep=0", "checkpoint.keep: expected at least 1, or all, got 0"},
+           {"checkpoint.keep=-1", "checkpoint.keep: expected at least 1, or all, got -1"}}) {
+    const ProcessResult refused = Train({set});
+    EXPECT_EQ(refused.exit_code, 2);
+    EXPECT_NE(refused.err.find(message), std::string::npos) << refused.err;
+  }
 }
 
 // Adam's first moment is no momentum of Muon's, nor the other way round.

@@ -197,9 +197,8 @@ TEST_F(ParallelRunTest, AMeshThatDoesNotFitIsOneMessage) {
         "parallel: replicate -1 x shard 3: the sizes that are given make 3, which does not divide "
         "the 2 ranks of this run");
   fails({"parallel={replicate: 4}"}, "replicate 4 x shard 1 makes 4 ranks, but this run has 2");
-  fails(
-      {"train.batch_tokens=192"},
-      "train.batch_tokens: 192 is no multiple of 2 ranks x train.micro_batch x data.seq_len = 128");
+  fails({"train.batch_tokens=32"},
+        "train.batch_tokens: a batch of 1 samples does not reach for 2 ranks");
   fails({"parallel={context: 3}"},
         "parallel: replicate -1 x shard 1 x context 3: the sizes that are given make 3, which does "
         "not divide the 2 ranks of this run");
