@@ -86,7 +86,8 @@ absl::StatusOr<StepBench> BenchStep(const RunConfig& config, const StepBenchOpti
   StepBench bench;
   bench.model = config.run.name;
   bench.options = options;
-  if (options.sequences == 0) bench.options.sequences = config.train.micro_batch;
+  if (options.sequences == 0)
+    bench.options.sequences = std::max<int64_t>(config.train.micro_batch, 1);
   if (options.seq_len == 0) bench.options.seq_len = config.data.seq_len;
   bench.recompute_blocks = config.train.recompute_blocks;
 

@@ -9,6 +9,7 @@
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
 #include "trainer/config/load.h"
+#include "trainer/plan/micro_batch.h"
 
 namespace wyvern {
 namespace {
@@ -31,11 +32,13 @@ absl::Status PrintPlan(const Options& options) {
     return absl::InvalidArgumentError(
         "run.device: plan is for GPUs; leave it out or set it to cuda");
   }
-  const absl::StatusOr<Plan> plan = MakePlan(config, on);
+  absl::StatusOr<RunConfig> chosen =
+      ChooseMicroBatches(config, on.num_gpus, PlannedGpuBytes(on.gpu.memory_bytes));
+  const absl::StatusOr<Plan> plan = MakePlan(chosen.ok() ? *chosen : config, on);
   if (plan.ok()) std::fputs(PlanText(*plan).c_str(), stdout);
   if (!options.suggest && plan.ok() && plan->fits()) return absl::OkStatus();
   if (!plan.ok()) std::printf("As configured: %s\n", std::string(plan.status().message()).c_str());
-  ASSIGN_OR_RETURN(const Plan better, SuggestPlan(config, on));
+  ASSIGN_OR_RETURN(const Plan better, SuggestPlan(chosen.ok() ? *chosen : config, on));
   const std::string settings = PlanSettings(config, better);
   if (settings.empty()) {
     std::printf("\nNo faster setting that fits was found.\n");

@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "data/io/file.h"
 #include "kernels/runtime/gpu.h"
+#include "kernels/runtime/host_memory.h"
 #include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/parent_record.h"
@@ -16,9 +17,11 @@
 #include "trainer/commands/commands.h"
 #include "trainer/commands/on_ranks.h"
 #include "trainer/config/load.h"
+#include "trainer/config/stages.h"
 #include "trainer/inference/generate.h"
 #include "trainer/loop/train_loop.h"
 #include "trainer/plan/cost_text.h"
+#include "trainer/plan/micro_batch.h"
 #include "trainer/report/report.h"
 #include "trainer/report/standard_output.h"
 #include "trainer/run/preflight.h"
@@ -92,6 +95,16 @@ absl::Status Finish(TrainingRun* run, World* world) {
   return Agree(world->host(), world->rank() == 0 ? Report(run, *sample) : absl::OkStatus());
 }
 
+// Bytes that a planned peak of a rank may take, the least of all ranks.
+double MemoryOfRank(const RunPlan& plan, World* world) {
+  double negated =
+      plan.device == Device::kCuda
+          ? -PlannedGpuBytes(static_cast<double>(CurrentGpu().total_bytes))
+          : -PlannedHostBytes(static_cast<double>(HostMemoryBytes()), world->local_size());
+  world->host().AllReduce(&negated, &negated, 1, DType::kFloat64, ReduceOp::kMax);
+  return -negated;
+}
+
 // `stopped_code`: the exit code, where a signal ended the run before its last step.
 absl::Status TrainOnRanks(const absl::StatusOr<RunConfig>& loaded, const std::string& resume,
                           World* world, int* stopped_code) {
@@ -101,11 +114,25 @@ absl::Status TrainOnRanks(const absl::StatusOr<RunConfig>& loaded, const std::st
   // Before anything that the ranks do together rests on it.
   std::optional<Preflight> preflight;
   if (world->size() > 1) RETURN_IF_ERROR(preflight.emplace(config, world).CheckRanks());
-  ASSIGN_OR_RETURN(const RunPlan plan, ResolveRunOnRanks(config, world));
+  ASSIGN_OR_RETURN(RunPlan plan, ResolveRunOnRanks(config, world));
+  if (config.train.micro_batch == kAutoMicroBatch) {
+    const absl::StatusOr<RunConfig> chosen =
+        ChooseMicroBatches(config, world->size(), MemoryOfRank(plan, world));
+    RETURN_IF_ERROR(Agree(world->host(), chosen.status()));
+    ASSIGN_OR_RETURN(plan, ResolveRunOnRanks(*chosen, world));
+  }
   std::printf("%s on %s\n%s", config.run.name.c_str(), DeviceText(plan).c_str(),
-              DescribeCost(config, "  ", world->size()).c_str());
+              DescribeCost(plan.config, "  ", world->size()).c_str());
   if (world->size() > 1) {
     std::printf("  ranks             %d: %s\n", world->size(), MeshText(plan).c_str());
+  }
+  for (const Stage& stage : plan.stages) {
+    const int64_t wanted = StagesOf(config)[static_cast<size_t>(stage.index)].micro_batch;
+    if (stage.micro_batch == wanted) continue;
+    std::printf("  micro batches     %lld of %lld samples at most%s\n",
+                static_cast<long long>(plan.MicroBatchesOfRank(stage)),
+                static_cast<long long>(stage.micro_batch),
+                stage.name.empty() ? "" : absl::StrCat(" in ", stage.name).c_str());
   }
   if (plan.device == Device::kCuda && CurrentGpu().peak_bf16_flops > 0) {
     std::printf("  MFU               train FLOPs per second over %.0f TFLOP/s (%s, dense bf16)\n",

@@ -171,10 +171,11 @@ void VisitTrain(ConfigVisitor& v, bool has_experts, bool has_stages, TrainSectio
   v.Value(
       "batch_tokens", &c->batch_tokens,
       {"Batch of one step over all ranks; a multiple of seq_len.", "[1, 1099511627776]", "tokens"});
-  v.Value("micro_batch", &c->micro_batch,
-          {"Most samples of one forward and backward on a rank; the rest of its share of the batch "
-           "is gradient accumulation.",
-           "[1, inf)", "samples"});
+  v.CountOr(
+      "auto", "micro_batch", &c->micro_batch,
+      {"Most samples of one forward and backward on a rank; the rest of its share of the batch "
+       "is gradient accumulation; auto: the most that is planned to fit into memory.",
+       "[1, inf)", "samples"});
   v.Value(
       "grad_clip", &c->grad_clip,
       {"Largest norm of the whole gradient, to which a larger one is scaled down; 0: no clipping.",

@@ -124,7 +124,8 @@ void ValidateLength(int64_t steps, int64_t tokens, const std::string& key, Fault
 // `lengths`: the key of the sequences' length.
 void ValidateBatch(const Stage& stage, const std::string& key, const std::string& lengths,
                    Faults* f) {
-  const int64_t micro_tokens = SaturatedProduct(stage.micro_batch, stage.seq_len);
+  const int64_t micro_tokens =
+      SaturatedProduct(stage.micro_batch == kAutoMicroBatch ? 1 : stage.micro_batch, stage.seq_len);
   if (micro_tokens > kMaxMicroBatchTokens) {
     return f->Unless(false, key + ".micro_batch", stage.micro_batch, " x ", lengths, " ",
                      stage.seq_len, " are more than ", kMaxMicroBatchTokens, " tokens");
@@ -141,7 +142,8 @@ void ValidateBatch(const Stage& stage, const std::string& key, const std::string
 
 void ValidateTrain(const RunConfig& config, const std::vector<Stage>& stages, Faults* f) {
   const TrainSection& c = config.train;
-  f->Unless(c.micro_batch >= 1, "train.micro_batch", "expected at least 1, got ", c.micro_batch);
+  f->Unless(c.micro_batch >= 1 || c.micro_batch == kAutoMicroBatch, "train.micro_batch",
+            "expected at least 1, or auto, got ", c.micro_batch);
   if (config.stages.empty()) {
     ValidateLength(c.steps, c.tokens, "train", f);
     ValidateBatch(stages[0], "train", "data.seq_len", f);

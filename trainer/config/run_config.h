@@ -71,11 +71,13 @@ enum class NonFinitePolicy { kSkip, kStop };
 // Whether the weights that a run begins with may differ from its model's tensors.
 enum class MismatchRule { kError, kAllow };
 
+inline constexpr int64_t kAutoMicroBatch = -1;  // as large as fits
+
 struct TrainSection {
   int64_t steps = 0;         // exactly one of steps and tokens
   int64_t tokens = 0;        // rounded up to whole steps
-  int64_t batch_tokens = 0;  // of one optimizer step; a multiple of micro_batch * seq_len
-  int64_t micro_batch = 1;   // sequences of one forward and backward
+  int64_t batch_tokens = 0;  // of one optimizer step; a multiple of seq_len
+  int64_t micro_batch = 1;   // sequences of one forward and backward, or kAutoMicroBatch
   double grad_clip = 1.0;    // largest global norm of the gradient; 0: no clipping
   RecomputePolicy recompute = RecomputePolicy::kFused;
   int64_t recompute_blocks = 0;  // blocks recomputed in backward instead of kept

@@ -134,7 +134,7 @@ absl::StatusOr<Plan> SuggestPlan(const RunConfig& config, const PlanOptions& opt
   for (const int64_t shard : Divisors(options.num_gpus / config.parallel.mesh.context)) {
     for (const int64_t expert : Divisors(std::gcd<int64_t>(num_experts, options.num_gpus))) {
       for (int64_t zero = shard == 1 ? 3 : 1; zero <= 3; ++zero) {
-        for (const int64_t sequences : Divisors(config.train.micro_batch)) {
+        for (const int64_t sequences : Divisors(std::max<int64_t>(config.train.micro_batch, 1))) {
           RunConfig candidate = config;
           candidate.parallel.mesh.replicate = -1;
           candidate.parallel.mesh.shard = shard;

@@ -51,6 +51,7 @@ absl::Status DivideBatches(RunPlan* plan) {
 }  // namespace
 
 int64_t RunPlan::MicroBatchesOfRank(const Stage& stage) const {
+  if (stage.micro_batch == kAutoMicroBatch) return 1;
   return CeilDivide(CeilDivide(stage.SamplesPerStep(), num_data_ranks()), stage.micro_batch);
 }
 

@@ -35,7 +35,8 @@ struct RunPlan {
   int64_t total_tokens() const { return stages.back().end_token(); }
   // Ranks that read different sequences: all but those of a CP group.
   int64_t num_data_ranks() const { return mesh.replicate * mesh.shard; }
-  // Micro batches of a step that one rank computes: as few as stage.micro_batch allows.
+  // Micro batches of a step that one rank computes: as few as stage.micro_batch allows,
+  // one of kAutoMicroBatch.
   int64_t MicroBatchesOfRank(const Stage& stage) const;
   // Samples of a micro batch of a rank: the step's samples are divided over its micro batches as
   // evenly as can be. Micro batch i of the rank with data index d is number i * num_data_ranks() +

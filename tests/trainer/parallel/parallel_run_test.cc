@@ -96,6 +96,26 @@ TEST_F(ParallelRunTest, GoesOnFromItsCheckpointOnAnyMesh) {
   ExpectNear(Path("run"), Path("reference"));
 }
 
+// A batch of 8 samples: three ranks cannot divide it evenly, nor in micro batches of 64.
+TEST_F(ParallelRunTest, AnyNumberOfRanksDividesABatch) {
+  const auto train = [&](int ranks, const std::string& micro_batch) {
+    const std::string run = Path(absl::StrCat("run_", ranks, "_", micro_batch));
+    const ProcessResult result = Wait(Start(
+        TrainArgs(Path("config.yaml"), {"train.steps=8", "validation.every=8",
+                                        "train.micro_batch=" + micro_batch, "run.dir=" + run}),
+        ranks));
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return run;
+  };
+  const std::string reference = train(1, "8");
+  for (const int ranks : {2, 3, 4}) ExpectNear(train(ranks, "64"), reference);
+  ExpectNear(train(3, "2"), reference);
+  // The planned memory is there: all of the batch is one micro batch.
+  const std::string automatic = train(1, "auto");
+  EXPECT_EQ(Metrics(automatic), Metrics(reference));
+  EXPECT_NE(Read(automatic + "/config.yaml").find("micro_batch: 8"), std::string::npos);
+}
+
 TEST_F(ParallelRunTest, TheSameRanksRepeatEveryBitAndResumeExactly) {
   const std::vector<std::string> mesh = {"parallel={shard: 2, zero: 3}", "train.steps=20"};
   const auto in = [&](const std::string& dir) {
