@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "tests/ranks/ranks.h"
 #include "tests/trainer/hf/hf_models.h"
