@@ -476,7 +476,7 @@ Result ToJsonFilter(const Value& value, const Arguments& arguments) {
   style.sort_keys = bound.Truth(3, false);
   if (bound.HasValue(1)) {
     style.has_indent = true;
-    style.item_separator = ",";
+    style.item_separator = std::string(",");
     if (bound[1].as_text() != nullptr) {
       style.indent = *bound[1].as_text();
     } else {
