@@ -27,8 +27,6 @@ TEST_F(BranchTest, ABranchContinuesWithOtherKeysInItsOwnFolder) {
   const std::string file = Path("decay/config.yaml");
   EXPECT_NE(made.out.find("start it with: wyvern train " + file), std::string::npos) << made.out;
 
-  const ProcessResult first = Wyvern({"train", file, "--set", "train.steps=14"});
-  EXPECT_EQ(first.exit_code, 1);  // the decay would be shorter than the run
   ASSERT_EQ(Wyvern({"train", file}).exit_code, 0);
   const auto metrics = Metrics(Path("decay"));
   ASSERT_EQ(metrics.size(), 10u);

@@ -218,11 +218,12 @@ TEST_F(InitPlanTest, OnlyWhatChangesTheFunctionIsADifference) {
   config.mixers["other"].As<AttentionMixerConfig>()->window = 3;
   config.mixers.erase("sliding");
   config.mixers["first"] = config.mixers["delta"];
+  config.mixers.erase("delta");
   config.pattern = {"first", "gated", "kda", "other"};
   const auto model = Initialized(config, 4);
   const auto plan = Load(Save(parent.get()), {}, model.get());
   ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_EQ(plan->lines, (std::vector<std::string>{"norm_eps: 1e-05 there, 0.0001 here",
+  EXPECT_EQ(plan->lines, (std::vector<std::string>{"norm_eps: 1e-06 there, 0.0001 here",
                                                    "layer 4, mixer: window: 6 there, 3 here"}));
 }
 
@@ -233,12 +234,16 @@ TEST_F(InitPlanTest, WhatIsNoModelIsNamed) {
   std::filesystem::create_directory(folder_ / "empty");
   EXPECT_TRUE(absl::StrContains(Refusal(folder_ / "empty", {}, model.get()),
                                 "empty: expected a checkpoint (manifest.json), a run folder"));
-  ModelConfig other = TinyConfig(53);
-  other.hidden_size = 48;
-  const std::string refusal = Refusal(
-      Save(Initialized(other, 3).get()),
-      {.init_missing = MismatchRule::kAllow, .init_extra = MismatchRule::kAllow}, model.get());
-  EXPECT_FALSE(refusal.empty());
+  ModelConfig narrow = TinyConfig(53);
+  narrow.mixers = {{"sliding", narrow.mixers["sliding"]}};
+  narrow.pattern = {"sliding"};
+  ModelConfig wide = narrow;
+  wide.hidden_size = 48;
+  const std::string refusal =
+      Refusal(Save(Initialized(wide, 3).get()),
+              {.init_missing = MismatchRule::kAllow, .init_extra = MismatchRule::kAllow},
+              Initialized(narrow, 4).get());
+  EXPECT_TRUE(absl::StrContains(refusal, "no tensor fits by name and shape")) << refusal;
 }
 
 }  // namespace
