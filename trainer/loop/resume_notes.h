@@ -1,4 +1,4 @@
-// What a user should know of a run that resumes with another configuration.
+// Tells the user of a run that resumes with another configuration.
 #ifndef WYVERN_TRAINER_LOOP_RESUME_NOTES_H_
 #define WYVERN_TRAINER_LOOP_RESUME_NOTES_H_
 
@@ -10,7 +10,7 @@
 
 namespace wyvern {
 
-// What the rate does where a run of `before`, which was at its end at step `step` after
+// Says what the rate does where a run of `before`, which was at its end at step `step` after
 // `stage_updates` updates of its last stage, goes on as `now`. Empty: it was not at its end, or
 // `now` ends there too.
 std::string ExtensionNote(const RunConfig& before, const RunConfig& now, int64_t step,

@@ -19,6 +19,7 @@ RunConfig TinyRun() {
   config.run.name = "tiny";
   config.run.device = Device::kCpu;
   config.run.precision = DType::kFloat32;
+  config.train.batch_tokens = config.data.seq_len;
   config.model = TinyConfig(50);
   config.model.num_layers = 3;
   config.model.mixers["mla"] = MlaMixerConfig{.num_heads = 2,

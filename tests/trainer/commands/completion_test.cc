@@ -147,8 +147,9 @@ TEST_F(CommandLineTest, OtherShellsKnowEveryOptionOfEveryCommand) {
 TEST_F(CommandLineTest, TheManualPageHasEveryCommandAndOption) {
   const std::string page = ManualPage(app_);
   for (const auto& [path, names] : options_) {
-    const size_t at =
-        path.empty() ? page.find(".SH OPTIONS\n") : page.find(absl::StrCat(".SS \"wyvern", path));
+    const std::string escaped = absl::StrReplaceAll(path, {{"-", "\\-"}});
+    const size_t at = path.empty() ? page.find(".SH OPTIONS\n")
+                                   : page.find(absl::StrCat(".SS \"wyvern", escaped));
     ASSERT_NE(at, std::string::npos) << path;
     const std::string section = page.substr(at, page.find("\n.S", at + 1) - at);
     for (const std::string& name : names) {

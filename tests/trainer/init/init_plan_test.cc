@@ -154,6 +154,8 @@ TEST_F(InitPlanTest, TensorsWithoutAPlaceAreNamedOrLeftOut) {
   const auto parent = Initialized(config, 3);
   const std::string run = Save(parent.get());
   config.num_layers = 3;
+  config.pattern.resize(3);
+  config.mixers.erase("sliding");
   const auto model = Initialized(config, 4);
   const std::string refusal = Refusal(run, {}, model.get());
   EXPECT_TRUE(absl::StrContains(refusal,

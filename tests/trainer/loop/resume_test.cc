@@ -280,7 +280,9 @@ TEST_F(ResumeTest, MilestonesOutliveRotation) {
       Train({"checkpoint.every=5", "checkpoint.keep=1", "checkpoint.keep_every=15"}).exit_code, 0);
   const auto steps = [&] {
     std::vector<int64_t> all;
-    for (const CheckpointInfo& info : *ListCheckpoints(Path("run"))) all.push_back(info.step);
+    const auto listed = ListCheckpoints(Path("run"));
+    EXPECT_TRUE(listed.ok()) << listed.status();
+    for (const CheckpointInfo& info : *listed) all.push_back(info.step);
     return all;
   };
   EXPECT_EQ(steps(), (std::vector<int64_t>{15, 30, 40}));
