@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
 #include <filesystem>
 #include <system_error>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "data/io/file.h"
+#include "kernels/runtime/clock.h"
 
 namespace wyvern {
 namespace {
@@ -78,11 +78,7 @@ LockHolder LockHolder::Self() {
   self.pid_namespace = Word(PidNamespace());
   self.pid = getpid();
   if (const auto stat = StatOf(self.pid)) self.start_ticks = stat->start_ticks;
-  const std::time_t now = std::time(nullptr);
-  std::tm utc = {};
-  char text[32] = {};
-  gmtime_r(&now, &utc);
-  if (std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc) > 0) self.since = text;
+  self.since = UtcTime();
   self.command = Command();
   return self;
 }

@@ -16,6 +16,7 @@ struct Batch {
   std::vector<int32_t> tokens;      // [T]
   std::vector<int32_t> targets;     // [T] the next token, or kIgnoredTarget
   std::vector<int32_t> cu_seqlens;  // [N + 1] from 0 to T
+  std::vector<int32_t> sources;     // [T] of a mixture: the number of each token's source
 
   int64_t num_tokens() const { return static_cast<int64_t>(tokens.size()); }
   // Targets that count.

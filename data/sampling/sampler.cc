@@ -124,6 +124,7 @@ absl::StatusOr<Batch> Sampler::Sample(int64_t samples_seen, int64_t num_samples)
     const int64_t begin = id.sample * options_.seq_len;
     RETURN_IF_ERROR(AppendSample(*entries_[id.entry].store, begin, begin + options_.seq_len,
                                  options_.boundary, &batch));
+    batch.sources.resize(batch.tokens.size(), static_cast<int32_t>(entries_[id.entry].source));
   }
   return batch;
 }

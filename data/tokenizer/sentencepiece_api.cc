@@ -9,6 +9,8 @@
 namespace wyvern {
 namespace {
 
+constexpr std::string_view kSpace = "\xE2\x96\x81";  // U+2581, by which pieces write a space
+
 class Model final : public SentencePieceModel {
  public:
   sentencepiece::util::Status Load(const std::string& model) {
@@ -22,6 +24,21 @@ class Model final : public SentencePieceModel {
   std::string Decode(const std::vector<int32_t>& ids) const override {
     std::string text;
     processor_.Decode(ids, &text).IgnoreError();
+    return text;
+  }
+  std::string BytesOf(int id) const override {
+    if (processor_.IsControl(id)) return "";
+    const std::string& piece = processor_.IdToPiece(id);
+    // "<0xE2>"
+    if (processor_.IsByte(id))
+      return {static_cast<char>(std::stoi(piece.substr(1, 4), nullptr, 16))};
+    if (processor_.IsUnknown(id)) return Decode({id});
+    std::string text;
+    for (size_t i = 0; i < piece.size();) {
+      const bool space = piece.compare(i, kSpace.size(), kSpace) == 0;
+      text += space ? ' ' : piece[i];
+      i += space ? kSpace.size() : 1;
+    }
     return text;
   }
   int vocab_size() const override { return processor_.GetPieceSize(); }

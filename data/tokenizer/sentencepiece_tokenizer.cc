@@ -35,6 +35,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     }
     return pieces_->Decode(known);
   }
+  std::string BytesOf(int32_t id) const override { return pieces_->BytesOf(id); }
   int64_t vocab_size() const override { return pieces_->vocab_size(); }
   std::optional<int32_t> bos_id() const override { return IdOrNone(pieces_->bos_id()); }
   std::optional<int32_t> eos_id() const override { return IdOrNone(pieces_->eos_id()); }

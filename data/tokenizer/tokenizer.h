@@ -31,6 +31,9 @@ class Tokenizer {
   // nothing.
   virtual std::string Decode(absl::Span<const int32_t> ids) const = 0;
 
+  // The bytes that one id stands for inside of a text.
+  virtual std::string BytesOf(int32_t id) const { return Decode({id}); }
+
   // Whether a text's ids are those of its parts, wherever it is cut.
   virtual bool is_bytewise() const { return false; }
 

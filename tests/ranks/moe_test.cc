@@ -5,6 +5,7 @@
 #include <map>
 
 #include "autograd/parallel/expert_exchange.h"
+#include "data/tokenizer/byte_tokenizer.h"
 #include "kernels/runtime/random.h"
 #include "tests/ranks/mesh_training.h"
 #include "tests/trainer/tiny_model.h"
@@ -295,7 +296,11 @@ TEST(MoeRanks, EvaluationIsThatOfOneProcess) {
                                    (*mesh)->LayoutAt(1));
   DataParallel parallel(model.get(), mesh->get());
   model->Initialize(1);
-  EXPECT_NEAR(Evaluate(model.get(), batches, &parallel).loss, expected.loss, 1e-12);
+  std::vector<EvalBatch> divided;
+  for (const Batch& batch : batches) divided.push_back({batch, {0}});
+  const auto results =
+      Evaluate(model.get(), divided, 1, TokenBytes(*MakeByteTokenizer()), &parallel);
+  EXPECT_NEAR(results[0].loss, expected.loss, 1e-12);
 }
 
 }  // namespace

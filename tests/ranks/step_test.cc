@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "data/tokenizer/byte_tokenizer.h"
 #include "kernels/runtime/allocator.h"
 #include "tests/ranks/batches.h"
 #include "tests/ranks/ranks.h"
@@ -85,6 +86,10 @@ TEST(StepRanks, EvaluationIsThatOfOneProcess) {
   std::vector<Batch> batches;
   for (int64_t i = 0; i < 2 * n + 1; ++i) batches.push_back(MakeBatch(1000 + i));
   const EvalResult expected = Evaluate(alone.get(), batches);
+  std::vector<EvalBatch> divided;
+  for (const Batch& batch : batches) divided.push_back({batch, {0}});
+  divided.back().results.push_back(1);
+  const TokenBytes bytes(*MakeByteTokenizer());
   // ZeRO stage and mesh. What a CP group passes on is rounded.
   std::vector<std::pair<int, MeshShape>> cases = {
       {1, {1, n}}, {3, {1, n}}, {1, {1, 1, n}}, {1, {1, -1, n > 1 ? 2 : 1}}};
@@ -96,7 +101,10 @@ TEST(StepRanks, EvaluationIsThatOfOneProcess) {
     DataParallel parallel(model.get(), mesh->get());
     model->Initialize(1);
     parallel.ValuesChanged();
-    const EvalResult got = Evaluate(model.get(), batches, &parallel);
+    const std::vector<EvalResult> results = Evaluate(model.get(), divided, 2, bytes, &parallel);
+    const EvalResult& got = results[0];
+    EXPECT_EQ(got.num_bytes, expected.num_targets);
+    EXPECT_EQ(results[1].num_targets, batches.back().num_targets());
     EXPECT_NEAR(got.loss, expected.loss, (*mesh)->shape().context == 1 ? 1e-12 : 1e-5);
     EXPECT_EQ(got.num_targets, expected.num_targets);
     EXPECT_EQ(got.num_tokens, expected.num_tokens);

@@ -36,6 +36,10 @@ struct Options {
 void Print(const Options& options, const EvalResult& result, double seconds) {
   std::printf("loss        %.6f nats per token\nperplexity  %.4f\n", result.loss,
               result.perplexity);
+  if (const std::optional<double> bits = result.BitsPerByte()) {
+    std::printf("bits        %.6f per byte of the %lld predicted\n", *bits,
+                static_cast<long long>(result.num_bytes));
+  }
   std::printf("samples     %lld tokens, document boundary %s\n",
               static_cast<long long>(options.seq_len), Name(*options.boundary));
   std::printf("tokens      %lld, of which %lld predicted; %.0f tokens/s\n",
@@ -98,7 +102,9 @@ absl::Status RunEval(Options options) {
   }
   const std::vector<int64_t> samples = EvalSamples(sampler, options.batches);
   const auto start = std::chrono::steady_clock::now();
-  Evaluator evaluator(model.get());
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, store->MakeStoreTokenizer());
+  const TokenBytes bytes(*tokenizer);
+  Evaluator evaluator(model.get(), /*mesh=*/nullptr, &bytes);
   const auto at_once =
       static_cast<size_t>(options.batch > 0 ? options.batch : EvalSamplesAtOnce(options.seq_len));
   for (size_t first = 0; first < samples.size(); first += at_once) {

@@ -24,6 +24,9 @@ bool DataArePrepared(const RunConfig& config) {
   for (const RunSource& source : SourcesOf(config)) {
     prepared = prepared && std::filesystem::exists(source.source.dir + "/train.h5", ignored);
   }
+  for (const ValidationSet& set : config.validation.sets) {
+    prepared = prepared && std::filesystem::exists(set.StorePath(), ignored);
+  }
   return prepared;
 }
 

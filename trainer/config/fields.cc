@@ -67,34 +67,41 @@ void EnumeratedOrAuto(ConfigVisitor& v, const std::string& key,
   if (index > 0) *value = values[static_cast<size_t>(index) - 1].second;
 }
 
+// The keys of how text is read.
+void VisitText(ConfigVisitor& v, TextSourceOptions* text) {
+  v.Value("field", &text->field,
+          "Member of a JSON object, or column of a Parquet file, that holds the text.");
+  v.Value("document_separator", &text->document_separator,
+          "Text that stands between documents of a text file; empty: a file is one document.");
+  v.Enumerated("format", {"auto", "text", "json", "chat"}, &text->format,
+               "Format of the files; auto: what the content shows; chat: JSON whose objects "
+               "are conversations, of which the assistant's turns are trained on.");
+  v.Only(text->format == TextFormat::kChat, std::string("format: ") + Name(text->format),
+         [text](ConfigVisitor& chat) {
+           chat.Value("chat_template", &text->chat_template,
+                      "Chat template: a file of Jinja2, a tokenizer_config.json, or a folder "
+                      "with either; empty: records of prompt and completion need none.");
+           chat.Enumerated("train_on", {"all", "last"}, &text->train_on,
+                           "Turns of the assistant that are trained on.");
+         });
+  v.Enumerated("invalid_utf8", {"error", "replace"}, &text->invalid_utf8,
+               "What to do with bytes that are not UTF-8: stop, or replace them.");
+  v.Enumerated("on_error", {"error", "skip"}, &text->on_error,
+               "What to do with a damaged record (line, row, document): stop, or leave it out "
+               "and count it.");
+  v.Enumerated("dedup", {"none", "exact"}, &text->dedup,
+               "exact: documents of this source that equal an earlier one are left out.");
+}
+
+constexpr char kStoresExist[] = "stores that exist already (no text)";
+
 void VisitSource(ConfigVisitor& v, DataSource* s, bool only_source) {
   v.Value("dir", &s->dir, {"Folder of the token stores train.h5 and val.h5.", "not empty"});
   v.Value("text", &s->text.paths,
           "Files and folders of text, JSON lines or Parquet, or @LIST, a file that lists such; the "
           "stores are made from them unless they exist.");
-  v.Only(!s->text.paths.empty(), "stores that exist already (no text)", [s](ConfigVisitor& only) {
-    only.Value("field", &s->text.field,
-               "Member of a JSON object, or column of a Parquet file, that holds the text.");
-    only.Value("document_separator", &s->text.document_separator,
-               "Text that stands between documents of a text file; empty: a file is one document.");
-    only.Enumerated("format", {"auto", "text", "json", "chat"}, &s->text.format,
-                    "Format of the files; auto: what the content shows; chat: JSON whose objects "
-                    "are conversations, of which the assistant's turns are trained on.");
-    only.Only(s->text.format == TextFormat::kChat, std::string("format: ") + Name(s->text.format),
-              [s](ConfigVisitor& chat) {
-                chat.Value("chat_template", &s->text.chat_template,
-                           "Chat template: a file of Jinja2, a tokenizer_config.json, or a folder "
-                           "with either; empty: records of prompt and completion need none.");
-                chat.Enumerated("train_on", {"all", "last"}, &s->text.train_on,
-                                "Turns of the assistant that are trained on.");
-              });
-    only.Enumerated("invalid_utf8", {"error", "replace"}, &s->text.invalid_utf8,
-                    "What to do with bytes that are not UTF-8: stop, or replace them.");
-    only.Enumerated("on_error", {"error", "skip"}, &s->text.on_error,
-                    "What to do with a damaged record (line, row, document): stop, or leave it out "
-                    "and count it.");
-    only.Enumerated("dedup", {"none", "exact"}, &s->text.dedup,
-                    "exact: documents of this source that equal an earlier one are left out.");
+  v.Only(!s->text.paths.empty(), kStoresExist, [s](ConfigVisitor& only) {
+    VisitText(only, &s->text);
     only.Value(
         "val_documents", &s->val_documents,
         {"Documents held out for validation, instead of val_fraction; 0: val_fraction decides.",
@@ -345,6 +352,39 @@ void VisitStage(ConfigVisitor& v, bool has_experts, StageSection* c) {
             [c](ConfigVisitor& keys) { VisitSchedule(keys, &c->schedule); });
 }
 
+void VisitValidationSet(ConfigVisitor& v, ValidationSet* c) {
+  v.Value("name", &c->name, {"Name of the set: letters, digits, '.', '_' and '-'.", "not empty"});
+  v.Value("dir", &c->dir,
+          {"Folder whose val.h5 is the set; with `text`, the folder that gets its store.",
+           "not empty"});
+  v.Value("text", &c->text.paths,
+          "Files and folders of text, JSON lines or Parquet, or @LIST, all of which is the set; a "
+          "store is made of it unless it exists.");
+  v.Only(!c->text.paths.empty(), kStoresExist,
+         [c](ConfigVisitor& only) { VisitText(only, &c->text); });
+  v.Value("batches", &c->batches,
+          {"Batches of 8 samples, spread evenly over the set; 0: validation.batches.",
+           "[0, 2147483647]"});
+}
+
+void VisitValidation(ConfigVisitor& v, ValidationSection* c) {
+  v.Value("every", &c->every,
+          {"Steps between validations, with one before the first step and one after the last; "
+           "0: never.",
+           "[0, inf)", "steps"});
+  v.Only(c->every != 0, "every: 0", [c](ConfigVisitor& only) {
+    only.Value("batches", &c->batches,
+               {"Batches of 8 samples of each val.h5, spread evenly over it.", "[1, 2147483647]"});
+    if (!only.Has("sets", !c->sets.empty())) return;
+    only.Describe(
+        "Sets with a loss of their own, beside the validation loss over the held-out documents of "
+        "data.sources.");
+    only.List(
+        "sets", [c] { return c->sets.size(); }, [c](size_t size) { c->sets.resize(size); },
+        [c](size_t i, ConfigVisitor& entry) { VisitValidationSet(entry, &c->sets[i]); });
+  });
+}
+
 void VisitGenerate(ConfigVisitor& v, GenerateSection* c) {
   v.Value("prompt", &c->prompt,
           "Prompt of the text that is generated after training; empty: none is.");
@@ -453,17 +493,8 @@ void VisitRunConfig(ConfigVisitor& v, RunConfig* c) {
     only.Section("schedule", "The learning rate.",
                  [c](ConfigVisitor& keys) { VisitSchedule(keys, &c->schedule); });
   });
-  v.Section("validation", "The loss on held-out documents.", [c](ConfigVisitor& keys) {
-    keys.Value("every", &c->validation.every,
-               {"Steps between validations, with one before the first step and one after the last; "
-                "0: never.",
-                "[0, inf)", "steps"});
-    keys.Only(c->validation.every != 0, "every: 0", [c](ConfigVisitor& only) {
-      only.Value(
-          "batches", &c->validation.batches,
-          {"Batches of 8 samples of each val.h5, spread evenly over it.", "[1, 2147483647]"});
-    });
-  });
+  v.Section("validation", "The loss on held-out documents.",
+            [c](ConfigVisitor& keys) { VisitValidation(keys, &c->validation); });
   v.Section("checkpoint", "Checkpoints, written in the background.", [c](ConfigVisitor& keys) {
     keys.Value("every", &c->checkpoint.every,
                {"Steps between checkpoints, with one after the last step; 0: only that one.",
@@ -479,9 +510,11 @@ void VisitRunConfig(ConfigVisitor& v, RunConfig* c) {
       });
     }
   });
-  v.Section("logging", "The console.", [c](ConfigVisitor& keys) {
+  v.Section("logging", "The console and the metrics.", [c](ConfigVisitor& keys) {
     keys.Value("every", &c->logging.every,
                {"Steps between lines on a console that is no terminal.", "[1, inf)", "steps"});
+    keys.Value("by_source", &c->logging.by_source,
+               "Whether the metrics state the training loss and the epochs of each source.");
   });
   v.Section("generate", "A text that is generated after training.",
             [c](ConfigVisitor& keys) { VisitGenerate(keys, &c->generate); });

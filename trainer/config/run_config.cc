@@ -91,9 +91,15 @@ void ValidateData(const RunConfig& config, Faults* f) {
   const bool held_out = std::any_of(c.sources.begin(), c.sources.end(), [](const DataSource& s) {
     return s.text.paths.empty() || s.val_documents > 0 || s.val_fraction > 0;
   });
-  f->Unless(held_out || c.sources.empty() || config.validation.every == 0, "validation.every",
-            "no source holds documents out; set a source's val_fraction or val_documents, or "
-            "validation.every: 0");
+  const std::vector<ValidationSet>& sets = config.validation.sets;
+  f->Unless(held_out || c.sources.empty() || !sets.empty() || config.validation.every == 0,
+            "validation.every",
+            "no source holds documents out; set a source's val_fraction or val_documents, name "
+            "validation.sets, or set validation.every: 0");
+  const bool sets_have_text = std::any_of(
+      sets.begin(), sets.end(), [](const ValidationSet& s) { return !s.text.paths.empty(); });
+  f->Unless(t.type != TokenizerType::kStore || !sets_have_text, "tokenizer.type",
+            "validation.sets with text need a tokenizer: byte, file, bpe or unigram");
   const bool trained = IsTrained(t.type);
   f->Unless(t.type != TokenizerType::kStore || num_text == 0, "tokenizer.type",
             "sources with text need a tokenizer: byte, file, bpe or unigram");
@@ -263,7 +269,32 @@ void ValidateStages(const RunConfig& config, const std::vector<Stage>& stages, F
   ValidateStageSources(stages, config, f);
 }
 
+void ValidateSets(const RunConfig& config, Faults* f) {
+  std::set<std::string> names, made;
+  const std::vector<RunSource> sources = SourcesOf(config);
+  for (size_t i = 0; i < config.validation.sets.size(); ++i) {
+    const ValidationSet& c = config.validation.sets[i];
+    const std::string key = absl::StrCat("validation.sets[", i, "]");
+    f->Unless(IsName(c.name), key + ".name", "expected letters, digits, '.', '_' or '-', got '",
+              c.name, "'");
+    f->Unless(c.name.empty() || names.insert(c.name).second, key + ".name", "'", c.name,
+              "' is the name of another set too");
+    f->Unless(!c.dir.empty(), key + ".dir", "expected a folder, got nothing");
+    f->Range(key + ".batches", c.batches, 0, kMaxCount);
+    if (c.text.paths.empty() || c.dir.empty()) continue;
+    f->Unless(made.insert(FolderName(c.dir)).second, key + ".dir", "'", c.dir,
+              "' is the folder of another set with text too");
+    for (const RunSource& source : sources) {
+      f->Unless(FolderName(source.source.dir) != FolderName(c.dir), key + ".dir", "'", c.dir,
+                "' holds what ", source.key,
+                " trains on; name another folder, or leave the text "
+                "out to use its val.h5");
+    }
+  }
+}
+
 void ValidateRest(const RunConfig& config, Faults* f) {
+  ValidateSets(config, f);
   f->Unless(config.validation.every >= 0, "validation.every", "expected at least 0, got ",
             config.validation.every);
   f->Range("validation.batches", config.validation.batches, 1, kMaxCount);

@@ -145,9 +145,21 @@ struct StageSection {
   bool operator==(const StageSection&) const = default;
 };
 
+// Held-out text with a loss of its own.
+struct ValidationSet {
+  std::string name;
+  std::string dir;         // with text: dir/train.h5 holds all of it; else dir/val.h5 is the set
+  TextSourceOptions text;  // without paths: the store is there already
+  int64_t batches = 0;     // 0: validation.batches
+
+  std::string StorePath() const { return dir + (text.paths.empty() ? "/val.h5" : "/train.h5"); }
+  bool operator==(const ValidationSet&) const = default;
+};
+
 struct ValidationSection {
   int64_t every = 100;   // steps; also before the first and after the last; 0: never
-  int64_t batches = 10;  // micro batches of each val.h5, spread evenly over it
+  int64_t batches = 10;  // batches of 8 samples of each store, spread evenly over it
+  std::vector<ValidationSet> sets;
 
   bool operator==(const ValidationSection&) const = default;
 };
@@ -162,7 +174,8 @@ struct CheckpointSection {
 };
 
 struct LoggingSection {
-  int64_t every = 10;  // steps between console lines when the console is not a terminal
+  int64_t every = 10;      // steps between console lines when the console is not a terminal
+  bool by_source = false;  // loss and epochs of each source in the metrics
 
   bool operator==(const LoggingSection&) const = default;
 };

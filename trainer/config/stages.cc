@@ -9,15 +9,6 @@
 namespace wyvern {
 namespace {
 
-// Equal for two spellings of one folder, relative and absolute ones and links to it too.
-std::string FolderName(const std::string& dir) {
-  std::error_code error;
-  std::filesystem::path path =
-      std::filesystem::weakly_canonical(std::filesystem::absolute(dir), error);
-  if (error || path.empty()) path = std::filesystem::path(dir).lexically_normal();
-  return (path.has_filename() ? path : path.parent_path()).string();
-}
-
 // The numbers of a run's sources by their folders.
 std::map<std::string, int64_t> NumbersOf(const std::vector<RunSource>& sources) {
   std::map<std::string, int64_t> numbers;
@@ -42,6 +33,14 @@ int64_t Stage::WarmupSteps() const {
 int64_t Stage::DecaySteps() const {
   if (schedule.type != ScheduleType::kWsd) return 0;
   return StepsOr(schedule.decay_steps, schedule.decay_tokens, batch_tokens);
+}
+
+std::string FolderName(const std::string& dir) {
+  std::error_code error;
+  std::filesystem::path path =
+      std::filesystem::weakly_canonical(std::filesystem::absolute(dir), error);
+  if (error || path.empty()) path = std::filesystem::path(dir).lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).string();
 }
 
 std::vector<RunSource> SourcesOf(const RunConfig& config) {

@@ -18,6 +18,9 @@ struct RunSource {
   std::string key;  // where the file describes it: "data.sources[0]", "stages[1].sources[0]"
 };
 
+// Equal for two spellings of one folder, relative and absolute ones and links to it too.
+std::string FolderName(const std::string& dir);
+
 // Those of data.sources, then those that stages add, in order. A source's number is its place here.
 std::vector<RunSource> SourcesOf(const RunConfig& config);
 

@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "absl/types/span.h"
 #include "data/sampling/batch.h"
 #include "data/sampling/sampler.h"
+#include "data/tokenizer/token_bytes.h"
 #include "layers/model.h"
 #include "trainer/parallel/data_parallel.h"
 
@@ -37,6 +39,9 @@ struct EvalResult {
   double perplexity = 0;  // exp(loss)
   int64_t num_tokens = 0;
   int64_t num_targets = 0;
+  int64_t num_bytes = 0;  // of the targets' text; 0: not known
+  // The summed loss in bits over num_bytes, which does not depend on the tokenizer.
+  std::optional<double> BitsPerByte() const;
   std::vector<Bucket> positions;  // [0, 1), [1, 2), [2, 4), [4, 8) ...; empty ones are left out
 
   nlohmann::json ToJson() const;
@@ -48,9 +53,19 @@ class Evaluator {
  public:
   // With a mesh, the ranks of a CP group divide the tokens of each batch: all of them add the
   // same ones.
-  explicit Evaluator(Model* model, const Mesh* mesh = nullptr) : model_(model), mesh_(mesh) {}
+  // Without `bytes`, those of the targets are not counted.
+  explicit Evaluator(Model* model, const Mesh* mesh = nullptr, const TokenBytes* bytes = nullptr)
+      : model_(model), mesh_(mesh), bytes_(bytes) {}
 
-  void Add(const Batch& batch);
+  void Add(const Batch& batch) { Add(batch, Run(batch)); }
+  // In two steps, for several evaluators that gather the same batch.
+  struct TokenLosses {
+    int64_t begin = 0;               // the first token of this rank's part of the batch
+    std::vector<double> loss;        // of its tokens
+    std::vector<int32_t> positions;  // in their sequences
+  };
+  TokenLosses Run(const Batch& batch) const;
+  void Add(const Batch& batch, const TokenLosses& part);
   // Adds up what the ranks of the mesh have gathered; the result is then the same on all of them.
   void SumOverRanks();
   EvalResult Result() const;
@@ -62,13 +77,23 @@ class Evaluator {
   };
   Model* model_;
   const Mesh* mesh_;
-  int64_t num_tokens_ = 0;
+  const TokenBytes* bytes_;
+  int64_t num_tokens_ = 0, num_bytes_ = 0;
   std::vector<Sum> buckets_;
 };
 
 EvalResult Evaluate(Model* model, absl::Span<const Batch> batches);
-// All ranks of `parallel` call it with the same batches, which they divide among themselves.
-EvalResult Evaluate(Model* model, absl::Span<const Batch> batches, DataParallel* parallel);
+
+// A batch of several evaluations.
+struct EvalBatch {
+  Batch batch;
+  std::vector<size_t> results;  // those that count it
+};
+// Each batch is run once, and the results are those of an Evaluate of their batches alone. All
+// ranks of `parallel`, which may be null, call it with the same batches and divide them.
+std::vector<EvalResult> Evaluate(Model* model, absl::Span<const EvalBatch> batches,
+                                 size_t num_results, const TokenBytes& bytes,
+                                 DataParallel* parallel);
 
 }  // namespace wyvern
 

@@ -68,7 +68,7 @@ absl::Status TrainingRun::Step() {
   const bool last = counters_.step == plan_.total_steps();
   if (!validation_.empty() && (last || IsDue(plan_.config.validation.every))) {
     BeginPhase("validation");
-    counters_.last_val_loss = metrics->val_loss = Validate();
+    Validate(&*metrics);
   }
   if (waits_.has_value()) AddWaits(&*metrics);
   return Agreed(Log(*metrics));
@@ -78,12 +78,11 @@ absl::Status TrainingRun::Start() {
   RETURN_IF_ERROR(Agreed(IsFirst() ? log_.Open(plan_, first_step_) : absl::OkStatus()));
   if (first_step_ > 0 || validation_.empty()) return absl::OkStatus();
   SetCommActivity("validation before training");
-  counters_.first_val_loss = Validate();
-  counters_.last_val_loss = counters_.first_val_loss;
-  log_.Line(absl::StrFormat("validation loss before training: %.4f", *counters_.first_val_loss));
-  return Agreed(log_.Append({.step = 0,
-                             .val_loss = counters_.first_val_loss,
-                             .parent = std::exchange(unlogged_parent_, nullptr)}));
+  StepMetrics metrics{.step = 0, .parent = std::exchange(unlogged_parent_, nullptr)};
+  Validate(&metrics);
+  counters_.first_val_loss = metrics.val_loss;
+  log_.Line(absl::StrCat("before training: ", ValidationText(metrics)));
+  return Agreed(log_.Append(metrics));
 }
 
 const Stage& TrainingRun::EnterStage() {
@@ -130,7 +129,8 @@ absl::StatusOr<StepMetrics> TrainingRun::Update(const Stage& stage,
   const double lr = Schedule(stage).RateAt(counters_.stage_updates);
   const StepResult result =
       TrainStep(engine_.model.get(), engine_.optimizer.get(), batches, lr,
-                plan_.config.train.grad_clip, counters_.updates + 1, engine_.parallel.get());
+                plan_.config.train.grad_clip, counters_.updates + 1, engine_.parallel.get(),
+                plan_.config.logging.by_source ? data_.stores.size() : 0);
   const double seconds = MonotonicSeconds() - begin;
   if (result.updated) {
     ++counters_.updates;
@@ -158,6 +158,7 @@ absl::StatusOr<StepMetrics> TrainingRun::Update(const Stage& stage,
                       .parent = std::exchange(unlogged_parent_, nullptr),
                       .skipped = !result.updated};
   AddExpertMetrics(result, stage, &metrics);
+  AddSources(result, stage, &metrics);
   if (result.logits.has_value()) {
     metrics.max_logit = result.logits->max_logit;
     metrics.clipped_heads = result.logits->clipped_heads;
@@ -185,8 +186,30 @@ absl::Status TrainingRun::Skip(const StepResult& result, absl::Span<const Batch>
   return absl::OkStatus();
 }
 
-std::optional<double> TrainingRun::Validate() {
-  return Evaluate(engine_.model.get(), validation_, engine_.parallel.get()).loss;
+void TrainingRun::Validate(StepMetrics* metrics) {
+  const std::vector<ValidationSet>& sets = plan_.config.validation.sets;
+  const std::vector<EvalResult> results = Evaluate(
+      engine_.model.get(), validation_, 1 + sets.size(), *token_bytes_, engine_.parallel.get());
+  if (results[0].num_targets > 0) {
+    counters_.last_val_loss = metrics->val_loss = results[0].loss;
+    metrics->val_bits_per_byte = results[0].BitsPerByte();
+  }
+  for (size_t i = 0; i < sets.size(); ++i) {
+    metrics->sets.push_back({sets[i].name, results[i + 1].loss, results[i + 1].BitsPerByte()});
+  }
+}
+
+void TrainingRun::AddSources(const StepResult& result, const Stage& stage,
+                             StepMetrics* metrics) const {
+  if (!plan_.config.logging.by_source) return;
+  const std::vector<RunSource> sources = SourcesOf(plan_.config);
+  const std::vector<double> epochs = EpochsOf(data_, stage, counters_.step);
+  for (size_t i = 0; i < sources.size(); ++i) {
+    SourceMetrics source{.name = sources[i].source.dir, .epochs = epochs[i]};
+    const SourceLoss& loss = result.by_source[i];
+    if (loss.num_targets > 0) source.loss = loss.sum / static_cast<double>(loss.num_targets);
+    metrics->sources.push_back(std::move(source));
+  }
 }
 
 absl::Status TrainingRun::Log(const StepMetrics& metrics) {

@@ -108,7 +108,8 @@ class TrainingRun {
   absl::StatusOr<StepMetrics> Update(const Stage& stage, absl::Span<const Batch> batches);
   // Handles a step that was not finite: an error under the policy `stop`, or after many.
   absl::Status Skip(const StepResult& result, absl::Span<const Batch> batches);
-  std::optional<double> Validate();
+  void Validate(StepMetrics* metrics);
+  void AddSources(const StepResult& result, const Stage& stage, StepMetrics* metrics) const;
   absl::Status Log(const StepMetrics& metrics);
   int ReceivedSignal() const;  // by any rank
   void AddExpertMetrics(const StepResult& result, const Stage& stage, StepMetrics* metrics) const;
@@ -133,7 +134,8 @@ class TrainingRun {
   std::unique_ptr<RankLog> rank_log_;  // null on one rank
   std::optional<LockFile> lock_;
   RunData data_;
-  std::vector<Batch> validation_;
+  std::vector<EvalBatch> validation_;
+  std::optional<TokenBytes> token_bytes_;  // while there is something to validate
   Engine engine_;
   RunLog log_;
   std::unique_ptr<CheckpointSaver> saver_;

@@ -22,11 +22,14 @@ double ReadScalar(const Tensor& t) {
 struct Gradients {
   Tensor loss, own_loss;  // [1]; with `parallel`, `loss` is that of all ranks
   double flops = 0;
+  // With token losses, of each micro batch: the first token of this rank's part, and its losses.
+  std::vector<int64_t> begins;
+  std::vector<Tensor> token_losses;
 };
 
 // The gradients of a step, summed over all ranks.
 Gradients ComputeGradients(Model* model, absl::Span<const Batch> micro_batches,
-                           DataParallel* parallel) {
+                           DataParallel* parallel, bool with_token_losses) {
   const Device device = model->device();
   BeginPhase("batch");
   int64_t num_targets = 0;
@@ -51,7 +54,12 @@ Gradients ComputeGradients(Model* model, absl::Span<const Batch> micro_batches,
       parallel->BeginMicroBatch(static_cast<int64_t>(i), static_cast<int64_t>(uploaded.size()));
     }
     Tape tape(/*recording=*/true, model->recompute());
-    const Var part = model->Loss(tape, batch.ids, batch.targets, batch.packing, denominator).loss;
+    const auto losses = model->Loss(tape, batch.ids, batch.targets, batch.packing, denominator);
+    const Var& part = losses.loss;
+    if (with_token_losses) {
+      gradients.begins.push_back(batch.begin);
+      gradients.token_losses.push_back(losses.token_loss.value());
+    }
     AddInto(device, gradients.loss.raw(), acc, part.value().raw(), part.value().dtype(), 1,
             ComputeStream());
     tape.Backward(part);
@@ -117,10 +125,12 @@ const Parameter* FirstNonFinite(const Model& model, const std::vector<Parameter*
 }  // namespace
 
 StepResult TrainStep(Model* model, Optimizer* optimizer, absl::Span<const Batch> micro_batches,
-                     double lr, double max_norm, int64_t update, DataParallel* parallel) {
+                     double lr, double max_norm, int64_t update, DataParallel* parallel,
+                     size_t num_sources) {
   const QkClipper* qk_clip = optimizer->qk_clip();
   if (qk_clip != nullptr) qk_clip->Reset();
-  const Gradients gradients = ComputeGradients(model, micro_batches, parallel);
+  const Gradients gradients =
+      ComputeGradients(model, micro_batches, parallel, /*with_token_losses=*/num_sources > 0);
   if (qk_clip != nullptr && parallel != nullptr) parallel->MaxOverRanks(qk_clip->max_logits());
   BeginPhase("update");
   const Optimizer::Results step = optimizer->Step(lr, max_norm, gradients.loss, update);
@@ -132,6 +142,10 @@ StepResult TrainStep(Model* model, Optimizer* optimizer, absl::Span<const Batch>
   result.expert_loads = ExpertLoads(*model, parallel);
   if (!result.expert_loads.empty()) result.balance_loss = ReadScalar(model->balance_loss());
   if (qk_clip != nullptr) result.logits = qk_clip->Read();
+  if (num_sources > 0) {
+    result.by_source = LossBySource(micro_batches, gradients.begins, gradients.token_losses,
+                                    num_sources, parallel);
+  }
   return result;
 }
 
@@ -155,7 +169,7 @@ std::string DescribeNonFinite(Model* model, const StepResult& result,
   parallel->ObserveGradients([&](const Parameter& p) {
     if (&p == parameter) finite = finite && IsFinite(*model, p.var.grad());
   });
-  ComputeGradients(model, micro_batches, parallel);
+  ComputeGradients(model, micro_batches, parallel, /*with_token_losses=*/false);
   parallel->ObserveGradients(nullptr);
   const std::string ranks = RanksThat(!finite, parallel->mesh().world().host());
   return ranks.empty() ? gradient + ", summed over the ranks,"

@@ -8,6 +8,7 @@
 #include "absl/types/span.h"
 #include "data/sampling/batch.h"
 #include "layers/model.h"
+#include "trainer/loop/source_loss.h"
 #include "trainer/optimizer/expert_balance.h"
 #include "trainer/optimizer/optimizer.h"
 #include "trainer/parallel/data_parallel.h"
@@ -23,6 +24,7 @@ struct StepResult {
   std::vector<ExpertLoad> expert_loads;      // of the layers with experts
   double balance_loss = 0;                   // as in Model::balance_loss; 0 where there is none
   std::optional<QkClipper::Summary> logits;  // with QK-clip, before it
+  std::vector<SourceLoss> by_source;         // of all ranks; empty unless asked for
 };
 
 // One optimizer step over the micro batches of one batch: their losses are divided by the number of
@@ -33,8 +35,12 @@ struct StepResult {
 // same ones in all ranks of a CP group, which divide their tokens. Together they are one
 // batch, and loss, norm and `updated` are those of it, the same everywhere. `flops` are this
 // rank's.
+//
+// With num_sources, the loss of each source is told too: all token losses come to the host then,
+// once the step is done.
 StepResult TrainStep(Model* model, Optimizer* optimizer, absl::Span<const Batch> micro_batches,
-                     double lr, double max_norm, int64_t update, DataParallel* parallel = nullptr);
+                     double lr, double max_norm, int64_t update, DataParallel* parallel = nullptr,
+                     size_t num_sources = 0);
 
 // After a step that was not finite, with the arguments of TrainStep: what was not, and on which
 // ranks, "the loss (nan) of rank 3" or "the gradient of blocks.0.mlp.up_proj.weight". All ranks of

@@ -5,11 +5,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -19,6 +17,7 @@
 #include "absl/strings/str_split.h"
 #include "data/io/file.h"
 #include "kernels/runtime/check.h"
+#include "kernels/runtime/clock.h"
 #include "kernels/runtime/failure_observer.h"
 #include "kernels/runtime/status.h"
 
@@ -34,17 +33,6 @@ constexpr char kOthers[] = "others: ";  // after the failure
 
 std::atomic<RankLog*> the_log{nullptr};
 volatile std::sig_atomic_t crash_fd = -1;
-
-std::string TimeText() {
-  const auto now = std::chrono::system_clock::now();
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch());
-  const std::time_t seconds = static_cast<std::time_t>(ms.count() / 1000);
-  std::tm utc = {};
-  gmtime_r(&seconds, &utc);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
-  return absl::StrFormat("%s.%03dZ ", text, ms.count() % 1000);
-}
 
 // Only what is safe in a signal handler; the default action ends the process.
 extern "C" void WriteCrash(int signal) {
@@ -166,7 +154,7 @@ RankLog::~RankLog() {
 }
 
 void RankLog::Line(const std::string& text) const {
-  const std::string time = TimeText();
+  const std::string time = UtcTime(/*with_milliseconds=*/true) + " ";
   std::string lines;
   for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     absl::StrAppend(&lines, time, line, "\n");

@@ -25,6 +25,17 @@ std::string DurationText(double seconds) {
   return absl::StrFormat("%d:%02d", s / 60, s % 60);
 }
 
+std::string ValidationText(const StepMetrics& metrics) {
+  if (!metrics.val_loss.has_value() && metrics.sets.empty()) return "";
+  std::string text = "validation";
+  if (metrics.val_loss.has_value()) absl::StrAppendFormat(&text, " %.4f", *metrics.val_loss);
+  for (const SetMetrics& set : metrics.sets) {
+    absl::StrAppendFormat(&text, "%s%s %.4f", &set == &metrics.sets[0] ? " (" : ", ", set.name,
+                          set.loss);
+  }
+  return metrics.sets.empty() ? text : text + ")";
+}
+
 Console::Console(int64_t total_steps, int64_t plain_every)
     : total_steps_(total_steps), plain_every_(plain_every), live_(StdoutIsTerminal()) {}
 
@@ -50,7 +61,8 @@ void Console::Step(const StepMetrics& m, double seconds_left, double flops_per_s
   double load = 0;
   for (const ExpertMetrics& e : m.experts) load = std::max(load, e.max_load);
   if (load > 0) absl::StrAppendFormat(&text, "  load %.2fx", load);
-  if (m.val_loss.has_value()) absl::StrAppendFormat(&text, "  validation %.4f", *m.val_loss);
+  const std::string validation = ValidationText(m);
+  if (!validation.empty()) absl::StrAppend(&text, "  ", validation);
   if (seconds_left >= 0) absl::StrAppend(&text, "  ", DurationText(seconds_left), " left");
   if (live_) {
     std::printf("\r\033[K%s", text.substr(0, TerminalWidth() - 1).c_str());

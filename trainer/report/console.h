@@ -26,6 +26,9 @@ class Console {
   bool line_open_ = false;
 };
 
+// "validation 2.1000 (web 2.0000, code 1.5000)"; empty if nothing was measured.
+std::string ValidationText(const StepMetrics& metrics);
+
 // "1:02:03", "2:05".
 std::string DurationText(double seconds);
 

@@ -24,6 +24,17 @@ std::string StepMetrics::ToJson() const {
   };
   put("loss", loss);
   put("val_loss", val_loss);
+  put("val_bits_per_byte", val_bits_per_byte);
+  for (const SetMetrics& set : sets) {
+    json["validation"][set.name]["loss"] = set.loss;
+    if (set.bits_per_byte.has_value()) {
+      json["validation"][set.name]["bits_per_byte"] = *set.bits_per_byte;
+    }
+  }
+  for (const SourceMetrics& source : sources) {
+    if (source.loss.has_value()) json["loss_by_source"][source.name] = *source.loss;
+    json["epochs"][source.name] = source.epochs;
+  }
   put("grad_norm", grad_norm);
   put("lr", lr);
   put("max_logit", max_logit);
@@ -46,16 +57,27 @@ std::string StepMetrics::ToJson() const {
   put("balance_loss", balance_loss);
   if (!parent.is_null()) json["parent"] = parent;
   if (skipped) json["skipped"] = true;
+  if (!time.empty()) json["time"] = time;
+  put("elapsed_s", elapsed_s);
   return json.dump();
 }
 
 std::vector<std::pair<std::string, double>> StepMetrics::Scalars() const {
   std::vector<std::pair<std::string, double>> scalars;
-  const auto put = [&](const char* name, const auto& value) {
+  const auto put = [&](const std::string& name, const auto& value) {
     if (value.has_value()) scalars.emplace_back(name, static_cast<double>(*value));
   };
   put("train/loss", loss);
   put("validation/loss", val_loss);
+  put("validation/bits_per_byte", val_bits_per_byte);
+  for (const SetMetrics& set : sets) {
+    scalars.emplace_back(absl::StrCat("validation_loss/", set.name), set.loss);
+    put(absl::StrCat("validation_bits_per_byte/", set.name), set.bits_per_byte);
+  }
+  for (const SourceMetrics& source : sources) {
+    put(absl::StrCat("source_loss/", source.name), source.loss);
+    scalars.emplace_back(absl::StrCat("source_epochs/", source.name), source.epochs);
+  }
   put("train/grad_norm", grad_norm);
   put("train/learning_rate", lr);
   put("train/max_logit", max_logit);
@@ -97,12 +119,16 @@ absl::StatusOr<std::unique_ptr<MetricsLog>> MetricsLog::Open(const std::string& 
                                                              std::string* warning) {
   const std::string path = run_dir + "/metrics.jsonl";
   std::string kept;
+  double elapsed = 0;
   std::error_code error;
   if (std::filesystem::exists(path, error)) {
     ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
     const MetricsLines metrics = ParseMetrics(text);
     for (const MetricsLine& line : metrics.lines) {
-      if (line.step <= last_step) absl::StrAppend(&kept, line.text, "\n");
+      if (line.step > last_step) continue;
+      absl::StrAppend(&kept, line.text, "\n");
+      const auto seconds = line.row.find("elapsed_s");
+      if (seconds != line.row.end() && seconds->is_number()) elapsed = seconds->get<double>();
     }
     if (!metrics.unreadable.empty()) {
       ASSIGN_OR_RETURN(const std::string aside, SetAside(path, text));
@@ -113,7 +139,13 @@ absl::StatusOr<std::unique_ptr<MetricsLog>> MetricsLog::Open(const std::string& 
   RETURN_IF_ERROR(WriteFileAtomically(path, kept));
   const int fd = open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   if (fd < 0) return ErrnoStatus(errno, "cannot open", path);
-  return std::unique_ptr<MetricsLog>(new MetricsLog(path, fd));
+  return std::unique_ptr<MetricsLog>(new MetricsLog(path, fd, elapsed));
+}
+
+absl::Status MetricsLog::Append(StepMetrics metrics) {
+  metrics.time = UtcTime();
+  metrics.elapsed_s = std::round((MonotonicSeconds() - start_) * 1e3) / 1e3;
+  return file_.Append(metrics.ToJson() + "\n");
 }
 
 }  // namespace wyvern

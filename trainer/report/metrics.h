@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/runtime/clock.h"
 #include "trainer/report/log_file.h"
 
 namespace wyvern {
@@ -22,12 +23,27 @@ struct ExpertMetrics {
   double entropy = 0;   // over that of equal loads
 };
 
+// A validation set (validation.sets).
+struct SetMetrics {
+  std::string name;
+  double loss = 0;
+  std::optional<double> bits_per_byte;
+};
+
+// A source of the training data.
+struct SourceMetrics {
+  std::string name;            // its folder
+  std::optional<double> loss;  // of the step, if it holds tokens of the source
+  double epochs = 0;           // that the run has read of it
+};
+
 // One line of metrics.jsonl. Step 0 is the model before training and has a validation loss alone.
 struct StepMetrics {
   int64_t step = 0;
   int64_t tokens = 0;  // trained on so far
   std::optional<double> loss;
-  std::optional<double> val_loss;   // when measured
+  std::optional<double> val_loss;  // when measured
+  std::optional<double> val_bits_per_byte;
   std::optional<double> grad_norm;  // before clipping
   std::optional<double> lr;
   std::optional<double> max_logit;       // of all heads that QK-clip watches, before it
@@ -47,7 +63,11 @@ struct StepMetrics {
   std::optional<int64_t> dropped;      // choices of theirs that no expert served
   std::optional<double> balance_loss;  // where it has a weight
   nlohmann::json parent;  // on the first line of a run that began with another one's checkpoint
-  bool skipped = false;   // loss or gradient was not finite and the update was left out
+  std::string time;       // when the line was written, UtcTime
+  std::optional<double> elapsed_s;  // of the run until then, without the breaks between resumes
+  std::vector<SetMetrics> sets;     // when measured
+  std::vector<SourceMetrics> sources;  // where they are told apart
+  bool skipped = false;  // loss or gradient was not finite and the update was left out
 
   // A JSON object with the keys that are set. Doubles read back as the same numbers; what is not
   // finite is null.
@@ -65,15 +85,17 @@ class MetricsLog {
   static absl::StatusOr<std::unique_ptr<MetricsLog>> Open(const std::string& run_dir,
                                                           int64_t last_step, std::string* warning);
 
-  // A full disk is an error in Sync alone, as of LogFile.
-  absl::Status Append(const StepMetrics& metrics) { return file_.Append(metrics.ToJson() + "\n"); }
+  // Adds the time. A full disk is an error in Sync alone, as of LogFile.
+  absl::Status Append(StepMetrics metrics);
   // Waits until all lines are on disk. Any thread may call it.
   absl::Status Sync() { return file_.Sync(); }
 
  private:
-  MetricsLog(std::string path, int fd) : file_(std::move(path), fd) {}
+  MetricsLog(std::string path, int fd, double elapsed)
+      : file_(std::move(path), fd), start_(MonotonicSeconds() - elapsed) {}
 
   LogFile file_;
+  const double start_;  // of the run, as if it had never stopped
 };
 
 }  // namespace wyvern

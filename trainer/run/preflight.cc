@@ -230,13 +230,9 @@ absl::Status Preflight::MeasureMesh(const Mesh& mesh) {
 absl::Status Preflight::CheckData(const RunData& data) {
   SetCommActivity("preflight, data");
   RankFacts facts;
-  const auto add = [&](const std::vector<std::shared_ptr<TokenStore>>& stores) {
-    for (const std::shared_ptr<TokenStore>& store : stores) {
-      facts.push_back({store->path(), store->fingerprint()});
-    }
-  };
-  add(data.stores);
-  add(data.validation);
+  for (const std::shared_ptr<TokenStore>& store : data.AllStores()) {
+    facts.push_back({store->path(), store->fingerprint()});
+  }
   return Compare(facts);
 }
 

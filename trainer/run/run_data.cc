@@ -1,7 +1,10 @@
 #include "trainer/run/run_data.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -93,6 +96,21 @@ absl::StatusOr<std::shared_ptr<TokenStore>> OpenSource(const RunSource& source,
   return TokenStore::Open(path);
 }
 
+// Opens the store of validation.sets[i], which is made before if there is text.
+absl::StatusOr<std::shared_ptr<TokenStore>> OpenSet(size_t i, const RunConfig& config,
+                                                    const RunData& data) {
+  const ValidationSet& set = config.validation.sets[i];
+  if (!set.text.paths.empty()) {
+    const DataSource all{.dir = set.dir, .text = set.text, .val_fraction = 0};
+    RETURN_IF_ERROR(PrepareSource(all, config, *data.tokenizer));
+  } else if (!Exists(set.StorePath())) {
+    return absl::NotFoundError(absl::StrCat(
+        "validation.sets[", i, "].dir: ", set.dir,
+        " holds no val.h5; prepare it with documents held out, or name the set's text"));
+  }
+  return TokenStore::Open(set.StorePath());
+}
+
 // The samples of a stage that follows those of data->stages.
 absl::StatusOr<StageData> MakeStage(const std::vector<Stage>& stages, const RunConfig& config,
                                     const RunData& data) {
@@ -127,6 +145,20 @@ absl::StatusOr<StageData> MakeStage(const std::vector<Stage>& stages, const RunC
   return made;
 }
 
+// The batches of a validation store, for one result.
+absl::Status AddStore(const std::shared_ptr<TokenStore>& store, int64_t num_batches, size_t result,
+                      const RunConfig& config, std::vector<EvalBatch>* batches) {
+  const SequentialSampler sampler(store, config.data.seq_len, config.data.document_boundary);
+  const std::vector<int64_t> samples = EvalSamples(sampler, num_batches);
+  const auto size = static_cast<size_t>(EvalSamplesAtOnce(config.data.seq_len));
+  for (size_t begin = 0; begin < samples.size(); begin += size) {
+    ASSIGN_OR_RETURN(Batch batch,
+                     sampler.Sample(absl::MakeConstSpan(samples).subspan(begin, size)));
+    if (batch.num_targets() > 0) batches->push_back({std::move(batch), {result}});
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vector<Stage>& stages) {
@@ -148,16 +180,22 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vecto
   if (data.tokenizer == nullptr) {
     ASSIGN_OR_RETURN(data.tokenizer, data.stores[0]->MakeStoreTokenizer());
   }
+  bool held_out = false;
   for (size_t i = 0; i < config.data.sources.size(); ++i) {
     const std::string path = config.data.sources[i].dir + "/val.h5";
+    std::shared_ptr<TokenStore>& store = data.validation.emplace_back();
     if (!Exists(path)) continue;
-    ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, TokenStore::Open(path));
+    ASSIGN_OR_RETURN(store, TokenStore::Open(path));
     RETURN_IF_ERROR(store->CheckSamePreparation(*data.stores[i]));
-    data.validation.push_back(std::move(store));
+    held_out = true;
   }
-  std::vector<std::shared_ptr<TokenStore>> stores = data.stores;
-  stores.insert(stores.end(), data.validation.begin(), data.validation.end());
-  for (const std::shared_ptr<TokenStore>& store : stores) {
+  if (config.validation.every > 0) {
+    for (size_t i = 0; i < config.validation.sets.size(); ++i) {
+      ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, OpenSet(i, config, data));
+      data.sets.push_back(std::move(store));
+    }
+  }
+  for (const std::shared_ptr<TokenStore>& store : data.AllStores()) {
     RETURN_IF_ERROR(store->CheckTokenizer(*data.tokenizer));
     if (store->info().vocab_size > config.model.vocab_size) {
       return absl::FailedPreconditionError(
@@ -166,11 +204,20 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vecto
                        "; raise it to at least ", store->info().vocab_size));
     }
   }
-  if (config.validation.every > 0 && data.validation.empty()) {
+  if (config.validation.every > 0 && !held_out && data.sets.empty()) {
     return absl::FailedPreconditionError(
-        "validation.every: no source has a val.h5; prepare one, or set validation.every: 0");
+        "validation.every: no source has a val.h5; prepare one, name validation.sets, or set "
+        "validation.every: 0");
   }
   return data;
+}
+
+std::vector<std::shared_ptr<TokenStore>> RunData::AllStores() const {
+  std::vector<std::shared_ptr<TokenStore>> all = stores;
+  std::copy_if(validation.begin(), validation.end(), std::back_inserter(all),
+               [](const auto& store) { return store != nullptr; });
+  all.insert(all.end(), sets.begin(), sets.end());
+  return all;
 }
 
 std::string DescribeMixture(const RunData& data, const Stage& stage) {
@@ -189,23 +236,56 @@ std::string DescribeMixture(const RunData& data, const Stage& stage) {
   return absl::StrJoin(parts, ", ");
 }
 
-absl::StatusOr<std::vector<Batch>> ValidationBatches(const RunConfig& config, const RunData& data) {
-  std::vector<Batch> batches;
-  if (config.validation.every == 0) return batches;
-  for (const std::shared_ptr<TokenStore>& store : data.validation) {
-    const SequentialSampler sampler(store, config.data.seq_len, config.data.document_boundary);
-    const std::vector<int64_t> samples = EvalSamples(sampler, config.validation.batches);
-    const auto size = static_cast<size_t>(EvalSamplesAtOnce(config.data.seq_len));
-    for (size_t begin = 0; begin < samples.size(); begin += size) {
-      ASSIGN_OR_RETURN(Batch batch,
-                       sampler.Sample(absl::MakeConstSpan(samples).subspan(begin, size)));
-      if (batch.num_targets() > 0) batches.push_back(std::move(batch));
-    }
+std::vector<double> EpochsOf(const RunData& data, const Stage& stage, int64_t step) {
+  const StageData& samples = data.stages[static_cast<size_t>(stage.index)];
+  std::vector<int64_t> positions = samples.positions;
+  const std::vector<int64_t> mixed = samples.sampler->Positions(stage.SampleAt(step));
+  for (size_t i = 0; i < mixed.size(); ++i) {
+    positions[static_cast<size_t>(stage.mixture[i].source)] = mixed[i];
   }
-  if (batches.empty()) {
+  std::vector<double> epochs;
+  for (size_t i = 0; i < positions.size(); ++i) {
+    const int64_t whole = (data.stores[i]->num_tokens() - 1) / stage.seq_len * stage.seq_len;
+    epochs.push_back(whole == 0 ? 0
+                                : static_cast<double>(positions[i]) / static_cast<double>(whole));
+  }
+  return epochs;
+}
+
+absl::StatusOr<std::vector<EvalBatch>> ValidationBatches(const RunConfig& config,
+                                                         const RunData& data) {
+  std::vector<EvalBatch> batches;
+  const ValidationSection& validation = config.validation;
+  if (validation.every == 0) return batches;
+  // The batches of each source's store, by its fingerprint.
+  std::map<std::string, std::pair<size_t, size_t>> of_sources;
+  for (const std::shared_ptr<TokenStore>& store : data.validation) {
+    if (store == nullptr) continue;
+    const size_t begin = batches.size();
+    RETURN_IF_ERROR(AddStore(store, validation.batches, 0, config, &batches));
+    of_sources.emplace(store->fingerprint(), std::pair(begin, batches.size()));
+  }
+  if (batches.empty() && data.sets.empty()) {
     return absl::FailedPreconditionError(
         "validation.every: the held-out documents have no two tokens; hold out more, or set "
         "validation.every: 0");
+  }
+  for (size_t i = 0; i < data.sets.size(); ++i) {
+    const ValidationSet& set = validation.sets[i];
+    const int64_t count = set.batches > 0 ? set.batches : validation.batches;
+    const size_t result = i + 1, before = batches.size();
+    const auto same = of_sources.find(data.sets[i]->fingerprint());
+    if (count == validation.batches && same != of_sources.end()) {
+      for (size_t b = same->second.first; b < same->second.second; ++b) {
+        batches[b].results.push_back(result);
+      }
+      continue;
+    }
+    RETURN_IF_ERROR(AddStore(data.sets[i], count, result, config, &batches));
+    if (batches.size() == before) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "validation.sets[", i, "]: ", data.sets[i]->path(), ": no document has two tokens"));
+    }
   }
   return batches;
 }

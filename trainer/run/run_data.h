@@ -10,6 +10,7 @@
 #include "data/sampling/sampler.h"
 #include "data/tokenizer/tokenizer.h"
 #include "trainer/config/stages.h"
+#include "trainer/inference/eval.h"
 
 namespace wyvern {
 
@@ -26,7 +27,11 @@ struct RunData {
   std::unique_ptr<Tokenizer> tokenizer;
   std::vector<std::shared_ptr<TokenStore>> stores;  // train.h5 of each source (SourcesOf)
   std::vector<StageData> stages;
-  std::vector<std::shared_ptr<TokenStore>> validation;  // of data.sources that hold some out
+  // val.h5 of each of data.sources; null of one that holds nothing out.
+  std::vector<std::shared_ptr<TokenStore>> validation;
+  std::vector<std::shared_ptr<TokenStore>> sets;  // of each of validation.sets
+
+  std::vector<std::shared_ptr<TokenStore>> AllStores() const;
 };
 
 // `stages` are those of the configuration. Trains the tokenizer and makes the token stores where
@@ -38,9 +43,15 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vecto
 // The stores that a stage mixes: share of the tokens, and epochs read before its mixture began.
 std::string DescribeMixture(const RunData& data, const Stage& stage);
 
+// How often the run has gone through each source once `step` steps are done, of which the last, or
+// with none the first, belongs to `stage`.
+std::vector<double> EpochsOf(const RunData& data, const Stage& stage, int64_t step);
+
 // EvalSamples of each validation store, EvalSamplesAtOnce to a batch: no bit of it depends on the
-// micro batch or the ranks.
-absl::StatusOr<std::vector<Batch>> ValidationBatches(const RunConfig& config, const RunData& data);
+// micro batch or the ranks. Result 0 is the validation loss, over the stores of data.sources, and
+// result 1 + i that of validation.sets[i]; a set that is also a source's is run once for both.
+absl::StatusOr<std::vector<EvalBatch>> ValidationBatches(const RunConfig& config,
+                                                         const RunData& data);
 
 }  // namespace wyvern
 

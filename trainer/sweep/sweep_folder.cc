@@ -87,6 +87,7 @@ absl::Status PrepareSweepData(const SweepPlan& plan) {
     for (const RunSource& source : SourcesOf(run.config)) {
       data.data.sources.push_back(source.source);
     }
+    data.validation.sets = run.config.validation.sets;
     if (!made.insert(ToYaml(data)).second) continue;
     const absl::StatusOr<RunData> prepared = PrepareRunData(run.config, run.stages);
     if (!prepared.ok()) {

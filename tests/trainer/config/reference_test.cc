@@ -83,6 +83,7 @@ RunConfig Checked(bool with_stages) {
   config.tokenizer = {.type = TokenizerType::kBpe, .path = "t.model", .vocab_size = 300};
   config.data.seq_len = 1;
   config.data.sources = {{.dir = "store", .text = {.paths = {"a.txt"}}}};
+  config.validation.sets = {{.name = "set", .dir = "set"}};
   config.train.batch_tokens = 1;
   config.train.steps = with_stages ? 0 : 1;
   if (with_stages) config.stages = {{.name = "a", .steps = 1, .sources = config.data.sources}};

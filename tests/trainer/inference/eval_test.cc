@@ -69,6 +69,30 @@ TEST(Evaluate, EqualsTheCrossEntropyOfTheLogits) {
   EXPECT_EQ(result.ToJson()["positions"].size(), 4u);
 }
 
+// Batches that several results share, against the evaluation of each one's batches alone.
+TEST(Evaluate, SharedBatchesGiveTheResultsOfEachSetAlone) {
+  const auto model = TinyModel(60);
+  const std::vector<Batch> batches = {MakeBatch({9, 1, 4}, 3), MakeBatch({6}, 20),
+                                      MakeBatch({5, 8}, 7)};
+  const auto tokenizer = MakeByteTokenizer();  // of one byte a token
+  const auto results =
+      Evaluate(model.get(), {{batches[0], {0, 1}}, {batches[1], {0}}, {batches[2], {2, 1}}}, 4,
+               TokenBytes(*tokenizer), /*parallel=*/nullptr);
+  ASSERT_EQ(results.size(), 4u);
+  const std::vector<std::vector<Batch>> sets = {
+      {batches[0], batches[1]}, {batches[0], batches[2]}, {batches[2]}};
+  for (size_t i = 0; i < 3; ++i) {
+    const EvalResult alone = Evaluate(model.get(), sets[i]);
+    EXPECT_EQ(results[i].loss, alone.loss);
+    EXPECT_EQ(results[i].num_tokens, alone.num_tokens);
+    EXPECT_EQ(results[i].num_bytes, alone.num_targets);
+    EXPECT_NEAR(*results[i].BitsPerByte(), alone.loss / std::log(2.0), 1e-12);
+    EXPECT_EQ(alone.BitsPerByte(), std::nullopt);
+  }
+  EXPECT_EQ(results[3].num_targets, 0);
+  EXPECT_EQ(results[0].ToJson()["num_bytes"], results[0].num_targets);
+}
+
 class EvalSamplesTest : public DataTest {};
 
 // Evenly over the store, all of it where it is smaller.

@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <regex>
 
 #include "data/io/file.h"
 #include "tests/data/data_fixture.h"
 #include "tests/trainer/tiny_model.h"
+#include "trainer/report/metrics_file.h"
 
 namespace wyvern {
 namespace {
@@ -45,11 +47,34 @@ TEST_F(RunLogTest, KeepsTheLinesBeforeTheStepItStartsFrom) {
       ASSERT_TRUE(log.Append({.step = step, .loss = static_cast<double>(step)}).ok());
     }
     ASSERT_TRUE(log.Sync().ok());
-    EXPECT_EQ(*ReadFile(Path("run/metrics.jsonl")),
-              "{\"step\":1,\"tokens\":0,\"loss\":1.0}\n{\"step\":2,\"tokens\":0,\"loss\":2.0}\n");
+    const std::string lines = *ReadFile(Path("run/metrics.jsonl"));
+    std::vector<double> elapsed;
+    for (const MetricsLine& line : ParseMetrics(lines).lines) {
+      EXPECT_EQ(line.row["loss"], static_cast<double>(line.step));
+      EXPECT_TRUE(std::regex_match(line.row["time"].get<std::string>(),
+                                   std::regex("20\\d\\d-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\dZ")));
+      elapsed.push_back(line.row["elapsed_s"]);
+    }
+    ASSERT_EQ(elapsed.size(), 2u);
+    EXPECT_GE(elapsed[1], elapsed[0]);
+    EXPECT_LT(elapsed[1], 100);
   }
   EXPECT_TRUE(std::filesystem::exists(Path("run/config.yaml")));
   EXPECT_TRUE(std::filesystem::exists(Path("run/tensorboard")));
+}
+
+// A resumed run continues the clock of the line it starts from, and a file without one at 0.
+TEST_F(RunLogTest, TheTimeOfAResumedRunContinues) {
+  ASSERT_TRUE(MakeFolders(Path("run")).ok());
+  WriteText("run/metrics.jsonl",
+            "{\"step\":1,\"loss\":1,\"elapsed_s\":1000.5}\n{\"step\":2,\"elapsed_s\":2000}\n");
+  RunLog log;
+  ASSERT_TRUE(log.Open(Plan(), 1).ok());
+  ASSERT_TRUE(log.Append({.step = 2}).ok());
+  const std::string lines = *ReadFile(Path("run/metrics.jsonl"));
+  const double elapsed = ParseMetrics(lines).lines.at(1).row["elapsed_s"];
+  EXPECT_GE(elapsed, 1000.5);
+  EXPECT_LT(elapsed, 1100);
 }
 
 }  // namespace
