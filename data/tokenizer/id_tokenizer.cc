@@ -36,6 +36,9 @@ class IdTokenizer final : public Tokenizer {
     return text;
   }
 
+  // The text of the ids is not known.
+  std::string BytesOf(int32_t /*id*/) const override { return ""; }
+
   int64_t vocab_size() const override { return vocab_size_; }
   std::optional<int32_t> bos_id() const override { return std::nullopt; }
   std::optional<int32_t> eos_id() const override { return eos_id_; }

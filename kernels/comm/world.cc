@@ -169,11 +169,11 @@ absl::StatusOr<RankEnvironment> ReadRankEnvironment(const EnvironmentLookup& var
   return e;
 }
 
-absl::StatusOr<std::unique_ptr<World>> World::Connect(const RunName& run) {
+absl::StatusOr<std::unique_ptr<World>> World::Connect(const Joining& joining) {
   ASSIGN_OR_RETURN(const RankEnvironment e, ReadRankEnvironment(Lookup));
   if (e.start == RankEnvironment::Start::kSingle) return Single();
   const double timeout = CommTimeout();
-  SetCommTimeout(e.rendezvous_timeout.value_or(timeout));
+  SetCommTimeout(e.rendezvous_timeout.value_or(joining.timeout > 0 ? joining.timeout : timeout));
   std::unique_ptr<Transport> transport;
   if (e.start == RankEnvironment::Start::kMpi) {
     ASSIGN_OR_RETURN(transport, MakeMpiTransport());
@@ -185,8 +185,8 @@ absl::StatusOr<std::unique_ptr<World>> World::Connect(const RunName& run) {
                                                   .port = e.master_port,
                                                   .several_hosts = e.several_hosts,
                                                   .token = e.token,
-                                                  .run = run.run,
-                                                  .folder = run.folder}));
+                                                  .run = joining.run,
+                                                  .folder = joining.folder}));
   }
   auto world = std::make_unique<World>(std::move(transport), e.local_rank);
   if (e.start == RankEnvironment::Start::kMpi) RETURN_IF_ERROR(ProveToken(world->host(), e.token));

@@ -30,13 +30,15 @@ struct RankEnvironment {
   bool several_hosts = false;  // kTcp: LOCAL_WORLD_SIZE says so
   // WYVERN_RUN_TOKEN: what ranks prove to each other that they know (rendezvous.h).
   std::string token;
-  // WYVERN_RENDEZVOUS_TIMEOUT: seconds to wait for all ranks to come; none: CommTimeout().
+  // WYVERN_RENDEZVOUS_TIMEOUT: seconds to wait for all ranks to come, which goes before Joining's.
   std::optional<double> rendezvous_timeout;
 };
 
-// Which run a process belongs to; ranks of another are not let in (rendezvous.h).
-struct RunName {
+// How a process joins a run: which one it belongs to, as ranks of another are not let in
+// (rendezvous.h), and how many seconds it waits for all ranks to come; 0: CommTimeout().
+struct Joining {
   std::string run, folder;
+  double timeout = 0;
 };
 
 // `variable` gives the value of an environment variable, empty if there is none. mpirun's own
@@ -52,7 +54,7 @@ class World {
   // whose messages are whose (comm_failure.h). At most once in a process. Errors: those of
   // ReadRankEnvironment, no MPI in this build, ranks that do not come within the time-out, that
   // belong to another run or have another token.
-  static absl::StatusOr<std::unique_ptr<World>> Connect(const RunName& run = {});
+  static absl::StatusOr<std::unique_ptr<World>> Connect(const Joining& joining = {});
   // This process alone, whatever the environment says.
   static std::unique_ptr<World> Single();
   // Rank 0 of `size`, `local_size` to a host, whose other ranks are not there: for programs on the

@@ -4,10 +4,12 @@
   tests/launch/launch_test.py
 """
 
+import itertools
 import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -120,16 +122,18 @@ class LaunchTest(unittest.TestCase):
 
     def test_a_signal_is_passed_on_and_nothing_is_started_again(self):
         # Saving takes a while, which mpirun must grant.
-        for ranks in ["1", "2"] if shutil.which("mpirun") else ["1"]:
+        signals = {signal.SIGTERM: 143, signal.SIGINT: 130}
+        all_ranks = ["1", "2"] if shutil.which("mpirun") else ["1"]
+        for ranks, (sent, code) in itertools.product(all_ranks, signals.items()):
             process = subprocess.Popen(
                 [ROOT / "scripts/launch", "-n", ranks, "--restarts", "5", self.config], text=True,
                 stdout=subprocess.PIPE, env=dict(self.env, SLOW="1"))
             begun = [self.folder / f"begun.{rank}" for rank in range(int(ranks))]
             while not all(path.exists() for path in begun):
                 self.assertIsNone(process.poll())
-            process.terminate()
+            process.send_signal(sent)
             self.assertEqual(process.communicate(timeout=30)[0].count("saved"), int(ranks))
-            self.assertEqual(process.returncode, 0)
+            self.assertEqual(process.returncode, code)
             for path in begun:
                 path.unlink()
             self.assertLessEqual(self.starts(), int(ranks))

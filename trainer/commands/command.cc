@@ -4,6 +4,8 @@
 #include <string>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "data/io/say.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -24,8 +26,7 @@ bool IsUsage(const absl::Status& status) { return status.GetPayload(kUsageMark).
 
 int ExitCode(const absl::Status& status) {
   if (status.ok()) return 0;
-  std::fflush(stdout);
-  std::fprintf(stderr, "wyvern: %s\n", std::string(status.message()).c_str());
+  SayError(absl::StrCat("wyvern: ", absl::string_view(status.message())));
   return IsUsage(status) ? kWrongUsage : 1;
 }
 

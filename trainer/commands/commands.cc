@@ -6,6 +6,7 @@ void AddAllCommands(CLI::App& app, int* exit_code) {
   AddTrainCommand(app, exit_code);
   AddPreflightCommand(app, exit_code);
   AddSweepCommand(app, exit_code);
+  AddReportCommand(app, exit_code);
   AddFitCommand(app, exit_code);
   AddConfigCommand(app, exit_code);
   AddPlanCommand(app, exit_code);

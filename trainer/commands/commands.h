@@ -24,6 +24,7 @@ void AddSweepCommand(CLI::App& app, int* exit_code);
 
 // wyvern fit SWEEP: fits scaling laws to the runs of a sweep, or to points of a CSV file.
 // trainer/scaling/README.md explains the results.
+void AddReportCommand(CLI::App& app, int* exit_code);
 void AddFitCommand(CLI::App& app, int* exit_code);
 
 // wyvern config show CONFIG: the resolved configuration as YAML, with parameter count, FLOPs and

@@ -69,7 +69,7 @@ The work failed. One message on standard error says why.
 Wrong usage: of the command line, or in a configuration.
 .TP
 .B 129, 130, 143
-SIGHUP, SIGINT or SIGTERM stopped a training or a sweep, which is saved.
+SIGHUP, SIGINT or SIGTERM stopped a training or a sweep, which is saved; of several ranks, scripts/launch ends so.
 .SH ENVIRONMENT
 .TP
 .B RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT

@@ -18,7 +18,8 @@ absl::StatusOr<std::unique_ptr<World>> ConnectRanks(const absl::StatusOr<RunConf
   const std::string dir = config->RunDir();
   return World::Connect(
       {.run = absl::StrCat("'", config->run.name, "' in ", dir),
-       .folder = std::filesystem::absolute(dir, error).lexically_normal().string()});
+       .folder = std::filesystem::absolute(dir, error).lexically_normal().string(),
+       .timeout = config->parallel.start_timeout});
 }
 
 int OnAllRanks(const absl::StatusOr<RunConfig>& config,

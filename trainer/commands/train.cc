@@ -1,4 +1,3 @@
-#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -7,7 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "data/io/file.h"
+#include "data/io/say.h"
 #include "kernels/runtime/gpu.h"
 #include "kernels/runtime/host_memory.h"
 #include "kernels/runtime/operation.h"
@@ -72,18 +73,24 @@ absl::Status Report(TrainingRun* run, const std::string& sample) {
   input.sample = sample;
   // None of a run that came into this folder when it was finished: its metrics stayed behind.
   const bool has_steps = run->first_step() < run->counters().step || HasMetrics(config.RunDir());
-  if (has_steps) RETURN_IF_ERROR(WriteReport(config.RunDir(), input));
-  if (!sample.empty()) std::printf("\nsample: %s\n\n", sample.c_str());
+  if (has_steps) {
+    RETURN_IF_ERROR(WriteReport(config.RunDir(), input, config.RunDir() + "/report.html"));
+  }
+  // For `wyvern report`, later.
+  if (!sample.empty()) {
+    RETURN_IF_ERROR(WriteFileAtomically(config.RunDir() + "/sample.txt", sample));
+  }
+  if (!sample.empty()) Say(absl::StrCat("\nsample: ", sample, "\n"));
   const std::string dir = std::filesystem::absolute(config.RunDir()).lexically_normal().string();
-  std::printf("run folder: %s\n", dir.c_str());
-  if (has_steps) std::printf("report:     %s/report.html\n", dir.c_str());
+  Say(absl::StrCat("run folder: ", dir));
+  if (has_steps) Say(absl::StrCat("report:     ", dir, "/report.html"));
   const auto& first = run->counters().first_val_loss;
   const auto& last = run->counters().last_val_loss;
   if (first.has_value() && last.has_value()) {
     const double percent = 100 * (*first - *last) / *first;
-    std::printf("validation loss: %.4f at the start, %.4f after step %lld: %s by %.1f%%\n", *first,
-                *last, static_cast<long long>(run->counters().step), percent >= 0 ? "fell" : "rose",
-                percent >= 0 ? percent : -percent);
+    Say(absl::StrFormat("validation loss: %.4f at the start, %.4f after step %d: %s by %.1f%%",
+                        *first, *last, run->counters().step, percent >= 0 ? "fell" : "rose",
+                        percent >= 0 ? percent : -percent));
   }
   return absl::OkStatus();
 }
@@ -121,31 +128,31 @@ absl::Status TrainOnRanks(const absl::StatusOr<RunConfig>& loaded, const std::st
     RETURN_IF_ERROR(Agree(world->host(), chosen.status()));
     ASSIGN_OR_RETURN(plan, ResolveRunOnRanks(*chosen, world));
   }
-  std::printf("%s on %s\n%s", config.run.name.c_str(), DeviceText(plan).c_str(),
-              DescribeCost(plan.config, "  ", world->size()).c_str());
+  std::string start = absl::StrCat(config.run.name, " on ", DeviceText(plan), "\n",
+                                   DescribeCost(plan.config, "  ", world->size()));
   if (world->size() > 1) {
-    std::printf("  ranks             %d: %s\n", world->size(), MeshText(plan).c_str());
+    absl::StrAppend(&start, "  ranks             ", world->size(), ": ", MeshText(plan), "\n");
   }
   for (const Stage& stage : plan.stages) {
     const int64_t wanted = StagesOf(config)[static_cast<size_t>(stage.index)].micro_batch;
     if (stage.micro_batch == wanted) continue;
-    std::printf("  micro batches     %lld of %lld samples at most%s\n",
-                static_cast<long long>(plan.MicroBatchesOfRank(stage)),
-                static_cast<long long>(stage.micro_batch),
-                stage.name.empty() ? "" : absl::StrCat(" in ", stage.name).c_str());
+    absl::StrAppend(&start, "  micro batches     ", plan.MicroBatchesOfRank(stage), " of ",
+                    stage.micro_batch, " samples at most",
+                    stage.name.empty() ? "" : absl::StrCat(" in ", stage.name), "\n");
   }
   if (plan.device == Device::kCuda && CurrentGpu().peak_bf16_flops > 0) {
-    std::printf("  MFU               train FLOPs per second over %.0f TFLOP/s (%s, dense bf16)\n",
-                CurrentGpu().peak_bf16_flops / 1e12, CurrentGpu().name.c_str());
+    absl::StrAppendFormat(
+        &start, "  MFU               train FLOPs per second over %.0f TFLOP/s (%s, dense bf16)\n",
+        CurrentGpu().peak_bf16_flops / 1e12, CurrentGpu().name);
   }
-  std::fflush(stdout);
+  Say(absl::StripSuffix(start, "\n"));
   ASSIGN_OR_RETURN(
       const std::unique_ptr<TrainingRun> run,
       TrainingRun::Open(plan, resume, world, preflight.has_value() ? &*preflight : nullptr));
-  if (preflight.has_value()) std::printf("%s", preflight->Table().c_str());
+  if (preflight.has_value()) Say(absl::StripSuffix(preflight->Table(), "\n"));
   if (run->finished()) {
-    std::printf("this run is finished: all %lld steps are done (%s)\n",
-                static_cast<long long>(run->counters().step), config.RunDir().c_str());
+    Say(absl::StrCat("this run is finished: all ", run->counters().step, " steps are done (",
+                     config.RunDir(), ")"));
   }
   RETURN_IF_ERROR(run->Run());
   if (!run->finished()) {

@@ -255,6 +255,10 @@ void VisitParallel(ConfigVisitor& v, bool has_experts, ParallelSection* c) {
   v.Value("timeout", &c->timeout,
           {"Longest wait for another rank, after which the run ends with a message.", "(0, 1e9]",
            "seconds"});
+  v.Value("start_timeout", &c->start_timeout,
+          {"Longest wait for all ranks to come; 0: `timeout`. WYVERN_RENDEZVOUS_TIMEOUT in the "
+           "environment goes before it.",
+           "[0, 1e9]", "seconds"});
 }
 
 void VisitOptimizer(ConfigVisitor& v, OptimizerSection* c) {

@@ -212,6 +212,8 @@ void ValidateParallel(const RunConfig& config, Faults* f) {
   f->Unless(c.zero >= 1 && c.zero <= 3, "parallel.zero", "expected 1, 2 or 3, got ", c.zero);
   f->Unless(c.timeout > 0 && c.timeout <= kMaxSeconds, "parallel.timeout",
             "expected more than 0 seconds, at most ", kMaxSeconds, ", got ", c.timeout);
+  f->Unless(c.start_timeout >= 0 && c.start_timeout <= kMaxSeconds, "parallel.start_timeout",
+            "expected 0 (parallel.timeout) to ", kMaxSeconds, " seconds, got ", c.start_timeout);
 }
 
 // `key`: of the stage's schedule; `length`: what messages call the stage.
@@ -282,10 +284,10 @@ void ValidateSets(const RunConfig& config, Faults* f) {
     f->Unless(!c.dir.empty(), key + ".dir", "expected a folder, got nothing");
     f->Range(key + ".batches", c.batches, 0, kMaxCount);
     if (c.text.paths.empty() || c.dir.empty()) continue;
-    f->Unless(made.insert(FolderName(c.dir)).second, key + ".dir", "'", c.dir,
+    f->Unless(made.insert(SourceFolder(c.dir)).second, key + ".dir", "'", c.dir,
               "' is the folder of another set with text too");
     for (const RunSource& source : sources) {
-      f->Unless(FolderName(source.source.dir) != FolderName(c.dir), key + ".dir", "'", c.dir,
+      f->Unless(SourceFolder(source.source.dir) != SourceFolder(c.dir), key + ".dir", "'", c.dir,
                 "' holds what ", source.key,
                 " trains on; name another folder, or leave the text "
                 "out to use its val.h5");

@@ -194,6 +194,7 @@ struct ParallelSection {
   MeshShape mesh;
   int64_t zero = 3;      // what shards divide: 1 optimizer state, 2 also gradients, 3 also values
   double timeout = 600;  // seconds to wait for another rank before this one ends
+  double start_timeout = 0;  // seconds to wait for all ranks to come; 0: timeout
 
   bool operator==(const ParallelSection&) const = default;
 };

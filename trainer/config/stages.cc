@@ -13,7 +13,7 @@ namespace {
 std::map<std::string, int64_t> NumbersOf(const std::vector<RunSource>& sources) {
   std::map<std::string, int64_t> numbers;
   for (size_t i = 0; i < sources.size(); ++i) {
-    numbers.emplace(FolderName(sources[i].source.dir), static_cast<int64_t>(i));
+    numbers.emplace(SourceFolder(sources[i].source.dir), static_cast<int64_t>(i));
   }
   return numbers;
 }
@@ -35,7 +35,7 @@ int64_t Stage::DecaySteps() const {
   return StepsOr(schedule.decay_steps, schedule.decay_tokens, batch_tokens);
 }
 
-std::string FolderName(const std::string& dir) {
+std::string SourceFolder(const std::string& dir) {
   std::error_code error;
   std::filesystem::path path =
       std::filesystem::weakly_canonical(std::filesystem::absolute(dir), error);
@@ -48,12 +48,12 @@ std::vector<RunSource> SourcesOf(const RunConfig& config) {
   std::set<std::string> folders;
   for (size_t i = 0; i < config.data.sources.size(); ++i) {
     sources.push_back({config.data.sources[i], absl::StrCat("data.sources[", i, "]")});
-    folders.insert(FolderName(config.data.sources[i].dir));
+    folders.insert(SourceFolder(config.data.sources[i].dir));
   }
   for (size_t i = 0; i < config.stages.size(); ++i) {
     const std::vector<DataSource>& added = config.stages[i].sources;
     for (size_t j = 0; j < added.size(); ++j) {
-      if (!folders.insert(FolderName(added[j].dir)).second) continue;
+      if (!folders.insert(SourceFolder(added[j].dir)).second) continue;
       sources.push_back({added[j], absl::StrCat("stages[", i, "].sources[", j, "]")});
     }
   }
@@ -87,7 +87,7 @@ std::vector<Stage> StagesOf(const RunConfig& config) {
     }
     if (!section.sources.empty()) stage.mixture.clear();
     for (const DataSource& source : section.sources) {
-      stage.mixture.push_back({numbers.at(FolderName(source.dir)), source.weight});
+      stage.mixture.push_back({numbers.at(SourceFolder(source.dir)), source.weight});
     }
     if (section.balance_rate.has_value()) stage.balance_rate = *section.balance_rate;
     stage.name = section.name;

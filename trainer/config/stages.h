@@ -19,7 +19,7 @@ struct RunSource {
 };
 
 // Equal for two spellings of one folder, relative and absolute ones and links to it too.
-std::string FolderName(const std::string& dir);
+std::string SourceFolder(const std::string& dir);
 
 // Those of data.sources, then those that stages add, in order. A source's number is its place here.
 std::vector<RunSource> SourcesOf(const RunConfig& config);

@@ -1,9 +1,8 @@
 #include "trainer/loop/run_log.h"
 
-#include <cstdio>
-
 #include "absl/strings/str_cat.h"
 #include "data/io/file.h"
+#include "data/io/say.h"
 #include "kernels/runtime/status.h"
 #include "trainer/config/load.h"
 #include "trainer/parallel/rank_log.h"
@@ -17,7 +16,7 @@ absl::Status RunLog::Open(const RunPlan& plan, int64_t first_step) {
   std::string warning;
   ASSIGN_OR_RETURN(metrics_,
                    MetricsLog::Open(run_dir_, first_step > 0 ? first_step : -1, &warning));
-  if (!warning.empty()) std::fprintf(stderr, "warning: %s\n", warning.c_str());
+  if (!warning.empty()) SayError(absl::StrCat("warning: ", warning));
   ASSIGN_OR_RETURN(events_, TensorBoardWriter::Create(run_dir_ + "/tensorboard", first_step + 1));
   console_ = std::make_unique<Console>(plan.total_steps(), plan.config.logging.every);
   return absl::OkStatus();
@@ -45,7 +44,7 @@ void RunLog::CheckOutput() {
   OutputLossIsTold();
   const std::string text = absl::StrCat(status.message(), "; training continues, ", run_dir_,
                                         "/metrics.jsonl shows how far it is");
-  std::fprintf(stderr, "wyvern: %s\n", text.c_str());
+  SayError(absl::StrCat("wyvern: ", text));
   LogOfRank(text);
 }
 

@@ -1,8 +1,8 @@
 // With which parameters a training run begins (trainer/loop/train_loop.h).
-#include <cstdio>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "data/io/say.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/parent_record.h"
 #include "trainer/init/init_plan.h"
@@ -50,13 +50,13 @@ absl::Status TrainingRun::LoadParent() {
                    ParentWeights::Open(train.init_from));
   ASSIGN_OR_RETURN(const InitPlan plan, PlanInit(*parent, train, engine_.model.get()));
   RETURN_IF_ERROR(LoadInit(*parent, plan, *engine_.optimizer, engine_.model.get()));
-  std::printf("beginning with the weights of %s: %zu tensors\n", parent->path().c_str(),
-              plan.taken.size());
-  for (const std::string& line : plan.lines) std::printf("  %s\n", line.c_str());
-  for (const std::string& warning : parent->warnings()) std::printf("  %s\n", warning.c_str());
+  Say(absl::StrCat("beginning with the weights of ", parent->path(), ": ", plan.taken.size(),
+                   " tensors"));
+  for (const std::string& line : plan.lines) Say(absl::StrCat("  ", line));
+  for (const std::string& warning : parent->warnings()) Say(absl::StrCat("  ", warning));
   const std::string tokenizer = TokenizerWarning(*parent, data_.tokenizer.get());
   if (IsFirst() && !tokenizer.empty()) {
-    std::fprintf(stderr, "warning: %s\n", tokenizer.c_str());
+    SayError(absl::StrCat("warning: ", tokenizer));
   }
   LogOfRank(absl::StrCat("begins with the weights of ", parent->path()));
   parent_ = parent->record();

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "kernels/runtime/allocator.h"
 #include "kernels/runtime/clock.h"
 #include "kernels/runtime/status.h"
@@ -81,7 +82,9 @@ absl::Status TrainingRun::Start() {
   StepMetrics metrics{.step = 0, .parent = std::exchange(unlogged_parent_, nullptr)};
   Validate(&metrics);
   counters_.first_val_loss = metrics.val_loss;
-  log_.Line(absl::StrCat("before training: ", ValidationText(metrics)));
+  const std::string losses = ValidationText(metrics);
+  log_.Line(
+      absl::StrCat("validation loss before training:", absl::StripPrefix(losses, "validation")));
   return Agreed(log_.Append(metrics));
 }
 

@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "data/io/file.h"
+#include "data/io/say.h"
 #include "kernels/comm/failure/comm_failure.h"
 #include "kernels/runtime/gpu.h"
 #include "kernels/runtime/status.h"
@@ -37,6 +38,7 @@ absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Open(const RunPlan& pl
 absl::Status TrainingRun::TakeFolder() {
   RETURN_IF_ERROR(MakeFolders(run_dir_));
   ASSIGN_OR_RETURN(lock_, TakeRunLock(run_dir_));
+  KeepWhatIsSaid(run_dir_ + "/log.txt");
   // A run that has only been killed while it rotated may have nothing more to save.
   RemoveLeftovers(CheckpointFolder(run_dir_, 0), /*all_steps=*/true);
   return absl::OkStatus();

@@ -1,11 +1,11 @@
 // From which checkpoint a training run resumes, and how (trainer/loop/train_loop.h).
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "data/io/json_members.h"
+#include "data/io/say.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/folder.h"
 #include "trainer/checkpoint/manifest.h"
@@ -114,12 +114,12 @@ absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& res
   } else if (!own.empty() && own.back().meta.is_object() &&
              IsBranchOf(own.back().meta.value("parent", nlohmann::json()), resume)) {
     // The same command again, after a kill or in a queue.
-    std::printf("%s branched off from %s and is at step %lld already\n", run_dir_.c_str(),
-                resume.c_str(), static_cast<long long>(own.back().step));
+    Say(absl::StrCat(run_dir_, " branched off from ", resume, " and is at step ", own.back().step,
+                     " already"));
     own_run = true;
   }
   ASSIGN_OR_RETURN(const CheckpointInfo chosen, OpenCheckpoint(own_run ? run_dir_ : resume));
-  for (const std::string& line : chosen.passed_over) std::printf("%s\n", line.c_str());
+  for (const std::string& line : chosen.passed_over) Say(line);
   return chosen.path;
 }
 
@@ -201,16 +201,16 @@ absl::Status TrainingRun::Restore(const std::string& path) {
     ASSIGN_OR_RETURN(parent_, ParentRecord(checkpoint, kBranchParent));
     unlogged_parent_ = parent_;
   }
-  std::printf("resuming from %s\n", checkpoint.path.c_str());
+  Say(absl::StrCat("resuming from ", checkpoint.path));
   ASSIGN_OR_RETURN(const std::string config, meta.String("config"));
   const auto before = ParseRunConfig(config, "the checkpoint's configuration");
   if (before.ok()) {
     for (const std::string& change : Differences(*before, plan_.config)) {
-      std::printf("  changed since then: %s\n", change.c_str());
+      Say(absl::StrCat("  changed since then: ", change));
     }
     const std::string note =
         ExtensionNote(*before, plan_.config, counters_.step, counters_.stage_updates);
-    if (!note.empty()) std::printf("  %s\n", note.c_str());
+    if (!note.empty()) Say(absl::StrCat("  ", note));
   }
   return absl::OkStatus();
 }

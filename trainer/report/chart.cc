@@ -144,6 +144,8 @@ const char* ClassOf(const ChartSeries& series) {
 
 }  // namespace
 
+int NextColor(const Chart& chart) { return static_cast<int>(chart.series.size() % 6) + 1; }
+
 std::string EscapeHtml(absl::string_view text) {
   std::string result;
   for (const char c : Utf8(text)) {

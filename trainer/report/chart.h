@@ -39,6 +39,9 @@ struct Chart {
   std::vector<ChartSeries> series;  // those that are kFaint or kBand do not set the range
 };
 
+// The color of one more series, in turn.
+int NextColor(const Chart& chart);
+
 // An HTML figure with title, axes and curves, and with a legend that holds each series' last
 // value where there is more than one; the data of
 // the pointer's read-out is in its data-chart attribute. Empty if no series has a point.

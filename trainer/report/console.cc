@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "data/io/say.h"
 #include "data/io/terminal.h"
 
 namespace wyvern {
@@ -45,7 +46,8 @@ Console::~Console() {
 }
 
 void Console::Step(const StepMetrics& m, double seconds_left, double flops_per_s) {
-  if (!live_ && m.step % plain_every_ != 0 && m.step != total_steps_) return;
+  const bool is_plain_due = m.step % plain_every_ == 0 || m.step == total_steps_;
+  if (!live_ && !is_plain_due) return;
   std::string text =
       absl::StrFormat("step %d/%d  loss %.4f  lr %.3g  %.0f tokens/s", m.step, total_steps_,
                       m.loss.value_or(0), m.lr.value_or(0), m.tokens_per_s.value_or(0));
@@ -67,17 +69,17 @@ void Console::Step(const StepMetrics& m, double seconds_left, double flops_per_s
   if (live_) {
     std::printf("\r\033[K%s", text.substr(0, TerminalWidth() - 1).c_str());
     line_open_ = true;
+    std::fflush(stdout);
+    if (is_plain_due) KeepLine(text);
   } else {
-    std::printf("%s\n", text.c_str());
+    Say(text);
   }
-  std::fflush(stdout);
 }
 
 void Console::Line(const std::string& text) {
   if (line_open_) std::printf("\r\033[K");
   line_open_ = false;
-  std::printf("%s\n", text.c_str());
-  std::fflush(stdout);
+  Say(text);
 }
 
 }  // namespace wyvern

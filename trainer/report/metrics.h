@@ -64,8 +64,8 @@ struct StepMetrics {
   std::optional<double> balance_loss;  // where it has a weight
   nlohmann::json parent;  // on the first line of a run that began with another one's checkpoint
   std::string time;       // when the line was written, UtcTime
-  std::optional<double> elapsed_s;  // of the run until then, without the breaks between resumes
-  std::vector<SetMetrics> sets;     // when measured
+  std::optional<double> elapsed_s;     // of the run until then, without the breaks between resumes
+  std::vector<SetMetrics> sets;        // when measured
   std::vector<SourceMetrics> sources;  // where they are told apart
   bool skipped = false;  // loss or gradient was not finite and the update was left out
 

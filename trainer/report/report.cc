@@ -4,10 +4,6 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <limits>
-#include <map>
-#include <nlohmann/json.hpp>
-#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -18,80 +14,10 @@
 #include "trainer/report/chart.h"
 #include "trainer/report/metrics_file.h"
 #include "trainer/report/page.h"
+#include "trainer/report/run_metrics.h"
 
 namespace wyvern {
 namespace {
-
-using Points = std::vector<std::pair<double, double>>;
-
-struct Metrics {
-  std::map<int64_t, nlohmann::json> rows;  // by step
-  int64_t num_unreadable = 0;
-
-  // (step, value) wherever the key holds a finite number.
-  Points Column(const char* key) const {
-    Points points;
-    for (const auto& [step, row] : rows) {
-      const auto value = row.find(key);
-      if (value != row.end() && value->is_number() && std::isfinite(value->get<double>())) {
-        points.emplace_back(static_cast<double>(step), value->get<double>());
-      }
-    }
-    return points;
-  }
-};
-
-Metrics ReadMetrics(const std::string& text) {
-  Metrics metrics;
-  MetricsLines lines = ParseMetrics(text);
-  metrics.num_unreadable = static_cast<int64_t>(lines.unreadable.size()) + (lines.torn ? 1 : 0);
-  for (MetricsLine& line : lines.lines) metrics.rows[line.step] = std::move(line.row);
-  return metrics;
-}
-
-// The mean over the `width` points around each one. At the start the window shrinks evenly, since
-// the curve is steep there; at the end it loses what lies beyond.
-Points Smooth(const Points& points, int64_t width) {
-  std::vector<double> sums(points.size() + 1, 0);
-  for (size_t i = 0; i < points.size(); ++i) sums[i + 1] = sums[i] + points[i].second;
-  Points result;
-  const auto size = static_cast<int64_t>(points.size());
-  for (int64_t i = 0; i < size; ++i) {
-    const int64_t reach = std::min(width / 2, i);
-    const int64_t end = std::min(size, i + reach + 1);
-    result.emplace_back(points[i].first,
-                        (sums[end] - sums[i - reach]) / static_cast<double>(end - (i - reach)));
-  }
-  return result;
-}
-
-double Median(const Points& points) {
-  std::vector<double> values;
-  for (const auto& [x, y] : points) values.push_back(y);
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
-}
-
-double Largest(const Points& points) {
-  double largest = -std::numeric_limits<double>::infinity();
-  for (const auto& [x, y] : points) largest = std::max(largest, y);
-  return largest;
-}
-
-// The mean of the last tenth, at most 50 steps: one step's loss is noise.
-double Final(const Points& points) {
-  const size_t count = std::clamp<size_t>(points.size() / 10, 1, 50);
-  double sum = 0;
-  for (size_t i = points.size() - count; i < points.size(); ++i) sum += points[i].second;
-  return sum / static_cast<double>(count);
-}
-
-std::string Duration(double seconds) {
-  if (seconds < 90) return absl::StrFormat("%.1f s", seconds);
-  const auto minutes = static_cast<int64_t>(std::llround(seconds / 60));
-  if (minutes < 90) return absl::StrCat(minutes, " min");
-  return absl::StrFormat("%d h %02d min", minutes / 60, minutes % 60);
-}
 
 std::string Change(double from, double to) {
   return absl::StrFormat("%s%.1f%% from %.3f", to <= from ? "\u2212" : "+",
@@ -102,7 +28,7 @@ struct Tile {
   std::string name, value, detail;
 };
 
-std::vector<Tile> Tiles(const Metrics& metrics) {
+std::vector<Tile> Tiles(const RunMetrics& metrics) {
   std::vector<Tile> tiles;
   const Points loss = metrics.Column("loss"), val = metrics.Column("val_loss");
   if (!val.empty()) {
@@ -137,7 +63,7 @@ std::vector<Tile> Tiles(const Metrics& metrics) {
   return tiles;
 }
 
-std::vector<std::pair<std::string, std::string>> ComputedFacts(const Metrics& metrics) {
+std::vector<std::pair<std::string, std::string>> ComputedFacts(const RunMetrics& metrics) {
   std::vector<std::pair<std::string, std::string>> facts;
   const Points val = metrics.Column("val_loss");
   if (!val.empty()) {
@@ -147,13 +73,18 @@ std::vector<std::pair<std::string, std::string>> ComputedFacts(const Metrics& me
                        absl::StrFormat("%.4f at step %.0f (perplexity %.2f)", best->second,
                                        best->first, std::exp(best->second)));
   }
+  const Points bits = metrics.Column("val_bits_per_byte");
+  if (!bits.empty()) {
+    facts.emplace_back("Validation bits per byte",
+                       absl::StrFormat("%.4f at step %.0f", bits.back().second, bits.back().first));
+  }
   const Points tokens = metrics.Column("tokens");
   if (!tokens.empty()) {
     facts.emplace_back("Training tokens", WholeNumber(tokens.back().second));
   }
   double seconds = 0;
   for (const auto& [step, ms] : metrics.Column("step_ms")) seconds += ms / 1000;
-  if (seconds > 0) facts.emplace_back("Time in steps", Duration(seconds));
+  if (seconds > 0) facts.emplace_back("Time in steps", LongDuration(seconds));
   int64_t skipped = 0;
   for (const auto& [step, row] : metrics.rows) {
     const auto flag = row.find("skipped");
@@ -170,7 +101,7 @@ std::vector<std::pair<std::string, std::string>> ComputedFacts(const Metrics& me
 }
 
 // "step", with the tokens of one when these are the same throughout.
-std::string StepLabel(const Metrics& metrics) {
+std::string StepLabel(const RunMetrics& metrics) {
   const Points tokens = metrics.Column("tokens");
   if (tokens.empty() || tokens.back().first <= 0) return "step";
   const double per_step = tokens.back().second / tokens.back().first;
@@ -208,10 +139,38 @@ std::string Ancestors(const std::string& text) {
   return lines;
 }
 
-std::string Charts(const Metrics& metrics, const Metrics& ancestors) {
+// Curves of validation sets and of sources, where the run tells them apart.
+std::string NamedCharts(const RunMetrics& metrics, const std::string& x_label) {
+  const auto small = [&](const char* title, const char* note) {
+    return Chart{.title = title, .note = note, .x_label = x_label, .width = 490, .height = 240};
+  };
+  Chart sets = small("Validation sets", "nats per token"),
+        bits = small("Bits per byte", "validation"),
+        sources = small("Loss by source", "nats per token, smoothed"),
+        epochs = small("Epochs", "by source");
+  epochs.from_zero = true;
+  const auto add = [](Chart* chart, const std::string& label, ChartSeries::Style style,
+                      Points points) {
+    chart->series.push_back({label, style, NextColor(*chart), std::move(points)});
+  };
+  const auto marked = ChartSeries::Style::kMarked, line = ChartSeries::Style::kLine;
+  add(&bits, "all sources", marked, metrics.Column("val_bits_per_byte"));
+  for (const std::string& name : metrics.Names("validation")) {
+    add(&sets, name, marked, metrics.Column({"validation", name, "loss"}));
+    add(&bits, name, marked, metrics.Column({"validation", name, "bits_per_byte"}));
+  }
+  for (const std::string& name : metrics.Names("epochs")) {
+    const Points loss = metrics.Column({"loss_by_source", name});
+    add(&sources, name, line, Smooth(loss, SmoothWidth(loss)));
+    add(&epochs, name, line, metrics.Column({"epochs", name}));
+  }
+  return RenderChart(sets) + RenderChart(bits) + RenderChart(sources) + RenderChart(epochs);
+}
+
+std::string Charts(const RunMetrics& metrics, const RunMetrics& ancestors) {
   const std::string x_label = StepLabel(metrics);
   const Points loss = metrics.Column("loss");
-  const int64_t width = std::max<int64_t>(1, static_cast<int64_t>(loss.size()) / 40) | 1;
+  const int64_t width = SmoothWidth(loss);
   std::string html;
   Chart chart{.title = "Loss", .note = "nats per token", .x_label = x_label};
   if (width > 1) {
@@ -228,6 +187,7 @@ std::string Charts(const Metrics& metrics, const Metrics& ancestors) {
   chart.series.push_back(
       {"parent, validation", ChartSeries::Style::kMarked, 4, ancestors.Column("val_loss")});
   html += RenderChart(chart);
+  html += NamedCharts(metrics, x_label);
 
   const auto add = [&](const char* key, const char* label, Chart small) {
     small.x_label = x_label;
@@ -266,7 +226,7 @@ std::string Table(const std::vector<std::pair<std::string, std::string>>& facts)
 
 absl::StatusOr<std::string> RenderReport(const std::string& metrics_jsonl,
                                          const ReportInput& input) {
-  const Metrics metrics = ReadMetrics(metrics_jsonl);
+  const RunMetrics metrics = ReadRunMetrics(metrics_jsonl);
   if (metrics.rows.empty()) {
     return absl::InvalidArgumentError("the metrics hold no step, so there is nothing to report");
   }
@@ -280,7 +240,7 @@ absl::StatusOr<std::string> RenderReport(const std::string& metrics_jsonl,
                     "</div><div class=\"detail\">", EscapeHtml(tile.detail), "</div></div>\n");
   }
   absl::StrAppend(&html, "</div>\n<div class=\"charts\">\n",
-                  Charts(metrics, ReadMetrics(input.ancestors)), "</div>\n");
+                  Charts(metrics, ReadRunMetrics(input.ancestors)), "</div>\n");
   std::vector<std::pair<std::string, std::string>> facts = input.facts;
   for (auto& fact : ComputedFacts(metrics)) facts.push_back(std::move(fact));
   absl::StrAppend(&html, "<section class=\"card\"><h2>Key facts</h2>\n", Table(facts),
@@ -297,7 +257,8 @@ absl::StatusOr<std::string> RenderReport(const std::string& metrics_jsonl,
   return html + PageEnd();
 }
 
-absl::Status WriteReport(const std::string& run_dir, const ReportInput& input) {
+absl::Status WriteReport(const std::string& run_dir, const ReportInput& input,
+                         const std::string& output) {
   const std::string path = absl::StrCat(run_dir, "/metrics.jsonl");
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   const std::string unreadable = UnreadableText(path, ParseMetrics(text).unreadable);
@@ -305,7 +266,7 @@ absl::Status WriteReport(const std::string& run_dir, const ReportInput& input) {
   ReportInput with_ancestors = input;
   with_ancestors.ancestors = Ancestors(text);
   ASSIGN_OR_RETURN(const std::string html, RenderReport(text, with_ancestors));
-  return WriteFileAtomically(absl::StrCat(run_dir, "/report.html"), html);
+  return WriteFileAtomically(output, html);
 }
 
 }  // namespace wyvern

@@ -23,11 +23,12 @@ struct ReportInput {
 
 // Reads RUN/metrics.jsonl (one object a line: step, tokens, loss, val_loss, grad_norm, lr,
 // tokens_per_s, mfu, step_ms, peak_bytes, skipped; every key but step may be missing or null) and
-// writes RUN/report.html. Of lines with the same step the last one counts; lines that cannot be
-// read are left out and counted. Where a line names the checkpoint of which the run is a branch,
+// writes the page to `output`. Of lines with the same step the last one counts; lines that cannot
+// be read are left out and counted. Where a line names the checkpoint of which the run is a branch,
 // and that run's metrics are still there, they become `ancestors`. Errors: no metrics file, no step
 // in it, a failed write.
-absl::Status WriteReport(const std::string& run_dir, const ReportInput& input);
+absl::Status WriteReport(const std::string& run_dir, const ReportInput& input,
+                         const std::string& output);
 
 // The page for the text of a metrics file.
 absl::StatusOr<std::string> RenderReport(const std::string& metrics_jsonl,

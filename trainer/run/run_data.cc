@@ -1,7 +1,6 @@
 #include "trainer/run/run_data.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <iterator>
 #include <map>
@@ -10,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "data/io/file.h"
+#include "data/io/say.h"
 #include "data/store/preparation.h"
 #include "data/store/prepare.h"
 #include "data/tokenizer/tokenizer_training.h"
@@ -37,13 +37,12 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TrainOrLoad(const RunConfig& config) 
     for (const RunSource& source : SourcesOf(config)) {
       if (!source.source.text.paths.empty()) options.sources.push_back(source.source.text);
     }
-    std::printf("tokenizer: training %s with %lld tokens\n", section.path.c_str(),
-                static_cast<long long>(section.vocab_size));
-    std::fflush(stdout);
+    Say(absl::StrCat("tokenizer: training ", section.path, " with ", section.vocab_size,
+                     " tokens"));
     RETURN_IF_ERROR(
         MakeFolders(std::filesystem::path(section.path).parent_path().lexically_normal().string()));
     ASSIGN_OR_RETURN(const TokenizerTrainResult result, TrainTokenizer(options));
-    std::printf("%s\n", result.ToString().c_str());
+    Say(result.ToString());
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(section.path));
   if (tokenizer->vocab_size() != section.vocab_size) {
@@ -68,14 +67,13 @@ absl::Status PrepareSource(const DataSource& source, const RunConfig& config,
   if (Exists(source.dir + "/train.h5")) {
     std::vector<std::string> notes;
     RETURN_IF_ERROR(CheckPrepared(options, tokenizer, &notes));
-    for (const std::string& note : notes) std::printf("data: %s\n", note.c_str());
+    for (const std::string& note : notes) Say(absl::StrCat("data: ", note));
     return absl::OkStatus();
   }
-  std::printf("data: preparing %s\n", source.dir.c_str());
-  std::fflush(stdout);
+  Say(absl::StrCat("data: preparing ", source.dir));
   RETURN_IF_ERROR(MakeFolders(source.dir));
   ASSIGN_OR_RETURN(const PrepareResult result, PrepareStore(options));
-  std::printf("%s\n", result.ToString().c_str());
+  Say(result.ToString());
   return absl::OkStatus();
 }
 

@@ -23,7 +23,7 @@ struct TcpMeeting {
   // same on ranks of one host. Ranks of another are turned away. Empty: not known.
   std::string run, folder;
   double timeout_seconds = CommTimeout();
-  double notice_seconds = 4;  // until it first says for whom it waits
+  double notice_seconds = 1;  // until it first says for whom it waits
 };
 
 // One connection to each other rank, by rank; this rank's own is closed. Says on stderr now and

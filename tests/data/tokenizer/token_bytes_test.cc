@@ -32,7 +32,8 @@ class TokenBytesTest : public DataTest {
                                       "\nlines\n\n\tand tabs ",
                                       "Gr\u00fc\u00dfe, \u4f60\u597d, \U0001f409 delta"};
     std::string mixed;
-    for (int i = 0; i < 200; ++i) absl::StrAppend(&mixed, i * 7919 % 1000, i % 3 ? " the " : "\u20ac");
+    for (int i = 0; i < 200; ++i)
+      absl::StrAppend(&mixed, i * 7919 % 1000, i % 3 ? " the " : "\u20ac");
     texts.push_back(mixed);
     return texts;
   }

@@ -58,6 +58,15 @@ TEST_F(ResumeTest, AKilledRunGoesOnWithTheSameDigits) {
   EXPECT_NE(resumed.out.find("resuming from"), std::string::npos) << resumed.out;
   ExpectEqualsReference(Path("run"));
 
+  // The console's lines are kept over the kill.
+  const std::string log = Read(Path("run/log.txt"));
+  EXPECT_EQ(log.find("started at 20"), 0u);
+  EXPECT_NE(log.find("\nstarted at 20", 1), std::string::npos);
+  for (const char* line : {"data: preparing ", "\nstep 10/40  loss ", "\nresuming from ",
+                           "\nstep 40/40  loss ", "\nreport:     "}) {
+    EXPECT_NE(log.find(line), std::string::npos) << line;
+  }
+
   // A finished run says so and changes nothing.
   const ProcessResult again = Train();
   EXPECT_EQ(again.exit_code, 0) << again.err;

@@ -1,6 +1,8 @@
-// What a run says of its data: losses of validation sets and of sources, bits per byte, epochs.
+// The lines of a run about its data: losses of validation sets and of sources, bits per byte,
+// epochs.
 #include <array>
 #include <cmath>
+#include <csignal>
 
 #include "tests/trainer/run_fixture.h"
 
@@ -13,9 +15,9 @@ class WatchingTest : public RunTest {
   std::vector<std::string> Sets() {
     WriteText("c.txt", SomeText(3, 50));
     return {absl::StrCat("validation.sets=[{name: a, dir: ", Path("store_a/."),
-                         "}, {name: part, dir: ", Path("store_a"), ", batches: 1}, {name: c, dir: ",
-                         Path("store_c"), ", text: [", Path("c.txt"),
-                         "], document_separator: \"\\n\\n\"}]"),
+                         "}, {name: part, dir: ", Path("store_a"),
+                         ", batches: 1}, {name: c, dir: ", Path("store_c"), ", text: [",
+                         Path("c.txt"), "], document_separator: \"\\n\\n\"}]"),
             "train.steps=4", "validation.every=2", "data.sources.0.val_documents=20"};
   }
   nlohmann::json Line(const std::string& run, int64_t step) {
@@ -40,12 +42,12 @@ TEST_F(WatchingTest, ASetHasTheLossThatEvalFinds) {
     const auto expected = nlohmann::json::parse(eval.out);
     EXPECT_EQ(last["validation"][name]["loss"], expected["loss"]) << name;
     EXPECT_EQ(last["validation"][name]["bits_per_byte"], expected["bits_per_byte"]) << name;
-    // Of the byte tokenizer's targets, the ends of documents are no text.
+    // The ends of documents are targets too, but no text.
     EXPECT_LT(expected["num_bytes"], expected["num_targets"]);
-    EXPECT_NEAR(expected["bits_per_byte"].get<double>() * expected["num_bytes"].get<double>(),
-                expected["loss"].get<double>() * expected["num_targets"].get<double>() /
-                    std::log(2.0),
-                1e-6);
+    EXPECT_NEAR(
+        expected["bits_per_byte"].get<double>() * expected["num_bytes"].get<double>(),
+        expected["loss"].get<double>() * expected["num_targets"].get<double>() / std::log(2.0),
+        1e-6);
   }
   EXPECT_NE(last["validation"]["a"]["loss"], last["validation"]["part"]["loss"]);
 
@@ -111,6 +113,27 @@ TEST_F(WatchingTest, LossAndEpochsOfEachSource) {
   const double samples_b = first["epochs"][b].get<double>() * size(b);
   EXPECT_NEAR(samples_a + samples_b, 24, 1e-9);
   EXPECT_NEAR(samples_a, 24 * 0.4, 1);
+}
+
+TEST_F(WatchingTest, AReportIsWrittenAtAnyMomentAndComparesRuns) {
+  const Process process = Start(TrainArgs(Path("config.yaml"), {"train.steps=100000"}));
+  WaitUntil(process, [&] { return Read(Path("run/metrics.jsonl")).size() > 800; });
+  const ProcessResult one = Wyvern({"report", Path("run")});
+  kill(process.pid, SIGTERM);
+  EXPECT_EQ(Wait(process).exit_code, 143);
+  EXPECT_EQ(one.exit_code, 0) << one.err;
+  EXPECT_EQ(one.out, "report: " + Path("run/report.html") + "\n");
+  EXPECT_NE(Read(Path("run/report.html")).find("tiny"), std::string::npos);
+  ASSERT_EQ(Train({"train.steps=2", "run.dir=" + Path("other")}).exit_code, 0);
+  const ProcessResult two =
+      Wyvern({"report", Path("run"), Path("other"), "--output", Path("both.html")});
+  EXPECT_EQ(two.exit_code, 0) << two.err;
+  for (const char* run : {"run", "other"}) {
+    EXPECT_NE(Read(Path("both.html")).find(Path(run)), std::string::npos) << run;
+  }
+  const ProcessResult none = Wyvern({"report", Path("none")});
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_NE(none.err.find("it holds no metrics.jsonl"), std::string::npos) << none.err;
 }
 
 TEST_F(WatchingTest, FaultsOfSetsAreNamed) {

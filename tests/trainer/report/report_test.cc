@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "tests/data/data_fixture.h"
 #include "trainer/report/chart.h"
+#include "trainer/report/comparison.h"
 
 namespace wyvern {
 namespace {
@@ -34,10 +35,12 @@ void ExpectParts(const std::string& html, const std::vector<std::string>& parts)
 
 TEST_F(ReportTest, HoldsTheFiguresAndNothingFromOutside) {
   WriteText("metrics.jsonl", SomeMetrics(100));
-  ASSERT_TRUE(WriteReport(folder_, {.title = "first light",
-                                    .facts = {{"Parameters", "374,362,112"}},
-                                    .config = "model:\n  hidden_size: 1024\n",
-                                    .sample = "Once upon a time"})
+  ASSERT_TRUE(WriteReport(folder_,
+                          {.title = "first light",
+                           .facts = {{"Parameters", "374,362,112"}},
+                           .config = "model:\n  hidden_size: 1024\n",
+                           .sample = "Once upon a time"},
+                          Path("report.html"))
                   .ok());
   const std::string html = *ReadFile(Path("report.html"));
   ExpectParts(html, {"first light", "374,362,112", "hidden_size: 1024", "Once upon a time",
@@ -72,7 +75,7 @@ TEST_F(ReportTest, MissingFieldsAndTornLinesAreTolerated) {
   EXPECT_FALSE(absl::StrContains(*html, "Learning rate"));
   EXPECT_FALSE(absl::StrContains(*html, "nan"));
   EXPECT_TRUE(absl::IsInvalidArgument(RenderReport("", {}).status()));
-  EXPECT_TRUE(absl::IsNotFound(WriteReport(Path("none"), {})));
+  EXPECT_TRUE(absl::IsNotFound(WriteReport(Path("none"), {}, Path("report.html"))));
 }
 
 TEST_F(ReportTest, ALongRunStaysSmall) {
@@ -146,6 +149,35 @@ TEST(ReportChart, SpikesSurviveThinning) {
   const std::string html = RenderChart(chart);
   EXPECT_TRUE(absl::StrContains(html, "[12345.0,77.0]"));
   EXPECT_EQ(RenderChart({.title = "empty"}), "");
+}
+
+TEST_F(ReportTest, SetsAndSourcesHaveTheirCurves) {
+  const auto html = RenderReport(
+      "{\"step\":0,\"tokens\":0,\"val_bits_per_byte\":3.5,\"validation\":{\"web\":{\"loss\":4.5,"
+      "\"bits_per_byte\":3.25}}}\n"
+      "{\"step\":1,\"tokens\":8,\"loss\":4,\"loss_by_source\":{\"stores/a\":3.75},\"epochs\":"
+      "{\"stores/a\":0.5,\"stores/b\":0}}\n",
+      {.title = "t"});
+  ASSERT_TRUE(html.ok()) << html.status();
+  ExpectParts(*html, {"Validation sets", "Bits per byte", "Loss by source", "Epochs", "web",
+                      "stores/a", "stores/b", "3.5000 at step 0"});
+  const auto without = RenderReport(SomeMetrics(3), {.title = "t"});
+  ASSERT_TRUE(without.ok());
+  for (const char* absent : {"Validation sets", "Bits per byte", "Loss by source", "Epochs"}) {
+    EXPECT_FALSE(absl::StrContains(*without, absent)) << absent;
+  }
+}
+
+TEST_F(ReportTest, RunsAreComparedOverTheirTokens) {
+  const auto page = RenderComparison(
+      {{"runs/<one>", SomeMetrics(50)},
+       {"runs/two", "{\"step\":1,\"tokens\":2000,\"loss\":4.125,\"elapsed_s\":60}\n"}});
+  ASSERT_TRUE(page.ok()) << page.status();
+  ExpectParts(*page, {"runs/&lt;one&gt;", "runs/two", "50,000", "2,000", "4.1250", "2.7500",
+                      "60.0 s", "Training loss", "Validation loss", "Throughput"});
+  EXPECT_FALSE(absl::StrContains(*page, "Validation set "));
+  EXPECT_TRUE(absl::StrContains(RenderComparison({{"runs/none", ""}}).status().message(),
+                                "runs/none: its metrics"));
 }
 
 }  // namespace
