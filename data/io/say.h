@@ -1,4 +1,4 @@
-// What a long-running command says, on stdout and in a file that keeps it.
+// The lines that a long-running command prints, on stdout and in a file that keeps them.
 #ifndef WYVERN_DATA_IO_SAY_H_
 #define WYVERN_DATA_IO_SAY_H_
 

@@ -21,7 +21,7 @@ class SentencePieceModel {
   virtual std::vector<int32_t> Encode(std::string_view text) const = 0;
   // Every id must lie in [0, vocab_size()).
   virtual std::string Decode(const std::vector<int32_t>& ids) const = 0;
-  // What a piece gives inside of a text: nothing for control pieces, one byte for byte pieces.
+  // The bytes that a piece stands for inside of a text: none for a control piece.
   virtual std::string BytesOf(int id) const = 0;
   virtual int vocab_size() const = 0;
   virtual int bos_id() const = 0;  // -1: none

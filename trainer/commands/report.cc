@@ -23,7 +23,7 @@ struct Options {
   std::string output;
 };
 
-// What the run folder says besides its metrics.
+// The facts that the run folder states besides its metrics.
 absl::StatusOr<ReportInput> InputOf(const std::string& run) {
   ASSIGN_OR_RETURN(const RunConfig config, LoadRunConfig(run + "/config.yaml", {}));
   ReportInput input{

@@ -26,7 +26,7 @@ struct RunMetrics {
   std::set<std::string> Names(const char* key) const;
 };
 
-// Of lines with the same step the last one counts; those that cannot be read are counted.
+// The last of several lines with one step counts. Lines that cannot be read are counted.
 RunMetrics ReadRunMetrics(const std::string& metrics_jsonl);
 
 // The mean over the `width` points around each one. At the start the window shrinks evenly, since
@@ -35,7 +35,7 @@ Points Smooth(const Points& points, int64_t width);
 // A width for Smooth that leaves about 40 independent points, odd.
 int64_t SmoothWidth(const Points& points);
 
-// Of points that are not empty.
+// Statistics of the values of `points`, which must not be empty.
 double Median(const Points& points);
 double Largest(const Points& points);
 // The mean of the last tenth, at most 50 steps: one step's loss is noise.

@@ -2,6 +2,7 @@
 
 #include <numeric>
 
+#include "absl/strings/str_cat.h"
 #include "data/tokenizer/byte_tokenizer.h"
 #include "data/tokenizer/sentencepiece_tokenizer.h"
 #include "data/tokenizer/tokenizer_training.h"

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <csignal>
 
+#include "absl/strings/str_cat.h"
 #include "tests/trainer/run_fixture.h"
 
 namespace wyvern {
