@@ -38,7 +38,7 @@ absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Open(const RunPlan& pl
 absl::Status TrainingRun::TakeFolder() {
   RETURN_IF_ERROR(MakeFolders(run_dir_));
   ASSIGN_OR_RETURN(lock_, TakeRunLock(run_dir_));
-  KeepWhatIsSaid(run_dir_ + "/log.txt");
+  KeepWhatIsSaid(run_dir_ + "/console.log");
   // A run that has only been killed while it rotated may have nothing more to save.
   RemoveLeftovers(CheckpointFolder(run_dir_, 0), /*all_steps=*/true);
   return absl::OkStatus();

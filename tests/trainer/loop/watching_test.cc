@@ -89,8 +89,9 @@ TEST_F(WatchingTest, LossAndEpochsOfEachSource) {
   for (size_t i = 0; i < runs.size(); ++i) {
     std::vector<std::string> sets = runs[i].second;
     const std::string name = absl::StrCat("run", i);
-    sets.insert(sets.end(), {"logging.by_source=true", "train.steps=3", "validation.every=0",
-                             "data.document_boundary=none", "run.dir=" + Path(name)});
+    sets.insert(sets.end(),
+                {"logging.by_source=true", "train.steps=3", "schedule.warmup_steps=1",
+                 "validation.every=0", "data.document_boundary=none", "run.dir=" + Path(name)});
     const ProcessResult result = Wait(Start(TrainArgs(Path("config.yaml"), sets), runs[i].first));
     ASSERT_EQ(result.exit_code, 0) << result.err;
     const nlohmann::json line = Line(name, 3);
@@ -125,7 +126,8 @@ TEST_F(WatchingTest, AReportIsWrittenAtAnyMomentAndComparesRuns) {
   EXPECT_EQ(one.exit_code, 0) << one.err;
   EXPECT_EQ(one.out, "report: " + Path("run/report.html") + "\n");
   EXPECT_NE(Read(Path("run/report.html")).find("tiny"), std::string::npos);
-  ASSERT_EQ(Train({"train.steps=2", "run.dir=" + Path("other")}).exit_code, 0);
+  ASSERT_EQ(
+      Train({"train.steps=2", "schedule.warmup_steps=1", "run.dir=" + Path("other")}).exit_code, 0);
   const ProcessResult two =
       Wyvern({"report", Path("run"), Path("other"), "--output", Path("both.html")});
   EXPECT_EQ(two.exit_code, 0) << two.err;
