@@ -16,10 +16,13 @@ namespace {
 
 constexpr int64_t kMaxSources = 1 << 16;  // what the key of an order holds beside the epoch
 
+absl::Status CheckOptions(const SamplerOptions& options) {
+  if (options.seq_len >= 1) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("seq_len must be at least 1, got ", options.seq_len));
+}
+
 absl::Status CheckLength(const TokenStore& store, int64_t seq_len) {
-  if (seq_len < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("seq_len must be at least 1, got ", seq_len));
-  }
   if (store.num_tokens() >= seq_len + 1) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       store.path(), ": holds ", store.num_tokens(), " tokens, but one sample of ", seq_len,
@@ -48,10 +51,17 @@ uint64_t PermuteIndex(uint64_t seed, uint64_t stream, uint64_t size, uint64_t in
 
 Sampler::Sampler(SamplerOptions options, std::vector<MixtureEntry> entries,
                  std::shared_ptr<const MixtureSchedule> schedule)
-    : options_(options), entries_(std::move(entries)), schedule_(std::move(schedule)) {}
+    : options_(options), entries_(std::move(entries)), schedule_(std::move(schedule)) {
+  for (const MixtureEntry& entry : entries_) {
+    whole_.push_back(entry.packing == SamplePacking::kWhole
+                         ? std::make_shared<const WholeDocuments>(entry.store, options_.seq_len)
+                         : nullptr);
+  }
+}
 
 absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Make(std::vector<MixtureEntry> entries,
                                                        const SamplerOptions& options) {
+  RETURN_IF_ERROR(CheckOptions(options));
   for (const MixtureEntry& entry : entries) {
     const TokenStore &store = *entry.store, &first = *entries[0].store;
     if (store.info().tokenizer_hash != first.info().tokenizer_hash) {
@@ -80,14 +90,23 @@ absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Make(std::vector<MixtureEntry>
 }
 
 absl::StatusOr<std::unique_ptr<Sampler>> Sampler::With(const SamplerOptions& options) const {
+  RETURN_IF_ERROR(CheckOptions(options));
   std::unique_ptr<Sampler> sampler(new Sampler(options, entries_, schedule_));
   RETURN_IF_ERROR(sampler->CheckLengths());
   return sampler;
 }
 
 absl::Status Sampler::CheckLengths() const {
-  for (const MixtureEntry& entry : entries_) {
-    RETURN_IF_ERROR(CheckLength(*entry.store, options_.seq_len));
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const TokenStore& store = *entries_[i].store;
+    if (whole_[i] == nullptr) {
+      RETURN_IF_ERROR(CheckLength(store, options_.seq_len));
+    } else if (whole_[i]->num_samples() == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(store.path(),
+                       ": no document has two tokens, so nothing can be predicted; "
+                       "prepare more text"));
+    }
   }
   return absl::OkStatus();
 }
@@ -121,9 +140,13 @@ absl::StatusOr<Batch> Sampler::Sample(int64_t samples_seen, int64_t num_samples)
   Batch batch;
   for (int64_t n = samples_seen; n < samples_seen + num_samples; ++n) {
     const SampleId id = At(n);
-    const int64_t begin = id.sample * options_.seq_len;
-    RETURN_IF_ERROR(AppendSample(*entries_[id.entry].store, begin, begin + options_.seq_len,
-                                 options_.boundary, &batch));
+    if (const WholeDocuments* documents = whole(id.entry)) {
+      RETURN_IF_ERROR(documents->Append(id.sample, options_.boundary, &batch));
+    } else {
+      const int64_t begin = id.sample * options_.seq_len;
+      RETURN_IF_ERROR(AppendSample(*entries_[id.entry].store, begin, begin + options_.seq_len,
+                                   options_.boundary, &batch));
+    }
     batch.sources.resize(batch.tokens.size(), static_cast<int32_t>(entries_[id.entry].source));
   }
   return batch;
@@ -133,7 +156,11 @@ std::string Sampler::Manifest() const {
   std::string manifest;
   for (const MixtureEntry& entry : entries_) {
     absl::StrAppend(&manifest, entry.store->path(), " ", entry.store->fingerprint(), " weight ",
-                    entry.weight, "\n");
+                    entry.weight);
+    if (entry.packing != SamplePacking::kSplit) {
+      absl::StrAppend(&manifest, " packing ", Name(entry.packing));
+    }
+    manifest.push_back('\n');
   }
   return manifest;
 }
@@ -145,7 +172,8 @@ std::string ManifestDifference(absl::string_view now, absl::string_view then) {
     return absl::StrCat(ours.size(), " sources now, ", theirs.size(), " then");
   }
   for (size_t i = 0; i < ours.size(); ++i) {
-    // "PATH FINGERPRINT weight WEIGHT"; the path may hold spaces.
+    // "PATH FINGERPRINT weight WEIGHT", perhaps with "packing PACKING" behind; the path may hold
+    // spaces.
     const auto content = [](absl::string_view line) {
       const size_t weight = line.rfind(" weight ");
       if (weight == absl::string_view::npos || weight == 0) return line;
@@ -160,12 +188,16 @@ std::string ManifestDifference(absl::string_view now, absl::string_view then) {
 }
 
 SequentialSampler::SequentialSampler(std::shared_ptr<TokenStore> store, int64_t seq_len,
-                                     DocumentBoundary boundary)
+                                     DocumentBoundary boundary, SamplePacking packing)
     : store_(std::move(store)), seq_len_(seq_len), boundary_(boundary) {
   CHECK(seq_len_ > 0);
+  if (packing == SamplePacking::kWhole) {
+    whole_ = std::make_shared<const WholeDocuments>(store_, seq_len_);
+  }
 }
 
 int64_t SequentialSampler::num_samples() const {
+  if (whole_ != nullptr) return whole_->num_samples();
   const int64_t num_inputs = std::max<int64_t>(store_->num_tokens() - 1, 0);
   return (num_inputs + seq_len_ - 1) / seq_len_;
 }
@@ -181,6 +213,10 @@ absl::StatusOr<Batch> SequentialSampler::Sample(absl::Span<const int64_t> sample
   Batch batch;
   for (const int64_t sample : samples) {
     CHECK(0 <= sample && sample < num_samples());
+    if (whole_ != nullptr) {
+      RETURN_IF_ERROR(whole_->Append(sample, boundary_, &batch));
+      continue;
+    }
     const int64_t begin = sample * seq_len_;
     const int64_t end = std::min(begin + seq_len_, store_->num_tokens() - 1);
     RETURN_IF_ERROR(AppendSample(*store_, begin, end, boundary_, &batch));

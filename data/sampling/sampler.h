@@ -14,6 +14,8 @@
 #include "data/sampling/batch.h"
 #include "data/sampling/document_boundary.h"
 #include "data/sampling/mixture.h"
+#include "data/sampling/sample_packing.h"
+#include "data/sampling/whole_documents.h"
 #include "data/store/token_store.h"
 
 namespace wyvern {
@@ -26,6 +28,7 @@ struct MixtureEntry {
   // a store which several mixtures of a run share continues in one order.
   int64_t source = 0;
   int64_t position = 0;  // tokens of this order that the run read before the mixture
+  SamplePacking packing = SamplePacking::kSplit;
 };
 
 struct SamplerOptions {
@@ -40,8 +43,8 @@ struct SamplerOptions {
 // sample that lies wholly behind its position. Sample may be called by any thread.
 class Sampler {
  public:
-  // Errors: a store that is shorter than seq_len + 1 tokens or has another tokenizer than the
-  // first; bad weights; a source beyond 65535.
+  // Errors: a store that is shorter than seq_len + 1 tokens, or for whole documents has none of two
+  // tokens; one that has another tokenizer than the first; bad weights; a source beyond 65535.
   static absl::StatusOr<std::unique_ptr<Sampler>> Make(std::vector<MixtureEntry> entries,
                                                        const SamplerOptions& options);
 
@@ -54,13 +57,19 @@ class Sampler {
   const SamplerOptions& options() const { return options_; }
   const std::vector<MixtureEntry>& entries() const { return entries_; }
   int64_t num_samples(int64_t entry) const {
-    return (entries_[entry].store->num_tokens() - 1) / options_.seq_len;
+    const WholeDocuments* documents = whole(entry);
+    return documents != nullptr ? documents->num_samples()
+                                : (entries_[entry].store->num_tokens() - 1) / options_.seq_len;
+  }
+  // The documents of an entry that is packed whole, else null.
+  const WholeDocuments* whole(int64_t entry) const {
+    return whole_[static_cast<size_t>(entry)].get();
   }
   // The position of each entry once samples_seen samples of the mixture are read: a multiple of
   // seq_len, from which another mixture continues.
   std::vector<int64_t> Positions(int64_t samples_seen) const;
-  // One line per store (path, fingerprint, weight), which a run that resumes compares by
-  // ManifestDifference.
+  // One line per store (path, fingerprint, weight, packing unless split), which a run that resumes
+  // compares by ManifestDifference.
   std::string Manifest() const;
 
   struct SampleId {
@@ -80,18 +89,21 @@ class Sampler {
   }
 
   SamplerOptions options_;
-  std::vector<MixtureEntry> entries_;                // with their weights resolved
+  std::vector<MixtureEntry> entries_;  // with their weights resolved
+  std::vector<std::shared_ptr<const WholeDocuments>> whole_;
   std::shared_ptr<const MixtureSchedule> schedule_;  // of the weights
 };
 
 // A store from its first token to its last, in order: sample j holds the inputs
 // [j seq_len, (j + 1) seq_len) and the last sample is shorter. Every token but the first is a
-// target once (kReset: but the first of each document).
+// target once (kReset: but the first of each document). Packed whole, the samples are those of
+// WholeDocuments.
 class SequentialSampler {
  public:
-  SequentialSampler(std::shared_ptr<TokenStore> store, int64_t seq_len, DocumentBoundary boundary);
+  SequentialSampler(std::shared_ptr<TokenStore> store, int64_t seq_len, DocumentBoundary boundary,
+                    SamplePacking packing = SamplePacking::kSplit);
 
-  int64_t num_samples() const;  // 0 if the store holds fewer than two tokens
+  int64_t num_samples() const;  // 0 if no document, or for kSplit the store, holds two tokens
   // Samples [first, first + num_samples), cut at the end of the store.
   absl::StatusOr<Batch> Sample(int64_t first, int64_t num_samples) const;
   // These samples, in this order.
@@ -101,6 +113,7 @@ class SequentialSampler {
   std::shared_ptr<TokenStore> store_;
   int64_t seq_len_;
   DocumentBoundary boundary_;
+  std::shared_ptr<const WholeDocuments> whole_;
 };
 
 // Permutes [0, size): a Feistel network on Philox over the next power of four, walked until the

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +20,7 @@
 #include "trainer/commands/commands.h"
 #include "trainer/commands/compute_target.h"
 #include "trainer/config/load.h"
+#include "trainer/config/stages.h"
 
 namespace wyvern {
 namespace {
@@ -30,6 +32,7 @@ struct Options {
   int64_t batch = 0;    // samples at a time; 0: EvalSamplesAtOnce
   int64_t seq_len = 0;  // 0, nothing: as the checkpoint's run was trained
   std::optional<DocumentBoundary> boundary;
+  std::optional<SamplePacking> packing;
   bool json = false;
 };
 
@@ -40,8 +43,9 @@ void Print(const Options& options, const EvalResult& result, double seconds) {
     std::printf("bits        %.6f per byte of the %lld predicted\n", *bits,
                 static_cast<long long>(result.num_bytes));
   }
-  std::printf("samples     %lld tokens, document boundary %s\n",
-              static_cast<long long>(options.seq_len), Name(*options.boundary));
+  std::printf("samples     %lld tokens, document boundary %s, packing %s\n",
+              static_cast<long long>(options.seq_len), Name(*options.boundary),
+              Name(*options.packing));
   std::printf("tokens      %lld, of which %lld predicted; %.0f tokens/s\n",
               static_cast<long long>(result.num_tokens), static_cast<long long>(result.num_targets),
               static_cast<double>(result.num_tokens) / seconds);
@@ -71,20 +75,32 @@ absl::Status CheckData(const Options& options, const Model& model, const TokenSt
   return absl::OkStatus();
 }
 
+// How the run packs the documents of this store.
+SamplePacking PackingOf(const RunConfig& config, const std::string& store) {
+  const std::string folder = SourceFolder(std::filesystem::path(store).parent_path().string());
+  for (const RunSource& source : SourcesOf(config)) {
+    if (SourceFolder(source.source.dir) == folder) return source.source.packing;
+  }
+  for (const ValidationSet& set : config.validation.sets) {
+    if (SourceFolder(set.dir) == folder) return set.packing;
+  }
+  return SamplePacking::kSplit;
+}
+
 // Fills in what the user left open from the run that wrote the checkpoint; an imported model has
 // none.
 absl::Status ResolveSamples(Options* options) {
   ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpointAloud(options->checkpoint));
   options->checkpoint = info.path;  // a run may save another one meanwhile
-  DataSection data;
+  RunConfig config;
   const JsonMembers meta(info.meta, absl::StrCat(info.path, "/", kManifestName), "meta");
   if (meta.Has("config")) {
     ASSIGN_OR_RETURN(const std::string text, meta.String("config"));
-    ASSIGN_OR_RETURN(const RunConfig config, ParseRunConfig(text, info.path));
-    data = config.data;
+    ASSIGN_OR_RETURN(config, ParseRunConfig(text, info.path));
   }
-  if (options->seq_len == 0) options->seq_len = data.seq_len;
-  if (!options->boundary.has_value()) options->boundary = data.document_boundary;
+  if (options->seq_len == 0) options->seq_len = config.data.seq_len;
+  if (!options->boundary.has_value()) options->boundary = config.data.document_boundary;
+  if (!options->packing.has_value()) options->packing = PackingOf(config, options->data);
   return absl::OkStatus();
 }
 
@@ -95,7 +111,7 @@ absl::Status RunEval(Options options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                    LoadModel(options.checkpoint, target.device, target.compute));
   RETURN_IF_ERROR(CheckData(options, *model, *store));
-  const SequentialSampler sampler(store, options.seq_len, *options.boundary);
+  const SequentialSampler sampler(store, options.seq_len, *options.boundary, *options.packing);
   if (sampler.num_samples() == 0) {
     return absl::InvalidArgumentError(absl::StrCat(options.data, ": nothing to predict, it holds ",
                                                    store->num_tokens(), " tokens"));
@@ -164,6 +180,14 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
           },
           "reset (state starts anew at each document) or none (as in training, else reset)")
       ->check(CLI::IsMember({"reset", "none"}));
+  command
+      ->add_option_function<std::string>(
+          "--packing",
+          [options](const std::string& name) {
+            options->packing = name == "whole" ? SamplePacking::kWhole : SamplePacking::kSplit;
+          },
+          "whole (no document is split) or split (as in training, else split)")
+      ->check(CLI::IsMember({"split", "whole"}));
   command->add_flag("--json", options->json, "Print one JSON object instead of a table");
   options->target.AddTo(command);
   command->callback([=] { *exit_code = ExitCode(RunEval(*options)); });

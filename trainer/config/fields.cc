@@ -93,6 +93,12 @@ void VisitText(ConfigVisitor& v, TextSourceOptions* text) {
                "exact: documents of this source that equal an earlier one are left out.");
 }
 
+void VisitPacking(ConfigVisitor& v, SamplePacking* packing) {
+  v.Enumerated("packing", {"split", "whole"}, packing,
+               "How documents fill samples; split: end to end, cut where a sample ends; whole: no "
+               "document is split, and padding fills the rest, as conversations need it.");
+}
+
 constexpr char kStoresExist[] = "stores that exist already (no text)";
 
 void VisitSource(ConfigVisitor& v, DataSource* s, bool only_source) {
@@ -111,6 +117,7 @@ void VisitSource(ConfigVisitor& v, DataSource* s, bool only_source) {
                   {"Fraction of the documents held out for validation.", "[0, 1)"});
     });
   });
+  VisitPacking(v, &s->packing);
   v.Only(!only_source, "a single source", [s](ConfigVisitor& only) {
     only.Value("weight", &s->weight,
                {"Weight of the source in the mixture, a share of the training tokens; give all or "
@@ -369,6 +376,7 @@ void VisitValidationSet(ConfigVisitor& v, ValidationSet* c) {
   v.Value("batches", &c->batches,
           {"Batches of 8 samples, spread evenly over the set; 0: validation.batches.",
            "[0, 2147483647]"});
+  VisitPacking(v, &c->packing);
 }
 
 void VisitValidation(ConfigVisitor& v, ValidationSection* c) {

@@ -74,6 +74,9 @@ void ValidateStageSources(const std::vector<Stage>& stages, const RunConfig& con
       same.weight = sources[j].weight;
       f->Unless(sources[j].text.paths.empty() || sources[j] == same, key + ".text", first.key,
                 " describes this folder in another way; leave the text out here");
+      f->Unless(sources[j].packing == first.source.packing, key + ".packing", "expected ",
+                Name(first.source.packing), ", as in ", first.key, " for the same folder, got ",
+                Name(sources[j].packing));
     }
   }
 }

@@ -10,6 +10,7 @@
 
 #include "autograd/tape.h"
 #include "data/sampling/document_boundary.h"
+#include "data/sampling/sample_packing.h"
 #include "data/text/text_source.h"
 #include "data/tokenizer/tokenizer_bundle.h"
 #include "data/tokenizer/tokenizer_type.h"
@@ -55,6 +56,7 @@ struct DataSource {
   double val_fraction = 0.01;  // of the documents
   int64_t val_documents = 0;   // instead of val_fraction when not 0
   double weight = 0;           // share of the training tokens; all 0: by size
+  SamplePacking packing = SamplePacking::kSplit;
 
   bool operator==(const DataSource&) const = default;
 };
@@ -151,6 +153,7 @@ struct ValidationSet {
   std::string dir;         // with text: dir/train.h5 holds all of it; else dir/val.h5 is the set
   TextSourceOptions text;  // without paths: the store is there already
   int64_t batches = 0;     // 0: validation.batches
+  SamplePacking packing = SamplePacking::kSplit;
 
   std::string StorePath() const { return dir + (text.paths.empty() ? "/val.h5" : "/train.h5"); }
   bool operator==(const ValidationSet&) const = default;

@@ -20,6 +20,14 @@ std::map<std::string, int64_t> NumbersOf(const std::vector<RunSource>& sources) 
 
 int64_t CeilDivide(int64_t a, int64_t b) { return b > 0 ? a / b + (a % b > 0) : 0; }
 
+// Puts a stage behind the one before it.
+void Follow(const Stage& before, Stage* stage) {
+  stage->first_step = stage->batches_first_step = before.end_step();
+  stage->first_token = stage->batches_first_token = before.end_token();
+  stage->mixture_first_token =
+      stage->mixture == before.mixture ? before.mixture_first_token : stage->first_token;
+}
+
 int64_t StepsOr(int64_t steps, int64_t tokens, int64_t batch_tokens) {
   return steps > 0 ? steps : CeilDivide(tokens, batch_tokens);
 }
@@ -94,16 +102,17 @@ std::vector<Stage> StagesOf(const RunConfig& config) {
     stage.schedule = section.schedule;
     stage.num_steps = StepsOr(section.steps, section.tokens, stage.batch_tokens);
     stage.index = static_cast<int64_t>(stages.size());
-    if (!stages.empty()) {
-      stage.first_step = stages.back().end_step();
-      stage.first_token = stages.back().end_token();
-      stage.mixture_first_token = stage.mixture == stages.back().mixture
-                                      ? stages.back().mixture_first_token
-                                      : stage.first_token;
-    }
+    if (!stages.empty()) Follow(stages.back(), &stage);
     stages.push_back(std::move(stage));
   }
   return stages;
+}
+
+void ChangeBatches(int64_t step, int64_t token, std::vector<Stage>* stages) {
+  auto i = static_cast<size_t>(StageOfStep(*stages, step).index);
+  (*stages)[i].batches_first_step = step;
+  (*stages)[i].batches_first_token = token;
+  while (++i < stages->size()) Follow((*stages)[i - 1], &(*stages)[i]);
 }
 
 const Stage& StageOfStep(const std::vector<Stage>& stages, int64_t step) {
@@ -115,7 +124,7 @@ const Stage& StageOfStep(const std::vector<Stage>& stages, int64_t step) {
 
 int64_t TokensBefore(const std::vector<Stage>& stages, int64_t step) {
   const Stage& stage = StageOfStep(stages, step);
-  return stage.first_token + (step - stage.first_step) * stage.batch_tokens;
+  return stage.batches_first_token + (step - stage.batches_first_step) * stage.batch_tokens;
 }
 
 }  // namespace wyvern

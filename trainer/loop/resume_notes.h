@@ -3,7 +3,6 @@
 #define WYVERN_TRAINER_LOOP_RESUME_NOTES_H_
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "trainer/config/run_config.h"
@@ -15,11 +14,6 @@ namespace wyvern {
 // `now` ends there too.
 std::string ExtensionNote(const RunConfig& before, const RunConfig& now, int64_t step,
                           int64_t stage_updates);
-
-// How to continue from step `step` with the batch, sequence length or document boundary of `now`,
-// where these are all that differs between two manifests of data; else empty. Both are objects of
-// TrainingRun::DataManifest, without their stores.
-std::string NewStageAdvice(nlohmann::json now, nlohmann::json then, int64_t step);
 
 }  // namespace wyvern
 

@@ -111,7 +111,7 @@ const Stage& TrainingRun::EnterStage() {
         const RunPlan::Samples samples = plan_.SamplesOfMicroBatch(stage, number);
         return sampler->Sample(samples.first, samples.count);
       },
-      (counters_.step - stage.first_step) * micro_batches * ranks + index, ranks,
+      (counters_.step - stage.batches_first_step) * micro_batches * ranks + index, ranks,
       static_cast<int>(std::clamp<int64_t>(2 * micro_batches, 4, 64)));
   return stage;
 }

@@ -10,7 +10,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "data/sampling/prefetcher.h"
+#include "trainer/checkpoint/read.h"
 #include "trainer/checkpoint/saver.h"
+#include "trainer/loop/batch_change.h"
 #include "trainer/loop/run_log.h"
 #include "trainer/loop/train_step.h"
 #include "trainer/parallel/rank_log.h"
@@ -90,6 +92,10 @@ class TrainingRun {
   absl::Status Initialize();
   absl::Status LoadParent();
   absl::Status Restore(const std::string& checkpoint);
+  // Takes over where the batches of a checkpoint changed, and changes them here if the
+  // configuration does, of which it returns a note. `data`: the checkpoint's manifest of data.
+  absl::StatusOr<std::string> ContinueData(const CheckpointInfo& checkpoint,
+                                           const nlohmann::json& data);
   // Whether a checkpoint is one of the run folder's.
   bool IsOwn(const std::string& checkpoint) const;
   absl::Status CheckIsNewest(const std::string& resume) const;
@@ -128,12 +134,13 @@ class TrainingRun {
   nlohmann::json SavedMeta() const;
   CheckpointContents Contents();
 
-  const RunPlan plan_;
+  RunPlan plan_;
   World* const world_;
   const std::string run_dir_;
   std::unique_ptr<RankLog> rank_log_;  // null on one rank
   std::optional<LockFile> lock_;
   RunData data_;
+  std::vector<BatchChange> batch_changes_;
   std::vector<EvalBatch> validation_;
   std::optional<TokenBytes> token_bytes_;  // while there is something to validate
   Engine engine_;

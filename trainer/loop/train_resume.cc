@@ -27,8 +27,8 @@ std::optional<double> OptionalDouble(const nlohmann::json& json, const char* key
   return found->get<double>();
 }
 
-// Empty if the steps that follow read the same batches. Stores may have moved meanwhile.
-std::string DataDifference(nlohmann::json now, nlohmann::json then, int64_t step) {
+// Takes the stores out of two manifests of data, and says how they differ. They may have moved.
+std::string StoresDifference(nlohmann::json* now, nlohmann::json* then) {
   const auto take_stores = [](nlohmann::json* manifest) -> std::optional<std::string> {
     if (!manifest->is_object()) return std::nullopt;
     const auto found = manifest->find("stores");
@@ -37,15 +37,10 @@ std::string DataDifference(nlohmann::json now, nlohmann::json then, int64_t step
     manifest->erase(found);
     return stores;
   };
-  const auto stores_now = take_stores(&now), stores_then = take_stores(&then);
-  if (stores_now.has_value() && stores_then.has_value()) {
-    std::string difference = ManifestDifference(*stores_now, *stores_then);
-    if (!difference.empty()) return absl::StrCat("data: ", difference);
-  }
-  const std::string difference = FirstDifference(now, then, "data");
-  const std::string advice = NewStageAdvice(std::move(now), std::move(then), step);
-  return difference.empty() || advice.empty() ? difference
-                                              : absl::StrCat(difference, " (", advice, ")");
+  const auto stores_now = take_stores(now), stores_then = take_stores(then);
+  if (!stores_now.has_value() || !stores_then.has_value()) return "";
+  const std::string difference = ManifestDifference(*stores_now, *stores_then);
+  return difference.empty() ? "" : absl::StrCat("data: ", difference);
 }
 
 // Which of the run's sources a stage mixes, and where it found each one. Nothing is added for the
@@ -84,7 +79,45 @@ nlohmann::json TrainingRun::DataManifest() const {
     manifest["stage_first_token"] = stage.first_token;
   }
   AddMixture(stage, data, data_.stores, &manifest);
+  WriteBatchChanges(batch_changes_, &manifest);
   return manifest;
+}
+
+absl::StatusOr<std::string> TrainingRun::ContinueData(const CheckpointInfo& checkpoint,
+                                                      const nlohmann::json& data) {
+  const JsonMembers members(data, absl::StrCat(checkpoint.path, "/", kManifestName), "meta.data");
+  ASSIGN_OR_RETURN(batch_changes_, ReadBatchChanges(members, counters_.step));
+  for (const BatchChange& change : batch_changes_) {
+    ChangeBatches(change.step, change.tokens, &plan_.stages);
+  }
+  if (!batch_changes_.empty()) RETURN_IF_ERROR(MakeStages(plan_.config, plan_.stages, &data_));
+  nlohmann::json now = DataManifest(), then = data;
+  std::string different = StoresDifference(&now, &then);
+  const BatchDifference difference{.config = plan_.config,
+                                   .stages = plan_.stages,
+                                   .step = counters_.step,
+                                   .stage_updates = counters_.stage_updates,
+                                   .now = now,
+                                   .then = then};
+  if (different.empty() && !difference.IsAll()) different = FirstDifference(now, then, "data");
+  if (!different.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        checkpoint.path,
+        ": this checkpoint was trained on different data, so its data position cannot be resumed: ",
+        different,
+        "; resume with the same data, give the new one to a stage that begins at this step "
+        "(stages), or start a new run in another run.dir"));
+  }
+  if (now == then) return "";
+  if (const absl::Status status = difference.Check(); !status.ok()) {
+    return absl::Status(status.code(), absl::StrCat(checkpoint.path, ": ", status.message()));
+  }
+  if (difference.Moves()) {
+    batch_changes_.push_back(difference.Change());
+    ChangeBatches(batch_changes_.back().step, batch_changes_.back().tokens, &plan_.stages);
+    RETURN_IF_ERROR(MakeStages(plan_.config, plan_.stages, &data_));
+  }
+  return difference.Note(StageOfStep(plan_.stages, counters_.step));
 }
 
 absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& resume) const {
@@ -175,13 +208,6 @@ absl::Status TrainingRun::Restore(const std::string& path) {
   ASSIGN_OR_RETURN(const nlohmann::json* data, meta.Object("data"));
   const JsonMembers training = meta.At("training");
   ASSIGN_OR_RETURN(counters_.step, training.Count("step", checkpoint.step));
-  const std::string difference = DataDifference(DataManifest(), *data, counters_.step);
-  if (!difference.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        checkpoint.path,
-        ": this checkpoint was trained on different data, so its data position cannot be resumed: ",
-        difference, "; resume with the same data, or start a new run in another run.dir"));
-  }
   ASSIGN_OR_RETURN(counters_.updates, training.Count("updates", checkpoint.step));
   ASSIGN_OR_RETURN(counters_.stage_updates, training.Count("stage_updates", counters_.updates));
   ASSIGN_OR_RETURN(counters_.skipped_in_a_row, training.Count("skipped_in_a_row", 0));
@@ -192,6 +218,7 @@ absl::Status TrainingRun::Restore(const std::string& path) {
       counters_.step) {
     return training.Expected("updates", absl::StrCat("counts of at most ", counters_.step));
   }
+  ASSIGN_OR_RETURN(const std::string data_note, ContinueData(checkpoint, *data));
   counters_.first_val_loss = OptionalDouble(*values, "first_val_loss");
   counters_.last_val_loss = OptionalDouble(*values, "last_val_loss");
   if (IsOwn(checkpoint.path)) {
@@ -212,6 +239,7 @@ absl::Status TrainingRun::Restore(const std::string& path) {
         ExtensionNote(*before, plan_.config, counters_.step, counters_.stage_updates);
     if (!note.empty()) Say(absl::StrCat("  ", note));
   }
+  if (!data_note.empty()) Say(absl::StrCat("  ", data_note));
   return absl::OkStatus();
 }
 

@@ -109,12 +109,47 @@ absl::StatusOr<std::shared_ptr<TokenStore>> OpenSet(size_t i, const RunConfig& c
   return TokenStore::Open(set.StorePath());
 }
 
+// StageData::epochs.
+std::vector<int64_t> EpochTokens(const Stage& stage, const Sampler& sampler,
+                                 const std::vector<RunSource>& sources, const RunData& data) {
+  std::vector<int64_t> tokens(sources.size(), -1);
+  for (size_t i = 0; i < stage.mixture.size(); ++i) {
+    tokens[static_cast<size_t>(stage.mixture[i].source)] =
+        sampler.num_samples(static_cast<int64_t>(i)) * stage.seq_len;
+  }
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (tokens[i] >= 0) continue;
+    const std::shared_ptr<TokenStore>& store = data.stores[i];
+    tokens[i] = stage.seq_len * (sources[i].source.packing == SamplePacking::kWhole
+                                     ? WholeDocuments(store, stage.seq_len).num_samples()
+                                     : (store->num_tokens() - 1) / stage.seq_len);
+  }
+  return tokens;
+}
+
+// Says how the documents of sources that are packed whole fill the samples of a stage.
+void SayPacking(const Stage& stage, const Sampler& sampler) {
+  for (size_t i = 0; i < sampler.entries().size(); ++i) {
+    const WholeDocuments* documents = sampler.whole(static_cast<int64_t>(i));
+    if (documents == nullptr) continue;
+    const std::string& path = sampler.entries()[i].store->path();
+    Say(absl::StrFormat("data: %s: %d documents in %d samples of %d tokens, %.1f%% full", path,
+                        documents->num_documents(), documents->num_samples(), stage.seq_len,
+                        100 * documents->Fill()));
+    if (documents->num_cut() > 0) {
+      Say(absl::StrFormat("note: %s: %d documents are longer than %d tokens and are cut there",
+                          path, documents->num_cut(), stage.seq_len));
+    }
+  }
+}
+
 // The samples of a stage that follows those of data->stages.
 absl::StatusOr<StageData> MakeStage(const std::vector<Stage>& stages, const RunConfig& config,
                                     const RunData& data) {
   const Stage& stage = stages[data.stages.size()];
   const SamplerOptions options{
       .seq_len = stage.seq_len, .seed = config.run.seed, .boundary = stage.document_boundary};
+  const std::vector<RunSource> sources = SourcesOf(config);
   StageData made;
   if (stage.index == 0) {
     made.positions.resize(data.stores.size());
@@ -123,6 +158,7 @@ absl::StatusOr<StageData> MakeStage(const std::vector<Stage>& stages, const RunC
     made.positions = before.positions;
     if (!stage.BeginsMixture()) {
       ASSIGN_OR_RETURN(made.sampler, before.sampler->With(options));
+      made.epochs = EpochTokens(stage, *made.sampler, sources, data);
       return made;
     }
     const Stage& last = stages[data.stages.size() - 1];
@@ -137,16 +173,20 @@ absl::StatusOr<StageData> MakeStage(const std::vector<Stage>& stages, const RunC
     entries.push_back({.store = data.stores[number],
                        .weight = source.weight,
                        .source = source.source,
-                       .position = made.positions[number]});
+                       .position = made.positions[number],
+                       .packing = sources[number].source.packing});
   }
   ASSIGN_OR_RETURN(made.sampler, Sampler::Make(std::move(entries), options));
+  made.epochs = EpochTokens(stage, *made.sampler, sources, data);
   return made;
 }
 
 // The batches of a validation store, for one result.
-absl::Status AddStore(const std::shared_ptr<TokenStore>& store, int64_t num_batches, size_t result,
-                      const RunConfig& config, std::vector<EvalBatch>* batches) {
-  const SequentialSampler sampler(store, config.data.seq_len, config.data.document_boundary);
+absl::Status AddStore(const std::shared_ptr<TokenStore>& store, SamplePacking packing,
+                      int64_t num_batches, size_t result, const RunConfig& config,
+                      std::vector<EvalBatch>* batches) {
+  const SequentialSampler sampler(store, config.data.seq_len, config.data.document_boundary,
+                                  packing);
   const std::vector<int64_t> samples = EvalSamples(sampler, num_batches);
   const auto size = static_cast<size_t>(EvalSamplesAtOnce(config.data.seq_len));
   for (size_t begin = 0; begin < samples.size(); begin += size) {
@@ -171,9 +211,11 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vecto
     ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, OpenSource(source, config, data));
     data.stores.push_back(std::move(store));
   }
+  RETURN_IF_ERROR(MakeStages(config, stages, &data));
   for (size_t i = 0; i < stages.size(); ++i) {
-    ASSIGN_OR_RETURN(StageData stage, MakeStage(stages, config, data));
-    data.stages.push_back(std::move(stage));
+    if (i == 0 || stages[i].BeginsMixture() || stages[i].seq_len != stages[i - 1].seq_len) {
+      SayPacking(stages[i], *data.stages[i].sampler);
+    }
   }
   if (data.tokenizer == nullptr) {
     ASSIGN_OR_RETURN(data.tokenizer, data.stores[0]->MakeStoreTokenizer());
@@ -210,6 +252,15 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vecto
   return data;
 }
 
+absl::Status MakeStages(const RunConfig& config, const std::vector<Stage>& stages, RunData* data) {
+  data->stages.clear();
+  for (size_t i = 0; i < stages.size(); ++i) {
+    ASSIGN_OR_RETURN(StageData stage, MakeStage(stages, config, *data));
+    data->stages.push_back(std::move(stage));
+  }
+  return absl::OkStatus();
+}
+
 std::vector<std::shared_ptr<TokenStore>> RunData::AllStores() const {
   std::vector<std::shared_ptr<TokenStore>> all = stores;
   std::copy_if(validation.begin(), validation.end(), std::back_inserter(all),
@@ -243,9 +294,9 @@ std::vector<double> EpochsOf(const RunData& data, const Stage& stage, int64_t st
   }
   std::vector<double> epochs;
   for (size_t i = 0; i < positions.size(); ++i) {
-    const int64_t whole = (data.stores[i]->num_tokens() - 1) / stage.seq_len * stage.seq_len;
-    epochs.push_back(whole == 0 ? 0
-                                : static_cast<double>(positions[i]) / static_cast<double>(whole));
+    const int64_t tokens = samples.epochs[i];
+    epochs.push_back(tokens == 0 ? 0
+                                 : static_cast<double>(positions[i]) / static_cast<double>(tokens));
   }
   return epochs;
 }
@@ -255,13 +306,15 @@ absl::StatusOr<std::vector<EvalBatch>> ValidationBatches(const RunConfig& config
   std::vector<EvalBatch> batches;
   const ValidationSection& validation = config.validation;
   if (validation.every == 0) return batches;
-  // The batches of each source's store, by its fingerprint.
-  std::map<std::string, std::pair<size_t, size_t>> of_sources;
-  for (const std::shared_ptr<TokenStore>& store : data.validation) {
+  // The batches of each source's store, by its fingerprint and packing.
+  std::map<std::pair<std::string, SamplePacking>, std::pair<size_t, size_t>> of_sources;
+  for (size_t i = 0; i < data.validation.size(); ++i) {
+    const std::shared_ptr<TokenStore>& store = data.validation[i];
     if (store == nullptr) continue;
+    const SamplePacking packing = config.data.sources[i].packing;
     const size_t begin = batches.size();
-    RETURN_IF_ERROR(AddStore(store, validation.batches, 0, config, &batches));
-    of_sources.emplace(store->fingerprint(), std::pair(begin, batches.size()));
+    RETURN_IF_ERROR(AddStore(store, packing, validation.batches, 0, config, &batches));
+    of_sources.emplace(std::pair(store->fingerprint(), packing), std::pair(begin, batches.size()));
   }
   if (batches.empty() && data.sets.empty()) {
     return absl::FailedPreconditionError(
@@ -272,14 +325,14 @@ absl::StatusOr<std::vector<EvalBatch>> ValidationBatches(const RunConfig& config
     const ValidationSet& set = validation.sets[i];
     const int64_t count = set.batches > 0 ? set.batches : validation.batches;
     const size_t result = i + 1, before = batches.size();
-    const auto same = of_sources.find(data.sets[i]->fingerprint());
+    const auto same = of_sources.find({data.sets[i]->fingerprint(), set.packing});
     if (count == validation.batches && same != of_sources.end()) {
       for (size_t b = same->second.first; b < same->second.second; ++b) {
         batches[b].results.push_back(result);
       }
       continue;
     }
-    RETURN_IF_ERROR(AddStore(data.sets[i], count, result, config, &batches));
+    RETURN_IF_ERROR(AddStore(data.sets[i], set.packing, count, result, config, &batches));
     if (batches.size() == before) {
       return absl::FailedPreconditionError(absl::StrCat(
           "validation.sets[", i, "]: ", data.sets[i]->path(), ": no document has two tokens"));

@@ -20,6 +20,7 @@ struct StageData {
   // For each source of the run, the tokens of its order that were read before the stage's mixture
   // began.
   std::vector<int64_t> positions;
+  std::vector<int64_t> epochs;  // tokens of an epoch of each source of the run, padding included
 };
 
 // The data of a run, ready to be read.
@@ -39,6 +40,9 @@ struct RunData {
 // them. Errors: missing or empty data, stores that were made with other options or another
 // tokenizer, a vocabulary larger than the model's.
 absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vector<Stage>& stages);
+
+// Makes data->stages anew, of stages whose batches changed.
+absl::Status MakeStages(const RunConfig& config, const std::vector<Stage>& stages, RunData* data);
 
 // The stores that a stage mixes: share of the tokens, and epochs read before its mixture began.
 std::string DescribeMixture(const RunData& data, const Stage& stage);

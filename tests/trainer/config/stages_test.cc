@@ -307,8 +307,8 @@ TEST_F(MixtureRunTest, AKilledRunContinuesAndPastMixturesAreKept) {
     std::filesystem::remove_all(Checkpoint(Path("run"), later));
   }
   // The weights so far, and the text of a later mixture's source, are part of the position.
-  for (const char* set : {"stages.1.sources.0.weight=2", "data.sources.0.weight=1",
-                          "stages.1.document_boundary=reset", "stages.0.steps=9"}) {
+  for (const char* set :
+       {"stages.1.sources.0.weight=2", "data.sources.0.weight=1", "stages.0.steps=9"}) {
     const ProcessResult refused = Train({set});
     EXPECT_EQ(refused.exit_code, 1) << set;
     EXPECT_NE(refused.err.find("was trained on different data"), std::string::npos) << refused.err;

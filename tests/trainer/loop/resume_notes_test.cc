@@ -23,22 +23,12 @@ TEST(ResumeNotes, AnExtensionSaysWhatTheRateDoes) {
   EXPECT_TRUE(absl::StrContains(note, "step 10, with a learning rate of 0.125")) << note;
   // Update 10 of 19: 0.5 - 0.375 * 10 / 18.
   EXPECT_TRUE(absl::StrContains(note, "to step 19 with 0.291667")) << note;
-  EXPECT_TRUE(absl::StrContains(note, "another run.dir")) << note;
+  EXPECT_TRUE(absl::StrContains(note, "wyvern branch RUN@STEP NEW")) << note;
 }
 
 TEST(ResumeNotes, ARunThatIsNotAtItsEndHasNone) {
   EXPECT_EQ(ExtensionNote(Linear(10), Linear(19), 9, 9), "");
   EXPECT_EQ(ExtensionNote(Linear(10), Linear(10), 10, 10), "");
-}
-
-TEST(ResumeNotes, ANewStageTakesAnotherBatch) {
-  const nlohmann::json then = {{"seed", 1}, {"seq_len", 16}, {"batch_windows", 4}};
-  nlohmann::json now = then;
-  now["batch_windows"] = 8;
-  now["seq_len"] = 32;
-  EXPECT_TRUE(absl::StrContains(NewStageAdvice(now, then, 7), "one of 7 steps"));
-  now["seed"] = 2;  // another order altogether
-  EXPECT_EQ(NewStageAdvice(now, then, 7), "");
 }
 
 }  // namespace

@@ -248,7 +248,88 @@ TEST_F(ResumeTest, ResumeTakesAPathAndRefusesWhatItCannotContinue) {
   refused({}, Checkpoint(Path("reference"), 10), "holds a later checkpoint");
   refused({}, Path("nowhere"), "nowhere");
   refused({"model.mixers.gdn.value_dim=8"}, "auto", "value_dim");
-  refused({"run.seed=2"}, "auto", "was trained on different data");
+  refused({"run.seed=2"}, "auto", "run.seed: the run has ended with step 40");
+  refused({"data.sources.0.weight=4"}, "auto", "was trained on different data");
+}
+
+// Stages say the same, so they are the oracle.
+TEST_F(ResumeTest, BatchAndLengthChangeInPlaceAsWithStages) {
+  const std::string rate = "schedule: {type: constant, peak: 5e-3";
+  const ProcessResult staged =
+      Train({"run.dir=" + Path("staged"), "train.steps=null", "schedule=null",
+             absl::StrCat("stages=[{name: a, steps: 13, ", rate, ", warmup_steps: 4}}, ",
+                          "{name: b, steps: 9, batch_tokens: 480, seq_len: 48, ", rate, "}}, ",
+                          "{name: c, steps: 18, batch_tokens: 128, ", rate, "}}]")});
+  ASSERT_EQ(staged.exit_code, 0) << staged.err;
+
+  const std::vector<std::string> second = {"train.batch_tokens=480", "data.seq_len=48"};
+  ASSERT_EQ(Train({"train.steps=13"}).exit_code, 0);
+  auto sets = second;
+  sets.push_back("train.steps=22");
+  const ProcessResult changed = Train(sets);
+  ASSERT_EQ(changed.exit_code, 0) << changed.err;
+  EXPECT_NE(changed.out.find("changed since then: train.batch_tokens: 256 -> 480"),
+            std::string::npos);
+  // 13 steps of 256 tokens are 70 samples of 48, rounded up.
+  EXPECT_NE(changed.out.find("from step 14 on: 10 samples of 48 tokens a step, the first of them "
+                             "sample 70 of the order of seed 1"),
+            std::string::npos)
+      << changed.out;
+  // In the middle of what another change begins, it is killed and comes again.
+  const std::vector<std::string> third = {"train.batch_tokens=128"};
+  auto stopped = third;
+  stopped.push_back("train.steps=30");
+  ASSERT_EQ(Train(stopped).exit_code, 0);
+  const ProcessResult resumed = Train(third);
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+  EXPECT_EQ(resumed.out.find("from step "), std::string::npos) << "nothing changed again";
+
+  ExpectEqualCheckpoints(Checkpoint(Path("run"), 40), Checkpoint(Path("staged"), 40));
+  // Validations are at other places, and of other lengths.
+  auto in_place = Metrics(Path("run")), in_stages = Metrics(Path("staged"));
+  for (auto* metrics : {&in_place, &in_stages}) {
+    for (auto& [step, line] : *metrics) {
+      nlohmann::json json = nlohmann::json::parse(line);
+      for (const char* key : {"val_loss", "val_bits_per_byte"}) json.erase(key);
+      line = json.dump();
+    }
+  }
+  EXPECT_EQ(in_place, in_stages);
+}
+
+TEST_F(ResumeTest, SeedMicroBatchAndBoundaryChangeInPlace) {
+  TrainReference();
+  ASSERT_EQ(Train({"train.steps=13"}).exit_code, 0);
+  const ProcessResult seed = Train({"run.seed=2", "train.steps=20"});
+  ASSERT_EQ(seed.exit_code, 0) << seed.err;
+  EXPECT_NE(seed.out.find("from step 14 on: 8 samples of 32 tokens a step, the first of them "
+                          "sample 104 of the order of seed 2; that is another order than before"),
+            std::string::npos)
+      << seed.out;
+  const ProcessResult boundary =
+      Train({"run.seed=2", "data.document_boundary=none", "train.micro_batch=2"});
+  ASSERT_EQ(boundary.exit_code, 0) << boundary.err;
+  EXPECT_NE(boundary.out.find("changed since then: train.micro_batch: 4 -> 2"), std::string::npos);
+  EXPECT_NE(boundary.out.find("from step 21 on: 8 samples"), std::string::npos) << boundary.out;
+  const auto metrics = Metrics(Path("run"));
+  ASSERT_EQ(metrics.size(), 41u);
+  EXPECT_EQ(metrics.at(12), expected_.at(12));
+  EXPECT_NE(metrics.at(14), expected_.at(14));
+}
+
+TEST_F(ResumeTest, AChangeThatIsNotDefinedNamesItsKey) {
+  std::vector<std::string> sets = {"train.steps=null", "train.tokens=1e6"};
+  const Process process = Start(TrainArgs(Path("config.yaml"), sets));
+  WaitUntil(process, [&] {
+    return std::filesystem::exists(Checkpoint(Path("run"), 10) + "/manifest.json");
+  });
+  kill(process.pid, SIGKILL);
+  Wait(process);
+  sets.push_back("train.batch_tokens=512");
+  const ProcessResult refused = Train(sets);
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("train.tokens: with another batch from step"), std::string::npos)
+      << refused.err;
 }
 
 // As Slurm and scripts/launch --restarts start it: the same command again.
