@@ -330,6 +330,48 @@ TEST_F(MoeRunTest, ARunWithShardedExpertsResumesExactlyAndGoesOnElsewhere) {
   }
 }
 
+// A batch of 7 samples, whose documents are packed whole: ranks have other numbers of samples, of
+// micro batches' tokens and of counted targets, and exchange rows for experts all the same.
+TEST_F(MoeRunTest, DividedExpertsServeUnevenBatches) {
+  const auto train = [&](int ranks, const std::string& dir, const std::string& micro_batch) {
+    const ProcessResult result =
+        Wait(Start(TrainArgs(Path("config.yaml"),
+                             {kMoe, "train.steps=6", "train.batch_tokens=448", "data.seq_len=64",
+                              "data.sources.0.packing=whole", "data.sources.1.packing=whole",
+                              "train.micro_batch=" + micro_batch, "train.balance_rate=0.02",
+                              "validation.every=3", "logging.by_source=true",
+                              "run.dir=" + Path(dir), absl::StrCat("parallel.expert=", ranks)}),
+                   ranks));
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_NE(result.out.find("documents in "), std::string::npos) << result.out;
+  };
+  train(1, "alone", "7");
+  auto expected = Metrics(Path("alone"));
+  for (const auto& [ranks, micro_batch] : {std::pair(2, "64"), {3, "64"}, {3, "2"}}) {
+    const std::string dir = absl::StrCat("on_", ranks, "_", micro_batch);
+    train(ranks, dir, micro_batch);
+    auto got = Metrics(Path(dir));
+    ASSERT_EQ(got.size(), expected.size());
+    for (const auto& [step, line] : expected) {
+      const auto a = nlohmann::json::parse(got.at(step)), b = nlohmann::json::parse(line);
+      const std::string where = absl::StrCat(dir, ", step ", step);
+      EXPECT_EQ(a.value("tokens", 0), b.value("tokens", 0)) << where;
+      EXPECT_EQ(a.value("dropped", 0), 0) << where;
+      EXPECT_EQ(a.contains("val_loss"), b.contains("val_loss")) << where;
+      for (const char* key : {"loss", "val_loss"}) {
+        if (b.contains(key)) {
+          EXPECT_NEAR(a[key].get<double>() / b[key].get<double>(), 1, 1e-4) << where << key;
+        }
+      }
+      if (step == 0) continue;
+      for (const auto& [source, loss] : b["loss_by_source"].items()) {
+        EXPECT_NEAR(a["loss_by_source"][source].get<double>() / loss.get<double>(), 1, 1e-4)
+            << where << source;
+      }
+    }
+  }
+}
+
 TEST_F(MoeRunTest, ACheckpointWithoutExpertsIsRefused) {
   const auto model = MakeModel();
   std::vector<NamedTensor> tensors = BufferTensors(model.get());

@@ -331,11 +331,12 @@ absl::Status SetConfigNode(absl::string_view key, const ConfigNode& value, Confi
     }
     if (at->kind == ConfigNode::Kind::kList) {
       uint64_t index = 0;
-      if (!absl::SimpleAtoi(path[i], &index) || index >= at->list.size()) {
-        return absl::InvalidArgumentError(absl::StrCat(value.where, ": '", path[i],
-                                                       "': expected an index below ",
-                                                       at->list.size(), " into the list"));
+      if (!absl::SimpleAtoi(path[i], &index) || index > at->list.size()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(value.where, ": '", path[i], "': expected an index into the list below ",
+                         at->list.size(), ", or ", at->list.size(), " for one more entry"));
       }
+      if (index == at->list.size()) at->list.emplace_back().where = value.where;
       at = &at->list[index];
       if (last) MergeConfig(value, at);
       continue;

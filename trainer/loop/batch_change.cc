@@ -32,8 +32,8 @@ absl::StatusOr<std::vector<BatchChange>> ReadBatchChanges(const JsonMembers& dat
   ASSIGN_OR_RETURN(const std::vector<int64_t> tokens, members.Counts("tokens"));
   if (steps.size() != tokens.size() || !std::is_sorted(steps.begin(), steps.end()) ||
       !std::is_sorted(tokens.begin(), tokens.end()) || (!steps.empty() && steps.back() > step)) {
-    return members.Expected("steps", absl::StrCat("ascending steps up to ", step,
-                                                  ", each with its tokens"));
+    return members.Expected("steps",
+                            absl::StrCat("ascending steps up to ", step, ", each with its tokens"));
   }
   for (size_t i = 0; i < steps.size(); ++i) changes.push_back({steps[i], tokens[i]});
   return changes;
@@ -111,8 +111,9 @@ std::string BatchDifference::Note(const Stage& changed) const {
                    changed.seq_len, " tokens a step, the first of them sample ",
                    changed.SampleAt(step), " of the order of seed ", config.run.seed);
   if (Differs(now, then, "seed")) {
-    absl::StrAppend(&note, "; that is another order than before, so text of this epoch may come "
-                           "twice or not at all");
+    absl::StrAppend(&note,
+                    "; that is another order than before, so text of this epoch may come "
+                    "twice or not at all");
   }
   return note;
 }

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "trainer/report/chart.h"
+#include "trainer/report/family.h"
 #include "trainer/report/page.h"
 #include "trainer/report/run_metrics.h"
 
@@ -17,6 +19,7 @@ namespace {
 struct Run {
   std::string name;
   RunMetrics metrics;
+  std::optional<RunParent> parent;
 };
 
 // Values over the tokens of their steps.
@@ -102,6 +105,17 @@ std::string Table(const std::vector<Run>& runs) {
       "run", [](const Run& run) { return run.name; }, runs);
   html += row(
       "step", [](const Run& run) { return GroupedNumber(run.metrics.rows.rbegin()->first); }, runs);
+  if (std::any_of(runs.begin(), runs.end(),
+                  [](const Run& run) { return run.parent.has_value(); })) {
+    html += row(
+        "parent",
+        [](const Run& run) {
+          return run.parent.has_value()
+                     ? absl::StrCat(run.parent->run, " at step ", GroupedNumber(run.parent->step))
+                     : std::string("\u2013");
+        },
+        runs);
+  }
   html += row("tokens", last("tokens", "n"), runs);
   html += row("validation loss", last("val_loss", "f"), runs);
   html += row("validation bits per byte", last("val_bits_per_byte", "f"), runs);
@@ -134,15 +148,20 @@ std::string Table(const std::vector<Run>& runs) {
 absl::StatusOr<std::string> RenderComparison(const std::vector<ComparedRun>& compared) {
   std::vector<Run> runs;
   for (const ComparedRun& run : compared) {
-    runs.push_back({run.name, ReadRunMetrics(run.metrics_jsonl)});
+    runs.push_back({run.name, ReadRunMetrics(run.metrics_jsonl), ParentOf(run.metrics_jsonl)});
     if (runs.back().metrics.rows.empty()) {
       return absl::InvalidArgumentError(
           absl::StrCat(run.name, ": its metrics hold no step, so there is nothing to report"));
     }
   }
+  std::vector<FamilyMember> family;
+  for (const Run& run : runs) {
+    family.push_back({run.name, run.name, run.parent, run.metrics.rows.rbegin()->first});
+  }
   return absl::StrCat(PageBegin("Comparison", absl::StrCat(runs.size(), " runs")),
                       "<section class=\"card\"><h2>Key figures</h2>\n", Table(runs),
-                      "</section>\n<div class=\"charts\">\n", Charts(runs), "</div>\n", PageEnd());
+                      "</section>\n<div class=\"charts\">\n", RenderFamily(family), Charts(runs),
+                      "</div>\n", PageEnd());
 }
 
 }  // namespace wyvern

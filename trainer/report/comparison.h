@@ -1,4 +1,5 @@
-// One page of several runs: their key figures side by side and their curves in one chart each.
+// One page of several runs: their family, their key figures side by side, and their curves in one
+// chart each.
 #ifndef WYVERN_TRAINER_REPORT_COMPARISON_H_
 #define WYVERN_TRAINER_REPORT_COMPARISON_H_
 
@@ -10,7 +11,7 @@
 namespace wyvern {
 
 struct ComparedRun {
-  std::string name;
+  std::string name;  // its folder
   std::string metrics_jsonl;
 };
 

@@ -4,14 +4,15 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/io/file.h"
-#include "data/io/json_members.h"
 #include "kernels/runtime/memory_text.h"
 #include "kernels/runtime/status.h"
 #include "trainer/report/chart.h"
+#include "trainer/report/family.h"
 #include "trainer/report/metrics_file.h"
 #include "trainer/report/page.h"
 #include "trainer/report/run_metrics.h"
@@ -116,22 +117,13 @@ std::string Ancestors(const std::string& text) {
   constexpr int kMaxGenerations = 16;
   std::string lines, of_child = text;
   for (int i = 0; i < kMaxGenerations; ++i) {
-    std::string path;
-    int64_t step = -1;
-    for (const MetricsLine& line : ParseMetrics(of_child).lines) {
-      const nlohmann::json record = line.row.value("parent", nlohmann::json());
-      const JsonMembers parent(record, "the parent");
-      if (parent.String("kind").value_or("") != "branch") continue;
-      path = parent.String("path").value_or("");
-      step = parent.Count("step").value_or(-1);
-    }
-    if (path.empty()) break;
-    const std::filesystem::path run = std::filesystem::path(path).parent_path().parent_path();
-    absl::StatusOr<std::string> of_parent = ReadFile((run / "metrics.jsonl").string());
+    const std::optional<RunParent> parent = ParentOf(of_child);
+    if (!parent.has_value() || !parent->continues) break;
+    absl::StatusOr<std::string> of_parent = ReadFile(parent->run + "/metrics.jsonl");
     if (!of_parent.ok()) break;
     std::string before;
     for (const MetricsLine& line : ParseMetrics(*of_parent).lines) {
-      if (line.step <= step) absl::StrAppend(&before, line.text, "\n");
+      if (line.step <= parent->step) absl::StrAppend(&before, line.text, "\n");
     }
     lines.insert(0, before);
     of_child = *std::move(of_parent);

@@ -24,8 +24,7 @@ TEST_F(WholeDocumentsTest, TheLongestComeFirstAndFillTheFullestSample) {
   const std::string path = WriteStore("a.h5", CountingDocuments({3, 9, 4, 0, 6, 1, 4, 25, 2}));
   const WholeDocuments documents(*TokenStore::Open(path), 10);
   // Lengths 25 (cut to 10), 9, 6, 4, 4, 3, 2. The first 4 joins the 6, the second gets a sample.
-  EXPECT_EQ(SamplesOf(documents),
-            (std::vector<std::vector<int64_t>>{{7}, {1}, {4, 2}, {6, 0, 8}}));
+  EXPECT_EQ(SamplesOf(documents), (std::vector<std::vector<int64_t>>{{7}, {1}, {4, 2}, {6, 0, 8}}));
   EXPECT_EQ(documents.num_documents(), 7);
   EXPECT_EQ(documents.num_cut(), 1);
   EXPECT_DOUBLE_EQ(documents.Fill(), (10 + 9 + 10 + 9) / 40.0);
@@ -60,8 +59,8 @@ TEST_F(WholeDocumentsTest, ASampleHoldsItsDocumentsAndPaddingThatPredictsNothing
   EXPECT_EQ(batch.cu_seqlens, (std::vector<int32_t>{0, 4, 7, 9}));
   ASSERT_TRUE(documents.Append(0, DocumentBoundary::kNone, &batch).ok());
   EXPECT_EQ(batch.cu_seqlens, (std::vector<int32_t>{0, 4, 7, 9, 16, 18}));
-  EXPECT_TRUE(std::equal(batch.targets.begin(), batch.targets.begin() + 9,
-                         batch.targets.begin() + 9))
+  EXPECT_TRUE(
+      std::equal(batch.targets.begin(), batch.targets.begin() + 9, batch.targets.begin() + 9))
       << "targets depend on the boundary";
 }
 

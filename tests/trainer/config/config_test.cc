@@ -130,7 +130,20 @@ TEST(Config, SetGoesThroughTheSameReader) {
                        "--set train.steps=x: train.steps: expected an integer, got 'x'"));
   EXPECT_TRUE(Contains(ErrorOf(kBase, {"steps"}), "--set steps: expected key=value"));
   EXPECT_TRUE(Contains(ErrorOf(kBase, {"train.steps="}), "--set train.steps=: no value"));
-  EXPECT_TRUE(Contains(ErrorOf(kBase, {"data.sources.3.dir=x"}), "expected an index below 1"));
+  EXPECT_TRUE(Contains(ErrorOf(kBase, {"data.sources.3.dir=x"}),
+                       "expected an index into the list below 1, or 1 for one more entry"));
+}
+
+TEST(Config, AnOverrideMayAddAnEntryToAList) {
+  const auto config =
+      ParseRunConfig(kBase, "c.yaml",
+                     {"data.sources.0.weight=2", "data.sources.1={dir: more, weight: 3}",
+                      "data.sources.2.dir=most", "data.sources.2.weight=1"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  ASSERT_EQ(config->data.sources.size(), 3u);
+  EXPECT_EQ(config->data.sources[1].dir, "more");
+  EXPECT_EQ(config->data.sources[1].weight, 3);
+  EXPECT_EQ(config->data.sources[2].dir, "most");
 }
 
 TEST(Config, NullGivesAKeyItsDefaultBack) {

@@ -42,12 +42,8 @@ TEST(BatchChange, CountsFromTheTokensThatWereRead) {
   const RunConfig before = Config(10, 64, 16), now = Config(10, 120, 24);
   std::vector<Stage> stages = StagesOf(now);
   const nlohmann::json ours = Manifest(now), theirs = Manifest(before);
-  const BatchDifference difference{.config = now,
-                                   .stages = stages,
-                                   .step = 7,
-                                   .stage_updates = 7,
-                                   .now = ours,
-                                   .then = theirs};
+  const BatchDifference difference{
+      .config = now, .stages = stages, .step = 7, .stage_updates = 7, .now = ours, .then = theirs};
   ASSERT_TRUE(difference.Moves());
   EXPECT_EQ(difference.Change().step, 7);
   EXPECT_EQ(difference.Change().tokens, 7 * 64);
@@ -87,8 +83,9 @@ TEST(BatchChange, IsRefusedWhereItWouldNotBeDefined) {
 
   RunConfig tokens = Config(0, 128, 16);
   tokens.train.tokens = 6400;
-  expect(CheckOf(tokens), "train.tokens: with another batch from step 7 on it does not say how "
-                          "many steps there are; give train.steps");
+  expect(CheckOf(tokens),
+         "train.tokens: with another batch from step 7 on it does not say how "
+         "many steps there are; give train.steps");
   tokens.train.batch_tokens = 64;
   tokens.data.seq_len = 32;
   EXPECT_TRUE(CheckOf(tokens).ok()) << "the batch has as many tokens as before";
@@ -112,8 +109,8 @@ TEST(BatchChange, OtherDataAreNoChangeOfTheBatches) {
   nlohmann::json ours = Manifest(config);
   const nlohmann::json theirs = ours;
   ours["mixture"] = {{"first_token", 5}};
-  EXPECT_FALSE((BatchDifference{.config = config, .stages = stages, .now = ours, .then = theirs})
-                   .IsAll());
+  EXPECT_FALSE(
+      (BatchDifference{.config = config, .stages = stages, .now = ours, .then = theirs}).IsAll());
 }
 
 TEST(BatchChange, IsReadAsItWasWritten) {
