@@ -212,6 +212,21 @@ std::string ConfigHash(const RunConfig& config) {
   return absl::StrFormat("%016x", HashName(ToYaml(config)));
 }
 
+namespace {
+
+// The entry of a list ("stages[1]") that the key is a part of and none of `keys` is, or "".
+std::string EntryNotIn(const std::map<std::string, std::string>& keys, const std::string& key) {
+  for (size_t end = key.find(']'); end != std::string::npos && end + 1 < key.size();
+       end = key.find(']', end + 1)) {
+    const std::string entry = key.substr(0, end + 1);
+    const auto next = keys.lower_bound(entry);
+    if (next == keys.end() || !absl::StartsWith(next->first, entry)) return entry;
+  }
+  return "";
+}
+
+}  // namespace
+
 std::vector<std::string> Differences(const RunConfig& before, const RunConfig& after) {
   const auto flatten = [](const RunConfig& config) {
     const absl::StatusOr<ConfigNode> tree = ParseConfigText(ToYaml(config), "");
@@ -219,15 +234,24 @@ std::vector<std::string> Differences(const RunConfig& before, const RunConfig& a
   };
   const auto old_keys = flatten(before), new_keys = flatten(after);
   std::vector<std::string> differences;
+  const auto add = [&](const std::string& difference) {
+    if (differences.empty() || differences.back() != difference) differences.push_back(difference);
+  };
   for (const auto& [key, value] : old_keys) {
     const auto found = new_keys.find(key);
-    const std::string now = found == new_keys.end() ? "(absent)" : found->second;
-    if (now != value) differences.push_back(absl::StrCat(key, ": ", value, " -> ", now));
+    const std::string entry = EntryNotIn(new_keys, key);
+    if (!entry.empty()) {
+      add(absl::StrCat(entry, ": removed"));
+    } else if (found == new_keys.end() || found->second != value) {
+      add(absl::StrCat(key, ": ", value, " -> ",
+                       found == new_keys.end() ? "(absent)" : found->second));
+    }
   }
   for (const auto& [key, value] : new_keys) {
-    if (old_keys.count(key) == 0) {
-      differences.push_back(absl::StrCat(key, ": (absent) -> ", value));
-    }
+    if (old_keys.count(key) > 0) continue;
+    const std::string entry = EntryNotIn(old_keys, key);
+    add(entry.empty() ? absl::StrCat(key, ": (absent) -> ", value)
+                      : absl::StrCat(entry, ": added"));
   }
   return differences;
 }

@@ -49,7 +49,8 @@ std::string ToYaml(const ModelConfig& config);  // the section `model` alone, wi
 // 16 hex digits of ToYaml: equal exactly for equal configurations.
 std::string ConfigHash(const RunConfig& config);
 
-// "key: old -> new" for every line in which two configurations differ; keys with their sections.
+// "key: old -> new" for every line in which two configurations differ; keys with their sections. An
+// entry of a list that one of them lacks is a line as a whole: "stages[1]: added", or "removed".
 std::vector<std::string> Differences(const RunConfig& before, const RunConfig& after);
 
 }  // namespace wyvern

@@ -67,9 +67,10 @@ std::optional<RunParent> ParentOf(absl::string_view metrics_jsonl) {
     if (path.empty()) continue;
     // RUN/checkpoints/step_00000010, or an imported checkpoint or a folder of weights.
     const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-    last = RunParent{.run = folder.filename() == "checkpoints" ? folder.parent_path().string() : path,
-                     .step = parent.Count("step").value_or(0),
-                     .continues = parent.String("kind").value_or("") == "branch"};
+    last =
+        RunParent{.run = folder.filename() == "checkpoints" ? folder.parent_path().string() : path,
+                  .step = parent.Count("step").value_or(0),
+                  .continues = parent.String("kind").value_or("") == "branch"};
   }
   return last;
 }
@@ -99,8 +100,8 @@ std::vector<std::optional<size_t>> ParentsIn(const std::vector<FamilyMember>& me
 
 std::string RenderFamily(const std::vector<FamilyMember>& members) {
   const std::vector<Row> rows = RowsOf(members);
-  const bool related =
-      std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.parent_row.has_value(); });
+  const bool related = std::any_of(rows.begin(), rows.end(),
+                                   [](const Row& row) { return row.parent_row.has_value(); });
   if (!related) return "";
   double last = 1;
   for (const Row& row : rows) last = std::max(last, row.end);
@@ -113,12 +114,12 @@ std::string RenderFamily(const std::vector<FamilyMember>& members) {
     const size_t color = row.member % kColors + 1;
     std::string about;
     if (row.parent_row.has_value()) {
-      absl::StrAppendFormat(
-          &svg,
-          "<polyline class=\"faint c%d\"%s points=\"%.1f,%.1f %.1f,%.1f\"/>\n"
-          "<circle class=\"c%d\" r=\"3.5\" cx=\"%.1f\" cy=\"%.1f\"/>\n",
-          color, run.parent->continues ? "" : " stroke-dasharray=\"4 3\"", x(row.begin),
-          y(*row.parent_row), x(row.begin), y(i), color, x(row.begin), y(*row.parent_row));
+      absl::StrAppendFormat(&svg,
+                            "<polyline class=\"faint c%d\"%s points=\"%.1f,%.1f %.1f,%.1f\"/>\n"
+                            "<circle class=\"c%d\" r=\"3.5\" cx=\"%.1f\" cy=\"%.1f\"/>\n",
+                            color, run.parent->continues ? "" : " stroke-dasharray=\"4 3\"",
+                            x(row.begin), y(*row.parent_row), x(row.begin), y(i), color,
+                            x(row.begin), y(*row.parent_row));
       about = absl::StrCat(run.parent->continues ? ", branch of " : ", weights of ",
                            members[rows[*row.parent_row].member].name, " at step ",
                            GroupedNumber(run.parent->step));

@@ -12,7 +12,7 @@
 namespace wyvern {
 
 struct RunParent {
-  std::string run;  // its folder, as the child's metrics name it, or that of its weights
+  std::string run;        // its folder, as the child's metrics name it, or that of its weights
   int64_t step = 0;       // at which the child leaves it
   bool continues = true;  // with all of its state, as a branch; else with its weights alone
 };

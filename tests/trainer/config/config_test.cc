@@ -206,6 +206,14 @@ TEST(Config, DifferencesNameTheKeys) {
                                                            "model.pattern[2]: (absent) -> kda"}));
   EXPECT_NE(ConfigHash(*a), ConfigHash(*b));
   EXPECT_TRUE(Differences(*a, *a).empty());
+  const auto more = ParseRunConfig(
+      kBase, "c.yaml", {"data.sources.0.weight=1", "data.sources.1={dir: more, weight: 3}"});
+  ASSERT_TRUE(more.ok()) << more.status();
+  const std::vector<std::string> added = Differences(*a, *more);
+  EXPECT_EQ(std::count(added.begin(), added.end(), "data.sources[1]: added"), 1);
+  EXPECT_LE(added.size(), 4u) << "the entry's keys are no lines of their own";
+  const std::vector<std::string> removed = Differences(*more, *a);
+  EXPECT_EQ(std::count(removed.begin(), removed.end(), "data.sources[1]: removed"), 1);
 }
 
 TEST(Config, OverridesSayWhatIsThereAndWhichFormTheyActOn) {

@@ -15,8 +15,8 @@ namespace {
 std::string Metrics(int first, int last, const std::string& parent) {
   std::string text;
   for (int step = first; step <= last; ++step) {
-    absl::StrAppend(&text, "{\"step\":", step, ",\"tokens\":", step * 64, ",\"loss\":", 5.0 - step / 100.0,
-                    step == first ? parent : "", "}\n");
+    absl::StrAppend(&text, "{\"step\":", step, ",\"tokens\":", step * 64,
+                    ",\"loss\":", 5.0 - step / 100.0, step == first ? parent : "", "}\n");
   }
   return text;
 }
@@ -29,15 +29,16 @@ std::string Parent(const std::string& kind, const std::string& run, int step) {
 
 TEST(Family, TheLastParentOfTheMetricsCounts) {
   EXPECT_FALSE(ParentOf(Metrics(0, 3, "")).has_value());
-  const auto parent =
-      ParentOf(Metrics(11, 12, Parent("branch", "runs/a", 10)) + Metrics(13, 14, Parent("branch", "/b", 12)));
+  const auto parent = ParentOf(Metrics(11, 12, Parent("branch", "runs/a", 10)) +
+                               Metrics(13, 14, Parent("branch", "/b", 12)));
   ASSERT_TRUE(parent.has_value());
   EXPECT_EQ(parent->run, "/b");
   EXPECT_EQ(parent->step, 12);
   EXPECT_TRUE(parent->continues);
   EXPECT_FALSE(ParentOf(Metrics(0, 3, Parent("weights", "/b", 12)))->continues);
   EXPECT_EQ(ParentOf("{\"step\":1,\"parent\":{\"path\":\"/hub/model\"}}\n")->run, "/hub/model");
-  EXPECT_FALSE(ParentOf("{\"step\":1,\"parent\":7}\n{\"step\":2,\"parent\":{\"path\":3}}\n").has_value());
+  EXPECT_FALSE(
+      ParentOf("{\"step\":1,\"parent\":7}\n{\"step\":2,\"parent\":{\"path\":3}}\n").has_value());
 }
 
 TEST(Family, ParentsAreFoundByTheirFoldersAndNoRunIsItsOwnAncestor) {
@@ -57,10 +58,10 @@ TEST(Family, ParentsAreFoundByTheirFoldersAndNoRunIsItsOwnAncestor) {
 }
 
 TEST(Family, IsDrawnWithItsDepartures) {
-  const auto page = RenderComparison(
-      {{"runs/base", Metrics(0, 40, "")},
-       {"runs/decay", Metrics(31, 50, Parent("branch", "runs/base", 30))},
-       {"runs/sft", Metrics(0, 50, Parent("weights", "runs/decay", 50))}});
+  const auto page =
+      RenderComparison({{"runs/base", Metrics(0, 40, "")},
+                        {"runs/decay", Metrics(31, 50, Parent("branch", "runs/base", 30))},
+                        {"runs/sft", Metrics(0, 50, Parent("weights", "runs/decay", 50))}});
   ASSERT_TRUE(page.ok()) << page.status();
   for (const char* part :
        {"<h2>Family</h2>", ">runs/base, to step 40<",
