@@ -26,6 +26,10 @@ absl::StatusOr<std::string> ReadFile(const std::string& path);
 // stays.
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view content);
 
+// The path from the root in its normal form, links as they are. An empty path, and any where the
+// working folder is gone, stays relative.
+std::string AbsolutePath(const std::string& path);
+
 // fsync of a file or a folder.
 absl::Status SyncPath(const std::string& path);
 

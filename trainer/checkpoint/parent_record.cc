@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "data/io/file.h"
 #include "data/io/json_members.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/manifest.h"
@@ -15,7 +16,7 @@ absl::StatusOr<nlohmann::json> ParentRecord(const CheckpointInfo& checkpoint,
                                             const std::string& kind) {
   ASSIGN_OR_RETURN(const std::string checksum, ManifestChecksum(checkpoint.path));
   return nlohmann::json{{"kind", kind},
-                        {"path", fs::absolute(checkpoint.path).lexically_normal().string()},
+                        {"path", AbsolutePath(checkpoint.path)},
                         {"step", checkpoint.step},
                         {"manifest_crc32", checksum}};
 }

@@ -1,11 +1,11 @@
 #include "trainer/commands/on_ranks.h"
 
 #include <cstdio>
-#include <filesystem>
 #include <string>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "data/io/file.h"
 #include "kernels/comm/failure/comm_failure.h"
 #include "trainer/commands/command.h"
 
@@ -14,12 +14,10 @@ namespace wyvern {
 absl::StatusOr<std::unique_ptr<World>> ConnectRanks(const absl::StatusOr<RunConfig>& config) {
   if (!config.ok()) return World::Connect();
   SetCommTimeout(config->parallel.timeout);
-  std::error_code error;
   const std::string dir = config->RunDir();
-  return World::Connect(
-      {.run = absl::StrCat("'", config->run.name, "' in ", dir),
-       .folder = std::filesystem::absolute(dir, error).lexically_normal().string(),
-       .timeout = config->parallel.start_timeout});
+  return World::Connect({.run = absl::StrCat("'", config->run.name, "' in ", dir),
+                         .folder = AbsolutePath(dir),
+                         .timeout = config->parallel.start_timeout});
 }
 
 int OnAllRanks(const absl::StatusOr<RunConfig>& config,

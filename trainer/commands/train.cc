@@ -81,7 +81,7 @@ absl::Status Report(TrainingRun* run, const std::string& sample) {
     RETURN_IF_ERROR(WriteFileAtomically(config.RunDir() + "/sample.txt", sample));
   }
   if (!sample.empty()) Say(absl::StrCat("\nsample: ", sample, "\n"));
-  const std::string dir = std::filesystem::absolute(config.RunDir()).lexically_normal().string();
+  const std::string dir = AbsolutePath(config.RunDir());
   Say(absl::StrCat("run folder: ", dir));
   if (has_steps) Say(absl::StrCat("report:     ", dir, "/report.html"));
   const auto& first = run->counters().first_val_loss;

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "data/io/file.h"
 
 namespace wyvern {
 namespace {
@@ -45,8 +46,7 @@ int64_t Stage::DecaySteps() const {
 
 std::string SourceFolder(const std::string& dir) {
   std::error_code error;
-  std::filesystem::path path =
-      std::filesystem::weakly_canonical(std::filesystem::absolute(dir), error);
+  std::filesystem::path path = std::filesystem::weakly_canonical(AbsolutePath(dir), error);
   if (error || path.empty()) path = std::filesystem::path(dir).lexically_normal();
   return (path.has_filename() ? path : path.parent_path()).string();
 }

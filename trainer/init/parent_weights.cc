@@ -76,7 +76,7 @@ class HfFolderWeights : public ParentWeights {
     ASSIGN_OR_RETURN(const std::string text, ReadFile(absl::StrCat(dir, "/config.json")));
     weights->record_ = {
         {"kind", kWeightsParent},
-        {"path", fs::absolute(dir).lexically_normal().string()},
+        {"path", AbsolutePath(dir)},
         {"model_type", config.family->model_type},
         {"config_crc32", absl::StrFormat("%08x", Crc32OnThreads(text.data(), text.size()))}};
     ASSIGN_OR_RETURN(weights->tokenizer_hash_, TokenizerHash(dir));

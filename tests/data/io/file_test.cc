@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 
 #include "absl/strings/match.h"
 #include "tests/data/data_fixture.h"
@@ -45,6 +46,18 @@ TEST_F(FileTest, AFailedWriteKeepsTheOldFile) {
   EXPECT_EXIT(OverwriteBeyondTheLimit(path), testing::ExitedWithCode(7), "");
   EXPECT_EQ(*ReadFile(path), "old");
   EXPECT_EQ(FilesLeft(), std::vector<std::string>{"a"});
+}
+
+TEST_F(FileTest, PathsAreMadeAbsoluteWhereThatIsPossible) {
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::create_directory(Path("gone"));
+  std::filesystem::current_path(Path("gone"));
+  EXPECT_EQ(AbsolutePath("a/../b"), Path("gone/b"));
+  EXPECT_EQ(AbsolutePath("/a//b/."), "/a/b/");
+  EXPECT_EQ(AbsolutePath(""), "");
+  std::filesystem::remove(Path("gone"));
+  EXPECT_EQ(AbsolutePath("a/../b"), "b");
+  std::filesystem::current_path(before);
 }
 
 TEST(Crc32, IsThatOfZlib) {

@@ -180,6 +180,7 @@ TEST(Stages, EveryFaultNamesItsStage) {
       "stages[1].sources[0].text: data.sources[0] describes this folder in another way");
   has({"stages.1.sources=[{dir: b, weight: 2}]"}, "weight: has no effect with a single source");
   has({"stages.1.document_boundary=rest"}, "did you mean 'reset'?");
+  has({"stages.1.sources=[{dir: \"\", text: [b.txt]}]"}, "stages[1].sources[0].dir");
   has({"train.steps=5"}, "train.steps: has no effect with stages");
   has({"schedule.peak=0.1"}, "schedule: has no effect with stages");
 }
