@@ -184,7 +184,7 @@ void AddPrepare(CLI::App* data, int* exit_code) {
       "How text is divided for a tiktoken file: gpt2, cl100k, o200k, llama3, qwen, kimi");
   command->add_option(
       "--bos", options->tokenizer_settings.bos,
-      "Token that begins a document, or none (default: the tokenizer's files decide)");
+      "Token of an empty prompt, or none (default: the tokenizer's files decide); not in stores");
   command->add_option(
       "--eos", options->tokenizer_settings.eos,
       "Token that ends a document, or none (default: the tokenizer's files decide)");

@@ -165,9 +165,10 @@ void VisitTokenizer(ConfigVisitor& v, TokenizerSection* c) {
         "pattern", &c->settings.pattern,
         {"file: how text is divided for a tiktoken file, one of gpt2, cl100k, o200k, llama3, "
          "qwen and kimi; other files say it themselves."});
-    only.Value("bos", &c->settings.bos,
-               {"file: the token that begins a document, or none; empty: the tokenizer's files "
-                "decide."});
+    only.Value(
+        "bos", &c->settings.bos,
+        {"file: the token of an empty prompt and of an exported config.json, or none; empty: the "
+         "tokenizer's files decide. Stores do not hold it."});
     only.Value("eos", &c->settings.eos,
                {"file: the token that ends a document, or none; empty: the tokenizer's files "
                 "decide."});
