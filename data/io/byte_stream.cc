@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "data/io/codec.h"
 #include "data/io/file.h"
 #include "data/io/file_descriptor.h"
+#include "kernels/runtime/check.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -26,6 +28,15 @@ class InputFile {
     if (fd.get() < 0) return ErrnoStatus(errno, "cannot open", path);
     ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(fd.get(), path));
     return InputFile(path, std::move(fd), stamp);
+  }
+
+  // Only the bytes [begin, end) are there; before the first read.
+  absl::Status Restrict(int64_t begin, int64_t end) {
+    if (lseek(fd_.get(), begin, SEEK_SET) != begin) {
+      return ErrnoStatus(errno, absl::StrCat("cannot read from byte ", begin + 1), path_);
+    }
+    bytes_left_ = end - begin;
+    return absl::OkStatus();
   }
 
   // Bytes that were read and not yet used, `size` bytes at least unless the file ends before.
@@ -61,12 +72,14 @@ class InputFile {
 
   absl::StatusOr<size_t> ReadFile(char* bytes, size_t size) {
     ssize_t got;
+    size = std::min<uint64_t>(size, static_cast<uint64_t>(bytes_left_));
     do {
       got = read(fd_.get(), bytes, size);
     } while (got < 0 && errno == EINTR);
     if (got < 0) return ErrnoStatus(errno, "cannot read", path_);
     crc32_ = Crc32(bytes, got, crc32_);
     bytes_read_ += got;
+    bytes_left_ -= got;
     at_end_ = got == 0;
     return static_cast<size_t>(got);
   }
@@ -78,6 +91,7 @@ class InputFile {
   size_t begin_ = 0, end_ = 0;  // of what was read and not yet used
   bool at_end_ = false;
   int64_t bytes_read_ = 0;
+  int64_t bytes_left_ = std::numeric_limits<int64_t>::max();  // as far as may be read
   uint32_t crc32_ = 0;
 };
 
@@ -178,6 +192,14 @@ absl::StatusOr<std::unique_ptr<ByteStream>> ByteStream::Open(const std::string& 
 
 absl::StatusOr<std::unique_ptr<ByteStream>> ByteStream::OpenRaw(const std::string& path) {
   ASSIGN_OR_RETURN(InputFile file, InputFile::Open(path));
+  return std::make_unique<PlainStream>(std::move(file));
+}
+
+absl::StatusOr<std::unique_ptr<ByteStream>> ByteStream::OpenRange(const std::string& path,
+                                                                  int64_t begin, int64_t end) {
+  CHECK(0 <= begin && begin <= end);
+  ASSIGN_OR_RETURN(InputFile file, InputFile::Open(path));
+  RETURN_IF_ERROR(file.Restrict(begin, end));
   return std::make_unique<PlainStream>(std::move(file));
 }
 

@@ -20,6 +20,9 @@ class ByteStream {
   static absl::StatusOr<std::unique_ptr<ByteStream>> Open(const std::string& path);
   // The file's own bytes, whatever they are.
   static absl::StatusOr<std::unique_ptr<ByteStream>> OpenRaw(const std::string& path);
+  // The file's own bytes [begin, end), which are then all that is described below.
+  static absl::StatusOr<std::unique_ptr<ByteStream>> OpenRange(const std::string& path,
+                                                               int64_t begin, int64_t end);
   virtual ~ByteStream() = default;
 
   // Fills up to `size` bytes and returns how many; 0 only at the end. Errors, which name the file:

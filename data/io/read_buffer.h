@@ -18,7 +18,9 @@ inline constexpr size_t kMaxDocumentBytes = size_t{64} << 20;
 
 class ReadBuffer {
  public:
-  explicit ReadBuffer(std::unique_ptr<ByteStream> stream) : stream_(std::move(stream)) {}
+  // The stream begins at the byte `offset` of what places are counted in.
+  explicit ReadBuffer(std::unique_ptr<ByteStream> stream, int64_t offset = 0)
+      : stream_(std::move(stream)), byte_(offset + 1) {}
 
   absl::string_view text() const { return absl::string_view(bytes_).substr(begin_); }
   bool at_end() const { return at_end_; }
@@ -33,7 +35,8 @@ class ReadBuffer {
     int64_t line, column, byte;
   };
   Place PlaceOf(size_t offset) const;
-  int64_t line() const { return line_; }  // of text()[0]
+  int64_t line() const { return line_; }        // of text()[0]
+  int64_t offset() const { return byte_ - 1; }  // of text()[0]
 
  private:
   std::unique_ptr<ByteStream> stream_;

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <filesystem>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -74,13 +73,12 @@ absl::StatusOr<std::string> DescribeStore(const std::string& path, bool verify) 
   ASSIGN_OR_RETURN(const std::shared_ptr<TokenStore> store, TokenStore::Open(path));
   if (verify) RETURN_IF_ERROR(store->Verify());
   const TokenStoreInfo& info = store->info();
-  std::error_code ignored;
   std::string text = absl::StrFormat(
       "%s\n  format           token store, version %d, %.1f MB\n"
       "  tokens           %d (uint%d)\n  documents        %d\n",
-      path, info.format_version,
-      static_cast<double>(std::filesystem::file_size(path, ignored)) / 1e6, info.num_tokens,
+      path, info.format_version, static_cast<double>(info.file_bytes) / 1e6, info.num_tokens,
       8 * info.token_bytes, info.num_documents);
+  if (info.num_shards > 0) absl::StrAppendFormat(&text, "  shards           %d\n", info.num_shards);
   AppendDocuments(*store, &text);
   RETURN_IF_ERROR(AppendLearnt(*store, &text));
   absl::StrAppendFormat(&text, "  tokenizer        %s, %d ids, hash %s, eos %s\n",

@@ -50,45 +50,6 @@ Json StampsOf(const std::string& dir, const std::string& description, size_t num
   return stamps.is_array() && stamps.size() == num_files ? stamps : Json::array();
 }
 
-// The present path of each file that the stores were made from; empty: it is missing. A missing
-// path may have been a folder of any number of files. So where a path is not the next file's, files
-// may be left out from there on.
-absl::StatusOr<std::vector<std::string>> PathsOf(const std::string& dir,
-                                                 const std::vector<std::string>& present,
-                                                 const std::set<std::string>& missing,
-                                                 const Json& files) {
-  if (!files.is_array()) return MadeOtherwise(dir, "its description names no files");
-  const auto made = [&files](size_t i) {
-    return i < files.size() && files[i].is_object() ? JsonText(files[i].value("name", Json()))
-                                                    : std::string("nothing");
-  };
-  std::vector<std::string> paths;
-  bool may_leave_out = false;
-  const auto different = [&](const std::string& name) {
-    return MadeOtherwise(dir, absl::StrCat("file ", paths.size() + 1, ": it was made from ",
-                                           made(paths.size()), ", not ", name));
-  };
-  for (const std::string& path : present) {
-    const std::string name = JsonText(NameOf(path));
-    if (missing.count(path) > 0) {
-      if (made(paths.size()) == name) {
-        paths.emplace_back();
-      } else {
-        may_leave_out = true;
-      }
-      continue;
-    }
-    size_t i = paths.size();
-    while (may_leave_out && i < files.size() && made(i) != name) ++i;
-    if (made(i) != name) return different(name);
-    paths.resize(i);
-    paths.push_back(path);
-  }
-  if (paths.size() < files.size() && !may_leave_out) return different("nothing");
-  paths.resize(files.size());
-  return paths;
-}
-
 absl::Status CheckFiles(const std::string& dir, const std::vector<std::string>& paths,
                         const Json& files, Json* stamps, bool* is_news) {
   const bool has_stamps = !stamps->empty();
@@ -124,6 +85,44 @@ absl::Status CheckFiles(const std::string& dir, const std::vector<std::string>& 
 }
 
 }  // namespace
+
+absl::StatusOr<std::vector<std::string>> PresentPaths(const std::string& dir,
+                                                      const std::vector<std::string>& present,
+                                                      const std::set<std::string>& missing,
+                                                      const Json& files) {
+  // A missing path may have been a folder of any number of files. So where a path is not the next
+  // file's, files may be left out from there on.
+  if (!files.is_array()) return MadeOtherwise(dir, "its description names no files");
+  const auto made = [&files](size_t i) {
+    return i < files.size() && files[i].is_object() ? JsonText(files[i].value("name", Json()))
+                                                    : std::string("nothing");
+  };
+  std::vector<std::string> paths;
+  bool may_leave_out = false;
+  const auto different = [&](const std::string& name) {
+    return MadeOtherwise(dir, absl::StrCat("file ", paths.size() + 1, ": it was made from ",
+                                           made(paths.size()), ", not ", name));
+  };
+  for (const std::string& path : present) {
+    const std::string name = JsonText(NameOf(path));
+    if (missing.count(path) > 0) {
+      if (made(paths.size()) == name) {
+        paths.emplace_back();
+      } else {
+        may_leave_out = true;
+      }
+      continue;
+    }
+    size_t i = paths.size();
+    while (may_leave_out && i < files.size() && made(i) != name) ++i;
+    if (made(i) != name) return different(name);
+    paths.resize(i);
+    paths.push_back(path);
+  }
+  if (paths.size() < files.size() && !may_leave_out) return different("nothing");
+  paths.resize(files.size());
+  return paths;
+}
 
 std::string PreparedPath(const std::string& dir) { return absl::StrCat(dir, "/prepared.json"); }
 
@@ -206,7 +205,8 @@ absl::Status CheckMadeFrom(const std::string& dir, const std::string& descriptio
   if (!difference.empty()) return MadeOtherwise(dir, difference);
 
   const Json made_files = made.value("files", Json());
-  ASSIGN_OR_RETURN(const std::vector<std::string> paths, PathsOf(dir, files, missing, made_files));
+  ASSIGN_OR_RETURN(const std::vector<std::string> paths,
+                   PresentPaths(dir, files, missing, made_files));
   Json stamps = StampsOf(dir, description, paths.size());
   bool is_news = false;
   RETURN_IF_ERROR(CheckFiles(dir, paths, made_files, &stamps, &is_news));

@@ -40,6 +40,14 @@ absl::Status CheckMadeFrom(const std::string& dir, const std::string& descriptio
                            const nlohmann::json& options, const std::vector<std::string>& files,
                            const std::set<std::string>& missing);
 
+// The present path of each file that the stores in `dir` were made from; empty: it is missing.
+// `present` are the paths of the input now, those that are `missing` among them; `files`: objects
+// with a "name". FailedPrecondition: the input has other files, or another order.
+absl::StatusOr<std::vector<std::string>> PresentPaths(const std::string& dir,
+                                                      const std::vector<std::string>& present,
+                                                      const std::set<std::string>& missing,
+                                                      const nlohmann::json& files);
+
 // The error of a store that was made otherwise.
 absl::Status MadeOtherwise(const std::string& dir, const std::string& difference);
 

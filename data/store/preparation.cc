@@ -5,6 +5,7 @@
 #include "data/io/file_stamp.h"
 #include "data/io/json.h"
 #include "data/store/made_from.h"
+#include "data/store/prepare_shards.h"
 #include "data/store/token_store.h"
 #include "data/store/token_store_format.h"
 #include "data/text/text_files.h"
@@ -14,36 +15,6 @@ namespace wyvern {
 namespace {
 
 using Json = nlohmann::json;
-
-// All but the files.
-absl::StatusOr<Json> OptionsJson(const PrepareOptions& options, const Tokenizer& tokenizer) {
-  const char* format = Name(options.source.format);
-  const bool replace = options.source.invalid_utf8 == InvalidUtf8::kReplace;
-  Json json = {{"field", options.source.field},
-               {"document_separator", options.source.document_separator},
-               {"format", format},
-               {"invalid_utf8", replace ? "replace" : "error"},
-               {"seed", options.seed},
-               {"tokenizer", tokenizer.hash()}};
-  if (options.source.format == TextFormat::kChat) {
-    ASSIGN_OR_RETURN(const ChatOptions chat, LoadChatTemplate(options.source.chat_template));
-    std::string content = chat.source;
-    for (const auto& [name, token] : chat.special_tokens) {
-      absl::StrAppend(&content, "\n", name, " ", token);
-    }
-    json["chat_template"] = token_store_format::HashText(content);
-    json["train_on"] = Name(options.source.train_on);
-  }
-  // Stores of earlier versions, which do not name these two, have the first value of each.
-  if (options.source.on_error == OnError::kSkip) json["on_error"] = "skip";
-  if (options.source.dedup == Dedup::kExact) json["dedup"] = "exact";
-  if (options.val_documents > 0) {
-    json["val_documents"] = options.val_documents;
-  } else {
-    json["val_fraction"] = options.val_fraction;
-  }
-  return json;
-}
 
 // Stores of earlier versions say nothing; their prepared.json has names and the sum of the sizes.
 absl::Status CheckEarlierVersion(const PrepareOptions& options, const Tokenizer& tokenizer,
@@ -74,19 +45,55 @@ absl::Status CheckEarlierVersion(const PrepareOptions& options, const Tokenizer&
 
 }  // namespace
 
-absl::StatusOr<std::string> DescribePreparation(const PrepareOptions& options,
-                                                const Tokenizer& tokenizer,
-                                                const TextSource& source) {
-  ASSIGN_OR_RETURN(Json json, OptionsJson(options, tokenizer));
-  if (options.source.on_error == OnError::kSkip) {
-    json["left_out"]["damaged_records"] = source.damaged_records();
+absl::StatusOr<Json> DescribeOptions(const PrepareOptions& options, const Tokenizer& tokenizer) {
+  const char* format = Name(options.source.format);
+  const bool replace = options.source.invalid_utf8 == InvalidUtf8::kReplace;
+  Json json = {{"field", options.source.field},
+               {"document_separator", options.source.document_separator},
+               {"format", format},
+               {"invalid_utf8", replace ? "replace" : "error"},
+               {"seed", options.seed},
+               {"tokenizer", tokenizer.hash()}};
+  if (options.source.format == TextFormat::kChat) {
+    ASSIGN_OR_RETURN(const ChatOptions chat, LoadChatTemplate(options.source.chat_template));
+    std::string content = chat.source;
+    for (const auto& [name, token] : chat.special_tokens) {
+      absl::StrAppend(&content, "\n", name, " ", token);
+    }
+    json["chat_template"] = token_store_format::HashText(content);
+    json["train_on"] = Name(options.source.train_on);
   }
-  if (options.source.dedup == Dedup::kExact) json["left_out"]["duplicates"] = source.duplicates();
-  return DescribeMadeFrom(std::move(json), source.files(), source.read_files());
+  // Stores of earlier versions, which do not name these two, have the first value of each.
+  if (options.source.on_error == OnError::kSkip) json["on_error"] = "skip";
+  if (options.source.dedup == Dedup::kExact) json["dedup"] = "exact";
+  if (options.shard_bytes > 0) json["shard_bytes"] = options.shard_bytes;
+  if (options.val_documents > 0) {
+    json["val_documents"] = options.val_documents;
+  } else {
+    json["val_fraction"] = options.val_fraction;
+  }
+  return json;
+}
+
+Json DescribeLeftOut(const PrepareOptions& options, const TextInput& text) {
+  Json json;
+  if (options.source.on_error == OnError::kSkip) json["damaged_records"] = text.damaged_records();
+  if (options.source.dedup == Dedup::kExact) json["duplicates"] = text.source().duplicates();
+  return json;
+}
+
+absl::StatusOr<std::string> DescribePreparation(const PrepareOptions& options,
+                                                const Tokenizer& tokenizer, const TextInput& text) {
+  ASSIGN_OR_RETURN(Json json, DescribeOptions(options, tokenizer));
+  const Json left_out = DescribeLeftOut(options, text);
+  if (!left_out.is_null()) json["left_out"] = left_out;
+  return DescribeMadeFrom(std::move(json), text.source().files(), text.source().read_files());
 }
 
 absl::Status CheckPrepared(const PrepareOptions& options, const Tokenizer& tokenizer,
                            std::vector<std::string>* notes) {
+  RETURN_IF_ERROR(CheckFolderForShards(options));
+  if (options.shard_bytes > 0) return CheckShards(options, tokenizer, notes);
   const std::string& dir = options.output_dir;
   ASSIGN_OR_RETURN(const TextFiles text,
                    FindTextFiles(options.source.paths, options.source.field, MissingText::kMark));
@@ -97,7 +104,7 @@ absl::Status CheckPrepared(const PrepareOptions& options, const Tokenizer& token
     if (!text.missing.empty()) return absl::OkStatus();  // it knows the sum of the sizes alone
     return CheckEarlierVersion(options, tokenizer, text.paths);
   }
-  ASSIGN_OR_RETURN(const Json json, OptionsJson(options, tokenizer));
+  ASSIGN_OR_RETURN(const Json json, DescribeOptions(options, tokenizer));
   return CheckMadeFrom(dir, description, json, text.paths, text.missing);
 }
 

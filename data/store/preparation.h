@@ -9,16 +9,23 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "data/io/json.h"
 #include "data/store/prepare.h"
-#include "data/text/text_source.h"
+#include "data/store/text_input.h"
 #include "data/tokenizer/tokenizer.h"
 
 namespace wyvern {
 
-// `source` was read to its end.
+// The options on which the tokens depend.
+absl::StatusOr<nlohmann::json> DescribeOptions(const PrepareOptions& options,
+                                               const Tokenizer& tokenizer);
+
+// `text` was read to its end.
 absl::StatusOr<std::string> DescribePreparation(const PrepareOptions& options,
-                                                const Tokenizer& tokenizer,
-                                                const TextSource& source);
+                                                const Tokenizer& tokenizer, const TextInput& text);
+
+// The records that were left out, as descriptions have them; null where none may be.
+nlohmann::json DescribeLeftOut(const PrepareOptions& options, const TextInput& text);
 
 // Whether PrepareStore would make the store train.h5 in options.output_dir the same again, by
 // CheckMadeFrom. Files that are gone are said in `notes`. OK, too, where the store does not say

@@ -22,15 +22,21 @@ struct PrepareOptions {
   double val_fraction = 0.01;
   int64_t val_documents = 0;
   uint64_t seed = 1;
-  int num_threads = 0;   // 0: every core. The stores do not depend on it.
+  // More than 0: shards of about so many bytes of files (data/store/prepare_shards.h), not one
+  // store. Then a held-out document is drawn from (seed, file, place in the file).
+  int64_t shard_bytes = 0;
+  int workers = 1;       // processes that prepare shards. The stores do not depend on it.
+  int num_threads = 0;   // of each worker; 0: every core in all. The stores do not depend on it.
   bool progress = true;  // on stderr: a live bar on a terminal, else a line now and then
 };
 
 struct PrepareResult {
   std::string train_path;
-  std::string val_path;  // empty without a held-out split
+  std::string val_path;    // empty without a held-out split
+  int64_t num_shards = 0;  // 0: one store
   int64_t train_documents = 0, val_documents = 0;
   int64_t train_tokens = 0, val_tokens = 0;
+  // Unknown for shards, which other processes may have made long ago: 0, but for `seconds`.
   int64_t text_bytes = 0;  // UTF-8, uncompressed
   double seconds = 0;
   double megabytes_per_second = 0;  // of text
@@ -48,7 +54,7 @@ struct PrepareResult {
 // two. Either both stores appear or, on an error, none does and old ones stay. train.h5 comes last,
 // so that it is there only with a whole val.h5; one of two preparations, which a killed process may
 // leave in the place of old stores, is told by TokenStore::CheckSamePreparation, and the same
-// command goes through again. Writes prepared.json (data/store/preparation.h), too.
+// command goes through again. Writes prepared.json (data/store/made_from.h), too.
 absl::StatusOr<PrepareResult> PrepareStore(const PrepareOptions& options);
 
 }  // namespace wyvern

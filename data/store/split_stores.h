@@ -37,6 +37,8 @@ class SplitStores {
                                                              const Tokenizer& tokenizer,
                                                              double bound, bool is_chat);
 
+  // The key of the current document, in the place of the one that its number gives; before Append.
+  void SetKey(double key) { key_ = key; }
   // Continues the current document.
   absl::Status Append(absl::Span<const int32_t> tokens);
   absl::Status Append(absl::Span<const int32_t> tokens, absl::Span<const uint8_t> learnt);

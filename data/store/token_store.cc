@@ -1,6 +1,7 @@
 #include "data/store/token_store.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +9,9 @@
 #include "absl/strings/str_split.h"
 #include "data/io/checked_column.h"
 #include "data/io/hdf5_file.h"
+#include "data/store/shard_folder.h"
+#include "data/store/shard_plan.h"
+#include "data/store/sharded_store.h"
 #include "data/store/token_store_format.h"
 #include "kernels/runtime/check.h"
 #include "kernels/runtime/operation.h"
@@ -20,6 +24,16 @@ namespace {
 using namespace token_store_format;
 
 constexpr int64_t kMaxBlockTokens = int64_t{1} << 40;  // and documents; sums of them stay countable
+
+// Whether the path means a store of a folder's shards, not a file.
+bool IsOfShards(const std::string& path, std::string* dir, std::string* name) {
+  const std::filesystem::path file(path);
+  std::error_code error;
+  *name = file.filename().string();
+  *dir = file.has_parent_path() ? file.parent_path().string() : ".";
+  return (*name == "train.h5" || *name == "val.h5") && !std::filesystem::exists(file, error) &&
+         IsShardFolder(*dir);
+}
 
 class Store final : public TokenStore {
  public:
@@ -50,6 +64,9 @@ class Store final : public TokenStore {
         !std::is_sorted(offsets_.begin(), offsets_.end())) {
       return Damaged("document_offsets does not rise from 0 to the number of tokens");
     }
+    std::error_code error;
+    const auto bytes = std::filesystem::file_size(path(), error);
+    if (!error) info_.file_bytes = static_cast<int64_t>(bytes);
     return absl::OkStatus();
   }
 
@@ -103,6 +120,7 @@ class Store final : public TokenStore {
   }
 
   absl::Span<const int64_t> document_offsets() const override { return offsets_; }
+  std::vector<int64_t> MoveDocumentOffsets() override { return std::move(offsets_); }
 
   absl::StatusOr<std::vector<std::string>> ReadSourceFiles() const override {
     ASSIGN_OR_RETURN(const std::string names, ReadText(*source_files_));
@@ -218,10 +236,25 @@ class Store final : public TokenStore {
 
 absl::StatusOr<std::shared_ptr<TokenStore>> TokenStore::Open(const std::string& path) {
   const Operation opening(absl::StrCat("opening the token store ", path));
+  if (std::string dir, name; IsOfShards(path, &dir, &name)) return OpenShardedStore(dir, name);
   ASSIGN_OR_RETURN(Hdf5File file, Hdf5File::OpenReadOnly(path));
   auto store = std::make_shared<Store>(std::move(file));
   RETURN_IF_ERROR(store->Load());
   return store;
+}
+
+bool StoreExists(const std::string& path) {
+  if (std::string dir, name; IsOfShards(path, &dir, &name)) return ShardedStoreExists(dir, name);
+  std::error_code error;
+  return std::filesystem::exists(path, error);
+}
+
+bool IsStoreWhole(const std::string& path) {
+  if (std::string dir, name; IsOfShards(path, &dir, &name)) {
+    const absl::StatusOr<ShardPlan> plan = ReadShardPlan(dir);
+    return plan.ok() && MissingShards(dir, *plan).empty() && ShardedStoreExists(dir, name);
+  }
+  return StoreExists(path);
 }
 
 absl::StatusOr<std::string> ReadStorePreparation(const std::string& path) {

@@ -55,6 +55,8 @@ struct TokenStoreInfo {
   int64_t vocab_size = 0;
   int64_t token_bytes = 0;   // 2 or 4 on disk
   int64_t block_tokens = 0;  // tokens per checksum
+  int64_t file_bytes = 0;    // of all its files
+  int64_t num_shards = 0;    // 0: it is one file
   std::optional<int32_t> eos_id;
   std::string tokenizer_kind;
   std::string tokenizer_hash;
@@ -65,7 +67,9 @@ struct TokenStoreInfo {
 class TokenStore {
  public:
   // Checks the structure, the header and the document boundaries (8 bytes per document stay in
-  // memory) but not the tokens, whose checksums are verified block by block as they are read.
+  // memory) but not the tokens, whose checksums are verified block by block as they are read. In a
+  // folder of shards (data/store/prepare_shards.h), FOLDER/train.h5 and FOLDER/val.h5 are the
+  // stores of all shards, end to end.
   static absl::StatusOr<std::shared_ptr<TokenStore>> Open(const std::string& path);
   virtual ~TokenStore() = default;
 
@@ -85,6 +89,8 @@ class TokenStore {
 
   // [num_documents + 1]; document d is tokens [offsets[d], offsets[d + 1]).
   virtual absl::Span<const int64_t> document_offsets() const = 0;
+  // Hands them over to a store that this one is a part of; there are none here from then on.
+  virtual std::vector<int64_t> MoveDocumentOffsets() = 0;
   // The document that holds the token; 0 <= token < num_tokens.
   int64_t DocumentAt(int64_t token) const;
 
@@ -104,7 +110,12 @@ class TokenStore {
   virtual std::string fingerprint() const = 0;
 };
 
-// ReadPreparation of a store that is not opened otherwise.
+// Whether there is a store at `path`: a file, or a folder of shards, some of which may be missing.
+bool StoreExists(const std::string& path);
+// Whether it can be opened: not of shards that are missing.
+bool IsStoreWhole(const std::string& path);
+
+// ReadPreparation of a store that is one file and is not opened otherwise.
 absl::StatusOr<std::string> ReadStorePreparation(const std::string& path);
 
 // The text of `wyvern data info`: counts, provenance, the first tokens as text and, with `verify`,

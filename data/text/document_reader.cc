@@ -49,7 +49,7 @@ absl::StatusOr<std::unique_ptr<DocumentReader>> OpenParquet(const std::string& p
     return absl::InvalidArgumentError(absl::StrCat(
         path, ": this is a Parquet file that is compressed once more; decompress it first"));
   }
-  return OpenParquetReader(path, options);
+  return OpenParquetReader({path}, options);
 }
 
 }  // namespace
@@ -104,6 +104,25 @@ absl::StatusOr<std::unique_ptr<DocumentReader>> DocumentReader::Open(
   }
   if (kind == ContentKind::kText) return MakeTextReader(path, std::move(buffer), options);
   return MakeJsonReader(path, std::move(buffer), options, kind);
+}
+
+absl::StatusOr<std::unique_ptr<DocumentReader>> DocumentReader::OpenPart(
+    const TextPart& part, const DocumentOptions& options) {
+  if (part.is_whole()) return Open(part.path, options);
+  ASSIGN_OR_RETURN(const std::unique_ptr<ByteStream> raw, ByteStream::OpenRaw(part.path));
+  std::string head(kParquetMagic.size(), '\0');
+  ASSIGN_OR_RETURN(const size_t got, raw->Read(head.data(), head.size()));
+  if (got == head.size() && head == kParquetMagic) return OpenParquetReader(part, options);
+  // Only JSON lines are cut beside Parquet.
+  ASSIGN_OR_RETURN(std::unique_ptr<ByteStream> stream,
+                   ByteStream::OpenRange(part.path, part.begin, part.end));
+  ReadBuffer buffer(std::move(stream), part.begin);
+  RETURN_IF_ERROR(buffer.Fill());
+  if (part.begin == 0 && absl::StartsWith(buffer.text(), kUtf8Bom)) buffer.Consume(kUtf8Bom.size());
+  const std::string name =
+      part.begin == 0 ? part.path
+                      : absl::StrCat(part.path, " (lines from byte ", part.begin + 1, " on)");
+  return MakeJsonReader(name, std::move(buffer), options, ContentKind::kJsonLines);
 }
 
 }  // namespace wyvern

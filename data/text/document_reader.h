@@ -22,6 +22,14 @@ enum class LongDocuments {
   kInPieces,  // of text files: in pieces cut behind a line, else between two characters
 };
 
+// A file, or what lies between two places of it where records begin (data/text/file_cuts.h).
+struct TextPart {
+  std::string path;
+  int64_t begin = 0, end = -1;  // bytes of the file; end -1: all of it
+
+  bool is_whole() const { return end < 0; }
+};
+
 struct DocumentOptions {
   std::string field;               // JSON: the member that holds the text; Parquet: the column
   std::string document_separator;  // text: empty: a file is one document
@@ -38,6 +46,9 @@ class DocumentReader {
   // OpenParquetReader; a name of Parquet (.parquet) where the content is not.
   static absl::StatusOr<std::unique_ptr<DocumentReader>> Open(const std::string& path,
                                                               const DocumentOptions& options);
+  // The same for a part, of whose documents none differs from those of the whole file.
+  static absl::StatusOr<std::unique_ptr<DocumentReader>> OpenPart(const TextPart& part,
+                                                                  const DocumentOptions& options);
   virtual ~DocumentReader() = default;
 
   // The next document or part of one, as TextSource::Next.
@@ -47,6 +58,9 @@ class DocumentReader {
   virtual const ByteStream& stream() const = 0;
   // JSON: the line of the file, from 1, of what Next gave last.
   virtual int64_t line() const { return 0; }
+  // Where in its file the document begins that Next gave last, whatever part is read. Text and
+  // JSON: the decompressed byte; Parquet: the row. Both count from 0.
+  virtual int64_t position() const = 0;
   // Met so far: separators of text; nulls in the place of a text, which are no documents.
   virtual int64_t separators() const { return 0; }
   virtual int64_t nulls() const { return 0; }

@@ -31,6 +31,7 @@ class JsonReader final : public DocumentReader {
       if (!found && left_out() > 0 && !has_good_) return AllDamaged();
       if (!found) return false;
       line_ = buffer_.line();
+      position_ = buffer_.offset();
       const int64_t faults_before = replaced_faults_;
       const absl::Status parsed = Parse(buffer_.text().substr(0, value_bytes_), text);
       buffer_.Consume(value_bytes_);
@@ -45,6 +46,7 @@ class JsonReader final : public DocumentReader {
   }
   ContentKind kind() const override { return kind_; }
   int64_t line() const override { return line_; }
+  int64_t position() const override { return position_; }
   const ByteStream& stream() const override { return buffer_.stream(); }
 
  private:
@@ -162,7 +164,7 @@ class JsonReader final : public DocumentReader {
   const bool replace_;
   const ContentKind kind_;
   size_t value_bytes_ = 0;
-  int64_t line_ = 0;
+  int64_t line_ = 0, position_ = 0;
   bool inside_array_ = false, ended_array_ = false;
   bool has_good_ = false;  // a record that is not damaged
 };

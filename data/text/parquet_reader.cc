@@ -103,12 +103,38 @@ absl::StatusOr<int> FindColumn(const std::string& path, const std::string& field
                                                  "; name the one with the text by 'field'"));
 }
 
+// Where row groups begin, as ParquetCuts.
+std::vector<int64_t> CutsOf(const parquet::FileMetaData& metadata, int64_t file_bytes) {
+  std::vector<int64_t> cuts;
+  int64_t end = 0;  // of the row group before
+  for (int i = 0; i < metadata.num_row_groups(); ++i) {
+    const auto group = metadata.RowGroup(i);
+    int64_t begin = file_bytes, group_end = 0;
+    for (int c = 0; c < group->num_columns(); ++c) {
+      const auto chunk = group->ColumnChunk(c);
+      int64_t first = chunk->data_page_offset();
+      if (chunk->has_dictionary_page() && chunk->dictionary_page_offset() > 0) {
+        first = std::min(first, chunk->dictionary_page_offset());
+      }
+      const int64_t size = chunk->total_compressed_size();
+      if (first < 0 || size < 0 || first > file_bytes - size) return {};
+      begin = std::min(begin, first);
+      group_end = std::max(group_end, first + size);
+    }
+    if (begin < end || begin >= file_bytes) return {};
+    end = group_end;
+    if (i > 0) cuts.push_back(begin);
+  }
+  return cuts;
+}
+
 class ParquetReader final : public DocumentReader {
  public:
-  ParquetReader(std::string path, const DocumentOptions& options,
+  ParquetReader(const TextPart& part, const DocumentOptions& options,
                 std::unique_ptr<ByteStream> stream)
       : DocumentReader(options.on_error),
-        path_(std::move(path)),
+        part_(part),
+        path_(part.path),
         field_(options.field),
         replace_(options.invalid_utf8 == InvalidUtf8::kReplace),
         stream_(std::move(stream)),
@@ -135,7 +161,7 @@ class ParquetReader final : public DocumentReader {
         Guarded(path_, advice, [&] { column = FindColumn(path_, field_, *metadata_->schema()); }));
     RETURN_IF_ERROR(column.status());
     column_ = *column;
-    return absl::OkStatus();
+    return FindGroups();
   }
 
   absl::StatusOr<bool> Next(std::string* text, bool* ends_document) override {
@@ -162,6 +188,7 @@ class ParquetReader final : public DocumentReader {
   }
   ContentKind kind() const override { return ContentKind::kParquet; }
   const ByteStream& stream() const override { return *stream_; }
+  int64_t position() const override { return row_ - 1; }
   int64_t nulls() const override { return nulls_; }
 
  private:
@@ -186,6 +213,27 @@ class ParquetReader final : public DocumentReader {
         "the file again"));
   }
 
+  // The row groups of the part.
+  absl::Status FindGroups() {
+    end_group_ = metadata_->num_row_groups();
+    if (part_.is_whole()) return absl::OkStatus();
+    const std::vector<int64_t> cuts = CutsOf(*metadata_, stream_->file_stamp().bytes);
+    const auto group_at = [&](int64_t byte) {
+      const auto cut = std::find(cuts.begin(), cuts.end(), byte);
+      return cut == cuts.end() ? -1 : static_cast<int>(cut - cuts.begin()) + 1;
+    };
+    group_ = part_.begin == 0 ? 0 : group_at(part_.begin);
+    if (part_.end != stream_->file_stamp().bytes) end_group_ = group_at(part_.end);
+    if (group_ < 0 || end_group_ < 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(path_,
+                       ": no row group begins where this part of it does or ends, so the "
+                       "file is another one than when it was divided"));
+    }
+    for (int i = 0; i < group_; ++i) row_ += metadata_->RowGroup(i)->num_rows();
+    return absl::OkStatus();
+  }
+
   std::string Group() const {
     return absl::StrCat(path_, ": row group ", group_, " of ", metadata_->num_row_groups());
   }
@@ -196,7 +244,7 @@ class ParquetReader final : public DocumentReader {
     batch_row_ = batch_rows_ = value_ = 0;
     while (batch_rows_ == 0) {
       if (reader_ == nullptr) {
-        if (group_ == metadata_->num_row_groups()) {
+        if (group_ == end_group_) {
           RETURN_IF_ERROR(ReadAhead(std::numeric_limits<int64_t>::max()));
           return false;
         }
@@ -241,9 +289,9 @@ class ParquetReader final : public DocumentReader {
     return begin < 0 || size < 0 || begin > limit - size ? limit : begin + size;
   }
 
-  // Sums up the file's bytes in front of `offset`.
+  // Sums up the part's bytes in front of the file's byte `offset`.
   absl::Status ReadAhead(int64_t offset) {
-    while (stream_->file_bytes_read() < offset) {
+    while (part_.begin + stream_->file_bytes_read() < offset) {
       ASSIGN_OR_RETURN(const size_t got, stream_->Read(skipped_.data(), skipped_.size()));
       if (got == 0) break;
     }
@@ -266,14 +314,16 @@ class ParquetReader final : public DocumentReader {
     return absl::OkStatus();
   }
 
+  const TextPart part_;
   const std::string path_, field_;
   const bool replace_;
-  const std::unique_ptr<ByteStream> stream_;  // of the whole file, for its checksum alone
+  const std::unique_ptr<ByteStream> stream_;  // of all bytes of the part, for its checksum alone
   std::string skipped_;
   std::unique_ptr<parquet::ParquetFileReader> file_;
   std::shared_ptr<parquet::FileMetaData> metadata_;
   int column_ = 0;
   int group_ = 0;                                     // the row group that is read, from 1
+  int end_group_ = 0;                                 // the last one
   int64_t group_rows_ = 0;                            // of it, not yet read
   int16_t max_level_ = 0;                             // a lower definition level is a null
   std::shared_ptr<parquet::ByteArrayReader> reader_;  // null: the next row group is to be opened
@@ -288,25 +338,50 @@ class ParquetReader final : public DocumentReader {
 
 bool CanReadParquet() { return true; }
 
-absl::StatusOr<std::unique_ptr<DocumentReader>> OpenParquetReader(const std::string& path,
+absl::StatusOr<std::unique_ptr<DocumentReader>> OpenParquetReader(const TextPart& part,
                                                                   const DocumentOptions& options) {
-  ASSIGN_OR_RETURN(std::unique_ptr<ByteStream> stream, ByteStream::OpenRaw(path));
-  auto reader = std::make_unique<ParquetReader>(path, options, std::move(stream));
+  ASSIGN_OR_RETURN(std::unique_ptr<ByteStream> stream,
+                   part.is_whole() ? ByteStream::OpenRaw(part.path)
+                                   : ByteStream::OpenRange(part.path, part.begin, part.end));
+  auto reader = std::make_unique<ParquetReader>(part, options, std::move(stream));
   RETURN_IF_ERROR(reader->OpenFile());
   return reader;
+}
+
+absl::StatusOr<std::vector<int64_t>> ParquetCuts(const std::string& path) {
+  ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(path));
+  std::vector<int64_t> cuts;
+  RETURN_IF_ERROR(Guarded(path, "; the footer is damaged, fetch the file again", [&] {
+    PARQUET_ASSIGN_OR_THROW(auto input,
+                            arrow::io::ReadableFile::Open(path, arrow::system_memory_pool()));
+    cuts = CutsOf(*parquet::ParquetFileReader::Open(std::move(input))->metadata(), stamp.bytes);
+  }));
+  return cuts;
 }
 
 #else
 
 bool CanReadParquet() { return false; }
 
-absl::StatusOr<std::unique_ptr<DocumentReader>> OpenParquetReader(const std::string& path,
-                                                                  const DocumentOptions&) {
+namespace {
+
+absl::Status NoParquet(const std::string& path) {
   return absl::FailedPreconditionError(absl::StrCat(
       path,
       ": this is a Parquet file, and this build of Wyvern was made without Apache Arrow, which "
       "reads it; install it (pip install pyarrow), configure with -DWYVERN_PARQUET=ON and "
       "build again, or make JSON lines of the file"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DocumentReader>> OpenParquetReader(const TextPart& part,
+                                                                  const DocumentOptions&) {
+  return NoParquet(part.path);
+}
+
+absl::StatusOr<std::vector<int64_t>> ParquetCuts(const std::string& path) {
+  return NoParquet(path);
 }
 
 #endif

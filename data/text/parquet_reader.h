@@ -2,8 +2,10 @@
 #ifndef WYVERN_DATA_TEXT_PARQUET_READER_H_
 #define WYVERN_DATA_TEXT_PARQUET_READER_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -28,8 +30,14 @@ bool CanReadParquet();
 // Errors: a pipe, which cannot be read from its end; a footer or page that is damaged (naming the
 // row group); no such column (naming those that there are), or one of another type; a value that is
 // not UTF-8 (naming the row); a build without Arrow.
-absl::StatusOr<std::unique_ptr<DocumentReader>> OpenParquetReader(const std::string& path,
+//
+// A part begins and ends at ParquetCuts or an end of the file; FailedPrecondition if it does not.
+absl::StatusOr<std::unique_ptr<DocumentReader>> OpenParquetReader(const TextPart& part,
                                                                   const DocumentOptions& options);
+
+// The bytes at which row groups begin, but the first one, in rising order; none for a file whose
+// row groups do not lie one behind the other. Errors: as OpenParquetReader, but for its column.
+absl::StatusOr<std::vector<int64_t>> ParquetCuts(const std::string& path);
 
 }  // namespace wyvern
 

@@ -39,6 +39,7 @@ class TextReader final : public DocumentReader {
     size_t searched = 0;  // no separator begins before this
     while (true) {
       const absl::string_view unread = buffer_.text();
+      if (!continued_) position_ = buffer_.offset();
       const Separator::Match separator = separator_.Find(unread, searched);
       const bool found = separator.begin != absl::string_view::npos;
       const size_t size = found ? separator.begin : unread.size();
@@ -70,6 +71,7 @@ class TextReader final : public DocumentReader {
   }
   ContentKind kind() const override { return ContentKind::kText; }
   const ByteStream& stream() const override { return buffer_.stream(); }
+  int64_t position() const override { return position_; }
   int64_t separators() const override { return separators_; }
 
  private:
@@ -98,7 +100,7 @@ class TextReader final : public DocumentReader {
   const Separator separator_;
   const bool replace_, in_pieces_;
   bool continued_ = false;  // a piece of the current document was handed out
-  int64_t separators_ = 0;
+  int64_t position_ = 0, separators_ = 0;
 };
 
 }  // namespace

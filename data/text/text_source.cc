@@ -25,21 +25,21 @@ std::string Names(const std::vector<std::string>& files) {
 
 class FilesSource final : public TextSource {
  public:
-  FilesSource(const TextSourceOptions& options, LongDocuments long_documents, TextFiles found)
-      : options_{.field = options.field,
-                 .document_separator = options.document_separator,
-                 .format = options.format,
-                 .invalid_utf8 = options.invalid_utf8,
-                 .on_error = options.on_error,
-                 .long_documents = long_documents},
+  FilesSource(const TextSourceOptions& options, LongDocuments long_documents,
+              std::vector<TextPart> parts, std::vector<std::string> notes, bool is_all)
+      : options_(DocumentOptionsOf(options, long_documents)),
+        is_all_(is_all),
         is_exact_dedup_(options.dedup == Dedup::kExact),
-        files_(std::move(found.paths)),
-        notes_(std::move(found.notes)) {}
+        parts_(std::move(parts)),
+        notes_(std::move(notes)) {
+    for (const TextPart& part : parts_) files_.push_back(part.path);
+  }
 
   // Looks into every file but pipes, which can be read once only.
   absl::Status LookInto() {
     bool may_have_json = false;
-    for (const std::string& file : files_) {
+    for (const TextPart& part : parts_) {
+      const std::string& file = part.path;
       if (file.find('\n') != std::string::npos) {  // the store holds a name a line
         return absl::InvalidArgumentError(absl::StrCat("the file \"", absl::CEscape(file),
                                                        "\" has a newline in its path; rename it"));
@@ -51,12 +51,13 @@ class FilesSource final : public TextSource {
         can_be_read_again_ = false;
         continue;
       }
-      file_bytes_ += stamp.bytes;
+      file_bytes_ += part.is_whole() ? stamp.bytes : part.end - part.begin;
       ASSIGN_OR_RETURN(const std::unique_ptr<DocumentReader> reader,
-                       DocumentReader::Open(file, options_));
+                       DocumentReader::OpenPart(part, options_));
       may_have_json |= reader->kind() != ContentKind::kText;
     }
-    if (may_have_json || options_.field == TextSourceOptions().field) return absl::OkStatus();
+    if (!is_all_ || may_have_json || options_.field == TextSourceOptions().field)
+      return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat(
         "field: '", options_.field, "' has no effect, as there is neither JSON nor Parquet in ",
         Names(files_), "; leave it out, or set the format to 'json'"));
@@ -66,7 +67,7 @@ class FilesSource final : public TextSource {
     while (true) {
       if (reader_ == nullptr) {
         if (read_files_.size() == files_.size()) return false;
-        ASSIGN_OR_RETURN(reader_, DocumentReader::Open(files_[read_files_.size()], options_));
+        ASSIGN_OR_RETURN(reader_, DocumentReader::OpenPart(parts_[read_files_.size()], options_));
         RETURN_IF_ERROR(CheckUnchanged());
       }
       const absl::StatusOr<bool> found = reader_->Next(&piece->text, &piece->ends_document);
@@ -77,6 +78,7 @@ class FilesSource final : public TextSource {
         }
         piece->source = static_cast<int32_t>(read_files_.size());
         piece->line = reader_->line();
+        piece->position = reader_->position();
         return true;
       }
       RETURN_IF_ERROR(CheckUnchanged());  // which explains other errors, too
@@ -97,7 +99,7 @@ class FilesSource final : public TextSource {
 
   std::vector<std::string> Notes() const override {
     std::vector<std::string> notes = notes_;
-    if (!text_files_.empty() && text_files_.size() < files_.size()) {
+    if (is_all_ && !text_files_.empty() && text_files_.size() < files_.size()) {
       const size_t others = files_.size() - text_files_.size();
       const char* kinds = !has_parquet_ ? " JSON, "
                           : has_json_   ? " JSON or Parquet, "
@@ -109,7 +111,7 @@ class FilesSource final : public TextSource {
       notes.push_back(absl::StrCat(nulls_, nulls_ == 1 ? " row has" : " rows have", " a null as '",
                                    options_.field, "' and gave no document"));
     }
-    if (!options_.document_separator.empty() && separators_ == 0) {
+    if (is_all_ && !options_.document_separator.empty() && separators_ == 0) {
       notes.push_back(
           absl::StrCat("the document_separator \"", absl::CEscape(options_.document_separator),
                        text_files_.empty() ? "\" has no effect on JSON and Parquet: "
@@ -171,8 +173,10 @@ class FilesSource final : public TextSource {
   }
 
   const DocumentOptions options_;
+  const bool is_all_;  // of the text, not parts of it
   const bool is_exact_dedup_;
-  const std::vector<std::string> files_;
+  const std::vector<TextPart> parts_;
+  std::vector<std::string> files_;  // of the parts
   const std::vector<std::string> notes_;
   std::vector<FileStamp> stamps_;  // of the files, when they were looked into
   int64_t file_bytes_ = 0;
@@ -189,6 +193,17 @@ class FilesSource final : public TextSource {
 
 }  // namespace
 
+DocumentOptions DocumentOptionsOf(const TextSourceOptions& options, LongDocuments long_documents) {
+  // A document that may be left out is not handed on in parts.
+  const bool may_leave_out = options.on_error == OnError::kSkip || options.dedup != Dedup::kNone;
+  return {.field = options.field,
+          .document_separator = options.document_separator,
+          .format = options.format,
+          .invalid_utf8 = options.invalid_utf8,
+          .on_error = options.on_error,
+          .long_documents = may_leave_out ? LongDocuments::kWhole : long_documents};
+}
+
 absl::StatusOr<std::unique_ptr<TextSource>> TextSource::Open(const TextSourceOptions& options,
                                                              LongDocuments long_documents) {
   if (options.paths.empty()) {
@@ -198,10 +213,19 @@ absl::StatusOr<std::unique_ptr<TextSource>> TextSource::Open(const TextSourceOpt
     return absl::InvalidArgumentError("field: expected the name of the member with the text");
   }
   ASSIGN_OR_RETURN(TextFiles found, FindTextFiles(options.paths, options.field));
-  // A document that may be left out is not handed on in parts.
-  const bool may_leave_out = options.on_error == OnError::kSkip || options.dedup != Dedup::kNone;
-  if (may_leave_out) long_documents = LongDocuments::kWhole;
-  auto source = std::make_unique<FilesSource>(options, long_documents, std::move(found));
+  std::vector<TextPart> parts;
+  for (std::string& path : found.paths) parts.push_back({std::move(path)});
+  auto source = std::make_unique<FilesSource>(options, long_documents, std::move(parts),
+                                              std::move(found.notes), /*is_all=*/true);
+  RETURN_IF_ERROR(source->LookInto());
+  return source;
+}
+
+absl::StatusOr<std::unique_ptr<TextSource>> TextSource::OpenParts(const TextSourceOptions& options,
+                                                                  LongDocuments long_documents,
+                                                                  std::vector<TextPart> parts) {
+  auto source = std::make_unique<FilesSource>(options, long_documents, std::move(parts),
+                                              std::vector<std::string>(), /*is_all=*/false);
   RETURN_IF_ERROR(source->LookInto());
   return source;
 }

@@ -42,9 +42,10 @@ struct TextSourceOptions {
 
 // A document, or part of a long one.
 struct TextPiece {
-  std::string text;    // of a conversation, its JSON object
-  int32_t source = 0;  // index into TextSource::files()
-  int64_t line = 0;    // JSON: where it stands in the file, from 1
+  std::string text;      // of a conversation, its JSON object
+  int32_t source = 0;    // index into TextSource::files()
+  int64_t line = 0;      // JSON: where it stands in the file, from 1
+  int64_t position = 0;  // where the document begins, as DocumentReader::position
   bool ends_document = true;
 };
 
@@ -63,6 +64,11 @@ class TextSource {
   // Parquet file without it.
   static absl::StatusOr<std::unique_ptr<TextSource>> Open(const TextSourceOptions& options,
                                                           LongDocuments long_documents);
+  // The same for these parts of files in the place of options.paths. An option that no part needs
+  // is neither an error nor a note, as other parts may need it.
+  static absl::StatusOr<std::unique_ptr<TextSource>> OpenParts(const TextSourceOptions& options,
+                                                               LongDocuments long_documents,
+                                                               std::vector<TextPart> parts);
   virtual ~TextSource() = default;
 
   // Fills `piece` and returns true, or returns false at the end. Errors name file and line: invalid
@@ -85,6 +91,9 @@ class TextSource {
   virtual int64_t damaged_records() const = 0;  // left out
   virtual int64_t duplicates() const = 0;       // left out
 };
+
+// How the documents of each file are read.
+DocumentOptions DocumentOptionsOf(const TextSourceOptions& options, LongDocuments long_documents);
 
 // "\n", "\t", "\\" and the other C escapes in a separator typed on a command line.
 absl::StatusOr<std::string> UnescapeSeparator(absl::string_view text);

@@ -124,9 +124,15 @@ absl::Status WriteIndex(const TokenStore& store, TokenDtype dtype, int64_t max_t
 }  // namespace
 
 absl::StatusOr<ExportMegatronResult> ExportMegatron(const TokenStore& store,
-                                                    const std::string& prefix,
+                                                    const std::string& prefix, LossMask loss_mask,
                                                     int64_t max_sequence_tokens) {
   CHECK(0 < max_sequence_tokens && max_sequence_tokens <= INT32_MAX);
+  if (store.has_learnt() && loss_mask == LossMask::kRefuse) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        store.path(),
+        ": a store of conversations, of whose tokens only some are learnt. Megatron's form cannot "
+        "say which, so all would be; add --drop-loss-mask to write them so"));
+  }
   ExportMegatronResult result;
   result.tokens_path = absl::StrCat(prefix, ".bin");
   result.index_path = absl::StrCat(prefix, ".idx");

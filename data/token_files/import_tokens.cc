@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -229,6 +230,28 @@ absl::StatusOr<ImportTokensResult> ImportTokens(const ImportTokensOptions& optio
   result.empty_documents = files.empty_documents();
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
+}
+
+absl::Status CheckImported(const ImportTokensOptions& options, const Tokenizer& tokenizer,
+                           std::vector<std::string>* notes) {
+  const std::string& dir = options.split.output_dir;
+  ASSIGN_OR_RETURN(const std::string description,
+                   ReadStorePreparation(absl::StrCat(dir, "/train.h5")));
+  if (description.empty()) return absl::OkStatus();
+  std::vector<std::string> files;
+  std::set<std::string> missing;
+  for (const std::string& path : options.paths) {
+    const absl::StatusOr<std::unique_ptr<TokenFile>> file = TokenFile::Open(path, options.file);
+    if (absl::IsNotFound(file.status())) {
+      missing.insert(path);
+      files.push_back(path);
+      continue;
+    }
+    RETURN_IF_ERROR(file.status());
+    files.insert(files.end(), (*file)->paths().begin(), (*file)->paths().end());
+  }
+  NoteMissing(dir, files, missing, notes);
+  return CheckMadeFrom(dir, description, OptionsJson(options, tokenizer), files, missing);
 }
 
 std::string ImportTokensResult::ToString() const {

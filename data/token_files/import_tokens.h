@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "data/store/split_stores.h"
 #include "data/token_files/token_file.h"
@@ -44,6 +45,12 @@ struct ImportTokensResult {
 // in all of the files.
 absl::StatusOr<ImportTokensResult> ImportTokens(const ImportTokensOptions& options,
                                                 const Tokenizer& tokenizer);
+
+// Whether ImportTokens would make the store train.h5 in options.split.output_dir the same again, by
+// CheckMadeFrom. Files that are gone are said in `notes`. FailedPrecondition says what is
+// different.
+absl::Status CheckImported(const ImportTokensOptions& options, const Tokenizer& tokenizer,
+                           std::vector<std::string>* notes);
 
 }  // namespace wyvern
 

@@ -31,10 +31,11 @@ struct Job {
 class Pipeline {
  public:
   Pipeline(TextSource* source, const Tokenizer& tokenizer, const ChatTemplate* chat,
-           int num_threads)
+           OnError on_error, int num_threads)
       : source_(source),
         tokenizer_(tokenizer),
         chat_(chat),
+        on_error_(on_error),
         max_bytes_(4 * num_threads * kJobBytes) {
     const absl::Status started = CatchAll([&] {
       threads_.reserve(1 + static_cast<size_t>(num_threads));
@@ -129,9 +130,11 @@ class Pipeline {
     for (const TextPiece& piece : job->pieces) {
       TokenizedPiece result;
       result.source = piece.source;
+      result.position = piece.position;
       result.ends_document = piece.ends_document;
       if (chat_ != nullptr) {
-        RETURN_IF_ERROR(EncodeChat(piece, &result));
+        result.damage = EncodeChat(piece, &result);
+        if (on_error_ == OnError::kError) RETURN_IF_ERROR(result.damage);
       } else {
         result.tokens = tokenizer_.Encode(piece.text);
         result.text_bytes = static_cast<int64_t>(piece.text.size());
@@ -191,7 +194,8 @@ class Pipeline {
   TextSource* const source_;
   const Tokenizer& tokenizer_;
   const ChatTemplate* const chat_;  // null: text
-  const int64_t max_bytes_;         // of text; one document of any size may come on top
+  const OnError on_error_;
+  const int64_t max_bytes_;  // of text; one document of any size may come on top
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::shared_ptr<Job>> jobs_;     // in order; read and not yet handed out
@@ -209,9 +213,9 @@ LongDocuments LongDocumentsOf(const Tokenizer& tokenizer) {
 }
 
 absl::Status Tokenize(TextSource* source, const Tokenizer& tokenizer, const ChatTemplate* chat,
-                      int num_threads,
+                      OnError on_error, int num_threads,
                       const std::function<absl::Status(const TokenizedPiece&, int64_t)>& consume) {
-  Pipeline pipeline(source, tokenizer, chat, ThreadCount(num_threads));
+  Pipeline pipeline(source, tokenizer, chat, on_error, ThreadCount(num_threads));
   while (const std::shared_ptr<Job> job = pipeline.Next()) {
     if (!job->status.ok()) return job->status;
     for (const TokenizedPiece& piece : job->results) {

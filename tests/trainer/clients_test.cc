@@ -156,10 +156,41 @@ TEST_F(ClientsTest, MegatronsFormIsReadAndWrittenAsNumpyDoes) {
     const auto imported = ImportTokens(options, *ids);
     ASSERT_TRUE(imported.ok()) << imported.status();
     const auto store = *TokenStore::Open(imported->train_path);
-    ASSERT_TRUE(ExportMegatron(*store, Path("back"), /*max_sequence_tokens=*/3).ok());
+    ASSERT_TRUE(
+        ExportMegatron(*store, Path("back"), LossMask::kRefuse, /*max_sequence_tokens=*/3).ok());
     EXPECT_EQ(RunScript("megatron_tokens.py read " + Path("back")),
               "uint16\n1,2,3/9\n99,9\n4,5,6/9\n")
         << dtype;
+  }
+}
+
+TEST_F(ClientsTest, TokenFilesOfOtherProgramsAreImportedAsTheyWroteThem) {
+  for (const char* package : {"numpy", "datatrove"}) {
+    if (const std::string why = Lacks(package); !why.empty()) GTEST_SKIP() << why;
+  }
+  const auto text = RunScript("write_token_files.py " + Path("peer"));
+  ASSERT_TRUE(text.has_value());
+  const auto expected = ReadJsonFile(Path("peer/expected.json"));
+  ASSERT_TRUE(expected.ok()) << expected.status();
+  EXPECT_GE(expected->size(), 20u);
+  const std::unique_ptr<Tokenizer> ids = *MakeIdTokenizer(100, 9);
+  for (const auto& [name, documents] : expected->items()) {
+    ImportTokensOptions options;
+    options.paths = {Path("peer/") + name};
+    options.split = {.output_dir = Path("imported"), .val_fraction = 0};
+    options.progress = false;
+    const auto imported = ImportTokens(options, *ids);
+    ASSERT_TRUE(imported.ok()) << imported.status();
+    const auto store = *TokenStore::Open(imported->train_path);
+    std::vector<int32_t> tokens(static_cast<size_t>(store->num_tokens()));
+    ASSERT_TRUE(store->Read(0, store->num_tokens(), tokens.data()).ok());
+    const absl::Span<const int64_t> offsets = store->document_offsets();
+    nlohmann::json found = nlohmann::json::array();
+    for (size_t d = 0; d + 1 < offsets.size(); ++d) {
+      found.push_back(
+          std::vector<int32_t>(tokens.begin() + offsets[d], tokens.begin() + offsets[d + 1]));
+    }
+    EXPECT_EQ(found, documents) << name;
   }
 }
 

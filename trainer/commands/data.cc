@@ -30,6 +30,9 @@ absl::Status NameOption(const absl::Status& status) {
       {"val_fraction", "--val-fraction"},
       {"val_documents", "--val-documents"},
       {"num_threads", "--threads"},
+      {"shard_bytes", "--shard-bytes"},
+      {"workers", "--workers"},
+      {"dedup", "--dedup"},
       {"vocab_size", "--vocab-size"},
       {"character_coverage", "--character-coverage"},
       {"max_sample_bytes", "--sample-bytes"}};
@@ -194,7 +197,18 @@ void AddPrepare(CLI::App* data, int* exit_code) {
       ->excludes(share);
   command->add_option("--seed", options->seed, "Seed of the choice of held-out documents")
       ->capture_default_str();
-  command->add_option("--threads", options->num_threads, "0: every core")->capture_default_str();
+  command
+      ->add_option(
+          "--shard-bytes", options->shard_bytes,
+          "Make shards of about so many bytes of input files, which read as one store; the "
+          "same command on several hosts makes them together; 0: one store")
+      ->capture_default_str();
+  command
+      ->add_option("--workers", options->workers,
+                   "Shards: processes of this machine; no byte of the result depends on it")
+      ->capture_default_str();
+  command->add_option("--threads", options->num_threads, "Of each worker; 0: every core in all")
+      ->capture_default_str();
   command->callback([=] { *exit_code = ExitCode(Prepare(*options, *source)); });
 }
 
@@ -213,7 +227,7 @@ void AddDataCommand(CLI::App& app, int* exit_code) {
   };
   auto options = std::make_shared<InfoOptions>();
   CLI::App* info = data->add_subcommand("info", "Describe a token store");
-  info->add_option("STORE", options->path, "An .h5 file")->required();
+  info->add_option("STORE", options->path, "An .h5 file, or FOLDER/train.h5 of shards")->required();
   info->add_flag("--verify", options->verify, "Read everything and compare every checksum");
   info->callback([=] { *exit_code = ExitCode(Info(options->path, options->verify)); });
 }

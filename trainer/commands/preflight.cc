@@ -22,10 +22,10 @@ bool DataArePrepared(const RunConfig& config) {
   std::error_code ignored;
   bool prepared = !trained || std::filesystem::exists(config.tokenizer.path, ignored);
   for (const RunSource& source : SourcesOf(config)) {
-    prepared = prepared && std::filesystem::exists(source.source.dir + "/train.h5", ignored);
+    prepared = prepared && IsStoreWhole(source.source.dir + "/train.h5");
   }
   for (const ValidationSet& set : config.validation.sets) {
-    prepared = prepared && std::filesystem::exists(set.StorePath(), ignored);
+    prepared = prepared && IsStoreWhole(set.StorePath());
   }
   return prepared;
 }

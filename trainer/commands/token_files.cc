@@ -38,9 +38,9 @@ absl::Status Import(const ImportOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status Export(const std::string& path, const std::string& prefix) {
+absl::Status Export(const std::string& path, const std::string& prefix, LossMask loss_mask) {
   ASSIGN_OR_RETURN(const std::shared_ptr<TokenStore> store, TokenStore::Open(path));
-  ASSIGN_OR_RETURN(const ExportMegatronResult result, ExportMegatron(*store, prefix));
+  ASSIGN_OR_RETURN(const ExportMegatronResult result, ExportMegatron(*store, prefix, loss_mask));
   std::printf("%s\n", result.ToString().c_str());
   return absl::OkStatus();
 }
@@ -106,11 +106,13 @@ void AddImport(CLI::App* data, int* exit_code) {
 void AddExport(CLI::App* data, int* exit_code) {
   struct Options {
     std::string store, format = "megatron", output;
+    bool drop_loss_mask = false;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = data->add_subcommand(
       "export-tokens", "Write the tokens of a store for other programs to train on");
-  command->add_option("STORE", options->store, "An .h5 file")->required();
+  command->add_option("STORE", options->store, "An .h5 file, or FOLDER/train.h5 of shards")
+      ->required();
   command
       ->add_option("--format", options->format,
                    "megatron: OUTPUT.bin and OUTPUT.idx, as Megatron-LM reads them")
@@ -118,7 +120,12 @@ void AddExport(CLI::App* data, int* exit_code) {
       ->check(CLI::IsMember({"megatron"}));
   command->add_option("--output", options->output, "What the names of the files begin with")
       ->required();
-  command->callback([=] { *exit_code = ExitCode(Export(options->store, options->output)); });
+  command->add_flag("--drop-loss-mask", options->drop_loss_mask,
+                    "Write conversations, too, of whose tokens another program learns all");
+  command->callback([=] {
+    const LossMask mask = options->drop_loss_mask ? LossMask::kDrop : LossMask::kRefuse;
+    *exit_code = ExitCode(Export(options->store, options->output, mask));
+  });
 }
 
 }  // namespace

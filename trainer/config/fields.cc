@@ -99,15 +99,57 @@ void VisitPacking(ConfigVisitor& v, SamplePacking* packing) {
                "document is split, and padding fills the rest, as conversations need it.");
 }
 
+constexpr char kNoText[] = "a source without text";
+constexpr char kNoTokens[] = "a source without token files (tokens)";
 constexpr char kStoresExist[] = "stores that exist already (no text)";
+
+void VisitShards(ConfigVisitor& v, DataSource* s) {
+  v.Value("shard_bytes", &s->shard_bytes,
+          {"Size of a shard, in bytes of text files as they lie on disk; 0: one store. Shards are "
+           "made by several processes or hosts at once, and read as one store.",
+           "[0, inf)", "bytes"});
+  v.Only(s->shard_bytes != 0, "shard_bytes: 0", [s](ConfigVisitor& only) {
+    only.Value("workers", &s->workers,
+               {"Processes that make the shards. No byte of them depends on it.", "[1, 4096]"});
+  });
+}
+
+void VisitTokenFiles(ConfigVisitor& v, TokenFilesSource* c) {
+  v.Enumerated("token_format", {"auto", "megatron", "llm.c", "datatrove", "npy", "raw"}, &c->format,
+               "Format of the token files; auto: what name and content show.");
+  std::vector<std::pair<std::string, TokenDtype>> dtypes;
+  for (const std::string& name : TokenDtypeNames()) {
+    dtypes.emplace_back(name, *ParseTokenDtype(name));
+  }
+  EnumeratedOrAuto(v, "token_dtype", dtypes, &c->dtype,
+                   "Type of the values, for files that do not say it.");
+  v.Enumerated("document_end", {"file", "eos"}, &c->document_end,
+               "Where documents end: where index or rows say, else with the file; or behind each "
+               "eos, across files too.");
+  v.Value(
+      "vocab_size", &c->vocab_size,
+      {"Number of ids, with tokenizer.type: store; 0: the tokenizer says it.", "[0, 2147483647]"});
+  v.Only(c->vocab_size != 0, "vocab_size: 0", [c](ConfigVisitor& only) {
+    only.Value("eos", &c->eos,
+               {"Id that closes a document; it is added where it is absent.", "[0, 2147483647]"});
+  });
+}
 
 void VisitSource(ConfigVisitor& v, DataSource* s, bool only_source) {
   v.Value("dir", &s->dir, {"Folder of the token stores train.h5 and val.h5.", "not empty"});
   v.Value("text", &s->text.paths,
           "Files and folders of text, JSON lines or Parquet, or @LIST, a file that lists such; the "
           "stores are made from them unless they exist.");
-  v.Only(!s->text.paths.empty(), kStoresExist, [s](ConfigVisitor& only) {
+  v.Only(!s->text.paths.empty(), kNoText, [s](ConfigVisitor& only) {
     VisitText(only, &s->text);
+    VisitShards(only, s);
+  });
+  v.Value("tokens", &s->tokens.paths,
+          "Token files of other programs, in the place of text: Megatron-LM's .bin, llm.c's .bin, "
+          "datatrove's .ds, NumPy's .npy; the stores are made from them unless they exist.");
+  v.Only(!s->tokens.paths.empty(), kNoTokens,
+         [s](ConfigVisitor& only) { VisitTokenFiles(only, &s->tokens); });
+  v.Only(s->HasInput(), kStoresExist, [s](ConfigVisitor& only) {
     only.Value(
         "val_documents", &s->val_documents,
         {"Documents held out for validation, instead of val_fraction; 0: val_fraction decides.",

@@ -48,6 +48,20 @@ void ValidateSources(const std::vector<DataSource>& sources, const std::string& 
               "expected a share from 0 to below 1, got ", s.val_fraction);
     f->Unless(s.val_documents >= 0, entry + ".val_documents", "expected at least 0, got ",
               s.val_documents);
+    f->Unless(s.text.paths.empty() || s.tokens.paths.empty(), entry + ".tokens",
+              "a source is made from text or from token files; leave out one");
+    f->Unless(s.shard_bytes >= 0, entry + ".shard_bytes", "expected at least 0, got ",
+              s.shard_bytes);
+    f->Unless(s.shard_bytes == 0 || s.val_documents == 0, entry + ".val_documents",
+              "shards hold out a share of the documents; use val_fraction");
+    f->Unless(s.shard_bytes == 0 || s.text.dedup == Dedup::kNone, entry + ".dedup",
+              "exact compares each document with all others, and shards are made apart from one "
+              "another; leave shard_bytes out");
+    f->Range(entry + ".workers", s.workers, 1, 4096);
+    f->Range(entry + ".vocab_size", s.tokens.vocab_size, 0, kMaxCount);
+    f->Range(entry + ".eos", s.tokens.eos, 0, kMaxCount);
+    f->Unless(s.tokens.vocab_size == 0 || s.tokens.eos < s.tokens.vocab_size, entry + ".eos",
+              "expected an id below vocab_size ", s.tokens.vocab_size, ", got ", s.tokens.eos);
     f->Unless(s.weight >= 0 && s.weight <= 1e9, entry + ".weight", "expected 0 to 1e9, got ",
               s.weight);
     num_weights += s.weight > 0 ? 1 : 0;
@@ -72,8 +86,8 @@ void ValidateStageSources(const std::vector<Stage>& stages, const RunConfig& con
       DataSource same = first.source;
       same.dir = sources[j].dir;
       same.weight = sources[j].weight;
-      f->Unless(sources[j].text.paths.empty() || sources[j] == same, key + ".text", first.key,
-                " describes this folder in another way; leave the text out here");
+      f->Unless(!sources[j].HasInput() || sources[j] == same, key + ".text", first.key,
+                " describes this folder in another way; leave the text or tokens out here");
       f->Unless(sources[j].packing == first.source.packing, key + ".packing", "expected ",
                 Name(first.source.packing), ", as in ", first.key, " for the same folder, got ",
                 Name(sources[j].packing));
@@ -90,9 +104,17 @@ void ValidateData(const RunConfig& config, Faults* f) {
   int64_t num_text = 0;
   for (const RunSource& source : SourcesOf(config)) {
     num_text += source.source.text.paths.empty() ? 0 : 1;
+    const TokenFilesSource& tokens = source.source.tokens;
+    const bool names_ids = tokens.vocab_size > 0;
+    f->Unless(tokens.paths.empty() || names_ids == (t.type == TokenizerType::kStore),
+              source.key + ".vocab_size",
+              names_ids ? "has no effect, as the tokenizer says it; leave it out, or set "
+                          "tokenizer.type: store"
+                        : "expected the number of ids, as tokenizer.type is store; or name the "
+                          "tokenizer that made them");
   }
   const bool held_out = std::any_of(c.sources.begin(), c.sources.end(), [](const DataSource& s) {
-    return s.text.paths.empty() || s.val_documents > 0 || s.val_fraction > 0;
+    return !s.HasInput() || s.val_documents > 0 || s.val_fraction > 0;
   });
   const std::vector<ValidationSet>& sets = config.validation.sets;
   f->Unless(held_out || c.sources.empty() || !sets.empty() || config.validation.every == 0,

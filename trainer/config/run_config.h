@@ -12,6 +12,7 @@
 #include "data/sampling/document_boundary.h"
 #include "data/sampling/sample_packing.h"
 #include "data/text/text_source.h"
+#include "data/token_files/import_tokens.h"
 #include "data/tokenizer/tokenizer_bundle.h"
 #include "data/tokenizer/tokenizer_type.h"
 #include "kernels/runtime/device.h"
@@ -48,16 +49,32 @@ struct TokenizerSection {
   bool operator==(const TokenizerSection&) const = default;
 };
 
-// A pair of token stores, dir/train.h5 and dir/val.h5 (which may be absent). With paths of text,
-// they are made from it unless they are there.
+// Files of token ids that another program made.
+struct TokenFilesSource {
+  std::vector<std::string> paths;
+  TokenFileFormat format = TokenFileFormat::kAuto;
+  std::optional<TokenDtype> dtype;  // unset: as the files say
+  DocumentEnd document_end = DocumentEnd::kFile;
+  int64_t vocab_size = 0, eos = 0;  // with tokenizer.type: store, of the ids; else both 0
+
+  bool operator==(const TokenFilesSource&) const = default;
+};
+
+// A pair of token stores, dir/train.h5 and dir/val.h5 (which may be absent). With paths of text or
+// of token files, they are made from these unless they are there.
 struct DataSource {
   std::string dir;
-  TextSourceOptions text;      // without paths: the stores are there already
-  double val_fraction = 0.01;  // of the documents
-  int64_t val_documents = 0;   // instead of val_fraction when not 0
-  double weight = 0;           // share of the training tokens; all 0: by size
+  TextSourceOptions text;        // without paths: no text
+  int64_t shard_bytes = 0;       // of text: more than 0: shards of about so many bytes of its files
+  int64_t workers = 1;           // processes that make the shards
+  TokenFilesSource tokens = {};  // without paths: no token files
+  double val_fraction = 0.01;    // of the documents
+  int64_t val_documents = 0;     // instead of val_fraction when not 0
+  double weight = 0;             // share of the training tokens; all 0: by size
   SamplePacking packing = SamplePacking::kSplit;
 
+  // Without, the stores are there already.
+  bool HasInput() const { return !text.paths.empty() || !tokens.paths.empty(); }
   bool operator==(const DataSource&) const = default;
 };
 

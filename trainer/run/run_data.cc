@@ -12,6 +12,9 @@
 #include "data/io/say.h"
 #include "data/store/preparation.h"
 #include "data/store/prepare.h"
+#include "data/store/token_store.h"
+#include "data/token_files/import_tokens.h"
+#include "data/tokenizer/id_tokenizer.h"
 #include "data/tokenizer/tokenizer_training.h"
 #include "kernels/runtime/status.h"
 #include "trainer/inference/eval.h"
@@ -54,8 +57,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TrainOrLoad(const RunConfig& config) 
   return tokenizer;
 }
 
-absl::Status PrepareSource(const DataSource& source, const RunConfig& config,
-                           const Tokenizer& tokenizer) {
+absl::Status PrepareText(const DataSource& source, const RunConfig& config,
+                         const Tokenizer& tokenizer) {
   PrepareOptions options;
   options.source = source.text;
   options.tokenizer = config.tokenizer.Source();
@@ -64,7 +67,9 @@ absl::Status PrepareSource(const DataSource& source, const RunConfig& config,
   options.val_fraction = source.val_fraction;
   options.val_documents = source.val_documents;
   options.seed = kSplitSeed;
-  if (Exists(source.dir + "/train.h5")) {
+  options.shard_bytes = source.shard_bytes;
+  options.workers = static_cast<int>(source.workers);
+  if (IsStoreWhole(source.dir + "/train.h5")) {
     std::vector<std::string> notes;
     RETURN_IF_ERROR(CheckPrepared(options, tokenizer, &notes));
     for (const std::string& note : notes) Say(absl::StrCat("data: ", note));
@@ -77,19 +82,47 @@ absl::Status PrepareSource(const DataSource& source, const RunConfig& config,
   return absl::OkStatus();
 }
 
-// Opens the training store of a source, which is made before if there is text.
+absl::Status ImportSource(const DataSource& source, const Tokenizer* of_run) {
+  const TokenFilesSource& tokens = source.tokens;
+  std::unique_ptr<Tokenizer> ids;
+  if (of_run == nullptr) {
+    ASSIGN_OR_RETURN(ids, MakeIdTokenizer(tokens.vocab_size, tokens.eos));
+  }
+  const Tokenizer& tokenizer = of_run == nullptr ? *ids : *of_run;
+  const ImportTokensOptions options = {.paths = tokens.paths,
+                                       .file = {.format = tokens.format, .dtype = tokens.dtype},
+                                       .document_end = tokens.document_end,
+                                       .split = {.output_dir = source.dir,
+                                                 .val_fraction = source.val_fraction,
+                                                 .val_documents = source.val_documents,
+                                                 .seed = kSplitSeed}};
+  if (Exists(source.dir + "/train.h5")) {
+    std::vector<std::string> notes;
+    RETURN_IF_ERROR(CheckImported(options, tokenizer, &notes));
+    for (const std::string& note : notes) Say(absl::StrCat("data: ", note));
+    return absl::OkStatus();
+  }
+  Say(absl::StrCat("data: importing ", source.dir));
+  ASSIGN_OR_RETURN(const ImportTokensResult result, ImportTokens(options, tokenizer));
+  Say(result.ToString());
+  return absl::OkStatus();
+}
+
+// Opens the training store of a source, which is made before if there is text or token files.
 absl::StatusOr<std::shared_ptr<TokenStore>> OpenSource(const RunSource& source,
                                                        const RunConfig& config,
                                                        const RunData& data) {
   const std::string path = source.source.dir + "/train.h5";
   if (!source.source.text.paths.empty()) {
-    RETURN_IF_ERROR(PrepareSource(source.source, config, *data.tokenizer));
-  } else if (std::error_code error; !std::filesystem::exists(path, error) && !error) {
+    RETURN_IF_ERROR(PrepareText(source.source, config, *data.tokenizer));
+  } else if (!source.source.tokens.paths.empty()) {
+    RETURN_IF_ERROR(ImportSource(source.source, data.tokenizer.get()));
+  } else if (!StoreExists(path)) {
     return absl::NotFoundError(
         absl::StrCat(path,
                      ": there is no token store; make it with `wyvern data prepare "
                      "--output ",
-                     source.source.dir, "`, or name ", source.key, ".text"));
+                     source.source.dir, "`, or name ", source.key, ".text or .tokens"));
   }
   return TokenStore::Open(path);
 }
@@ -100,8 +133,8 @@ absl::StatusOr<std::shared_ptr<TokenStore>> OpenSet(size_t i, const RunConfig& c
   const ValidationSet& set = config.validation.sets[i];
   if (!set.text.paths.empty()) {
     const DataSource all{.dir = set.dir, .text = set.text, .val_fraction = 0};
-    RETURN_IF_ERROR(PrepareSource(all, config, *data.tokenizer));
-  } else if (!Exists(set.StorePath())) {
+    RETURN_IF_ERROR(PrepareText(all, config, *data.tokenizer));
+  } else if (!StoreExists(set.StorePath())) {
     return absl::NotFoundError(absl::StrCat(
         "validation.sets[", i, "].dir: ", set.dir,
         " holds no val.h5; prepare it with documents held out, or name the set's text"));
@@ -224,7 +257,7 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vecto
   for (size_t i = 0; i < config.data.sources.size(); ++i) {
     const std::string path = config.data.sources[i].dir + "/val.h5";
     std::shared_ptr<TokenStore>& store = data.validation.emplace_back();
-    if (!Exists(path)) continue;
+    if (!StoreExists(path)) continue;
     ASSIGN_OR_RETURN(store, TokenStore::Open(path));
     RETURN_IF_ERROR(store->CheckSamePreparation(*data.stores[i]));
     held_out = true;

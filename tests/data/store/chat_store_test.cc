@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "data/io/json.h"
 #include "data/sampling/sampler.h"
 #include "data/store/preparation.h"
 #include "data/store/prepare.h"
@@ -139,6 +140,38 @@ TEST_F(ChatStoreTest, ARecordThatIsNoneIsNamedWithItsLine) {
   train.output = Path("t.model");
   train.vocab_size = 300;
   EXPECT_TRUE(absl::StrContains(TrainTokenizer(train).status().message(), "not on conversations"));
+}
+
+TEST_F(ChatStoreTest, DamagedConversationsAreLeftOutAndCounted) {
+  PrepareOptions options = Options("out");
+  WriteText("chats.jsonl",
+            absl::StrCat(kRecords, "\n", R"({"text": "no conversation"})", "\n{broken\n",
+                         R"({"messages": [{"role": 7, "content": "x"}]})", "\n"));
+  EXPECT_FALSE(PrepareStore(options).ok());
+  options.source.on_error = OnError::kSkip;
+  const auto result = PrepareStore(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  const auto store = TokenStore::Open(result->train_path);
+  EXPECT_EQ(Show(**store), "[<u>1+1<a>]2\n[2+2=]4|\n[<u>a<a>]b[<u>c<a>]d\n");
+  ASSERT_EQ(result->notes.size(), 1u);
+  const std::string& note = result->notes[0];
+  EXPECT_TRUE(absl::StartsWith(note, "3 damaged conversations were left out: ")) << note;
+  EXPECT_TRUE(absl::StrContains(note, "chats.jsonl:4: expected the member")) << note;
+  EXPECT_TRUE(absl::StrContains(note, "chats.jsonl:5: ")) << note;
+  const auto made = ParseJson(*(*store)->ReadPreparation(), "store");
+  EXPECT_EQ((*made)["left_out"]["damaged_records"], 3);
+
+  // A number of held-out documents counts the good ones.
+  options.output_dir = Path("held");
+  options.val_documents = 2;
+  const auto held = PrepareStore(options);
+  ASSERT_TRUE(held.ok()) << held.status();
+  EXPECT_EQ(held->val_documents, 2);
+  EXPECT_EQ(held->train_documents, 1);
+
+  WriteText("chats.jsonl", "{\"text\": \"a\"}\n{\"text\": \"b\"}\n");
+  const absl::Status none = PrepareStore(options).status();
+  EXPECT_TRUE(absl::StrContains(none.message(), "each of the 2 conversations is damaged")) << none;
 }
 
 }  // namespace

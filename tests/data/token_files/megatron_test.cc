@@ -116,7 +116,7 @@ TEST_F(MegatronTest, AStoreComesBackAsItWas) {
     ASSERT_TRUE((*writer)->Finish({"memory"}).ok());
     for (const int64_t max_sequence : {int64_t{1000}, int64_t{INT32_MAX}}) {
       const auto store = *TokenStore::Open(Path("in.h5"));
-      const auto exported = ExportMegatron(*store, Path("peer"), max_sequence);
+      const auto exported = ExportMegatron(*store, Path("peer"), LossMask::kRefuse, max_sequence);
       ASSERT_TRUE(exported.ok()) << exported.status();
       EXPECT_EQ(exported->dtype, vocab_size < 65'500 ? TokenDtype::kUint16 : TokenDtype::kInt32);
       ImportTokensOptions options;
@@ -131,6 +131,24 @@ TEST_F(MegatronTest, AStoreComesBackAsItWas) {
       EXPECT_EQ((*TokenStore::Open(Path("out/train.h5")))->fingerprint(), store->fingerprint());
     }
   }
+}
+
+TEST_F(MegatronTest, ALossMaskIsDroppedOnlyOnDemand) {
+  const std::unique_ptr<Tokenizer> ids = *MakeIdTokenizer(100, 3);
+  auto writer = TokenStoreWriter::CreateForChat(Path("chats.h5"), *ids);
+  ASSERT_TRUE(writer.ok());
+  ASSERT_TRUE((*writer)->Append({5, 6, 3}, {0, 1, 1}).ok());
+  ASSERT_TRUE((*writer)->EndDocument(0).ok());
+  ASSERT_TRUE((*writer)->Finish({"memory"}).ok());
+  const auto store = *TokenStore::Open(Path("chats.h5"));
+  const auto refused = ExportMegatron(*store, Path("peer"), LossMask::kRefuse);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(StrContains(refused.status().message(), "add --drop-loss-mask")) << refused.status();
+  EXPECT_FALSE(std::filesystem::exists(Path("peer.bin")));
+  const auto exported = ExportMegatron(*store, Path("peer"), LossMask::kDrop);
+  ASSERT_TRUE(exported.ok()) << exported.status();
+  EXPECT_EQ(exported->num_tokens, 3);
+  EXPECT_EQ(ReadFile(Path("peer.bin"))->size(), 6u);
 }
 
 }  // namespace

@@ -34,8 +34,9 @@ TEST_F(TokenizeTest, AnExceptionOfAThreadIsAnError) {
   options.document_separator = "\n\n";
   const auto source = TextSource::Open(options, LongDocuments::kWhole);
   ASSERT_TRUE(source.ok());
-  const absl::Status status = Tokenize(source->get(), Exhausted(), /*chat=*/nullptr, 2,
-                                       [](const auto&, int64_t) { return absl::OkStatus(); });
+  const absl::Status status =
+      Tokenize(source->get(), Exhausted(), /*chat=*/nullptr, OnError::kError, 2,
+               [](const auto&, int64_t) { return absl::OkStatus(); });
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
 }
 

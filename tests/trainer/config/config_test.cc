@@ -51,6 +51,51 @@ std::string Replaced(const std::string& from, const std::string& to) {
   return absl::StrReplaceAll(kBase, {{from, to}});
 }
 
+TEST(Config, ASourceIsMadeOfTextOrOfTokenFiles) {
+  const auto with = [](const std::string& source, const std::string& tokenizer = "{type: byte}") {
+    return absl::StrReplaceAll(kBase, {{"      text: [a.txt]\n", source},
+                                       {"tokenizer: {type: byte}", "tokenizer: " + tokenizer}});
+  };
+  const auto read = ParseRunConfig(
+      with("      tokens: [a.bin]\n      token_format: llm.c\n      token_dtype: uint32\n"
+           "      document_end: eos\n      vocab_size: 300\n      eos: 299\n",
+           "{type: store}"),
+      "c.yaml");
+  ASSERT_TRUE(read.ok()) << read.status();
+  const TokenFilesSource& tokens = read->data.sources[0].tokens;
+  EXPECT_EQ(tokens.format, TokenFileFormat::kLlmC);
+  EXPECT_EQ(tokens.dtype, TokenDtype::kUint32);
+  EXPECT_EQ(tokens.document_end, DocumentEnd::kEos);
+  EXPECT_EQ(tokens.vocab_size, 300);
+  EXPECT_EQ(tokens.eos, 299);
+  EXPECT_TRUE(*ParseRunConfig(ToYaml(*read), "again") == *read);
+  EXPECT_TRUE(Contains(ErrorOf(with("      tokens: [a.bin]\n", "{type: store}")),
+                       "data.sources[0].vocab_size: expected the number of ids"));
+  EXPECT_TRUE(Contains(ErrorOf(with("      tokens: [a.bin]\n      vocab_size: 300\n")),
+                       "data.sources[0].vocab_size: has no effect, as the tokenizer says it"));
+  EXPECT_TRUE(Contains(ErrorOf(with("      tokens: [a.bin]\n      text: [a.txt]\n")),
+                       "data.sources[0].tokens: a source is made from text or from token files"));
+  EXPECT_TRUE(Contains(ErrorOf(with("      token_format: npy\n")), "has no effect with a source "));
+}
+
+TEST(Config, ShardsHaveTheirOwnRules) {
+  const auto with = [](const std::string& keys) {
+    return Replaced("      text: [a.txt]\n", "      text: [a.txt]\n" + keys);
+  };
+  const auto read = ParseRunConfig(with("      shard_bytes: 2e9\n      workers: 16\n"), "c.yaml");
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->data.sources[0].shard_bytes, 2'000'000'000);
+  EXPECT_EQ(read->data.sources[0].workers, 16);
+  EXPECT_TRUE(*ParseRunConfig(ToYaml(*read), "again") == *read);
+  EXPECT_TRUE(Contains(ErrorOf(with("      workers: 2\n")), "has no effect with shard_bytes: 0"));
+  EXPECT_TRUE(Contains(ErrorOf(with("      shard_bytes: 9\n      workers: 0\n")),
+                       "data.sources[0].workers"));
+  EXPECT_TRUE(Contains(ErrorOf(with("      shard_bytes: 9\n      val_documents: 2\n")),
+                       "data.sources[0].val_documents: shards hold out a share"));
+  EXPECT_TRUE(Contains(ErrorOf(with("      shard_bytes: 9\n      dedup: exact\n")),
+                       "data.sources[0].dedup: exact compares"));
+}
+
 TEST(Config, ReadsWhatTheFileSaysAndDefaultsTheRest) {
   const auto config = ParseRunConfig(kBase, "c.yaml");
   ASSERT_TRUE(config.ok()) << config.status();

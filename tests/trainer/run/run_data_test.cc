@@ -57,6 +57,87 @@ TEST_F(RunDataTest, ChangedTextIsNamedAndEqualTextIsUsed) {
   EXPECT_TRUE(Prepare(config).ok());
 }
 
+TEST_F(RunDataTest, ShardsAreMadeFinishedAndRead) {
+  std::string lines;
+  for (int i = 0; i < 300; ++i) {
+    absl::StrAppend(&lines, "{\"text\": \"tea ", i, " and more\"}\n");
+  }
+  DataSource source = Source("shards", WriteText("a.jsonl", lines));
+  source.text.document_separator = "";
+  source.val_documents = 0;
+  source.val_fraction = 0.1;
+  source.shard_bytes = 2000;
+  source.workers = 2;
+  RunConfig config = Config({source});
+  config.validation.every = 10;
+  const auto data = Prepare(config);
+  ASSERT_TRUE(data.ok()) << data.status();
+  const std::string fingerprint = data->stores[0]->fingerprint();
+  EXPECT_GT(data->stores[0]->info().num_shards, 3);
+  ASSERT_NE(data->validation[0], nullptr);
+  EXPECT_EQ(data->stores[0]->num_documents() + data->validation[0]->num_documents(), 300);
+  EXPECT_FALSE(ValidationBatches(config, *data)->empty());
+
+  fs::remove_all(Path("shards/shard-00001"));
+  DataSource named;
+  named.dir = Path("shards");
+  config = Config({named});
+  EXPECT_TRUE(absl::StrContains(Prepare(config).status().message(), "1 of "));
+  config = Config({source});
+  const auto again = Prepare(config);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->stores[0]->fingerprint(), fingerprint);
+  EXPECT_EQ((*Prepare(Config({named}))).stores[0]->fingerprint(), fingerprint);
+  WriteText("a.jsonl", lines + "{\"text\": \"one more\"}\n");
+  EXPECT_TRUE(absl::StrContains(Prepare(config).status().message(), "has changed"));
+}
+
+TEST_F(RunDataTest, TokenFilesAreImportedOnceAndCompared) {
+  std::string values;
+  for (int i = 0; i < 60; ++i) values += std::string({static_cast<char>(i % 7 == 6 ? 9 : i), '\0'});
+  DataSource source;
+  source.dir = Path("ids");
+  source.tokens.paths = {WriteText("ids.bin", values)};
+  source.tokens.format = TokenFileFormat::kRaw;
+  source.tokens.dtype = TokenDtype::kUint16;
+  source.tokens.document_end = DocumentEnd::kEos;
+  source.tokens.vocab_size = 100;
+  source.tokens.eos = 9;
+  source.val_documents = 2;
+  RunConfig config = Config({source});
+  config.tokenizer.type = TokenizerType::kStore;
+  const auto data = Prepare(config);
+  ASSERT_TRUE(data.ok()) << data.status();
+  EXPECT_EQ(data->tokenizer->kind(), "ids");
+  EXPECT_EQ(data->stores[0]->num_documents() + data->validation[0]->num_documents(), 10);
+  const std::string store = *ReadFile(Path("ids/train.h5"));
+  ASSERT_TRUE(Prepare(config).ok());
+  EXPECT_TRUE(*ReadFile(Path("ids/train.h5")) == store);
+
+  config.data.sources[0].tokens.document_end = DocumentEnd::kFile;
+  EXPECT_TRUE(absl::StrContains(Prepare(config).status().message(), "document_end"));
+  config.data.sources[0] = source;
+  values[2] = 55;
+  WriteText("ids.bin", values);
+  EXPECT_TRUE(absl::StrContains(Prepare(config).status().message(), "ids.bin has changed"));
+  fs::remove(Path("ids.bin"));
+  EXPECT_TRUE(Prepare(config).ok());
+
+  // The run's own tokenizer, whose eos is 257.
+  WriteText("bytes.bin", std::string("a\0b\0\1\1c\0\1\1", 10));
+  source.dir = Path("bytes");
+  source.tokens = {.paths = {Path("bytes.bin")},
+                   .dtype = TokenDtype::kUint16,
+                   .document_end = DocumentEnd::kEos};
+  source.val_documents = 0;
+  source.val_fraction = 0;
+  config = Config({source});
+  config.data.seq_len = 2;
+  const auto bytes = Prepare(config);
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  EXPECT_EQ(bytes->stores[0]->num_documents(), 2);
+}
+
 TEST_F(RunDataTest, ATokenizerReadsEverySourceInItsOwnWay) {
   std::string web, code;
   for (int i = 0; i < 100; ++i) {
