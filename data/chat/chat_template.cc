@@ -118,8 +118,8 @@ absl::StatusOr<ChatText> ChatTemplate::RenderMessages(const ordered_json& record
                                                       const jinja::List& messages,
                                                       size_t first_trained) const {
   if (!jinja_.has_value()) {
-    return absl::InvalidArgumentError(
-        "messages need a chat template: the tokenizer has none; name one by the key template");
+    return absl::InvalidArgumentError(absl::StrCat("messages need a chat template, and ",
+                                                   options_.origin, "; name one by chat_template"));
   }
   std::vector<size_t> turns;
   for (size_t i = first_trained; i < messages.size(); ++i) {

@@ -23,8 +23,9 @@ constexpr const char* Name(TrainedTurns turns) {
 
 struct ChatOptions {
   std::string source;  // the Jinja2 template; empty: records of prompt and completion alone
-  std::string origin;  // where the template comes from, for messages
-  // What the template sees as bos_token, eos_token and so on.
+  // Where the template comes from, for messages; without a source, why there is none.
+  std::string origin;
+  // The template sees them as bos_token, eos_token and so on.
   std::vector<std::pair<std::string, std::string>> special_tokens;
   TrainedTurns train_on = TrainedTurns::kAll;
 };

@@ -11,9 +11,11 @@
 namespace wyvern {
 namespace {
 
+namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr char kConfig[] = "tokenizer_config.json";
+constexpr char kJinja[] = "chat_template.jinja";
 
 // The template of a tokenizer_config.json; empty if there is none.
 std::string TemplateOf(const json& config) {
@@ -51,26 +53,55 @@ absl::Status ReadTemplate(const std::string& path, ChatOptions* options) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::StatusOr<ChatOptions> LoadChatTemplate(const std::string& path) {
-  namespace fs = std::filesystem;
+// The template and the tokens of what is there; the source stays empty if there is no template.
+absl::StatusOr<ChatOptions> ReadWhatIsThere(const std::string& path, bool is_folder) {
   ChatOptions options;
-  if (path.empty()) return options;
   std::error_code error;
-  const bool is_folder = fs::is_directory(path, error);
   const std::string config = is_folder ? absl::StrCat(path, "/", kConfig) : path;
   if (fs::path(config).filename() == kConfig && fs::exists(config, error)) {
     RETURN_IF_ERROR(ReadConfig(config, &options));
   }
-  const std::string jinja = is_folder ? absl::StrCat(path, "/chat_template.jinja") : path;
+  const std::string jinja = is_folder ? absl::StrCat(path, "/", kJinja) : path;
   if (fs::path(jinja).filename() != kConfig && (!is_folder || fs::exists(jinja, error))) {
     RETURN_IF_ERROR(ReadTemplate(jinja, &options));
   }
+  return options;
+}
+
+// The folder of a tokenizer's path; empty for one without files.
+std::string FolderOf(const std::string& tokenizer) {
+  std::error_code error;
+  if (tokenizer.empty() || tokenizer == "byte") return "";
+  if (fs::is_directory(tokenizer, error)) return tokenizer;
+  const std::string folder = fs::path(tokenizer).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+absl::StatusOr<ChatOptions> LoadBesideTokenizer(const std::string& tokenizer) {
+  const std::string folder = FolderOf(tokenizer);
+  ChatOptions none;
+  if (folder.empty()) {
+    none.origin = "the tokenizer has no files";
+    return none;
+  }
+  ASSIGN_OR_RETURN(ChatOptions options, ReadWhatIsThere(folder, /*is_folder=*/true));
   if (!options.source.empty()) return options;
-  return absl::InvalidArgumentError(absl::StrCat(
-      path, ": holds no chat template; expected a file of Jinja2, or a folder with ",
-      "chat_template.jinja or with a ", kConfig, " that has the member chat_template"));
+  none.origin = absl::StrCat("there is no ", folder, "/", kJinja, " and no chat_template in ",
+                             folder, "/", kConfig);
+  return none;
+}
+
+}  // namespace
+
+absl::StatusOr<ChatOptions> LoadChatTemplate(const std::string& path,
+                                             const std::string& tokenizer) {
+  if (path.empty()) return LoadBesideTokenizer(tokenizer);
+  std::error_code error;
+  ASSIGN_OR_RETURN(ChatOptions options, ReadWhatIsThere(path, fs::is_directory(path, error)));
+  if (!options.source.empty()) return options;
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": holds no chat template; expected a file of Jinja2, or a folder with ",
+                   kJinja, " or with a ", kConfig, " that has the member chat_template"));
 }
 
 }  // namespace wyvern

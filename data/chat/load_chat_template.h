@@ -14,9 +14,11 @@ namespace wyvern {
 // - a tokenizer_config.json with the member chat_template (of several by name, "default"), and with
 //   the special tokens as bos_token, eos_token and so on;
 // - a folder that holds chat_template.jinja, tokenizer_config.json or both.
-// An empty path: no template, for records of prompt and completion. Errors: a missing file, a file
-// or folder without a template.
-absl::StatusOr<ChatOptions> LoadChatTemplate(const std::string& path);
+//
+// An empty path: those of the folder of `tokenizer`, which is a path of one as LoadTokenizer takes
+// it, or none for records of prompt and completion. Errors: a missing file, a file or folder that
+// `path` names without a template.
+absl::StatusOr<ChatOptions> LoadChatTemplate(const std::string& path, const std::string& tokenizer);
 
 }  // namespace wyvern
 

@@ -55,7 +55,8 @@ absl::StatusOr<Json> DescribeOptions(const PrepareOptions& options, const Tokeni
                {"seed", options.seed},
                {"tokenizer", tokenizer.hash()}};
   if (options.source.format == TextFormat::kChat) {
-    ASSIGN_OR_RETURN(const ChatOptions chat, LoadChatTemplate(options.source.chat_template));
+    ASSIGN_OR_RETURN(const ChatOptions chat,
+                     LoadChatTemplate(options.source.chat_template, options.tokenizer));
     std::string content = chat.source;
     for (const auto& [name, token] : chat.special_tokens) {
       absl::StrAppend(&content, "\n", name, " ", token);

@@ -17,7 +17,8 @@ TextInput::TextInput(const PrepareOptions& options, const Tokenizer& tokenizer,
 
 absl::Status TextInput::Open() {
   if (is_chat() && chat_ == nullptr) {
-    ASSIGN_OR_RETURN(ChatOptions chat, LoadChatTemplate(options_.source.chat_template));
+    ASSIGN_OR_RETURN(ChatOptions chat,
+                     LoadChatTemplate(options_.source.chat_template, options_.tokenizer));
     chat.train_on = options_.source.train_on;
     ASSIGN_OR_RETURN(chat_, ChatTemplate::Make(chat));
   }

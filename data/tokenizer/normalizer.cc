@@ -26,6 +26,19 @@ class ToNormalForm final : public Normalizer {
     }
     *text = Normalized(*text, form_);
   }
+  void AddNamed(std::set<uint32_t>* characters) const override {
+    std::string text;
+    for (const uint32_t c : *characters) AppendCharacter(c, &text);
+    for (const NormalForm form : {form_, NormalForm::kNfd}) {
+      AddCharactersOf(Normalized(text, form), characters);
+    }
+  }
+  void Bound(TextGrowth* growth) const override {
+    if (form_ == NormalForm::kNfc || form_ == NormalForm::kNfkc) {
+      growth->Join([](const std::string& c) { return Normalized(c, NormalForm::kNfd); });
+    }
+    growth->Map([this](const std::string& c) { return Normalized(c, form_); });
+  }
 
  private:
   const NormalForm form_;
@@ -34,6 +47,12 @@ class ToNormalForm final : public Normalizer {
 class ToLowercase final : public Normalizer {
  public:
   void Apply(std::string* text) const override { *text = Lowercase(*text); }
+  void AddNamed(std::set<uint32_t>* characters) const override {
+    std::string text;
+    for (const uint32_t c : *characters) AppendCharacter(c, &text);
+    AddCharactersOf(Lowercase(text), characters);
+  }
+  void Bound(TextGrowth* growth) const override { growth->Map(Lowercase); }
 };
 
 // Leaves out the characters of a set.
@@ -63,6 +82,10 @@ class Prepend final : public Normalizer {
   void Apply(std::string* text) const override {
     if (!text->empty()) text->insert(0, prefix_);
   }
+  void AddNamed(std::set<uint32_t>* characters) const override {
+    AddCharactersOf(prefix_, characters);
+  }
+  void Bound(TextGrowth* growth) const override { growth->Prepend(prefix_); }
 
  private:
   const std::string prefix_;
@@ -70,8 +93,9 @@ class Prepend final : public Normalizer {
 
 class Replace final : public Normalizer {
  public:
-  Replace(Pattern pattern, std::string content)
-      : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  // `literal`: the text that the pattern stands for, if it stands for one.
+  Replace(Pattern pattern, std::string literal, std::string content)
+      : pattern_(std::move(pattern)), literal_(std::move(literal)), content_(std::move(content)) {}
   void Apply(std::string* text) const override {
     if (text->empty()) return;  // as tokenizers, where an empty text has no matches
     std::string out;
@@ -86,10 +110,21 @@ class Replace final : public Normalizer {
     *text = std::move(out);
   }
   bool may_remove_begin() const override { return content_.empty(); }
+  void AddNamed(std::set<uint32_t>* characters) const override {
+    AddCharactersOf(literal_, characters);
+    AddCharactersOf(content_, characters);
+  }
+  void Bound(TextGrowth* growth) const override {
+    if (literal_.empty()) {
+      growth->ReplaceAny(pattern_.min_characters(), content_);
+    } else {
+      growth->ReplaceText(literal_, content_);
+    }
+  }
 
  private:
   const Pattern pattern_;
-  const std::string content_;
+  const std::string literal_, content_;
 };
 
 class Strip final : public Normalizer {
@@ -128,10 +163,29 @@ class Reader {
  public:
   absl::StatusOr<std::vector<std::unique_ptr<Normalizer>>> Read(const JsonPart& part) {
     if (!part.is_null()) RETURN_IF_ERROR(Add(part));
+    RETURN_IF_ERROR(CheckGrowth(part));
     return std::move(made_);
   }
 
  private:
+  absl::Status CheckGrowth(const JsonPart& part) const {
+    if (made_.size() > kMaxTextSteps) {
+      return part.Error(absl::StrCat(made_.size(), " steps; Wyvern takes at most ", kMaxTextSteps));
+    }
+    // Each step may make characters that others name.
+    std::set<uint32_t> named;
+    size_t before;
+    do {
+      before = named.size();
+      for (const auto& step : made_) step->AddNamed(&named);
+    } while (named.size() > before);
+    TextGrowth growth(named);
+    for (auto step = made_.rbegin(); step != made_.rend(); ++step) (*step)->Bound(&growth);
+    if (growth.most() <= kMaxTextGrowth) return absl::OkStatus();
+    return part.Error(absl::StrCat("its steps can make a text ", growth.most(),
+                                   " times as long; Wyvern takes at most ", kMaxTextGrowth));
+  }
+
   absl::Status Add(const JsonPart& part) {
     ASSIGN_OR_RETURN(const std::string type, part.At("type").Text());
     if (type == "Sequence") {
@@ -188,14 +242,14 @@ class Reader {
     if (!literal.is_null()) {
       ASSIGN_OR_RETURN(const std::string text, literal.Text());
       if (text.empty()) return literal.Expected("a text that is not empty");
-      made_.push_back(std::make_unique<Replace>(Pattern::Literal(text), std::move(content)));
+      made_.push_back(std::make_unique<Replace>(Pattern::Literal(text), text, std::move(content)));
       return absl::OkStatus();
     }
     const JsonPart regex = part.At("pattern").At("Regex");
     ASSIGN_OR_RETURN(const std::string text, regex.Text());
     absl::StatusOr<Pattern> pattern = Pattern::Compile(text, PatternDialect::kOniguruma);
     if (!pattern.ok()) return regex.Error(pattern.status().message());
-    made_.push_back(std::make_unique<Replace>(*std::move(pattern), std::move(content)));
+    made_.push_back(std::make_unique<Replace>(*std::move(pattern), "", std::move(content)));
     return absl::OkStatus();
   }
 

@@ -70,6 +70,30 @@ int FixedLength(const Node& node) {
   }
 }
 
+// The fewest characters of a match.
+int MinLength(const Node& node) {
+  int64_t length = 0;
+  switch (node.kind) {
+    case Node::Kind::kSet:
+      return 1;
+    case Node::Kind::kSequence:
+      for (const Node& child : node.children) length += MinLength(child);
+      break;
+    case Node::Kind::kAlternatives:
+      length = MinLength(node.children[0]);
+      for (const Node& child : node.children) length = std::min<int64_t>(length, MinLength(child));
+      break;
+    case Node::Kind::kRepeat:
+      length = int64_t{MinLength(node.children[0])} * node.min;
+      break;
+    case Node::Kind::kAtomic:
+      return MinLength(node.children[0]);
+    default:
+      return 0;
+  }
+  return static_cast<int>(std::min<int64_t>(length, kMaxProgram));
+}
+
 // The characters that a match can begin with; all of them if it may be empty.
 CodePointSet FirstSet(const Node& node) {
   const CodePointSet everything = CodePointSet().Complement();
@@ -120,6 +144,7 @@ class PatternCompiler {
       AddStart(start, FirstSet(alternative));
     }
     if (pattern_.program_.size() > kMaxProgram) return TooLarge();
+    pattern_.min_characters_ = MinLength(root);
     KeepWhatCannotHelp();
     for (const CodePointSet& set : sets_) pattern_.tables_.emplace_back(set);
     return std::move(pattern_);

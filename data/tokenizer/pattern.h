@@ -31,6 +31,9 @@ class Pattern {
   // are allowed), `begin` at a character's beginning.
   size_t MatchAt(absl::string_view text, size_t begin) const;
 
+  // No match has fewer characters.
+  int min_characters() const { return min_characters_; }
+
   // Calls found(begin, end) for each match from left to right. An empty one that touches the match
   // before it does not count.
   template <typename Found>
@@ -77,6 +80,7 @@ class Pattern {
 
   size_t Run(absl::string_view text, int32_t pc, size_t at) const;
 
+  int min_characters_ = 0;
   std::vector<Instruction> program_;
   std::vector<CodePointTable> tables_;
   std::vector<int32_t> starts_;  // of the alternatives

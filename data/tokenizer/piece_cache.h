@@ -85,6 +85,12 @@ class PieceCache {
   std::vector<Entry> entries_;
 };
 
+// A number for each tokenizer that keeps its pieces in caches.
+uint64_t NewPieceCacheOwner();
+
+// This thread's cache of a tokenizer. Those of the two that were used last are kept.
+PieceCache& PieceCacheOf(uint64_t owner);
+
 }  // namespace wyvern
 
 #endif  // WYVERN_DATA_TOKENIZER_PIECE_CACHE_H_

@@ -1,8 +1,6 @@
 #include "data/tokenizer/pipeline_tokenizer.h"
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <set>
 #include <utility>
 
@@ -36,20 +34,6 @@ std::string WithoutFaults(absl::string_view text) {
     mended.push_back('\0');
     text.remove_prefix(zero + 1);
   }
-}
-
-// This thread's cache for a tokenizer. Those of the two that were used last are kept.
-PieceCache& CacheOf(uint64_t tokenizer) {
-  struct Owned {
-    uint64_t owner = 0;
-    std::unique_ptr<PieceCache> cache;
-  };
-  thread_local std::array<Owned, 2> caches;
-  if (caches[0].owner != tokenizer) {
-    std::swap(caches[0], caches[1]);
-    if (caches[0].owner != tokenizer) caches[0] = {tokenizer, std::make_unique<PieceCache>()};
-  }
-  return *caches[0].cache;
 }
 
 class PipelineTokenizer final : public Tokenizer {
@@ -134,7 +118,7 @@ class PipelineTokenizer final : public Tokenizer {
   void EncodeText(absl::string_view text, bool at_text_begin, std::vector<int32_t>* ids) const {
     Pieces pieces(text, at_text_begin);
     for (const auto& step : parts_.pre_tokenization.steps) step->Apply(&pieces);
-    PieceCache& cache = CacheOf(instance_);
+    PieceCache& cache = PieceCacheOf(cache_owner_);
     const absl::string_view divided = pieces.text();
     for (const Pieces::Range& range : pieces.ranges()) {
       const absl::string_view piece = divided.substr(range.begin, range.end - range.begin);
@@ -150,18 +134,13 @@ class PipelineTokenizer final : public Tokenizer {
     }
   }
 
-  static uint64_t NextInstance() {
-    static std::atomic<uint64_t> next{1};
-    return next++;
-  }
-
   const TokenizerParts parts_;
   const DocumentTokens document_tokens_;
   const AddedTokenMatcher raw_tokens_, normalized_tokens_;
   const std::string model_;
   int64_t vocab_size_;
   std::map<int32_t, const AddedToken*> added_;
-  const uint64_t instance_ = NextInstance();
+  const uint64_t cache_owner_ = NewPieceCacheOwner();
 };
 
 }  // namespace

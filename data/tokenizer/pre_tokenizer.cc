@@ -1,11 +1,14 @@
 #include "data/tokenizer/pre_tokenizer.h"
 
+#include <limits>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "data/tokenizer/byte_characters.h"
 #include "data/tokenizer/code_points.h"
+#include "data/tokenizer/text_growth.h"
+#include "kernels/runtime/check.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -197,14 +200,30 @@ class Reader {
  public:
   absl::StatusOr<PreTokenization> Read(const JsonPart& part) {
     if (!part.is_null()) RETURN_IF_ERROR(Add(part));
+    if (made_.steps.size() > kMaxTextSteps) {
+      return part.Error(
+          absl::StrCat(made_.steps.size(), " steps; Wyvern takes at most ", kMaxTextSteps));
+    }
+    if (num_rewrites_ > kMaxRewrites) {
+      return part.Error(absl::StrCat(num_rewrites_,
+                                     " steps that write spaces, marks or bytes, each of which may "
+                                     "make a text several times as long; Wyvern takes at most ",
+                                     kMaxRewrites));
+    }
     if (made_.byte_level) made_.steps.pop_back();
     return std::move(made_);
   }
 
  private:
-  void AddStep(std::unique_ptr<PreTokenizer> step, bool writes_bytes = false) {
+  static constexpr int kMaxRewrites = 3;
+
+  void AddStep(std::unique_ptr<PreTokenizer> step) {
     made_.steps.push_back(std::move(step));
-    made_.byte_level = writes_bytes;
+    made_.byte_level = false;
+  }
+  void AddRewrite(std::unique_ptr<PreTokenizer> step) {
+    AddStep(std::move(step));
+    ++num_rewrites_;
   }
   void AddPattern(Pattern pattern, Behavior behavior, bool invert) {
     AddStep(std::make_unique<DividePieces<Pattern>>(std::move(pattern), behavior, invert));
@@ -293,12 +312,13 @@ class Reader {
     RETURN_IF_ERROR(part.CheckKeys({"add_prefix_space", "trim_offsets", "use_regex"}));
     ASSIGN_OR_RETURN(const bool prefix, part.At("add_prefix_space").Bool());
     ASSIGN_OR_RETURN(const bool use_regex, part.At("use_regex").Bool(/*if_null=*/true));
-    if (prefix) AddStep(std::make_unique<PrefixSpace>());
+    if (prefix) AddRewrite(std::make_unique<PrefixSpace>());
     if (use_regex) {
       ASSIGN_OR_RETURN(Pattern pattern, Pattern::Compile(kGpt2Pattern, PatternDialect::kOniguruma));
       AddPattern(std::move(pattern), Behavior::kIsolated, false);
     }
-    AddStep(std::make_unique<WriteBytes>(), /*writes_bytes=*/true);
+    AddRewrite(std::make_unique<WriteBytes>());
+    made_.byte_level = true;
     return absl::OkStatus();
   }
 
@@ -327,19 +347,26 @@ class Reader {
     if (!add_prefix) prepend = Prepend::kNever;
     made_.needs_text_begin = made_.needs_text_begin || prepend == Prepend::kFirst;
     ASSIGN_OR_RETURN(const bool split, part.At("split").Bool(/*if_null=*/true));
-    AddStep(std::make_unique<MarkSpaces>(spelt, prepend));
+    AddRewrite(std::make_unique<MarkSpaces>(spelt, prepend));
     if (split) AddCharacters(CodePointSet::Of({{mark, mark}}), Behavior::kMergedWithNext);
     return absl::OkStatus();
   }
 
   PreTokenization made_;
+  int num_rewrites_ = 0;
 };
 
 }  // namespace
 
 Pieces::Pieces(absl::string_view text, bool at_text_begin)
     : text_(text), at_text_begin_(at_text_begin) {
+  CheckSize();
   if (!text.empty()) ranges_.push_back({0, static_cast<uint32_t>(text.size())});
+}
+
+void Pieces::CheckSize() const {
+  CHECK(text_.size() <= std::numeric_limits<uint32_t>::max(), "a text of ", text_.size(),
+        " bytes; the tokenizer takes at most 2^32 - 1, with what it adds");
 }
 
 absl::StatusOr<PreTokenization> MakePreTokenization(const JsonPart& part) {

@@ -63,9 +63,12 @@ class Pieces {
     ranges_.swap(next_);
     owned_.swap(out);
     text_ = owned_;
+    CheckSize();
   }
 
  private:
+  void CheckSize() const;
+
   absl::string_view text_;
   bool at_text_begin_;
   std::string owned_;  // the text, once it was rewritten

@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "data/io/utf8.h"
 #include "data/tokenizer/sentencepiece_api.h"
+#include "data/tokenizer/sentencepiece_encoder.h"
 
 namespace wyvern {
 namespace {
@@ -12,9 +14,12 @@ namespace {
 class SentencePieceTokenizer final : public Tokenizer {
  public:
   SentencePieceTokenizer(std::unique_ptr<SentencePieceModel> pieces, std::string model)
-      : pieces_(std::move(pieces)), model_(std::move(model)) {}
+      : pieces_(std::move(pieces)),
+        model_(std::move(model)),
+        encoder_(SentencePieceEncoder::Make(model_)) {}
 
   std::vector<int32_t> Encode(absl::string_view text) const override {
+    if (encoder_ != nullptr && Utf8PrefixLength(text) == text.size()) return encoder_->Encode(text);
     return pieces_->Encode({text.data(), text.size()});
   }
   // Behind a newline, no space is put before the text.
@@ -52,6 +57,7 @@ class SentencePieceTokenizer final : public Tokenizer {
 
   const std::unique_ptr<SentencePieceModel> pieces_;
   const std::string model_;
+  const std::unique_ptr<SentencePieceEncoder> encoder_;  // null: the library encodes everything
 };
 
 }  // namespace

@@ -1,6 +1,6 @@
 #include "data/tokenizer/tiktoken_tokenizer.h"
 
-#include <array>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -12,6 +12,7 @@
 #include "data/tokenizer/bpe_model.h"
 #include "data/tokenizer/byte_characters.h"
 #include "data/tokenizer/json_part.h"
+#include "data/tokenizer/named_patterns.h"
 #include "data/tokenizer/pattern.h"
 #include "data/tokenizer/pipeline_tokenizer.h"
 #include "kernels/runtime/status.h"
@@ -19,35 +20,12 @@
 namespace wyvern {
 namespace {
 
-struct NamedPattern {
-  absl::string_view name, regex;
-};
-
-// cl100k is tiktoken's, but for a {1,3}+ that gives nothing back here either. In Kimi's, letters of
-// the Han script are parts of their own.
-constexpr std::array<NamedPattern, 6> kPatterns = {{
-    {"gpt2", R"('(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s)"},
-    {"cl100k",
-     R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s)"},
-    {"o200k",
-     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
-    {"llama3",
-     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
-    {"qwen",
-     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
-    {"kimi",
-     R"([\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
-}};
-
 absl::StatusOr<Pattern> FindPattern(const std::string& name, const std::string& origin) {
-  std::string known;
-  for (const NamedPattern& pattern : kPatterns) {
-    if (name == pattern.name) return Pattern::Compile(pattern.regex, PatternDialect::kFancyRegex);
-    absl::StrAppend(&known, known.empty() ? "" : ", ", pattern.name);
-  }
+  const std::optional<absl::string_view> regex = FindNamedPattern(name);
+  if (regex.has_value()) return Pattern::Compile(*regex, PatternDialect::kFancyRegex);
   return absl::InvalidArgumentError(absl::StrCat(
       origin, ": a file of tiktoken does not say how text is divided: name its pattern, one of ",
-      known, name.empty() ? "" : absl::StrCat("; got '", name, "'")));
+      NamedPatternNames(), name.empty() ? "" : absl::StrCat("; got '", name, "'")));
 }
 
 // A token's bytes, and its rank.

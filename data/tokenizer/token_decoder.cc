@@ -78,6 +78,11 @@ class ReplaceText final : public TokenDecoder {
   void Apply(std::vector<std::string>* tokens) const override {
     for (std::string& token : *tokens) token = absl::StrReplaceAll(token, {{text_, content_}});
   }
+  void AddNamed(std::set<uint32_t>* characters) const override {
+    AddCharactersOf(text_, characters);
+    AddCharactersOf(content_, characters);
+  }
+  void Bound(TextGrowth* growth) const override { growth->ReplaceText(text_, content_); }
 
  private:
   const std::string text_, content_;
@@ -101,6 +106,7 @@ class JoinWordPieces final : public TokenDecoder {
  public:
   JoinWordPieces(std::string prefix, bool cleanup)
       : prefix_(std::move(prefix)), cleanup_(cleanup) {}
+  void Bound(TextGrowth* growth) const override { growth->Rewrite(2); }  // a space for each token
   void Apply(std::vector<std::string>* tokens) const override {
     for (size_t i = 0; i < tokens->size(); ++i) {
       std::string& token = (*tokens)[i];
@@ -151,10 +157,27 @@ class Reader {
   absl::StatusOr<TokenDecoding> Read(const JsonPart& part) {
     made_.joins_with_spaces = part.is_null();
     if (!part.is_null()) RETURN_IF_ERROR(Add(part));
+    RETURN_IF_ERROR(CheckGrowth(part));
     return std::move(made_);
   }
 
  private:
+  absl::Status CheckGrowth(const JsonPart& part) const {
+    if (made_.steps.size() > kMaxTextSteps) {
+      return part.Error(
+          absl::StrCat(made_.steps.size(), " steps; Wyvern takes at most ", kMaxTextSteps));
+    }
+    std::set<uint32_t> named;
+    for (const auto& step : made_.steps) step->AddNamed(&named);
+    TextGrowth growth(named);
+    for (auto step = made_.steps.rbegin(); step != made_.steps.rend(); ++step) {
+      (*step)->Bound(&growth);
+    }
+    if (growth.most() <= kMaxTextGrowth) return absl::OkStatus();
+    return part.Error(absl::StrCat("its steps can make a text ", growth.most(),
+                                   " times as long; Wyvern takes at most ", kMaxTextGrowth));
+  }
+
   template <typename Step, typename... Arguments>
   absl::Status AddStep(Arguments&&... arguments) {
     made_.steps.push_back(std::make_unique<Step>(std::forward<Arguments>(arguments)...));

@@ -1,10 +1,14 @@
 // tests/clients/: other people's libraries read what Wyvern writes.
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "data/io/json.h"
+#include "data/io/utf8.h"
 #include "data/text/parquet_reader.h"
 #include "data/text/text_source.h"
 #include "data/token_files/export_megatron.h"
@@ -46,8 +50,9 @@ class ClientsTest : public CheckpointTest {
     const std::string command = absl::StrCat(program, " > ", out, " 2>&1");
     const bool ok = std::system(command.c_str()) == 0;
     const std::string text = *ReadFile(out);
-    if (!ok) return std::nullopt;
-    return text;
+    if (ok) return text;
+    std::fprintf(stderr, "%s\n", text.c_str());
+    return std::nullopt;
   }
 
   static std::string Python() {
@@ -56,6 +61,27 @@ class ClientsTest : public CheckpointTest {
     return std::filesystem::exists(installed) ? installed : "python3";
   }
 };
+
+// Texts behind a count of their bytes.
+std::vector<std::string> ReadCounted(const std::string& path) {
+  const std::string content = *ReadFile(path);
+  std::vector<std::string> texts;
+  for (size_t at = 0; at < content.size();) {
+    uint32_t size;
+    std::memcpy(&size, content.data() + at, sizeof(size));
+    texts.push_back(content.substr(at + sizeof(size), size));
+    at += sizeof(size) + size;
+  }
+  return texts;
+}
+
+// A zero byte is a part of it here.
+bool IsUtf8(const std::string& text) {
+  for (const absl::string_view part : absl::StrSplit(text, '\0')) {
+    if (Utf8PrefixLength(part) != part.size()) return false;
+  }
+  return true;
+}
 
 std::unique_ptr<Model> SomeModel(const std::string& name) {
   auto model = Model::Create(HfTestModelNamed(name), Device::kCpu, DType::kFloat32, false);
@@ -237,6 +263,73 @@ TEST_F(ClientsTest, SentencePieceAndTokenizersGiveTheSameIds) {
       RunScript(absl::StrCat("read_tokenizer.py ", options.output, " ", WriteText("u.txt", text)));
   ASSERT_TRUE(ids.has_value());
   EXPECT_EQ(*ids, absl::StrCat("[", absl::StrJoin((*tokenizer)->Encode(text), ", "), "]\n"));
+}
+
+TEST_F(ClientsTest, TokenizersTrainsAByteLevelTokenizerAlike) {
+  if (const std::string why = Lacks("tokenizers"); !why.empty()) GTEST_SKIP() << why;
+  std::string corpus;
+  for (uint64_t i = 0; i < 600; ++i) {
+    std::string word;  // of a few syllables, in some thousand ways
+    for (uint64_t rest = i * i * 2654435761 % 50021; rest > 0; rest /= 7) {
+      word += std::vector<std::string>{"ba", "le", "ti", "s", "mor", "é", "中文"}[rest % 7];
+    }
+    absl::StrAppend(&corpus, "{\"text\": \"the rule's ", word, " states ", i * 7919,
+                    ",  erased\\n\\n aaaaaaa bananas", std::string(i % 9, 'z'), "\"}\n");
+  }
+  TokenizerTrainOptions options;
+  options.sources = {{.paths = {WriteText("corpus.jsonl", corpus)}}};
+  options.is_byte_level = true;
+  options.vocab_size = 900;
+  options.num_threads = 2;
+  for (const char* pattern : {"gpt2", "cl100k", "o200k", "llama3", "qwen", "kimi"}) {
+    options.output = Path(absl::StrCat(pattern, "/tokenizer.json"));
+    options.byte_level.pattern = pattern;
+    options.byte_level.specials = {"<|im_start|>", "the"};  // one that merges make, too
+    const auto trained = TrainTokenizer(options);
+    ASSERT_TRUE(trained.ok()) << trained.status();
+    const auto text =
+        RunScript(absl::StrCat("train_tokenizer.py ", options.output, " ", Path("corpus.jsonl")));
+    ASSERT_TRUE(text.has_value()) << pattern;
+    EXPECT_TRUE(absl::StrContains(*text, "OK: ")) << *text;
+  }
+}
+
+// With WYVERN_MANY_TEXTS=1, on 50 MB of text and 100,000 strings, which takes some minutes.
+TEST_F(ClientsTest, IdsAreThoseOfTokenizersAndTiktoken) {
+  for (const char* package : {"tiktoken", "tokenizers"}) {
+    if (const std::string why = Lacks(package); !why.empty()) GTEST_SKIP() << why;
+  }
+  const bool many = std::getenv("WYVERN_MANY_TEXTS") != nullptr;
+  const auto made = RunScript(
+      absl::StrCat("tokenizer_peers.py make ", Path("."), many ? " 50 100000" : " 1 3000"));
+  ASSERT_TRUE(made.has_value());
+  const std::vector<std::string> texts = ReadCounted(Path("texts.bin"));
+  const auto models = ReadJsonFile(Path("models.json"));
+  ASSERT_TRUE(models.ok()) << models.status();
+  for (const auto& model : *models) {
+    const std::string folder = Path(model["name"].get<std::string>());
+    const auto tokenizer = LoadTokenizer(
+        folder, {.bos = "", .eos = "", .pattern = model["pattern"].get<std::string>()});
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+    std::string out;
+    int64_t lost = 0;
+    for (const std::string& text : texts) {
+      const std::vector<int32_t> ids = (*tokenizer)->Encode(text);
+      const auto count = static_cast<uint32_t>(ids.size());
+      out.append(reinterpret_cast<const char*>(&count), sizeof(count));
+      out.append(reinterpret_cast<const char*>(ids.data()), count * sizeof(int32_t));
+      if (!model["exact"].get<bool>()) continue;
+      // Ids of the end of a document stand for no text.
+      const bool has_end = absl::StrContains(text, "<|endoftext|>");
+      if (IsUtf8(text) && !has_end && (*tokenizer)->Decode(ids) != text) ++lost;
+    }
+    EXPECT_EQ(lost, 0) << model["name"];
+    ASSERT_TRUE(WriteFileAtomically(folder + "/ids.bin", out).ok());
+  }
+  const auto compared = RunScript("tokenizer_peers.py compare " + Path("."));
+  ASSERT_TRUE(compared.has_value());
+  if (many) std::printf("%s%s", made->c_str(), compared->c_str());
+  EXPECT_GE(models->size(), 6u);
 }
 
 // Some seconds, most of them the imports.

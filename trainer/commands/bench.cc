@@ -14,6 +14,7 @@
 #include "trainer/bench/device_rates.h"
 #include "trainer/bench/op_shape.h"
 #include "trainer/bench/step_bench.h"
+#include "trainer/bench/tokenizer_bench.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
 #include "trainer/commands/compute_target.h"
@@ -249,6 +250,64 @@ void AddDecode(CLI::App* bench, int* exit_code) {
   });
 }
 
+absl::Status BenchTokenizers(const std::string& name, const TokenizerSettings& settings,
+                             const TextSourceOptions& source, double megabytes, int passes,
+                             int num_threads, bool json) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(name, settings));
+  ASSIGN_OR_RETURN(const TokenizerBench bench,
+                   BenchTokenizer(*tokenizer, source, static_cast<int64_t>(megabytes * 1e6), passes,
+                                  num_threads));
+  if (!json) {
+    std::printf("%s\n", bench.ToString().c_str());
+    return absl::OkStatus();
+  }
+  const nlohmann::json row = {{"documents", bench.documents},
+                              {"bytes", bench.bytes},
+                              {"ids", bench.ids},
+                              {"threads", bench.num_threads},
+                              {"seconds", bench.seconds},
+                              {"cpu_seconds", bench.cpu_seconds}};
+  std::printf("%s\n", JsonText(row).c_str());
+  return absl::OkStatus();
+}
+
+void AddTokenizer(CLI::App* bench, int* exit_code) {
+  struct Options {
+    std::string tokenizer;
+    TokenizerSettings settings;
+    TextSourceOptions source;
+    double megabytes = 64;
+    int passes = 3, num_threads = 1;
+    bool json = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      bench->add_subcommand("tokenizer", "Time a tokenizer on text that lies in memory");
+  command
+      ->add_option("TOKENIZER", options->tokenizer,
+                   "byte, or a SentencePiece model, a tokenizer.json, a tiktoken file, or their "
+                   "folder")
+      ->required();
+  command
+      ->add_option("--input", options->source.paths,
+                   "Files and folders of text, as `wyvern data prepare` reads them")
+      ->required();
+  command->add_option("--pattern", options->settings.pattern,
+                      "How text is divided for a tiktoken file");
+  command->add_option("--megabytes", options->megabytes, "Text used at most (default 64)")
+      ->check(CLI::Range(1e-6, 1e5));
+  command->add_option("--passes", options->passes, "The fastest of so many counts (default 3)")
+      ->check(CLI::Range(1, 1000));
+  command->add_option("--threads", options->num_threads, "0: every core (default 1)")
+      ->check(CLI::Range(0, 4096));
+  command->add_flag("--json", options->json, "One JSON object");
+  command->callback([=] {
+    *exit_code = ExitCode(BenchTokenizers(options->tokenizer, options->settings, options->source,
+                                          options->megabytes, options->passes, options->num_threads,
+                                          options->json));
+  });
+}
+
 }  // namespace
 
 void AddBenchCommand(CLI::App& app, int* exit_code) {
@@ -257,6 +316,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
   AddOps(bench, exit_code);
   AddStep(bench, exit_code);
   AddDecode(bench, exit_code);
+  AddTokenizer(bench, exit_code);
 }
 
 }  // namespace wyvern

@@ -34,6 +34,9 @@ absl::Status NameOption(const absl::Status& status) {
       {"workers", "--workers"},
       {"dedup", "--dedup"},
       {"vocab_size", "--vocab-size"},
+      {"byte_level", "--byte-level"},
+      {"pattern", "--pattern"},
+      {"special_tokens", "--special-token"},
       {"character_coverage", "--character-coverage"},
       {"max_sample_bytes", "--sample-bytes"}};
   for (const auto& [field, option] : kOptions) {
@@ -137,13 +140,34 @@ void AddTokenizer(CLI::App* data, int* exit_code) {
   auto options = std::make_shared<TokenizerTrainOptions>();
   auto source = std::make_shared<SourceOptions>();
   CLI::App* command =
-      data->add_subcommand("tokenizer", "Train a SentencePiece tokenizer that falls back to bytes");
+      data->add_subcommand("tokenizer",
+                           "Train a SentencePiece tokenizer that falls back to bytes, or a "
+                           "tokenizer.json of bytes");
   AddSource(command, source.get());
-  command->add_option("--output", options->output, "Path of the .model file")->required();
+  command->add_option("--output", options->output, "Path of the .model or tokenizer.json file")
+      ->required();
   auto type = std::make_shared<std::string>(Name(options->type));
   command->add_option("--type", *type, "bpe or unigram")
       ->capture_default_str()
       ->check(CLI::IsMember({"bpe", "unigram"}));
+  auto* of_bytes = command->add_flag("--byte-level", options->is_byte_level,
+                                     "bpe: write a tokenizer.json whose first tokens are the "
+                                     "bytes, with tokenizer_config.json beside it");
+  ByteLevelOptions& byte_level = options->byte_level;
+  command
+      ->add_option("--pattern", byte_level.pattern,
+                   "How text is divided: gpt2, cl100k, o200k, llama3, qwen, kimi")
+      ->capture_default_str()
+      ->needs(of_bytes);
+  command->add_option("--bos", byte_level.bos, "Special token of an empty prompt")->needs(of_bytes);
+  command->add_option("--eos", byte_level.eos, "Special token that ends a document, or none")
+      ->capture_default_str()
+      ->needs(of_bytes);
+  command->add_option("--pad", byte_level.pad, "Special token for padding")->needs(of_bytes);
+  command
+      ->add_option("--special-token", byte_level.specials,
+                   "More special tokens, such as the markers of a chat template")
+      ->needs(of_bytes);
   command->add_option("--vocab-size", options->vocab_size, "Number of tokens")
       ->capture_default_str();
   command
@@ -158,6 +182,7 @@ void AddTokenizer(CLI::App* data, int* exit_code) {
   command->add_option("--threads", options->num_threads, "0: every core")->capture_default_str();
   command->callback([=] {
     if (*type == Name(TokenizerType::kUnigram)) options->type = TokenizerType::kUnigram;
+    if (options->byte_level.eos == "none") options->byte_level.eos.clear();
     *exit_code = ExitCode(Train(*options, *source));
   });
 }
@@ -171,7 +196,7 @@ void AddPrepare(CLI::App* data, int* exit_code) {
   command->add_option("--output", options->output_dir, "Folder of the stores")->required();
   command->add_option("--chat-template", source->source.chat_template,
                       "Conversations: a file of Jinja2, a tokenizer_config.json, or a folder with "
-                      "either; records of prompt and completion need none");
+                      "either (default: that of the tokenizer's folder)");
   command
       ->add_option("--train-on", source->train_on,
                    "Conversations: the assistant's turns that are trained on, all or last")

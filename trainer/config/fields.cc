@@ -80,7 +80,7 @@ void VisitText(ConfigVisitor& v, TextSourceOptions* text) {
          [text](ConfigVisitor& chat) {
            chat.Value("chat_template", &text->chat_template,
                       "Chat template: a file of Jinja2, a tokenizer_config.json, or a folder "
-                      "with either; empty: records of prompt and completion need none.");
+                      "with either; empty: that of the tokenizer's folder.");
            chat.Enumerated("train_on", {"all", "last"}, &text->train_on,
                            "Turns of the assistant that are trained on.");
          });
@@ -193,27 +193,40 @@ void VisitTokenizer(ConfigVisitor& v, TokenizerSection* c) {
   v.Only(trained || c->type == TokenizerType::kFile, instead, [c](ConfigVisitor& only) {
     only.Value("path", &c->path,
                {"file: path of it, or of its folder; bpe, unigram: path of the SentencePiece "
-                "model, read or "
-                "written.",
+                "model, read or written; byte_level: of the tokenizer.json, likewise.",
                 "not empty"});
+  });
+  v.Only(c->type == TokenizerType::kBpe, instead, [c](ConfigVisitor& only) {
+    only.Value("byte_level", &c->byte_level,
+               "bpe: train a tokenizer.json whose first tokens are the bytes, as GPT-2's and "
+               "Llama 3's are; false: a SentencePiece model.");
   });
   v.Only(trained, instead, [c](ConfigVisitor& only) {
     only.Value(
         "vocab_size", &c->vocab_size,
         {"bpe, unigram: vocabulary to train; at most model.vocab_size.", "[260, inf)", "tokens"});
   });
-  v.Only(c->type == TokenizerType::kFile, instead, [c](ConfigVisitor& only) {
+  const bool of_bytes = c->type == TokenizerType::kBpe && c->byte_level;
+  const std::string without = trained ? "byte_level: false" : instead;
+  v.Only(of_bytes || c->type == TokenizerType::kFile, without, [c](ConfigVisitor& only) {
     only.Value(
         "pattern", &c->settings.pattern,
-        {"file: how text is divided for a tiktoken file, one of gpt2, cl100k, o200k, llama3, "
-         "qwen and kimi; other files say it themselves."});
-    only.Value(
-        "bos", &c->settings.bos,
-        {"file: the token of an empty prompt and of an exported config.json, or none; empty: the "
-         "tokenizer's files decide. Stores do not hold it."});
+        {"How text is divided, one of gpt2, cl100k, o200k, llama3, qwen and kimi. file: for a "
+         "tiktoken file; other files say it themselves. byte_level: empty is gpt2."});
+    only.Value("bos", &c->settings.bos,
+               {"The token of an empty prompt and of an exported config.json, or none; stores do "
+                "not hold it. Empty: the tokenizer's files decide; byte_level: none."});
     only.Value("eos", &c->settings.eos,
-               {"file: the token that ends a document, or none; empty: the tokenizer's files "
-                "decide."});
+               {"The token that ends a document, or none. Empty: the tokenizer's files decide; "
+                "byte_level: that of GPT-2."});
+  });
+  v.Only(of_bytes, without, [c](ConfigVisitor& only) {
+    only.Value(
+        "pad", &c->pad,
+        {"byte_level: the token that tokenizer_config.json names for padding; empty: none."});
+    only.Value("special_tokens", &c->special_tokens,
+               "byte_level: more special tokens, such as the markers of a chat template. bos, eos, "
+               "pad and these have the first ids.");
   });
 }
 

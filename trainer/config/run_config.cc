@@ -138,6 +138,10 @@ void ValidateData(const RunConfig& config, Faults* f) {
     f->Unless(t.vocab_size <= config.model.vocab_size, "tokenizer.vocab_size", t.vocab_size,
               " is more than model.vocab_size ", config.model.vocab_size);
   }
+  if (t.byte_level) {
+    const absl::Status status = t.ByteLevel().Validate();
+    f->Unless(status.ok(), "tokenizer", status.message());
+  }
   f->Unless(t.type != TokenizerType::kByte || config.model.vocab_size >= 258, "model.vocab_size",
             "the byte tokenizer has 258 tokens, got ", config.model.vocab_size);
 }
@@ -347,6 +351,25 @@ void ValidateRest(const RunConfig& config, Faults* f) {
 }
 
 }  // namespace
+
+TokenizerSettings TokenizerSection::LoadSettings() const {
+  TokenizerSettings load = settings;
+  if (byte_level) load.pattern.clear();
+  return load;
+}
+
+ByteLevelOptions TokenizerSection::ByteLevel() const {
+  ByteLevelOptions options;
+  const auto choose = [](const std::string& setting, std::string* token) {
+    if (!setting.empty()) *token = setting == "none" ? "" : setting;
+  };
+  choose(settings.pattern, &options.pattern);
+  choose(settings.bos, &options.bos);
+  choose(settings.eos, &options.eos);
+  options.pad = pad;
+  options.specials = special_tokens;
+  return options;
+}
 
 void RunSection::ResolveAuto() {
   if (!device.has_value()) device = CudaAvailable() ? Device::kCuda : Device::kCpu;

@@ -13,6 +13,7 @@
 #include "data/sampling/sample_packing.h"
 #include "data/text/text_source.h"
 #include "data/token_files/import_tokens.h"
+#include "data/tokenizer/byte_level_training.h"
 #include "data/tokenizer/tokenizer_bundle.h"
 #include "data/tokenizer/tokenizer_type.h"
 #include "kernels/runtime/device.h"
@@ -42,10 +43,17 @@ struct TokenizerSection {
   TokenizerType type = TokenizerType::kStore;
   std::string path;            // of the model; a trained one is written there, unless it is there
   int64_t vocab_size = 0;      // of a trained one
-  TokenizerSettings settings;  // of a file
+  bool byte_level = false;     // kBpe: a tokenizer.json of bytes instead of a SentencePiece model
+  TokenizerSettings settings;  // of a file or of one of bytes
+  std::string pad;             // of one of bytes
+  std::vector<std::string> special_tokens;  // likewise
 
   // The tokenizer as LoadTokenizer takes it; empty for that of the stores.
   std::string Source() const { return type == TokenizerType::kByte ? "byte" : path; }
+  // The settings for LoadTokenizer. A tokenizer.json says itself how it divides text.
+  TokenizerSettings LoadSettings() const;
+  // The options with which one of bytes is trained.
+  ByteLevelOptions ByteLevel() const;
   bool operator==(const TokenizerSection&) const = default;
 };
 

@@ -30,12 +30,36 @@ bool Exists(const std::string& path) {
   return std::filesystem::exists(path, error);
 }
 
+// Whether the tokenizer at the path is the one that the keys describe, as far as that can be seen.
+absl::Status CheckTrained(const Tokenizer& tokenizer, const TokenizerSection& section) {
+  const auto differs = [&section](const std::string& what) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("tokenizer.path: ", section.path, " ", what,
+                     "; remove the file to train it anew, or name another path"));
+  };
+  if (tokenizer.vocab_size() != section.vocab_size) {
+    return differs(absl::StrCat("has ", tokenizer.vocab_size(), " tokens, tokenizer.vocab_size is ",
+                                section.vocab_size));
+  }
+  if (!section.byte_level) return absl::OkStatus();
+  if (tokenizer.kind() != "tokenizer.json") {
+    return differs("is no tokenizer.json, as byte_level: true wants it");
+  }
+  for (const std::string& token : section.ByteLevel().SpecialTokens()) {
+    if (tokenizer.Encode(token).size() == 1) continue;
+    return differs(absl::StrCat("has no special token ", token));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Tokenizer>> TrainOrLoad(const RunConfig& config) {
   const TokenizerSection& section = config.tokenizer;
   if (!Exists(section.path)) {
     TokenizerTrainOptions options;
     options.output = section.path;
     options.type = section.type;
+    options.is_byte_level = section.byte_level;
+    options.byte_level = section.ByteLevel();
     options.vocab_size = section.vocab_size;
     for (const RunSource& source : SourcesOf(config)) {
       if (!source.source.text.paths.empty()) options.sources.push_back(source.source.text);
@@ -47,13 +71,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TrainOrLoad(const RunConfig& config) 
     ASSIGN_OR_RETURN(const TokenizerTrainResult result, TrainTokenizer(options));
     Say(result.ToString());
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(section.path));
-  if (tokenizer->vocab_size() != section.vocab_size) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("tokenizer.path: ", section.path, " has ", tokenizer->vocab_size(),
-                     " tokens, tokenizer.vocab_size is ", section.vocab_size,
-                     "; remove the file to train it anew, or name another path"));
-  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer,
+                   LoadTokenizer(section.path, section.LoadSettings()));
+  RETURN_IF_ERROR(CheckTrained(*tokenizer, section));
   return tokenizer;
 }
 
@@ -62,7 +82,7 @@ absl::Status PrepareText(const DataSource& source, const RunConfig& config,
   PrepareOptions options;
   options.source = source.text;
   options.tokenizer = config.tokenizer.Source();
-  options.tokenizer_settings = config.tokenizer.settings;
+  options.tokenizer_settings = config.tokenizer.LoadSettings();
   options.output_dir = source.dir;
   options.val_fraction = source.val_fraction;
   options.val_documents = source.val_documents;
@@ -238,7 +258,7 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vecto
     ASSIGN_OR_RETURN(data.tokenizer, TrainOrLoad(config));
   } else if (config.tokenizer.type != TokenizerType::kStore) {
     ASSIGN_OR_RETURN(data.tokenizer,
-                     LoadTokenizer(config.tokenizer.Source(), config.tokenizer.settings));
+                     LoadTokenizer(config.tokenizer.Source(), config.tokenizer.LoadSettings()));
   }
   for (const RunSource& source : SourcesOf(config)) {
     ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, OpenSource(source, config, data));

@@ -126,6 +126,41 @@ TEST_F(ChatStoreTest, TemplatesComeFromAFolderWithTheirTokens) {
       << none.status();
 }
 
+TEST_F(ChatStoreTest, WithoutAWordTheTokenizersTemplateCounts) {
+  std::filesystem::create_directory(Path("model"));
+  TokenizerTrainOptions train;
+  train.sources = {{.paths = {WriteText("text.txt", "what a tokenizer is made of, of, of")}}};
+  train.output = Path("model/tokenizer.json");
+  train.is_byte_level = true;
+  train.vocab_size = 260;
+  ASSERT_TRUE(TrainTokenizer(train).ok());
+  PrepareOptions options = Options("out");
+  options.source.chat_template = "";
+  const std::string nowhere = absl::StrCat(
+      "messages need a chat template, and there is no ", Path("model/chat_template.jinja"),
+      " and no chat_template in ", Path("model/tokenizer_con"));
+  for (const char* tokenizer : {"model/tokenizer.json", "model"}) {
+    options.tokenizer = Path(tokenizer);
+    std::filesystem::remove(Path("model/chat_template.jinja"));
+    const auto none = PrepareStore(options);
+    EXPECT_TRUE(absl::StrContains(none.status().message(), nowhere)) << none.status();
+    WriteText("model/chat_template.jinja", kTemplate);
+    const auto result = PrepareStore(options);
+    ASSERT_TRUE(result.ok()) << result.status();
+    const auto store = *TokenStore::Open(result->train_path);
+    const auto made_with = *store->MakeStoreTokenizer();
+    std::vector<int32_t> tokens(store->document_offsets()[1]);
+    ASSERT_TRUE(store->Read(0, static_cast<int64_t>(tokens.size()), tokens.data()).ok());
+    // eos_token is the one of tokenizer_config.json.
+    EXPECT_EQ(tokens, made_with->Encode("<u>1+1<|endoftext|><a>2<|endoftext|>"));
+    EXPECT_EQ(made_with->files().at("chat_template.jinja"), kTemplate);
+  }
+  options.tokenizer = "byte";
+  const auto bytes = PrepareStore(options);
+  EXPECT_TRUE(absl::StrContains(bytes.status().message(), "the tokenizer has no files"))
+      << bytes.status();
+}
+
 TEST_F(ChatStoreTest, ARecordThatIsNoneIsNamedWithItsLine) {
   PrepareOptions options = Options("out");
   WriteText("chats.jsonl",

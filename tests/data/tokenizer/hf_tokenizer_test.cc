@@ -164,5 +164,80 @@ TEST_F(HfTokenizerTest, LongRunsTakeNoLongTime) {
   EXPECT_LT(seconds.count(), 20);  // a quadratic way takes minutes
 }
 
+// A chain of `count` equal steps.
+json Chain(const char* name, const json& step, int count) {
+  json steps = json::array();
+  for (int i = 0; i < count; ++i) steps.push_back(step);
+  return {{"type", "Sequence"}, {name, steps}};
+}
+
+json Replace(const json& pattern, const std::string& content) {
+  return {{"type", "Replace"}, {"pattern", pattern}, {"content", content}};
+}
+
+TEST_F(HfTokenizerTest, ChainsThatMakeTextsEverLongerAreRefused) {
+  const json doubles = Replace({{"String", "a"}}, "aa");
+  json value = ByteLevel();
+  value["normalizer"] = Chain("normalizers", doubles, 6);
+  EXPECT_EQ(Refusal(value), "");
+  value["normalizer"] = Chain("normalizers", doubles, 7);
+  EXPECT_TRUE(absl::StrContains(Refusal(value), "normalizer: its steps can make a text 128 times"))
+      << Refusal(value);
+  // By way of another character, of a normal form, and of patterns.
+  json forms = json::array();
+  for (int i = 0; i < 6; ++i) {
+    forms.push_back({{"type", "NFKD"}});
+    forms.push_back(Replace({{"String", "ل"}}, "ﷺ"));
+  }
+  json joins = json::array();
+  for (int i = 0; i < 7; ++i) {
+    joins.push_back(Replace({{"String", "é"}}, "ee"));
+    joins.push_back(Replace({{"String", "e"}}, "e\xcc\x81"));
+    joins.push_back({{"type", "NFC"}});
+  }
+  for (const json& normalizer : {json({{"type", "Sequence"}, {"normalizers", forms}}),
+                                 json({{"type", "Sequence"}, {"normalizers", joins}}),
+                                 Chain("normalizers", Replace({{"Regex", "[ab]b*"}}, "bab"), 5),
+                                 Chain("normalizers", Replace({{"Regex", "b*"}}, "x"), 40),
+                                 Chain("normalizers", {{"type", "Prepend"}, {"prepend", "__"}}, 40),
+                                 Chain("normalizers", {{"type", "NFC"}}, 257)}) {
+    value["normalizer"] = normalizer;
+    EXPECT_TRUE(absl::StrContains(Refusal(value), "normalizer: "))
+        << normalizer.dump() << Refusal(value);
+  }
+  value = ByteLevel();
+  value["pre_tokenizer"] = Chain("pretokenizers", value["pre_tokenizer"], 4);
+  EXPECT_TRUE(absl::StrContains(Refusal(value), "pre_tokenizer: 4 steps that write"));
+  value = ByteLevel();
+  value["decoder"] = Chain("decoders", doubles, 7);
+  EXPECT_TRUE(absl::StrContains(Refusal(value), "decoder: its steps can make a text 128 times"));
+  const json spaces = {{"type", "Metaspace"}, {"replacement", "_"}};
+  json turns = json::array();
+  for (int i = 0; i < 7; ++i) {
+    turns.push_back(Replace({{"String", " "}}, "__"));
+    turns.push_back(spaces);
+  }
+  value["decoder"] = {{"type", "Sequence"}, {"decoders", turns}};
+  EXPECT_TRUE(absl::StrContains(Refusal(value), "decoder: its steps can make a text 128 times"));
+}
+
+TEST_F(HfTokenizerTest, ChainsThatRealFilesHaveAreRead) {
+  json steps = {{{"type", "NFKC"}},
+                {{"type", "Lowercase"}},
+                {{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}},
+                {{"type", "NFD"}}};
+  for (const char* quote : {"``", "''", "“", "”", "«", "»", "„", "‟"}) {
+    steps.push_back(Replace({{"String", quote}}, " \" "));
+  }
+  steps.push_back(Replace({{"Regex", " {2,}"}}, " "));
+  steps.push_back(Replace({{"String", "\n"}}, "<newline>"));
+  steps.push_back({{"type", "Prepend"}, {"prepend", "▁"}});
+  steps.push_back(Replace({{"String", " "}}, "▁"));
+  steps.push_back({{"type", "NFKC"}});
+  json value = ByteLevel();
+  value["normalizer"] = {{"type", "Sequence"}, {"normalizers", steps}};
+  EXPECT_EQ(Refusal(value), "");
+}
+
 }  // namespace
 }  // namespace wyvern

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/data/data_fixture.h"
@@ -157,6 +159,44 @@ TEST_F(RunDataTest, ATokenizerReadsEverySourceInItsOwnWay) {
   for (const char* text : {"quick brown", "alpha beta"}) {
     EXPECT_LT(data->tokenizer->Encode(text).size(), std::string(text).size()) << text;
   }
+}
+
+TEST_F(RunDataTest, ATokenizerOfBytesIsTrainedAndReadAgain) {
+  RunConfig config = Config({Source("a", WriteText("a.txt", Documents("quick brown fox", 60)))});
+  config.model.vocab_size = 300;
+  TokenizerSection& section = config.tokenizer;
+  section = {.type = TokenizerType::kBpe,
+             .path = Path("bytes/tokenizer.json"),
+             .vocab_size = 270,
+             .byte_level = true,
+             .settings = {.bos = "<s>", .eos = "", .pattern = "llama3"},
+             .pad = "<pad>",
+             .special_tokens = {"<|user|>"}};
+  const auto data = Prepare(config);
+  ASSERT_TRUE(data.ok()) << data.status();
+  EXPECT_EQ(data->tokenizer->kind(), "tokenizer.json");
+  EXPECT_EQ(data->tokenizer->Encode("<s><|endoftext|><pad><|user|>"),
+            std::vector<int32_t>({0, 1, 2, 3}));
+  EXPECT_EQ(data->tokenizer->eos_id(), 1);
+  EXPECT_EQ(data->stores[0]->info().tokenizer_hash, data->tokenizer->hash());
+  EXPECT_TRUE(absl::StrContains(*ReadFile(section.path), "\\p{N}{1,3}"));
+  ASSERT_TRUE(Prepare(config).ok());  // with what is there
+
+  const auto refusal = [&](const std::function<void(TokenizerSection*)>& change) {
+    RunConfig other = config;
+    change(&other.tokenizer);
+    return std::string(Prepare(other).status().message());
+  };
+  EXPECT_TRUE(absl::StrContains(refusal([](auto* t) { t->vocab_size = 280; }),
+                                "has 270 tokens, tokenizer.vocab_size is 280"));
+  EXPECT_TRUE(absl::StrContains(refusal([](auto* t) { t->special_tokens = {"<|tool|>"}; }),
+                                "has no special token <|tool|>"));
+  section.settings.pattern = "gpt5";
+  bool named = false;
+  for (const std::string& error : config.Validate()) {
+    named = named || absl::StrContains(error, "tokenizer: pattern: expected one of gpt2");
+  }
+  EXPECT_TRUE(named);
 }
 
 TEST_F(RunDataTest, StoresOfTwoPreparationsAreNotUsedTogether) {

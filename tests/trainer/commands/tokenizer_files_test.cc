@@ -1,0 +1,39 @@
+// A tokenizer's files on their way: into the stores and checkpoints of a run, out to a Hugging Face
+// folder, and back.
+#include "absl/strings/str_cat.h"
+#include "tests/trainer/run_fixture.h"
+
+namespace wyvern {
+namespace {
+
+class TokenizerFilesTest : public RunTest {};
+
+TEST_F(TokenizerFilesTest, ExportAndImportKeepThemAsTheyWere) {
+  std::filesystem::create_directory(Path("tokens"));
+  WriteText("tokens/chat_template.jinja", "{{ messages }}\n");
+  WriteText("tokens/generation_config.json", "{\"temperature\": 0.7}");
+  const ProcessResult trained = Train(
+      {"train.steps=1", "schedule.warmup_steps=0", "model.vocab_size=272",
+       "model.mixers={gdn: {type: gated_delta_net, num_heads: 2, key_dim: 16, value_dim: 16}}",
+       "model.pattern=[gdn]",
+       absl::StrCat(
+           "tokenizer={type: bpe, byte_level: true, vocab_size: 270, pattern: qwen, path: ",
+           Path("tokens/tokenizer.json"), ", special_tokens: ['<|im_end|>']}")});
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  ASSERT_EQ(Wyvern({"export", Path("run"), Path("hf")}).exit_code, 0);
+  const ProcessResult imported = Wyvern({"import", Path("hf"), Path("imported")});
+  ASSERT_EQ(imported.exit_code, 0) << imported.err;
+  ASSERT_EQ(Wyvern({"export", Path("imported"), Path("again")}).exit_code, 0);
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+                           "generation_config.json"}) {
+    const std::string made = Read(absl::StrCat(Path("tokens/"), name));
+    EXPECT_FALSE(made.empty()) << name;
+    EXPECT_EQ(Read(absl::StrCat(Path("hf/"), name)), made) << name;
+    EXPECT_EQ(Read(absl::StrCat(Path("again/"), name)), made) << name;
+  }
+  EXPECT_NE(Read(Path("again/config.json")).find("\"eos_token_id\": 0"), std::string::npos)
+      << Read(Path("again/config.json"));
+}
+
+}  // namespace
+}  // namespace wyvern
