@@ -33,6 +33,8 @@ Args<T> MakeArgs(const GatedLinearAttentionInputs<T>& in, const LinearAttentionP
   a.value_dim = static_cast<int>(in.value_dim);
   a.key_pad = static_cast<int>(plan.key_pad);
   a.value_pad = static_cast<int>(plan.value_pad);
+  a.key_vectors = MovesInVectors(in.q, in.key_dim) && MovesInVectors(in.k, in.key_dim) &&
+                  (in.decay != LinearDecay::kPerChannel || MovesInVectors(in.gate, in.key_dim));
   a.chunk_slots = static_cast<int>(plan.chunk_slots);
   a.span_tokens = static_cast<int>(plan.span_tokens);
   a.span_slots = static_cast<int>(plan.span_slots);

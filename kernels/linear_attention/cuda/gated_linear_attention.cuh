@@ -46,6 +46,7 @@ struct Args {
   GatedLinearAttentionInputs<T> in;
   int num_docs = 0, heads = 0, value_heads = 0, group = 0;  // group = value_heads / heads
   int key_dim = 0, value_dim = 0, key_pad = 0, value_pad = 0;
+  bool key_vectors = false;  // rows of q, k and decays per channel move in 16-byte pieces
   int chunk_slots = 0;
   int span_tokens = 0, span_slots = 0;  // 0: documents are scanned whole
 
@@ -92,66 +93,97 @@ Gate GateOf(const GatedLinearAttentionInputs<T>& in) {
           static_cast<float>(in.min_log_decay)};
 }
 
-// g before it is raised to min_log_decay. For bf16 the logarithm is exact to 1e-7 of 1, not of
-// itself, which is all that its exponential shows.
+// log(sigmoid(x)) and sigmoid(-x). For bf16 the logarithm is exact to 1e-7 of 1, not of itself,
+// which is all that its exponential shows.
+struct LogSigmoid {
+  float value, slope;
+};
 template <typename T>
-__device__ __forceinline__ float LogDecay(const Gate& gate, float x) {
-  if (gate.form == LinearGate::kLogDecay) return x;
-  const float e = Exp<T>(-fabsf(x));
+__device__ __forceinline__ LogSigmoid LogSigmoidOf(float x) {
+  const float e = Exp<T>(-fabsf(x)), numerator = x > 0.f ? e : 1.f;
   const float rest = kIsBf16<T> ? __logf(1.f + e) : log1pf(e);
-  return (fminf(x, 0.f) - rest) * gate.inverse_normalizer;
+  return {fminf(x, 0.f) - rest,
+          kIsBf16<T> ? __fdividef(numerator, 1.f + e) : numerator / (1.f + e)};
 }
-template <typename T>
-__device__ __forceinline__ float Decay(const Gate& gate, float x) {
-  return Exp<T>(fmaxf(LogDecay<T>(gate, x), gate.min_log_decay));
+
+// Several values at a time, so that they need one branch.
+// x: gate inputs, which become the decays exp(g).
+template <typename T, int kCount>
+__device__ __forceinline__ void ToDecays(const Gate& gate, float (&x)[kCount]) {
+  if (gate.form == LinearGate::kLogSigmoid) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) x[i] = LogSigmoidOf<T>(x[i]).value * gate.inverse_normalizer;
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) x[i] = Exp<T>(fmaxf(x[i], gate.min_log_decay));
 }
-// The gradient of the gate input from that of g.
-template <typename T>
-__device__ __forceinline__ float GateGradient(const Gate& gate, float x, float dg) {
-  if (LogDecay<T>(gate, x) < gate.min_log_decay) return 0.f;
-  if (gate.form == LinearGate::kLogDecay) return dg;
-  return dg * gate.inverse_normalizer / (1.f + expf(x));
+// dg: gradients of g, which become those of the gate inputs x.
+template <typename T, int kCount>
+__device__ __forceinline__ void ToGateGradients(const Gate& gate, const float (&x)[kCount],
+                                                float (&dg)[kCount]) {
+  if (gate.form == LinearGate::kLogSigmoid) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const LogSigmoid s = LogSigmoidOf<T>(x[i]);
+      dg[i] *= s.slope * gate.inverse_normalizer;
+      if (s.value * gate.inverse_normalizer < gate.min_log_decay) dg[i] = 0.f;
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      if (x[i] < gate.min_log_decay) dg[i] = 0.f;
+    }
+  }
 }
 
 // ---- Rows of one channel ----
+
+// Starts to copy q, k and a decay per channel of a chunk, 64 channels from `channel`, to three
+// tiles.
+template <typename T>
+__device__ __forceinline__ void CopyRows(T (*tiles)[kTileSize<T>], const Args<T>& args,
+                                         const Piece& chunk, int hv, int channel) {
+  const int K = args.key_dim, columns = min(kTile, K - channel);
+  const int64_t key_ld = static_cast<int64_t>(args.heads) * K;
+  const int64_t key = chunk.first * key_ld + hv / args.group * K + channel;
+  LoadTile(tiles[0], args.in.q + key, key_ld, chunk.rows, columns, args.key_vectors);
+  LoadTile(tiles[1], args.in.k + key, key_ld, chunk.rows, columns, args.key_vectors);
+  if (args.in.decay != LinearDecay::kPerChannel) return;
+  const int64_t gate_ld = static_cast<int64_t>(args.value_heads) * K;
+  LoadTile(tiles[2], args.in.gate + chunk.first * gate_ld + hv * K + channel, gate_ld, chunk.rows,
+           columns, args.key_vectors);
+}
 
 // A thread's part of its block: q, k and decays of rows that exist, 0, 0 and 1 of others.
 struct BlockRows {
   float q[kBlock], k[kBlock], a[kBlock];
 };
-// Every load is of an element that exists, so that none waits for a branch.
+// tiles: as CopyRows left them, complete. rows: of this block and channel that exist.
 template <typename T>
-__device__ __forceinline__ BlockRows LoadRows(const Args<T>& args, const Gate& gate,
-                                              const Piece& chunk, int hv, int block, int channel) {
+__device__ __forceinline__ BlockRows RowsOf(T (*tiles)[kTileSize<T>], const Args<T>& args,
+                                            const Gate& gate, const Piece& chunk, int hv, int block,
+                                            int column, int rows) {
   BlockRows x;
-  const int rows = channel < args.key_dim ? chunk.rows - block * kBlock : 0;
-  const int first = block * kBlock, last = chunk.rows - 1, present = min(channel, args.key_dim - 1);
-  const int key_ld = args.heads * args.key_dim;
-  const int64_t t = chunk.first, key = t * key_ld + hv / args.group * args.key_dim + present;
-  const T *const q = args.in.q + key, *const k = args.in.k + key;
+  const int at = block * kBlock * kTileLd<T> + column;
+  if (args.in.decay == LinearDecay::kPerHead) {
+    const T* const gates = args.in.gate + static_cast<int64_t>(chunk.first) * args.value_heads + hv;
+#pragma unroll
+    for (int r = 0; r < kBlock; ++r) {  // none waits for a branch
+      const int row = min(block * kBlock + r, chunk.rows - 1);
+      tiles[2][at + r * kTileLd<T>] = gates[row * args.value_heads];
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < kBlock; ++r) x.a[r] = ToFloatDevice(tiles[2][at + r * kTileLd<T>]);
+  ToDecays<T>(gate, x.a);
 #pragma unroll
   for (int r = 0; r < kBlock; ++r) {
-    x.q[r] = ToFloatDevice(q[min(first + r, last) * key_ld]);
-    x.k[r] = ToFloatDevice(k[min(first + r, last) * key_ld]);
-  }
-  if (args.in.gate != nullptr) {
-    const int gate_dim = args.in.decay == LinearDecay::kPerChannel ? args.key_dim : 1;
-    const int gate_ld = args.value_heads * gate_dim;
-    const T* const gates =
-        args.in.gate + t * gate_ld + hv * gate_dim + (gate_dim == 1 ? 0 : present);
-#pragma unroll
-    for (int r = 0; r < kBlock; ++r) x.a[r] = ToFloatDevice(gates[min(first + r, last) * gate_ld]);
-#pragma unroll
-    for (int r = 0; r < kBlock; ++r) x.a[r] = Decay<T>(gate, x.a[r]);
-  } else {
-#pragma unroll
-    for (int r = 0; r < kBlock; ++r) x.a[r] = 1.f;
+    if (r >= rows || args.in.decay == LinearDecay::kNone) x.a[r] = 1.f;
   }
 #pragma unroll
   for (int r = 0; r < kBlock; ++r) {
-    if (r < rows) continue;
-    x.q[r] = x.k[r] = 0.f;
-    x.a[r] = 1.f;
+    x.q[r] = ToFloatDevice(tiles[0][at + r * kTileLd<T>]);
+    x.k[r] = ToFloatDevice(tiles[1][at + r * kTileLd<T>]);
   }
   return x;
 }

@@ -53,15 +53,17 @@ static_assert(kPairs % kWarpSize != 0, "the last batch is a part of one");
 
 template <typename T>
 constexpr size_t IntraSharedBytes() {
-  return 3 * kTileBytes<T>;
+  return 7 * kTileBytes<T>;
 }
 
 template <typename T>
 __global__ void __launch_bounds__(kTileThreads, 2) IntraKernel(Args<T> args, Gate gate) {
   extern __shared__ __align__(16) unsigned char shared[];
-  T* const s_q = reinterpret_cast<T*>(shared);
-  T* const s_k = s_q + kTileSize<T>;
-  T* const s_p = s_k + kTileSize<T>;
+  // q, k and decays of 64 channels, two stages; the slots of q and k take the place of the first
+  // two.
+  using Stage = T[3][kTileSize<T>];
+  Stage* const s_rows = reinterpret_cast<Stage*>(shared);
+  T* const s_p = reinterpret_cast<T*>(s_rows + 2);
   __shared__ float s_decays[kBlocks][kTile];
   __shared__ float s_pairs[2 * kBlocks][kPairWords * kWarpSize];  // of each warp
 
@@ -79,16 +81,26 @@ __global__ void __launch_bounds__(kTileThreads, 2) IntraKernel(Args<T> args, Gat
   TileAcc between;  // P of different blocks, by slots
   Clear(between);
   float pairs[kPairWords] = {};
+  CopyRows(s_rows[0], args, chunk, hv, 0);
+  CommitCopies();
   for (int kb = 0; kb < Kp / kTile; ++kb) {
     const int channel = kb * kTile + column;
-    const BlockRows x = LoadRows(args, gate, chunk, hv, block, channel);
+    T(*const rows_of)[kTileSize<T>] = s_rows[kb % 2];
+    WaitCopies<0>();
+    __syncthreads();
+    if (kb + 1 < Kp / kTile) {
+      CopyRows(s_rows[(kb + 1) % 2], args, chunk, hv, channel - column + kTile);
+      CommitCopies();
+    }
+    const BlockRows x =
+        RowsOf<T>(rows_of, args, gate, chunk, hv, block, column, channel < args.key_dim ? rows : 0);
     float own = 1.f;
 #pragma unroll
     for (int r = 0; r < kBlock; ++r) own *= x.a[r];
     s_decays[block][column] = own;
     __syncthreads();
     const BlockDecays d = DecaysAround(s_decays, block, column);
-    StoreSlots(s_q, s_k, x, d, block, column);
+    StoreSlots(rows_of[0], rows_of[1], x, d, block, column);
     if (block == 0) args.chunk_decay[chunk_head * Kp + channel] = d.all;
 
     const int64_t ld = static_cast<int64_t>(args.value_heads) * Kp;
@@ -108,8 +120,7 @@ __global__ void __launch_bounds__(kTileThreads, 2) IntraKernel(Args<T> args, Gat
     }
     if (rows > 0) AddPairs(x, pairs);
     __syncthreads();
-    TileMma<false, true>(between, s_q, s_k);
-    __syncthreads();
+    TileMma<false, true>(between, rows_of[0], rows_of[1]);
   }
 
 #pragma unroll

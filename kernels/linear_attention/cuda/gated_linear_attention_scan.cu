@@ -99,6 +99,10 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
       if (column + 1 < columns) y = w.start[outer_at(kb, row, column + 1)];
     });
   }
+  // The first of a thread's outputs, from its chunk's first row on; 32 bits, or registers spill.
+  const int value_row = HV * V;
+  const int own_out = (16 * (WarpId() % 4) + LaneId() / 4) * value_row + hv * V + vt +
+                      32 * (WarpId() / 4) + 2 * (LaneId() % 4);
   float span_decay[kKeyBlocks];  // of channel threadIdx.x, in the first 64 threads
 #pragma unroll
   for (int kb = 0; kb < kKeyBlocks; ++kb) span_decay[kb] = 1.f;
@@ -136,12 +140,11 @@ __global__ void __launch_bounds__(kTileThreads, kIsBf16<T> ? 2 : 1)
       __syncthreads();
     }
     if (w.out == nullptr) continue;
-    T* to = w.out + ((static_cast<int64_t>(first) + chunk * kChunk) * HV + hv) * V + vt;
-    const bool pairs = V % 2 == 0;
-    ForEachPair(out, [&](int row, int column, float x, float y) {
+    T* const to = w.out + (static_cast<int64_t>(first) + chunk * kChunk) * value_row + own_out;
+    ForEachPairIndexed(out, [&](int row, int column, int half, int part, float x, float y) {
       if (row >= rows || column >= columns) return;
-      T* at = to + row * value_ld + column;
-      if (pairs) {
+      T* at = to + (half * 8 * value_row + part * 8);
+      if (V % 2 == 0) {
         *reinterpret_cast<Vec<T, 2>*>(at) = {FromFloatDevice<T>(x), FromFloatDevice<T>(y)};
       } else {
         at[0] = FromFloatDevice<T>(x);

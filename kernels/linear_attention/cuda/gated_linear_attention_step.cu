@@ -40,11 +40,12 @@ __global__ void __launch_bounds__(kThreads)
     __syncthreads();  // the previous token's values are no longer read
     s_q[tid] = tid < K ? static_cast<float>(in.scale) * ToFloatDevice(in.q[key + tid]) : 0.f;
     s_k[tid] = tid < K ? ToFloatDevice(in.k[key + tid]) : 0.f;
-    s_decay[tid] = 1.f;
+    float decay[1] = {1.f};
     if (in.gate != nullptr && tid < K) {
-      const int64_t at = token_head * gate_dim + (gate_dim == 1 ? 0 : tid);
-      s_decay[tid] = Decay<float>(gate, ToFloatDevice(in.gate[at]));
+      decay[0] = ToFloatDevice(in.gate[token_head * gate_dim + (gate_dim == 1 ? 0 : tid)]);
+      ToDecays<float>(gate, decay);
     }
+    s_decay[tid] = decay[0];
     __syncthreads();
     const float v = active ? ToFloatDevice(in.v[token_head * V + column]) : 0.f;
     float out = 0;
