@@ -158,7 +158,8 @@ __device__ __forceinline__ void CopyRows(T (*tiles)[kTileSize<T>], const Args<T>
 struct BlockRows {
   float q[kBlock], k[kBlock], a[kBlock];
 };
-// tiles: as CopyRows left them, complete. rows: of this block and channel that exist.
+// tiles: as CopyRows left them, complete; a decay per head is put into the third. rows: of this
+// block and channel that exist.
 template <typename T>
 __device__ __forceinline__ BlockRows RowsOf(T (*tiles)[kTileSize<T>], const Args<T>& args,
                                             const Gate& gate, const Piece& chunk, int hv, int block,
@@ -174,11 +175,15 @@ __device__ __forceinline__ BlockRows RowsOf(T (*tiles)[kTileSize<T>], const Args
     }
   }
 #pragma unroll
-  for (int r = 0; r < kBlock; ++r) x.a[r] = ToFloatDevice(tiles[2][at + r * kTileLd<T>]);
-  ToDecays<T>(gate, x.a);
+  for (int r = 0; r < kBlock; ++r) x.a[r] = 1.f;
+  if (args.in.decay != LinearDecay::kNone) {
 #pragma unroll
-  for (int r = 0; r < kBlock; ++r) {
-    if (r >= rows || args.in.decay == LinearDecay::kNone) x.a[r] = 1.f;
+    for (int r = 0; r < kBlock; ++r) x.a[r] = ToFloatDevice(tiles[2][at + r * kTileLd<T>]);
+    ToDecays<T>(gate, x.a);
+#pragma unroll
+    for (int r = 0; r < kBlock; ++r) {
+      if (r >= rows) x.a[r] = 1.f;
+    }
   }
 #pragma unroll
   for (int r = 0; r < kBlock; ++r) {
