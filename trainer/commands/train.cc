@@ -1,3 +1,4 @@
+#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -86,7 +87,7 @@ absl::Status Report(TrainingRun* run, const std::string& sample) {
   if (has_steps) Say(absl::StrCat("report:     ", dir, "/report.html"));
   const auto& first = run->counters().first_val_loss;
   const auto& last = run->counters().last_val_loss;
-  if (first.has_value() && last.has_value()) {
+  if (first.has_value() && last.has_value() && std::isfinite(*last)) {
     const double percent = 100 * (*first - *last) / *first;
     Say(absl::StrFormat("validation loss: %.4f at the start, %.4f after step %d: %s by %.1f%%",
                         *first, *last, run->counters().step, percent >= 0 ? "fell" : "rose",
@@ -95,11 +96,19 @@ absl::Status Report(TrainingRun* run, const std::string& sample) {
   return absl::OkStatus();
 }
 
-// All ranks take part: the sample needs the parameters of each.
+// All ranks take part: the sample needs the parameters of each. A sample that fails costs no
+// report.
 absl::Status Finish(TrainingRun* run, World* world) {
   const absl::StatusOr<std::string> sample = Sample(run);
-  RETURN_IF_ERROR(Agree(world->host(), sample.status()));
-  return Agree(world->host(), world->rank() == 0 ? Report(run, *sample) : absl::OkStatus());
+  const absl::Status sampled = Agree(world->host(), sample.status());
+  RETURN_IF_ERROR(Agree(world->host(), world->rank() == 0
+                                           ? Report(run, sampled.ok() ? *sample : std::string())
+                                           : absl::OkStatus()));
+  if (sampled.ok()) return absl::OkStatus();
+  return absl::Status(sampled.code(),
+                      absl::StrCat("the run is trained and saved; its sample (generate.prompt) "
+                                   "failed: ",
+                                   sampled.message()));
 }
 
 // Bytes that a planned peak of a rank may take, the least of all ranks.

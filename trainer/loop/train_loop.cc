@@ -1,6 +1,7 @@
 #include "trainer/loop/train_loop.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -56,6 +57,11 @@ absl::Status TrainingRun::Train() {
   }
   prefetcher_.reset();
   log_.Close();
+  if (finished() && counters_.updates == 0) {
+    return absl::AbortedError(absl::StrCat("all ", counters_.step,
+                                           " updates were skipped, so nothing was learnt; lower "
+                                           "schedule.peak, or look at the data"));
+  }
   return absl::OkStatus();
 }
 
@@ -82,6 +88,11 @@ absl::Status TrainingRun::Start() {
   StepMetrics metrics{.step = 0, .parent = std::exchange(unlogged_parent_, nullptr)};
   Validate(&metrics);
   counters_.first_val_loss = metrics.val_loss;
+  if (metrics.val_loss.has_value() && !std::isfinite(*metrics.val_loss)) {
+    return absl::FailedPreconditionError(
+        "the validation loss before training is not a finite number, so nothing can be learnt; "
+        "look at model.initializer_range and train.init_from");
+  }
   const std::string losses = ValidationText(metrics);
   log_.Line(
       absl::StrCat("validation loss before training:", absl::StripPrefix(losses, "validation")));

@@ -96,6 +96,8 @@ class TrainingRun {
   // configuration does, of which it returns a note. `data`: the checkpoint's manifest of data.
   absl::StatusOr<std::string> ContinueData(const CheckpointInfo& checkpoint,
                                            const nlohmann::json& data);
+  // An error where the folder's metrics go beyond its first checkpoints, and it has none.
+  absl::Status CheckNothingIsLost() const;
   // Whether a checkpoint is one of the run folder's.
   bool IsOwn(const std::string& checkpoint) const;
   absl::Status CheckIsNewest(const std::string& resume) const;

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "data/io/file.h"
 #include "data/io/json_members.h"
 #include "data/io/say.h"
 #include "kernels/runtime/status.h"
@@ -17,6 +18,7 @@
 #include "trainer/loop/resume_notes.h"
 #include "trainer/loop/train_loop.h"
 #include "trainer/parallel/phase.h"
+#include "trainer/report/metrics_file.h"
 
 namespace wyvern {
 namespace {
@@ -127,6 +129,7 @@ absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& res
   bool own_run = resume == "auto" || resume == "none";
   if (own_run) {
     if (own.empty() && damaged.empty()) {
+      RETURN_IF_ERROR(CheckNothingIsLost());
       if (branch_of.empty()) return std::string();
       const absl::StatusOr<CheckpointInfo> parent = OpenCheckpoint(branch_of);
       if (parent.ok()) return parent->path;
@@ -154,6 +157,22 @@ absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& res
   ASSIGN_OR_RETURN(const CheckpointInfo chosen, OpenCheckpoint(own_run ? run_dir_ : resume));
   for (const std::string& line : chosen.passed_over) Say(line);
   return chosen.path;
+}
+
+absl::Status TrainingRun::CheckNothingIsLost() const {
+  const std::string path = run_dir_ + "/metrics.jsonl";
+  std::error_code error;
+  const int64_t every = plan_.config.checkpoint.every;
+  if (every == 0 || !std::filesystem::exists(path, error)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  int64_t step = 0;
+  for (const MetricsLine& line : ParseMetrics(text).lines) step = std::max(step, line.step);
+  // The second checkpoint waits for the first, so one is complete by then.
+  if (step < 2 * every) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      run_dir_, " holds the metrics of ", step,
+      " steps and no checkpoint; restore its checkpoints/, remove the run folder to begin anew, or "
+      "set another run.dir"));
 }
 
 bool TrainingRun::IsOwn(const std::string& checkpoint) const {

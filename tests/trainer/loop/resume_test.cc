@@ -365,6 +365,17 @@ TEST_F(ResumeTest, AKilledBranchIsStartedByTheSameCommandWithoutItsParent) {
   EXPECT_NE(Wyvern(args).err.find(args.back() + ": there is no such folder"), std::string::npos);
 }
 
+TEST_F(ResumeTest, ARunWhoseCheckpointsAreGoneIsNotBegunAnew) {
+  ASSERT_EQ(Train({"train.steps=20"}).exit_code, 0);
+  std::filesystem::remove_all(Path("run/checkpoints"));
+  const std::string metrics = Read(Path("run/metrics.jsonl"));
+  const ProcessResult refused = Train();
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("holds the metrics of 20 steps and no checkpoint"), std::string::npos)
+      << refused.err;
+  EXPECT_EQ(Read(Path("run/metrics.jsonl")), metrics);
+}
+
 TEST_F(ResumeTest, MilestonesOutliveRotation) {
   ASSERT_EQ(
       Train({"checkpoint.every=5", "checkpoint.keep=1", "checkpoint.keep_every=15"}).exit_code, 0);

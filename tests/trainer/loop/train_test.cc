@@ -101,6 +101,18 @@ TEST_F(TrainTest, ThePolicyStopNamesStepAndTensorAndKeepsWhatWasLearned) {
   EXPECT_TRUE(std::filesystem::exists(Checkpoint(Path("run"), std::stol(match[1]) - 1)));
 }
 
+TEST_F(TrainTest, ARunThatCannotLearnFails) {
+  const ProcessResult blind = Train({"model.initializer_range=1e38", "train.steps=2"});
+  EXPECT_EQ(blind.exit_code, 1);
+  EXPECT_NE(blind.err.find("validation loss before training is not a finite number"),
+            std::string::npos)
+      << blind.err;
+  const ProcessResult unseen = Train({"model.initializer_range=1e38", "train.steps=2",
+                                      "schedule.warmup_steps=1", "validation.every=0"});
+  EXPECT_EQ(unseen.exit_code, 1);
+  EXPECT_NE(unseen.err.find("all 2 updates were skipped"), std::string::npos) << unseen.err;
+}
+
 // The micro batch is a matter of memory.
 TEST_F(TrainTest, ValidationDoesNotDependOnTheMicroBatch) {
   std::vector<double> losses;
