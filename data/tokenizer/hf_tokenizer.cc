@@ -1,10 +1,16 @@
 #include "data/tokenizer/hf_tokenizer.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "data/io/json.h"
@@ -17,6 +23,35 @@
 
 namespace wyvern {
 namespace {
+
+// The number as tokenizers reads it (serde_json): the shortest digits as an integer, which is
+// rounded, times or by a power of ten, rounded again. It decides between divisions of a text whose
+// scores have equal sums.
+double AsTokenizersReads(double value) {
+  std::array<char, 32> text;
+  const auto written = std::to_chars(text.data(), text.data() + text.size(), std::abs(value),
+                                     std::chars_format::scientific);
+  const absl::string_view shortest(text.data(), static_cast<size_t>(written.ptr - text.data()));
+  const size_t mark = shortest.find('e');
+  int exponent = 0;
+  if (!std::isfinite(value) || mark == absl::string_view::npos ||
+      !absl::SimpleAtoi(shortest.substr(mark + 1), &exponent)) {
+    return value;
+  }
+  uint64_t digits = 0;
+  for (size_t at = 0; at < mark; ++at) {
+    if (shortest[at] == '.') continue;
+    digits = 10 * digits + static_cast<uint64_t>(shortest[at] - '0');
+    if (at > 1) --exponent;  // behind the point
+  }
+  double power = 1;
+  if (std::abs(exponent) > 308 ||
+      !absl::SimpleAtod(absl::StrCat("1e", std::abs(exponent)), &power)) {
+    return value;
+  }
+  const auto whole = static_cast<double>(digits);
+  return std::copysign(exponent < 0 ? whole / power : whole * power, value);
+}
 
 class Reader {
  public:
@@ -182,7 +217,7 @@ class Reader {
       if (!parts_.vocabulary->Add(entry[0].get<std::string>(), static_cast<int64_t>(i))) {
         return vocab.At(i).Error("the token is there twice, or there are too many");
       }
-      scores.push_back(entry[1].get<double>());
+      scores.push_back(AsTokenizersReads(entry[1].get<double>()));
     }
     const JsonPart unk = part.At("unk_id");
     if (unk.is_null()) return unk.Error("without it some texts have no ids; give an id");

@@ -149,6 +149,18 @@ TEST_F(HfTokenizerTest, WhatIsUnknownIsNamedByItsPlace) {
   EXPECT_TRUE(absl::StrContains(Refusal(value), "model.new_key")) << Refusal(value);
 }
 
+// "0" and "00" have the same sum in both orders but for the rounding of what is before them.
+TEST_F(HfTokenizerTest, ScoresAreRoundedAsTokenizersRoundsThem) {
+  const json value = json::parse(R"({
+      "pre_tokenizer": {"type": "Metaspace", "replacement": "▁"},
+      "model": {"type": "Unigram", "unk_id": 0, "vocab": [
+          ["<unk>", 0.0], ["▁", -2.4461176827240987], ["0", -6.283097486148251],
+          ["00", -7.335769784250562], ["ছ", -9.41826919752993], ["α", -9.686126340433715]]}})");
+  const auto tokenizer = Load(value);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->Encode("α000ছ"), std::vector<int32_t>({1, 5, 3, 2, 4}));
+}
+
 TEST_F(HfTokenizerTest, LongRunsTakeNoLongTime) {
   json value = ByteLevel();
   value["normalizer"] = {{"type", "NFC"}};
