@@ -254,9 +254,10 @@ void VisitTrain(ConfigVisitor& v, bool has_experts, bool has_stages, TrainSectio
       "recompute", kRecomputeNames, &c->recompute,
       "Activation checkpointing inside a block; fused: the backward recomputes norms and gates, at "
       "little cost; elementwise: also convolutions; projections: also the delta mixers' inputs.");
-  v.Value("recompute_blocks", &c->recompute_blocks,
-          {"Leading blocks with full activation checkpointing; at most num_layers.", "[0, inf)",
-           "blocks"});
+  v.CountOr("all", "recompute_blocks", &c->recompute_blocks,
+            {"Leading blocks with full activation checkpointing; at most num_layers, which all "
+             "stands for.",
+             "[0, inf)", "blocks"});
   v.Enumerated("nonfinite", {"skip", "stop"}, &c->nonfinite,
                "What to do with a step whose loss or gradient is not finite, on all ranks alike.");
   v.Only(has_experts, kWithoutExperts, [c](ConfigVisitor& only) {

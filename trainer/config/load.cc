@@ -23,6 +23,22 @@ namespace {
 constexpr char kOverlay[] = "cuda";
 constexpr char kHasNoEffect[] = "has no effect";
 constexpr size_t kMaxShownFaults = 100;
+constexpr int64_t kAllBlocks = -1;  // "all", as CountOr reads it
+
+// Keys of one section, of which it has one.
+constexpr std::pair<const char*, const char*> kRivals[] = {{"steps", "tokens"},
+                                                           {"warmup_steps", "warmup_tokens"},
+                                                           {"decay_steps", "decay_tokens"},
+                                                           {"val_fraction", "val_documents"}};
+
+// Whether a key of `tree` gives a value that is not written at the same place in `below`. All of
+// them but val_fraction are unset where they are 0.
+bool IsLaidOver(const ConfigNode& below, const ConfigNode& tree, const std::string& key) {
+  const ConfigNode* now = tree.Find(key);
+  if (now == nullptr || (now->scalar == "0" && key != "val_fraction")) return false;
+  const ConfigNode* before = below.Find(key);
+  return before == nullptr || before->where != now->where;
+}
 
 // Whether a fault of Validate may only follow from what the reader already complained about: the
 // same key, a part of it or a section around it, or a key that the message compares with.
@@ -65,6 +81,23 @@ void DropIdleKeys(const ConfigNode& below, ConfigNode* tree) {
   }
 }
 
+void DropRivals(const ConfigNode& below, ConfigNode* tree) {
+  for (size_t i = 0; i < std::min(below.list.size(), tree->list.size()); ++i) {
+    DropRivals(below.list[i], &tree->list[i]);
+  }
+  for (auto& [key, child] : tree->map) {
+    if (const ConfigNode* old = below.Find(key)) DropRivals(*old, &child);
+  }
+  const auto drop = [&](const std::string& rival, const std::string& key) {
+    if (!IsLaidOver(below, *tree, rival) || IsLaidOver(below, *tree, key)) return;
+    std::erase_if(tree->map, [&](const ConfigMember& member) { return member.key == key; });
+  };
+  for (const auto& [a, b] : kRivals) {
+    drop(a, b);
+    drop(b, a);
+  }
+}
+
 RunConfig ReadRunConfigTree(const ConfigNode& tree, std::optional<Device> device,
                             std::vector<std::string>* messages) {
   RunConfig config;
@@ -77,6 +110,9 @@ RunConfig ReadRunConfigTree(const ConfigNode& tree, std::optional<Device> device
   }
   if (!config.run.device.has_value()) config.run.device = device;
   config.run.ResolveAuto();
+  if (config.train.recompute_blocks == kAllBlocks) {
+    config.train.recompute_blocks = config.model.num_layers;
+  }
   config.run.dir = config.RunDir();
   for (const std::string& fault : config.Validate()) {
     const std::string key = fault.substr(0, fault.find(": "));
@@ -151,6 +187,7 @@ absl::StatusOr<RunConfig> ParseRunConfig(const std::string& yaml, const std::str
         const absl::Status status = SetConfigValue(set, &tree);
         if (!status.ok()) found->push_back(std::string(status.message()));
       }
+      DropRivals(file, &tree);
       DropIdleKeys(file, &tree);
     }
     std::optional<Device> device;

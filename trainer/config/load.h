@@ -37,6 +37,10 @@ ConfigNode SplitOverlay(ConfigNode root, ConfigNode* overlay, std::vector<std::s
 // in the tree.
 void DropIdleKeys(const ConfigNode& below, ConfigNode* tree);
 
+// Takes from `tree` the keys of `below` whose rival was laid over them: of train.steps and
+// train.tokens, say, a run has one. Both laid over is the user's error, which stays.
+void DropRivals(const ConfigNode& below, ConfigNode* tree);
+
 // Reads and validates a tree without overlay, run.device: auto meaning `device` (or, if that is
 // unset, what the machine has). Appends "where: key: message" for every fault.
 RunConfig ReadRunConfigTree(const ConfigNode& tree, std::optional<Device> device,

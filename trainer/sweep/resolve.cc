@@ -97,6 +97,7 @@ ConfigNode RunResolver::Resolve(std::vector<std::string>* faults) {
   faults_ = faults;
   for (auto& [key, pending] : pending_) (void)Settle(&pending);
   faults_ = nullptr;
+  DropRivals(base_, &tree_);
   DropIdleKeys(base_, &tree_);
   return tree_;
 }

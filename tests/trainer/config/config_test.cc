@@ -261,6 +261,40 @@ TEST(Config, DifferencesNameTheKeys) {
   EXPECT_EQ(std::count(removed.begin(), removed.end(), "data.sources[1]: removed"), 1);
 }
 
+TEST(Config, AnOverrideTakesThePlaceOfItsRivalInTheFile) {
+  const auto parsed = [](std::vector<std::string> sets, const std::string& yaml = kBase) {
+    const auto config = ParseRunConfig(yaml, "c.yaml", sets);
+    EXPECT_TRUE(config.ok()) << config.status();
+    return config.value_or(RunConfig());
+  };
+  const RunConfig tokens = parsed({"train.tokens=6400", "schedule.warmup_tokens=128"});
+  EXPECT_EQ(tokens.train.steps, 0);
+  EXPECT_EQ(tokens.train.tokens, 6400);
+  EXPECT_EQ(tokens.schedule.warmup_steps, 0);
+  EXPECT_EQ(StagesOf(tokens)[0].WarmupSteps(), 2);
+  const RunConfig wsd = parsed({"schedule={decay_tokens: 640}"},
+                               Replaced("type: cosine", "type: wsd, decay_steps: 7"));
+  EXPECT_EQ(wsd.schedule.decay_steps, 0);
+  EXPECT_EQ(wsd.schedule.decay_tokens, 640);
+  const std::string held_out = Replaced("text: [a.txt]", "text: [a.txt]\n      val_documents: 3");
+  const RunConfig none = parsed({"data.sources.0.val_fraction=0", "validation.every=0"}, held_out);
+  EXPECT_EQ(none.data.sources[0].val_documents, 0);
+  EXPECT_EQ(none.data.sources[0].val_fraction, 0);
+  // A key that is set to none leaves the other one; two overrides are the user's to settle.
+  EXPECT_EQ(parsed({"train.tokens=0"}).train.steps, 100);
+  EXPECT_TRUE(Contains(ErrorOf(kBase, {"train.tokens=64", "train.steps=3"}), "got both"));
+  const std::string both = Replaced("steps: 100", "steps: 100\n  tokens: 64");
+  EXPECT_TRUE(Contains(ErrorOf(both), "got both"));
+  EXPECT_TRUE(Contains(ErrorOf(both, {"run.seed=2"}), "got both"));
+}
+
+TEST(Config, AllBlocksAreRecomputedByName) {
+  const auto config = ParseRunConfig(kBase, "c.yaml", {"train.recompute_blocks=all"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->train.recompute_blocks, 4);
+  EXPECT_TRUE(Contains(ErrorOf(kBase, {"train.recompute_blocks=-1"}), "or all, got -1"));
+}
+
 TEST(Config, OverridesSayWhatIsThereAndWhichFormTheyActOn) {
   EXPECT_TRUE(Contains(ErrorOf(kBase, {"cuda.train.steps=3"}), "leave out 'cuda.'"));
   EXPECT_TRUE(Contains(ErrorOf(kBase, {"model.pattern=[gnd]"}),
