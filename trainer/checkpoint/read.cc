@@ -7,7 +7,9 @@
 #include <memory>
 #include <set>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "data/io/file.h"
 #include "data/io/hdf5_file.h"
@@ -225,6 +227,23 @@ absl::StatusOr<std::pair<std::string, Manifest>> Resolve(
   return std::make_pair(std::move(folder), std::move(manifest));
 }
 
+// Adds the steps that the run has to the error of a checkpoint of it that is not there.
+absl::Status WithSteps(const absl::Status& missing, const std::string& path) {
+  const fs::path folder(path), checkpoints = folder.parent_path();
+  std::error_code ignored;
+  if (!StepOfFolderName(folder.filename().string()).has_value() ||
+      checkpoints.filename() != "checkpoints" || !fs::exists(checkpoints, ignored)) {
+    return missing;
+  }
+  const std::string run = checkpoints.parent_path().string();
+  ASSIGN_OR_RETURN(const RunCheckpoints all, List(run));
+  std::vector<int64_t> steps;
+  for (const CheckpointInfo& info : all.complete) steps.push_back(info.step);
+  return absl::NotFoundError(
+      absl::StrCat(missing.message(), "; ", run, " has ",
+                   steps.empty() ? "none" : absl::StrCat("steps ", absl::StrJoin(steps, ", "))));
+}
+
 struct Opened {
   std::string folder;
   Manifest manifest;
@@ -289,9 +308,22 @@ absl::StatusOr<CheckpointInfo> FindNewestCheckpoint(const std::string& run_dir) 
   return absl::NotFoundError(message);
 }
 
+std::string CheckpointPath(const std::string& name, const std::string& run_dir) {
+  std::error_code ignored;
+  if (fs::exists(name, ignored)) return name;
+  const size_t at = name.rfind('@');
+  const std::string run = at == std::string::npos ? run_dir : name.substr(0, at);
+  const std::string digits = at == std::string::npos ? name : name.substr(at + 1);
+  uint32_t step = 0;
+  if (run.empty() || !absl::SimpleAtoi(digits, &step)) return name;
+  return CheckpointFolder(run, step);
+}
+
 absl::StatusOr<CheckpointInfo> OpenCheckpoint(const std::string& path) {
   std::vector<std::string> passed_over;
-  ASSIGN_OR_RETURN(auto resolved, Resolve(path, &passed_over));
+  absl::StatusOr<std::pair<std::string, Manifest>> found = Resolve(path, &passed_over);
+  if (absl::IsNotFound(found.status())) return WithSteps(found.status(), path);
+  ASSIGN_OR_RETURN(auto resolved, std::move(found));
   CheckpointInfo info = ToInfo(resolved.first, std::move(resolved.second));
   info.passed_over = std::move(passed_over);
   return info;

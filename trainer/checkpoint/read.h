@@ -33,8 +33,13 @@ absl::StatusOr<std::vector<CheckpointInfo>> ListCheckpoints(
 // NotFound if there is none; the message counts the incomplete ones that were passed over.
 absl::StatusOr<CheckpointInfo> FindNewestCheckpoint(const std::string& run_dir);
 
+// The path of the checkpoint that a user names: RUN@STEP, or with a run folder one of its steps. A
+// name that is a path, or neither of these, stays as it is.
+std::string CheckpointPath(const std::string& name, const std::string& run_dir = "");
+
 // A checkpoint folder, or a run folder, of which the newest is taken. Reads the manifest only.
-// Errors: NotFound, incomplete or damaged (DataLoss), another format version.
+// Errors: NotFound, with the steps that the run has; incomplete or damaged (DataLoss); another
+// format version.
 absl::StatusOr<CheckpointInfo> OpenCheckpoint(const std::string& path);
 
 struct CheckpointReadOptions {

@@ -51,23 +51,33 @@ std::vector<TensorPart> Parts(const Optimizer& optimizer, const RangeOf& range_o
   return masters;
 }
 
-// Adam's first moment is a mean, Muon's momentum a sum: one is not to be taken for the other. Muon
-// has no second moment, which tells them apart.
-absl::Status CheckOptimizer(const CheckpointInfo& checkpoint, const Optimizer& optimizer) {
+std::set<std::string> TensorNames(const CheckpointInfo& checkpoint) {
   std::set<std::string> names;
   for (const CheckpointTensor& tensor : checkpoint.tensors) names.insert(tensor.name);
+  return names;
+}
+
+// Adam's first moment is a mean, Muon's momentum a sum: one is not to be taken for the other. Muon
+// has no second moment, which tells them apart. `muon`: whether it updates the parameter now.
+absl::Status CheckStates(const CheckpointInfo& checkpoint, const std::set<std::string>& names,
+                         const std::string& parameter, bool muon) {
+  const std::string prefix = absl::StrCat("optimizer/", parameter, "/");
+  if (names.count(prefix + "m") == 0) return absl::OkStatus();  // no state: reading says so
+  const bool by_muon = names.count(prefix + "v") == 0;
+  if (by_muon == muon) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "checkpoint ", checkpoint.path, ": it holds ", by_muon ? "Muon" : "AdamW", "'s state of ",
+      parameter, ", which this run updates by ", muon ? "Muon" : "AdamW",
+      ": one optimizer's state means nothing to the other; resume with optimizer.type=",
+      by_muon ? "muon" : "adamw", ", or start a new run in another run.dir"));
+}
+
+absl::Status CheckOptimizer(const CheckpointInfo& checkpoint, const Optimizer& optimizer) {
+  const std::set<std::string> names = TensorNames(checkpoint);
   for (const Optimizer::FlatState& state : optimizer.flat_states()) {
     for (const Parameter* p : state.flat->parameters()) {
-      const std::string prefix = absl::StrCat("optimizer/", p->name, "/");
-      if (names.count(prefix + "m") == 0) continue;  // no state: reading says so
-      const bool by_muon = names.count(prefix + "v") == 0;
-      const bool muon = optimizer.StatesOf(state, *p).size() == 1;
-      if (by_muon == muon) continue;
-      return absl::FailedPreconditionError(absl::StrCat(
-          "checkpoint ", checkpoint.path, ": it holds ", by_muon ? "Muon" : "AdamW", "'s state of ",
-          p->name, ", which this run updates by ", muon ? "Muon" : "AdamW",
-          ": one optimizer's state means nothing to the other; resume with optimizer.type=",
-          by_muon ? "muon" : "adamw", ", or start a new run in another run.dir"));
+      RETURN_IF_ERROR(
+          CheckStates(checkpoint, names, p->name, optimizer.StatesOf(state, *p).size() == 1));
     }
   }
   return absl::OkStatus();
@@ -114,6 +124,15 @@ std::vector<TensorPart> PartsToWrite(const Optimizer& optimizer, const Mesh* mes
     const Communicator& replicas = mesh->ReplicasOf(flat);
     return ShareOfReplica(flat.shard_size(), replicas.size(), replicas.rank(), number, kLeastShare);
   });
+}
+
+absl::Status CheckOptimizer(const CheckpointInfo& checkpoint, Model* model,
+                            const OptimizerSection& options) {
+  const std::set<std::string> names = TensorNames(checkpoint);
+  for (const Parameter* p : model->parameters()) {
+    RETURN_IF_ERROR(CheckStates(checkpoint, names, p->name, UsesMuon(p->kind, options)));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ReadState(const CheckpointInfo& checkpoint, const Optimizer& optimizer) {

@@ -34,6 +34,11 @@ std::vector<TensorPart> PartsToWrite(const Optimizer& optimizer, const Mesh* mes
 std::pair<int64_t, int64_t> ShareOfReplica(int64_t size, int64_t replicas, int64_t replica,
                                            int64_t turn, int64_t least);
 
+// FailedPrecondition where another optimizer than these options say updated a parameter of `model`,
+// which need not have memory.
+absl::Status CheckOptimizer(const CheckpointInfo& checkpoint, Model* model,
+                            const OptimizerSection& options);
+
 // Fills this rank's master weights, optimizer state and parameters from a checkpoint of the same
 // model (CheckModel has been called), whatever mesh wrote it. Reads only slices with elements of
 // its own; ranks may call it independently. Parameters that are whole on every rank and updated in

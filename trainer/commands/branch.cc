@@ -4,15 +4,11 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "data/io/file.h"
 #include "data/io/json.h"
 #include "data/io/json_members.h"
 #include "kernels/runtime/status.h"
-#include "trainer/checkpoint/folder.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
@@ -20,6 +16,7 @@
 #include "trainer/config/load.h"
 #include "trainer/config/model_json.h"
 #include "trainer/config/stages.h"
+#include "trainer/loop/continuation.h"
 
 namespace wyvern {
 namespace {
@@ -30,24 +27,6 @@ struct Options {
   std::string parent, target;
   std::vector<std::string> sets;
 };
-
-// The checkpoint that RUN, RUN@STEP or the path of a checkpoint stands for.
-absl::StatusOr<CheckpointInfo> OpenParent(const std::string& parent) {
-  const size_t at = parent.rfind('@');
-  int64_t step = 0;
-  if (at == std::string::npos || !absl::SimpleAtoi(parent.substr(at + 1), &step)) {
-    return OpenCheckpointAloud(parent);
-  }
-  const std::string run = parent.substr(0, at), folder = CheckpointFolder(run, step);
-  std::error_code ignored;
-  if (fs::exists(folder, ignored)) return OpenCheckpoint(folder);
-  ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> all, ListCheckpoints(run));
-  std::vector<int64_t> steps;
-  for (const CheckpointInfo& info : all) steps.push_back(info.step);
-  return absl::NotFoundError(
-      absl::StrCat(folder, ": there is no such checkpoint; ", run, " has ",
-                   steps.empty() ? "none" : absl::StrCat("steps ", absl::StrJoin(steps, ", "))));
-}
 
 struct Target {
   std::string file, name, dir;  // dir empty: the default of the name
@@ -106,7 +85,8 @@ absl::StatusOr<RunConfig> BranchConfig(const CheckpointInfo& parent, const std::
 }
 
 absl::Status Run(const Options& options) {
-  ASSIGN_OR_RETURN(const CheckpointInfo parent, OpenParent(options.parent));
+  ASSIGN_OR_RETURN(const CheckpointInfo parent,
+                   OpenCheckpointAloud(CheckpointPath(options.parent)));
   const JsonMembers meta(parent.meta, absl::StrCat(parent.path, "/", kManifestName), "meta");
   if (!meta.Has("training")) {
     return absl::FailedPreconditionError(
@@ -118,6 +98,7 @@ absl::Status Run(const Options& options) {
   ASSIGN_OR_RETURN(const RunConfig before, ParseRunConfig(yaml, parent.path));
   const Target target = TargetOf(options.target);
   ASSIGN_OR_RETURN(const RunConfig branch, BranchConfig(parent, yaml, target, options));
+  RETURN_IF_ERROR(CheckContinuation(parent, before, branch));
   RETURN_IF_ERROR(CheckTarget(target.file, branch));
   const fs::path folder = fs::path(target.file).parent_path();
   if (!folder.empty()) RETURN_IF_ERROR(MakeFolders(folder.string()));

@@ -161,7 +161,11 @@ absl::Status TrainOnRanks(const absl::StatusOr<RunConfig>& loaded, const std::st
   if (preflight.has_value()) Say(absl::StripSuffix(preflight->Table(), "\n"));
   if (run->finished()) {
     Say(absl::StrCat("this run is finished: all ", run->counters().step, " steps are done (",
-                     config.RunDir(), ")"));
+                     config.RunDir(), ")",
+                     plan.stages.back().DecaySteps() == 0
+                         ? ""
+                         : "; to train on, branch from a step before the decay: wyvern branch "
+                           "RUN@STEP NEW"));
   }
   RETURN_IF_ERROR(run->Run());
   if (!run->finished()) {
@@ -194,15 +198,18 @@ void AddTrainCommand(CLI::App& app, int* exit_code) {
   command->add_option("CONFIG", options->path, "YAML file")->required();
   command->add_option("--set", options->sets, "key=value: overrides a key of the file");
   command
-      ->add_option("--resume", options->resume,
-                   "auto (the newest checkpoint of the run folder), none, or a path")
+      ->add_option(
+          "--resume", options->resume,
+          "auto (the newest checkpoint of the run folder), none, RUN@STEP, a step of the run "
+          "folder, or a path")
       ->check([](const std::string& resume) {
         std::error_code error;
         if (resume == "auto" || resume == "none" || resume.find('/') != std::string::npos ||
-            std::filesystem::exists(resume, error)) {
+            std::filesystem::exists(resume, error) || CheckpointPath(resume, ".") != resume) {
           return std::string();  // what is wrong with a path shows where it is read
         }
-        return absl::StrCat("'", resume, "' is none of auto, none and a checkpoint's folder");
+        return absl::StrCat("'", resume,
+                            "' is none of auto, none, RUN@STEP, a step and a checkpoint's folder");
       });
   command->callback([=] { *exit_code = Train(options->path, options->sets, options->resume); });
 }

@@ -24,6 +24,34 @@ int64_t BatchTokens(const nlohmann::json& data) {
 
 }  // namespace
 
+nlohmann::json BatchManifest(const RunConfig& config, const Stage& stage) {
+  nlohmann::json manifest = {{"seed", config.run.seed},
+                             {"seq_len", stage.seq_len},
+                             {"batch_windows", stage.batch_tokens / stage.seq_len},
+                             {"document_boundary", Name(stage.document_boundary)}};
+  if (stage.index > 0) {
+    manifest["stage_first_step"] = stage.first_step;
+    manifest["stage_first_token"] = stage.first_token;
+  }
+  return manifest;
+}
+
+std::string MixtureKey(const RunConfig& config, const Stage& stage) {
+  const auto index = static_cast<size_t>(stage.index);
+  const bool own = index < config.stages.size() && !config.stages[index].sources.empty();
+  return own ? absl::StrCat("stages[", index, "].sources") : "data.sources";
+}
+
+absl::Status DifferentData(const std::string& checkpoint, const std::string& difference) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      checkpoint,
+      ": this checkpoint was trained on different data, so its data position cannot be resumed: ",
+      difference,
+      "; resume with the same data; give the new one to stages[].sources of a stage that begins at "
+      "this step, of the run or of a branch (wyvern branch RUN@STEP NEW); or start a new run in "
+      "another run.dir"));
+}
+
 absl::StatusOr<std::vector<BatchChange>> ReadBatchChanges(const JsonMembers& data, int64_t step) {
   std::vector<BatchChange> changes;
   if (!data.Has(kChanges)) return changes;
@@ -56,6 +84,20 @@ bool BatchDifference::IsAll() const {
     theirs.erase(key);
   }
   return ours == theirs;
+}
+
+std::string BatchDifference::Describe() const {
+  const Stage& stage = StageOfStep(stages, std::max<int64_t>(step - 1, 0));
+  if (Differs(now, then, "stage_first_step") || Differs(now, then, "stage_first_token")) {
+    const auto begins = [](const nlohmann::json& data) {
+      return absl::StrCat("step ", Count(data, "stage_first_step"), " after ",
+                          Count(data, "stage_first_token"), " tokens");
+    };
+    return absl::StrCat("stages[", stage.index, "]: begins at ", begins(now), ", began at ",
+                        begins(then), " (steps and batch_tokens of the stages before it)");
+  }
+  return absl::StrCat(MixtureKey(config, stage),
+                      ": its sources, or what was read of them before, are others");
 }
 
 bool BatchDifference::Moves() const {

@@ -20,6 +20,16 @@ struct BatchChange {
   int64_t step = 0, tokens = 0;
 };
 
+// Everything that the data of a stage depend on, besides the sources and the changes of
+// batches.
+nlohmann::json BatchManifest(const RunConfig& config, const Stage& stage);
+
+// The key of the mixture of a stage: "stages[1].sources" or "data.sources".
+std::string MixtureKey(const RunConfig& config, const Stage& stage);
+
+// The error of a checkpoint whose data position means nothing to the run: `difference` says why.
+absl::Status DifferentData(const std::string& checkpoint, const std::string& difference);
+
 // The changes that a manifest of data (TrainingRun::DataManifest) records, in order of their steps,
 // none of them beyond `step`.
 absl::StatusOr<std::vector<BatchChange>> ReadBatchChanges(const JsonMembers& data, int64_t step);
@@ -36,6 +46,8 @@ struct BatchDifference {
 
   // Whether batch, length of samples, document boundary and seed are all that differs.
   bool IsAll() const;
+  // The first other difference: the key of the configuration that makes it.
+  std::string Describe() const;
   // Whether the change moves the place in the data, so that it is a BatchChange.
   bool Moves() const;
   // The change, where Moves.

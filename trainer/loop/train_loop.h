@@ -45,12 +45,13 @@ struct RunCounters {
 class TrainingRun {
  public:
   // `resume`: "auto" (the newest complete checkpoint of the run folder, if there is one), "none"
-  // (the folder must hold no run) or the path of a checkpoint or run folder. A folder whose run has
-  // branched off from that path is resumed as with "auto". A run without a checkpoint of its own
-  // begins with run.branch_of or train.init_from, if one is set. Errors: data that is missing or
-  // does not fit; a checkpoint of another model, naming the first difference, or of other data;
-  // weights that do not fit; a run folder in use. `world` outlives the run. `preflight`, if given,
-  // has compared the ranks; it then measures the mesh and compares the data.
+  // (the folder must hold no run), the path of a checkpoint or run folder, RUN@STEP, or a step of
+  // the run folder, which must be its last. A folder whose run has branched off from that path is
+  // resumed as with "auto". A run without a checkpoint of its own begins with run.branch_of or
+  // train.init_from, if one is set. Errors: data that is missing or does not fit; a checkpoint of
+  // another model, naming the first difference, or of other data; weights that do not fit; a run
+  // folder in use. `world` outlives the run. `preflight`, if given, has compared the ranks; it then
+  // measures the mesh and compares the data.
   static absl::StatusOr<std::unique_ptr<TrainingRun>> Open(const RunPlan& plan,
                                                            const std::string& resume, World* world,
                                                            Preflight* preflight = nullptr);
@@ -87,7 +88,7 @@ class TrainingRun {
   absl::Status Prepare(Preflight* preflight);
   absl::Status PrepareData();
   absl::StatusOr<std::string> ChooseCheckpoint(const std::string& resume) const;
-  absl::Status Resume(const std::string& resume, const std::string& checkpoint);
+  absl::Status Resume(const std::string& checkpoint);
   absl::Status CheckInit() const;
   absl::Status Initialize();
   absl::Status LoadParent();
@@ -100,7 +101,6 @@ class TrainingRun {
   absl::Status CheckNothingIsLost() const;
   // Whether a checkpoint is one of the run folder's.
   bool IsOwn(const std::string& checkpoint) const;
-  absl::Status CheckIsNewest(const std::string& resume) const;
 
   // All steps, to the end or until a signal, with checkpoints where they are due.
   absl::Status Train();

@@ -29,7 +29,7 @@ absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Open(const RunPlan& pl
   if (run->IsFirst()) checkpoint = run->Begin(resume);
   absl::Status status = run->Agreed(checkpoint.status());
   if (status.ok()) status = run->Prepare(preflight);
-  if (status.ok()) status = run->Resume(resume, *checkpoint);
+  if (status.ok()) status = run->Resume(*checkpoint);
   if (status.ok()) return run;
   LogOfRank(absl::StrCat("fails: ", status.message()));
   return status;

@@ -14,7 +14,6 @@
 #include "trainer/checkpoint/parent_record.h"
 #include "trainer/checkpoint/sharded_state.h"
 #include "trainer/config/load.h"
-#include "trainer/config/model_json.h"
 #include "trainer/loop/resume_notes.h"
 #include "trainer/loop/train_loop.h"
 #include "trainer/parallel/phase.h"
@@ -30,7 +29,8 @@ std::optional<double> OptionalDouble(const nlohmann::json& json, const char* key
 }
 
 // Takes the stores out of two manifests of data, and says how they differ. They may have moved.
-std::string StoresDifference(nlohmann::json* now, nlohmann::json* then) {
+// `key`: of the mixture.
+std::string StoresDifference(const std::string& key, nlohmann::json* now, nlohmann::json* then) {
   const auto take_stores = [](nlohmann::json* manifest) -> std::optional<std::string> {
     if (!manifest->is_object()) return std::nullopt;
     const auto found = manifest->find("stores");
@@ -42,7 +42,7 @@ std::string StoresDifference(nlohmann::json* now, nlohmann::json* then) {
   const auto stores_now = take_stores(now), stores_then = take_stores(then);
   if (!stores_now.has_value() || !stores_then.has_value()) return "";
   const std::string difference = ManifestDifference(*stores_now, *stores_then);
-  return difference.empty() ? "" : absl::StrCat("data: ", difference);
+  return difference.empty() ? "" : absl::StrCat(key, ": ", difference);
 }
 
 // Which of the run's sources a stage mixes, and where it found each one. Nothing is added for the
@@ -71,15 +71,8 @@ void AddMixture(const Stage& stage, const StageData& data,
 nlohmann::json TrainingRun::DataManifest() const {
   const Stage& stage = StageOfStep(plan_.stages, std::max<int64_t>(counters_.step - 1, 0));
   const StageData& data = data_.stages[static_cast<size_t>(stage.index)];
-  nlohmann::json manifest = {{"stores", data.sampler->Manifest()},
-                             {"seed", plan_.config.run.seed},
-                             {"seq_len", stage.seq_len},
-                             {"batch_windows", stage.batch_tokens / stage.seq_len},
-                             {"document_boundary", Name(stage.document_boundary)}};
-  if (stage.index > 0) {
-    manifest["stage_first_step"] = stage.first_step;
-    manifest["stage_first_token"] = stage.first_token;
-  }
+  nlohmann::json manifest = BatchManifest(plan_.config, stage);
+  manifest["stores"] = data.sampler->Manifest();
   AddMixture(stage, data, data_.stores, &manifest);
   WriteBatchChanges(batch_changes_, &manifest);
   return manifest;
@@ -94,21 +87,17 @@ absl::StatusOr<std::string> TrainingRun::ContinueData(const CheckpointInfo& chec
   }
   if (!batch_changes_.empty()) RETURN_IF_ERROR(MakeStages(plan_.config, plan_.stages, &data_));
   nlohmann::json now = DataManifest(), then = data;
-  std::string different = StoresDifference(&now, &then);
+  const Stage& stage = StageOfStep(plan_.stages, std::max<int64_t>(counters_.step - 1, 0));
+  std::string different = StoresDifference(MixtureKey(plan_.config, stage), &now, &then);
   const BatchDifference difference{.config = plan_.config,
                                    .stages = plan_.stages,
                                    .step = counters_.step,
                                    .stage_updates = counters_.stage_updates,
                                    .now = now,
                                    .then = then};
-  if (different.empty() && !difference.IsAll()) different = FirstDifference(now, then, "data");
+  if (different.empty() && !difference.IsAll()) different = difference.Describe();
   if (!different.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        checkpoint.path,
-        ": this checkpoint was trained on different data, so its data position cannot be resumed: ",
-        different,
-        "; resume with the same data, give the new one to a stage that begins at this step "
-        "(stages), or start a new run in another run.dir"));
+    return DifferentData(checkpoint.path, different);
   }
   if (now == then) return "";
   if (const absl::Status status = difference.Check(); !status.ok()) {
@@ -126,6 +115,7 @@ absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& res
   std::vector<std::string> damaged;
   ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> own, ListCheckpoints(run_dir_, &damaged));
   const std::string& branch_of = plan_.config.run.branch_of;
+  const std::string named = CheckpointPath(resume, run_dir_);
   bool own_run = resume == "auto" || resume == "none";
   if (own_run) {
     if (own.empty() && damaged.empty()) {
@@ -148,13 +138,19 @@ absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& res
                        own.back().step, "; set another run.dir, or remove the folder"));
     }
   } else if (!own.empty() && own.back().meta.is_object() &&
-             IsBranchOf(own.back().meta.value("parent", nlohmann::json()), resume)) {
+             IsBranchOf(own.back().meta.value("parent", nlohmann::json()), named)) {
     // The same command again, after a kill or in a queue.
     Say(absl::StrCat(run_dir_, " branched off from ", resume, " and is at step ", own.back().step,
                      " already"));
     own_run = true;
   }
-  ASSIGN_OR_RETURN(const CheckpointInfo chosen, OpenCheckpoint(own_run ? run_dir_ : resume));
+  ASSIGN_OR_RETURN(const CheckpointInfo chosen, OpenCheckpoint(own_run ? run_dir_ : named));
+  if (!own.empty() && chosen.step < own.back().step) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--resume ", resume, ": it is at step ", chosen.step, ", but ", run_dir_,
+                     " holds a later checkpoint (", own.back().path,
+                     "); remove the later ones, or set another run.dir to branch off"));
+  }
   for (const std::string& line : chosen.passed_over) Say(line);
   return chosen.path;
 }
@@ -181,16 +177,7 @@ bool TrainingRun::IsOwn(const std::string& checkpoint) const {
   return std::filesystem::equivalent(checkpoint, run_dir_ + "/checkpoints/" + name, error);
 }
 
-absl::Status TrainingRun::CheckIsNewest(const std::string& resume) const {
-  ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> own, ListCheckpoints(run_dir_));
-  if (own.empty() || own.back().step <= counters_.step) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("--resume ", resume, ": it is at step ", counters_.step, ", but ", run_dir_,
-                   " holds a later checkpoint (", own.back().path,
-                   "); remove the later ones, or set another run.dir to branch off"));
-}
-
-absl::Status TrainingRun::Resume(const std::string& resume, const std::string& checkpoint) {
+absl::Status TrainingRun::Resume(const std::string& checkpoint) {
   SetCommActivity("resuming");
   const std::string path = GatherTexts(world_->host(), checkpoint).front();  // rank 0 decides
   if (path.empty()) {
@@ -203,7 +190,6 @@ absl::Status TrainingRun::Resume(const std::string& resume, const std::string& c
                        ", and the same command resumes from the one before"));
     }
     RETURN_IF_ERROR(restored);
-    RETURN_IF_ERROR(Agreed(IsFirst() ? CheckIsNewest(resume) : absl::OkStatus()));
   }
   if (engine_.parallel != nullptr) engine_.parallel->ValuesChanged();
   first_step_ = counters_.step;

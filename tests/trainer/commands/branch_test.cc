@@ -53,6 +53,17 @@ TEST_F(BranchTest, ABranchContinuesWithOtherKeysInItsOwnFolder) {
   EXPECT_NE(again.out.find("this run is finished"), std::string::npos) << again.out;
 }
 
+TEST_F(BranchTest, ABranchMayHaveOtherBatches) {
+  TrainTrunk();
+  ASSERT_EQ(Wyvern({"branch", Path("trunk") + "@10", Path("wide"), "--set", "train.steps=12",
+                    "train.batch_tokens=512"})
+                .exit_code,
+            0);
+  const ProcessResult trained = Wyvern({"train", Path("wide/config.yaml")});
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  EXPECT_NE(trained.out.find("from step 11 on: 16 samples"), std::string::npos) << trained.out;
+}
+
 TEST_F(BranchTest, AFileNamesTheRunAndABranchMayHaveBranches) {
   TrainTrunk();
   ASSERT_EQ(Wyvern({"branch", Path("trunk"), Path("one.yaml"), "--set", "train.steps=30",
@@ -83,11 +94,17 @@ TEST_F(BranchTest, WhatCannotBeABranchIsNamed) {
   };
   const std::string trunk = Path("trunk"), target = Path("new");
   refused(trunk + "@15", target, {"train.steps=30"},
-          "there is no such checkpoint; " + trunk + " has steps 10, 20");
+          "there is no such folder; " + trunk + " has steps 10, 20");
   refused(trunk, target, {"train.steps=20"}, "the branch would end with step 20");
   refused(trunk, target, {"train.steps=30", "model.num_layers=4"},
           "a branch has its parent's model: model.num_layers");
   refused(trunk, target, {"train.steps=30", "schedule.peek=1"}, "schedule.peek");
+  refused(trunk, target, {"train.steps=30", "optimizer.type=muon"},
+          "resume with optimizer.type=adamw");
+  refused(trunk, target, {"train.steps=30", "data.sources.1.weight=4"},
+          "data.sources[1].weight: 4, was 3; resume with the same data");
+  refused(trunk, target, {"train.tokens=1e6", "train.batch_tokens=512"},
+          "train.tokens: with another batch from step 20 on");
   refused(trunk, trunk, {"train.steps=30"}, "config.yaml: exists already");
   refused(trunk, Path("x.yaml"), {"train.steps=30", "run.dir=" + trunk}, "holds a run already");
   EXPECT_FALSE(std::filesystem::exists(target));

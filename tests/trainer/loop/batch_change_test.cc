@@ -109,8 +109,10 @@ TEST(BatchChange, OtherDataAreNoChangeOfTheBatches) {
   nlohmann::json ours = Manifest(config);
   const nlohmann::json theirs = ours;
   ours["mixture"] = {{"first_token", 5}};
-  EXPECT_FALSE(
-      (BatchDifference{.config = config, .stages = stages, .now = ours, .then = theirs}).IsAll());
+  ours["batch_windows"] = 9;
+  const BatchDifference difference{.config = config, .stages = stages, .now = ours, .then = theirs};
+  EXPECT_FALSE(difference.IsAll());
+  EXPECT_TRUE(absl::StartsWith(difference.Describe(), "data.sources: ")) << difference.Describe();
 }
 
 TEST(BatchChange, IsReadAsItWasWritten) {

@@ -224,7 +224,7 @@ TEST_F(ResumeTest, AFinishedRunGoesIntoAnotherFolder) {
 TEST_F(ResumeTest, ResumeTakesAPathAndRefusesWhatItCannotContinue) {
   TrainReference();
   auto args = TrainArgs(Path("config.yaml"), {});
-  args.insert(args.end(), {"--resume", Checkpoint(Path("reference"), 20)});
+  args.insert(args.end(), {"--resume", Path("reference") + "@20"});
   ASSERT_EQ(Wyvern(args).exit_code, 0);
   auto branch = expected_;
   branch.erase(branch.begin(), branch.find(21));
@@ -246,10 +246,15 @@ TEST_F(ResumeTest, ResumeTakesAPathAndRefusesWhatItCannotContinue) {
   };
   refused({}, "none", "already holds a run, saved up to step 40");
   refused({}, Checkpoint(Path("reference"), 10), "holds a later checkpoint");
+  EXPECT_NE(Read(Path("reference/console.log")).find("holds a later checkpoint"),
+            std::string::npos);
+  refused({}, "10", "--resume 10: it is at step 10, but ");
+  refused({}, "15", "there is no such folder; " + Path("reference") + " has steps 10, 20, 30, 40");
+  refused({}, Path("run") + "@15", "there is no such folder; " + Path("run") + " has steps 30, 40");
   refused({}, Path("nowhere"), "nowhere");
   refused({"model.mixers.gdn.value_dim=8"}, "auto", "value_dim");
   refused({"run.seed=2"}, "auto", "run.seed: the run has ended with step 40");
-  refused({"data.sources.0.weight=4"}, "auto", "was trained on different data");
+  refused({"data.sources.0.weight=4"}, "auto", "data.sources: source 0 is ");
 }
 
 // Stages say the same, so they are the oracle.
