@@ -306,6 +306,10 @@ absl::StatusOr<Manifest> ReadManifest(const std::string& folder) {
     return absl::NotFoundError(absl::StrCat("checkpoint ", folder, ": there is no such folder"));
   }
   if (!std::filesystem::is_regular_file(path, error)) {  // a pipe would be waited for
+    if (std::filesystem::exists(absl::StrCat(folder, "/config.json"), error)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          folder, ": a Hugging Face folder, no checkpoint: wyvern import makes one of it"));
+    }
     return absl::DataLossError(absl::StrCat("checkpoint ", folder, ": ", kManifestName,
                                             " is missing, so the folder is not a complete "
                                             "checkpoint"));

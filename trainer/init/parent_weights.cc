@@ -79,8 +79,8 @@ class HfFolderWeights : public ParentWeights {
         {"path", AbsolutePath(dir)},
         {"model_type", config.family->model_type},
         {"config_crc32", absl::StrFormat("%08x", Crc32OnThreads(text.data(), text.size()))}};
-    ASSIGN_OR_RETURN(weights->tokenizer_hash_, TokenizerHash(dir));
     weights->warnings_ = config.warnings;
+    weights->ReadTokenizer(dir);
     return weights;
   }
 
@@ -103,13 +103,15 @@ class HfFolderWeights : public ParentWeights {
   }
 
  private:
-  // Empty if the folder has no SentencePiece model.
-  static absl::StatusOr<std::string> TokenizerHash(const std::string& dir) {
-    const std::string path = absl::StrCat(dir, "/tokenizer.model");
-    std::error_code ignored;
-    if (!fs::exists(path, ignored)) return std::string();
-    ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(path));
-    return tokenizer->hash();
+  // Notes the hash of the tokenizer that tokenizer.path would take from the folder.
+  void ReadTokenizer(const std::string& dir) {
+    const absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = LoadTokenizer(dir);
+    if (tokenizer.ok()) {
+      tokenizer_hash_ = (*tokenizer)->hash();
+    } else if (!absl::IsNotFound(tokenizer.status())) {
+      warnings_.push_back(absl::StrCat("its tokenizer is not compared: ",
+                                       absl::string_view(tokenizer.status().message())));
+    }
   }
 
   std::unique_ptr<HfWeights> stored_;

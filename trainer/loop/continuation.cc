@@ -37,7 +37,8 @@ std::string MixtureDifference(const RunConfig& before, const RunConfig& now, int
     }
     const SamplePacking packing = new_sources[static_cast<size_t>(a.source)].source.packing;
     const SamplePacking old = old_sources[static_cast<size_t>(b.source)].source.packing;
-    if (packing != old) return absl::StrCat(entry, ".packing: ", Name(packing), ", was ", Name(old));
+    if (packing != old)
+      return absl::StrCat(entry, ".packing: ", Name(packing), ", was ", Name(old));
   }
   return "";
 }
@@ -54,8 +55,7 @@ absl::Status CheckContinuation(const CheckpointInfo& checkpoint, const RunConfig
   if (!mixture.empty()) return DifferentData(checkpoint.path, mixture);
   ASSIGN_OR_RETURN(const int64_t updates, meta.At("training").Count("stage_updates", step));
   ASSIGN_OR_RETURN(const nlohmann::json* data, meta.Object("data"));
-  ASSIGN_OR_RETURN(const std::vector<BatchChange> changes,
-                   ReadBatchChanges(meta.At("data"), step));
+  ASSIGN_OR_RETURN(const std::vector<BatchChange> changes, ReadBatchChanges(meta.At("data"), step));
   std::vector<Stage> stages = StagesOf(config);
   for (const BatchChange& change : changes) ChangeBatches(change.step, change.tokens, &stages);
   const nlohmann::json now = BatchManifest(config, StageOfStep(stages, last));

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "data/tokenizer/tokenizer.h"
 #include "kernels/runtime/status.h"
 #include "tests/support/golden.h"
 #include "tests/trainer/hf/hf_models.h"
@@ -105,6 +106,23 @@ TEST_F(InitPlanTest, AFolderOfEveryFamilyGivesEveryValue) {
     EXPECT_EQ(plan->lines, std::vector<std::string>());
     EXPECT_EQ(ValuesOf(model.get()), ValuesOf(parent.get()));
   }
+}
+
+TEST_F(InitPlanTest, AFolderHasTheTokenizerThatItsPathGives) {
+  const std::string name = "llama", dir = folder_ / name;
+  const std::string tokenizer = R"({"pre_tokenizer": {"type": "Metaspace", "replacement": "▁"},
+      "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["▁", -2.5]]}})";
+  const auto model = Initialized(HfTestModelNamed(name), 3);
+  const absl::Status saved =
+      SaveHfFolder(model.get(), dir, {.more_files = {{"tokenizer.json", tokenizer}}});
+  ASSERT_TRUE(saved.ok()) << saved;
+  const auto parent = ParentWeights::Open(dir);
+  ASSERT_TRUE(parent.ok()) << parent.status();
+  const auto named = LoadTokenizer(dir);
+  ASSERT_TRUE(named.ok()) << named.status();
+  EXPECT_EQ((*parent)->tokenizer_hash(), (*named)->hash());
+  EXPECT_TRUE(
+      absl::StrContains(OpenCheckpoint(dir).status().message(), "wyvern import makes one of it"));
 }
 
 TEST_F(InitPlanTest, AFolderOfAnotherLibraryGivesTheValuesOfAnImport) {
