@@ -114,7 +114,7 @@ TEST_F(BadInputTest, UsageErrorsExitWithTwo) {
        "unknown option '--max_tokens' of generate; did you mean '--max-tokens'?"},
       {{"fit", "--point", "p.csv"}, "unknown option '--point' of fit; did you mean '--points'?"},
       {{"train", "config.yaml", "--resume", "yes"},
-       "'yes' is none of auto, none and a checkpoint's folder"},
+       "'yes' is none of auto, none, RUN@STEP, a step and a checkpoint's folder"},
       {{"generate", "x", "--prompt", "a", "--max-tokens", "0"},
        "--max-tokens: Value 0 not in range"},
       {{"sweep", "x", "--dry-run", "--rate", "0"}, "expected a number above 0, got '0'"},

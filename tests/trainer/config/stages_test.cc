@@ -154,7 +154,7 @@ TEST(Stages, EveryFaultNamesItsStage) {
   };
   has({"stages.1.name=stable"}, "stages[1].name: 'stable' is the name of another stage too");
   has({"stages.1.name=null"}, "stages[1].name: expected letters, digits");
-  has({"stages.0.tokens=64"},
+  has({"stages.0.tokens=64", "stages.0.steps=10"},
       "stages[0].steps: expected exactly one of stages[0].steps and "
       "stages[0].tokens, got both");
   has({"stages.0.steps=null"}, "got neither");

@@ -102,7 +102,8 @@ TEST_F(TrainTest, ThePolicyStopNamesStepAndTensorAndKeepsWhatWasLearned) {
 }
 
 TEST_F(TrainTest, ARunThatCannotLearnFails) {
-  const ProcessResult blind = Train({"model.initializer_range=1e38", "train.steps=2"});
+  const ProcessResult blind =
+      Train({"model.initializer_range=1e38", "train.steps=2", "schedule.warmup_steps=1"});
   EXPECT_EQ(blind.exit_code, 1);
   EXPECT_NE(blind.err.find("validation loss before training is not a finite number"),
             std::string::npos)
