@@ -4,7 +4,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "data/io/file.h"
+#include "data/io/bounded_file.h"
 #include "data/io/json.h"
 #include "kernels/runtime/status.h"
 
@@ -48,7 +48,7 @@ absl::Status ReadConfig(const std::string& path, ChatOptions* options) {
 }
 
 absl::Status ReadTemplate(const std::string& path, ChatOptions* options) {
-  ASSIGN_OR_RETURN(options->source, ReadFile(path));
+  ASSIGN_OR_RETURN(options->source, ReadFileOf(kChatTemplateFile, path));
   options->origin = path;
   return absl::OkStatus();
 }

@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
-#include "data/io/file.h"
+#include "data/io/bounded_file.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -75,7 +75,7 @@ absl::StatusOr<nlohmann::json> ReadJsonFile(const std::string& path) {
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": not a file"));  // a pipe would block
   }
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  ASSIGN_OR_RETURN(const std::string text, ReadFileOf(kJsonFile, path));
   return ParseJson(text, path);
 }
 

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "data/store/check_outputs.h"
 #include "data/store/made_from.h"
 #include "data/store/preparation.h"
 #include "data/store/prepare_shards.h"
@@ -38,6 +39,7 @@ absl::StatusOr<PrepareResult> PrepareStore(const PrepareOptions& options) {
   if (options.shard_bytes > 0) return PrepareShards(options, *tokenizer);
   TextInput text(options, *tokenizer, /*parts=*/nullptr);
   RETURN_IF_ERROR(text.Open());
+  RETURN_IF_ERROR(CheckStoreOutputs(options.output_dir, text.source().files()));
   ASSIGN_OR_RETURN(const std::unique_ptr<SplitStores> stores, Split(split, *tokenizer, &text));
   if (stores->num_documents() == 0) {
     return absl::InvalidArgumentError(absl::StrCat("no text in ",

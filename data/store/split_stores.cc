@@ -29,11 +29,11 @@ absl::Status ReadOnce() {
 
 // The bound that holds out exactly val_documents of so many.
 absl::StatusOr<double> BoundForCount(const SplitOptions& options, int64_t documents) {
-  if (documents <= 1) return 0.0;
+  if (documents == 0) return 0.0;
   if (documents <= options.val_documents) {
-    return absl::InvalidArgumentError(absl::StrCat("val_documents: ", options.val_documents,
-                                                   " cannot be held out of ", documents,
-                                                   " documents; lower it"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("val_documents: ", options.val_documents, " cannot be held out of ", documents,
+                     documents == 1 ? " document" : " documents", "; lower it"));
   }
   const Random keys(options.seed, kKeys);
   std::priority_queue<double> smallest;

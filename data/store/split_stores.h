@@ -90,8 +90,9 @@ class SplitInput {
 
 // Fills stores with the documents, for the caller to complete and commit. With two documents or
 // more, and a held-out split asked for, each split gets one at least; a single document goes to
-// train.h5 and there is no val.h5. It reads the input once, and once more if documents have to be
-// counted first or if the first pass left a split empty.
+// train.h5 and there is no val.h5, which is an error where val_documents asks for one. It reads the
+// input once, and once more if documents have to be counted first or if the first pass left a split
+// empty.
 absl::StatusOr<std::unique_ptr<SplitStores>> Split(const SplitOptions& options,
                                                    const Tokenizer& tokenizer, SplitInput* input);
 

@@ -218,7 +218,10 @@ size_t JsonValueScanner::Scan(absl::string_view text) {
         escaped_ = true;
       } else if (c == '"') {
         in_string_ = false;
+        if (depth_ == 0) return scanned_ + 1;
       }
+    } else if (depth_ == 0 && scanned_ > 0 && absl::StrContains(",]} \t\r\n", c)) {
+      return scanned_;
     } else if (c == '"') {
       in_string_ = true;
     } else if (c == '{' || c == '[') {

@@ -27,6 +27,7 @@ bool IsOtherEncoding(absl::string_view head) {
 // A name of Parquet is an error where the content is none, as that of text would be read by lines.
 absl::Status CheckParquetName(const std::string& path, absl::string_view head) {
   if (!IsParquetName(path) || absl::StartsWith(head, kParquetMagic)) return absl::OkStatus();
+  if (absl::StartsWith(head, kEncryptedParquetMagic)) return EncryptedParquet(path);
   const std::string binary = BinaryKind(head);
   return absl::DataLossError(absl::StrCat(
       path, ": the name says Parquet, but the content is not; ",

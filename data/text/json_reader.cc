@@ -94,13 +94,14 @@ class JsonReader final : public DocumentReader {
       return FindElement();
     }
     if (next == kEnd) return Fault("the file ends within the array");
-    if (next != '{') return Fault("expected an array of JSON objects alone");
+    if (next == ',' || next == '}') return Fault("an element of the array is missing");
     JsonValueScanner scanner;
     while ((value_bytes_ = scanner.Scan(buffer_.text())) == absl::string_view::npos) {
       if (buffer_.text().size() > kMaxDocumentBytes) return TooLong("element");
       if (buffer_.at_end()) return Fault("the file ends within the array");
       RETURN_IF_ERROR(buffer_.Fill());
     }
+    ++element_;
     return true;
   }
 
@@ -133,6 +134,10 @@ class JsonReader final : public DocumentReader {
   }
 
   absl::Status Parse(absl::string_view value, std::string* text) {
+    if (kind_ == ContentKind::kJsonArray && value[0] != '{') {
+      return Fault(absl::StrCat("element ", element_,
+                                " of the array is no object; expected an array of objects alone"));
+    }
     std::string mended;
     const size_t good = Utf8PrefixLength(value);
     if (good < value.size()) {
@@ -165,6 +170,7 @@ class JsonReader final : public DocumentReader {
   const ContentKind kind_;
   size_t value_bytes_ = 0;
   int64_t line_ = 0, position_ = 0;
+  int64_t element_ = 0;  // of the array, from 1
   bool inside_array_ = false, ended_array_ = false;
   bool has_good_ = false;  // a record that is not damaged
 };

@@ -34,6 +34,12 @@
 
 namespace wyvern {
 
+absl::Status EncryptedParquet(const std::string& path) {
+  return absl::InvalidArgumentError(absl::StrCat(
+      path, ": this is a Parquet file whose footer is encrypted (it has the magic ",
+      kEncryptedParquetMagic, "), and no key is known here; write it again without encryption"));
+}
+
 #ifdef WYVERN_PARQUET
 namespace {
 
@@ -84,23 +90,39 @@ absl::Status CheckType(const std::string& path, const std::string& field,
 
 absl::StatusOr<int> FindColumn(const std::string& path, const std::string& field,
                                const parquet::SchemaDescriptor& schema) {
-  std::vector<std::string> names, inside;
+  std::vector<std::string> readable, inside;  // columns that CheckType takes
+  int found = -1;
+  bool is_nested = false;
   for (int i = 0; i < schema.num_columns(); ++i) {
-    names.push_back(schema.Column(i)->path()->ToDotString());
-    if (names.back() == field) {
-      RETURN_IF_ERROR(CheckType(path, field, *schema.Column(i)));
-      return i;
+    const std::string name = schema.Column(i)->path()->ToDotString();
+    if (name == field && found >= 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": it has two columns '", field,
+                       "', so which one holds the text is not known; rename one of them"));
     }
-    if (absl::StartsWith(names.back(), field + ".")) inside.push_back(names.back());
+    if (name == field) found = i;
+    const bool is_inside = absl::StartsWith(name, field + ".");
+    is_nested |= is_inside;
+    if (!CheckType(path, name, *schema.Column(i)).ok()) continue;
+    readable.push_back(name);
+    if (is_inside) inside.push_back(name);
   }
-  if (!inside.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": the column '", field,
-                     "' is nested; name a column inside of it: ", NamesOf(std::move(inside))));
+  if (found >= 0) {
+    RETURN_IF_ERROR(CheckType(path, field, *schema.Column(found)));
+    return found;
   }
-  return absl::InvalidArgumentError(absl::StrCat(path, ": no column '", field,
-                                                 "'; there is: ", NamesOf(std::move(names)),
-                                                 "; name the one with the text by 'field'"));
+  if (is_nested) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, ": the column '", field, "' is nested; ",
+        inside.empty() ? "no column inside of it holds one text a row"
+                       : absl::StrCat("name a column inside of it: ", NamesOf(inside))));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": no column '", field, "'; ",
+                   schema.num_columns() == 0 ? "it has no columns"
+                   : readable.empty()        ? "none of its columns holds one text a row"
+                                             : absl::StrCat("there is: ", NamesOf(readable),
+                                                            "; name the one with the text by 'field'")));
 }
 
 // Where row groups begin, as ParquetCuts.
@@ -161,6 +183,16 @@ class ParquetReader final : public DocumentReader {
         Guarded(path_, advice, [&] { column = FindColumn(path_, field_, *metadata_->schema()); }));
     RETURN_IF_ERROR(column.status());
     column_ = *column;
+    uint64_t group_rows = 0;  // which wraps around on numbers that cannot be
+    RETURN_IF_ERROR(Guarded(path_, advice, [&] {
+      for (int i = 0; i < metadata_->num_row_groups(); ++i) {
+        group_rows += static_cast<uint64_t>(metadata_->RowGroup(i)->num_rows());
+      }
+    }));
+    if (group_rows != static_cast<uint64_t>(metadata_->num_rows())) {
+      return absl::DataLossError(absl::StrCat(path_, ": it counts ", metadata_->num_rows(),
+                                              " rows, its row groups have ", group_rows, advice));
+    }
     return FindGroups();
   }
 
@@ -206,7 +238,9 @@ class ParquetReader final : public DocumentReader {
     const ssize_t got = pread(descriptor, end.data(), end.size(),
                               std::max<int64_t>(0, bytes - static_cast<int64_t>(end.size())));
     if (got < 0) return ErrnoStatus(errno, "cannot read", path_);
-    if (absl::string_view(end.data(), end.size()) == kParquetMagic) return absl::OkStatus();
+    const absl::string_view magic(end.data(), end.size());
+    if (magic == kParquetMagic) return absl::OkStatus();
+    if (magic == kEncryptedParquetMagic) return EncryptedParquet(path_);
     return absl::DataLossError(absl::StrCat(
         path_,
         ": this begins as a Parquet file and has no footer, so its end is missing; fetch "

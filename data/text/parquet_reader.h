@@ -15,6 +15,10 @@ namespace wyvern {
 
 // The four bytes with which a Parquet file begins, and ends.
 inline constexpr absl::string_view kParquetMagic = "PAR1";
+inline constexpr absl::string_view kEncryptedParquetMagic = "PARE";
+
+// The error for a file whose footer is encrypted.
+absl::Status EncryptedParquet(const std::string& path);
 
 // Whether this build has Apache Arrow.
 bool CanReadParquet();

@@ -15,8 +15,8 @@ bool IsPathList(absl::string_view path);
 
 // The paths in the file LIST of "@LIST", a line each. Empty lines and those that begin with # are
 // left out, and the space around a path. Relative paths start, as those on a command line do, at
-// the current folder, not at the list's. Errors: a file that cannot be read, a list of no path, or
-// with another list in it.
+// the current folder, not at the list's. Errors: a file that cannot be read or
+// is no text, a list of no path, or with another list in it.
 absl::StatusOr<std::vector<std::string>> ReadPathList(const std::string& path);
 
 }  // namespace wyvern

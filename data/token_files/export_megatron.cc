@@ -5,14 +5,18 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "data/io/file.h"
 #include "data/io/output.h"
+#include "data/store/check_outputs.h"
+#include "data/token_files/file_values.h"
 #include "data/token_files/megatron_format.h"
 #include "kernels/runtime/check.h"
 #include "kernels/runtime/status.h"
@@ -121,6 +125,16 @@ absl::Status WriteIndex(const TokenStore& store, TokenDtype dtype, int64_t max_t
   });
 }
 
+// Whether the file, or for a .bin the .idx beside it, begins as an index does.
+bool IsOfMegatron(const std::string& path) {
+  const std::string index =
+      absl::StrCat(absl::StripSuffix(absl::StripSuffix(path, ".bin"), ".idx"), ".idx");
+  absl::StatusOr<FileValues> values = FileValues::Open(index, 0);
+  char magic[kMagicBytes] = {};
+  return values.ok() && values->ReadBytes(magic, sizeof(magic)).ok() &&
+         std::memcmp(magic, kMagic, sizeof(magic)) == 0;
+}
+
 }  // namespace
 
 absl::StatusOr<ExportMegatronResult> ExportMegatron(const TokenStore& store,
@@ -133,6 +147,11 @@ absl::StatusOr<ExportMegatronResult> ExportMegatron(const TokenStore& store,
         ": a store of conversations, of whose tokens only some are learnt. Megatron's form cannot "
         "say which, so all would be; add --drop-loss-mask to write them so"));
   }
+  if (prefix.empty() || prefix.back() == '/') {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "output: expected what the names of both files begin with, as in data/corpus; got '",
+        prefix, "'"));
+  }
   ExportMegatronResult result;
   result.tokens_path = absl::StrCat(prefix, ".bin");
   result.index_path = absl::StrCat(prefix, ".idx");
@@ -141,6 +160,9 @@ absl::StatusOr<ExportMegatronResult> ExportMegatron(const TokenStore& store,
   const bool is_wide = store.info().vocab_size >= kWideVocabulary;
   result.dtype = is_wide ? TokenDtype::kInt32 : TokenDtype::kUint16;
 
+  for (const std::string& path : {result.index_path, result.tokens_path}) {
+    RETURN_IF_ERROR(CheckOutput(path, IsOfMegatron, "of Megatron's form", {store.path()}));
+  }
   ASSIGN_OR_RETURN(OutputFile tokens, OutputFile::Create(result.tokens_path));
   ASSIGN_OR_RETURN(OutputFile index, OutputFile::Create(result.index_path));
   RETURN_IF_ERROR(is_wide ? WriteTokens<int32_t>(store, &tokens)

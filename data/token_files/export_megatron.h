@@ -29,7 +29,8 @@ struct ExportMegatronResult {
 // `max_sequence_tokens`, and none if it is empty. The type is the one that Megatron-LM chooses:
 // uint16 for vocabularies below 65,500, else int32. PREFIX.idx comes last, so that it is there only
 // with a whole PREFIX.bin. Errors: a damaged store, a full disk, another writer; a store of
-// conversations, unless its loss mask is dropped.
+// conversations, unless its loss mask is dropped; a prefix that names no files, or where files lie
+// that are not of this form.
 absl::StatusOr<ExportMegatronResult> ExportMegatron(const TokenStore& store,
                                                     const std::string& prefix, LossMask loss_mask,
                                                     int64_t max_sequence_tokens = INT32_MAX);

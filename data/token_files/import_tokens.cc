@@ -9,7 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "data/io/file_stamp.h"
 #include "data/io/progress.h"
+#include "data/store/check_outputs.h"
 #include "data/store/made_from.h"
 #include "data/store/pass_content.h"
 #include "kernels/runtime/status.h"
@@ -103,6 +105,18 @@ class EosSplitter {
   int32_t source_ = 0;
 };
 
+// Tells the files of tokens that were met before, under whatever name.
+class SeenFiles {
+ public:
+  absl::StatusOr<bool> Insert(const TokenFile& file) {
+    ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(file.paths()[0]));
+    return ids_.insert({stamp.device, stamp.inode}).second;
+  }
+
+ private:
+  std::set<std::pair<uint64_t, uint64_t>> ids_;  // device and inode
+};
+
 class TokenFiles final : public SplitInput {
  public:
   TokenFiles(const ImportTokensOptions& options, const Tokenizer& tokenizer)
@@ -110,8 +124,16 @@ class TokenFiles final : public SplitInput {
 
   // Looks into every file before the first one is read.
   absl::Status Check() {
+    SeenFiles seen;
     for (const std::string& path : options_.paths) {
       ASSIGN_OR_RETURN(const std::unique_ptr<TokenFile> file, TokenFile::Open(path, options_.file));
+      ASSIGN_OR_RETURN(const bool is_new, seen.Insert(*file));
+      if (!is_new) {
+        ++repeated_files_;
+        continue;
+      }
+      paths_.push_back(path);
+      files_.insert(files_.end(), file->paths().begin(), file->paths().end());
       source_files_.push_back(file->paths()[0]);
       total_tokens_ += file->num_tokens();
       formats_.push_back(absl::StrCat(file->paths()[0], ": ", Name(file->format()), ", ",
@@ -142,11 +164,12 @@ class TokenFiles final : public SplitInput {
   // One a path, which holds its tokens.
   const std::vector<std::string>& source_files() const { return source_files_; }
   const std::vector<std::string>& formats() const { return formats_; }
-  // All files that were read, with indices and the like.
+  // All files, with indices and the like.
   const std::vector<std::string>& files() const { return files_; }
   const std::vector<ReadFileInfo>& read_files() const { return read_files_; }
   int64_t added_eos() const { return added_eos_; }
   int64_t empty_documents() const { return empty_documents_; }
+  int64_t repeated_files() const { return repeated_files_; }
 
  private:
   absl::Status Pass(DocumentSink* sink) {
@@ -157,10 +180,10 @@ class TokenFiles final : public SplitInput {
     ProgressLine progress("import", options_.progress);
     int64_t tokens = 0;
     TokenPiece piece;
-    for (size_t i = 0; i < options_.paths.size(); ++i) {
+    for (size_t i = 0; i < paths_.size(); ++i) {
       const auto source = static_cast<int32_t>(i);
       ASSIGN_OR_RETURN(const std::unique_ptr<TokenFile> file,
-                       TokenFile::Open(options_.paths[i], options_.file));
+                       TokenFile::Open(paths_[i], options_.file));
       while (true) {
         ASSIGN_OR_RETURN(const bool found, file->Next(tokenizer_.vocab_size(), &piece));
         if (!found) break;
@@ -186,10 +209,12 @@ class TokenFiles final : public SplitInput {
 
   const ImportTokensOptions& options_;
   const Tokenizer& tokenizer_;
-  std::vector<std::string> source_files_, formats_, files_;
+  std::vector<std::string> paths_, source_files_, formats_;  // of each file but the repeated
+  std::vector<std::string> files_;
   std::vector<ReadFileInfo> read_files_;
   PassContent content_;
   int64_t total_tokens_ = 0, added_eos_ = 0, empty_documents_ = 0;
+  int64_t repeated_files_ = 0;
 };
 
 }  // namespace
@@ -206,6 +231,7 @@ absl::StatusOr<ImportTokensResult> ImportTokens(const ImportTokensOptions& optio
   const auto start = std::chrono::steady_clock::now();
   TokenFiles files(options, tokenizer);
   RETURN_IF_ERROR(files.Check());
+  RETURN_IF_ERROR(CheckStoreOutputs(options.split.output_dir, files.files()));
   ASSIGN_OR_RETURN(const std::unique_ptr<SplitStores> stores,
                    Split(options.split, tokenizer, &files));
   if (stores->num_documents() == 0) {
@@ -228,6 +254,7 @@ absl::StatusOr<ImportTokensResult> ImportTokens(const ImportTokensOptions& optio
   result.formats = files.formats();
   result.added_eos = files.added_eos();
   result.empty_documents = files.empty_documents();
+  result.repeated_files = files.repeated_files();
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }
@@ -240,6 +267,7 @@ absl::Status CheckImported(const ImportTokensOptions& options, const Tokenizer& 
   if (description.empty()) return absl::OkStatus();
   std::vector<std::string> files;
   std::set<std::string> missing;
+  SeenFiles seen;
   for (const std::string& path : options.paths) {
     const absl::StatusOr<std::unique_ptr<TokenFile>> file = TokenFile::Open(path, options.file);
     if (absl::IsNotFound(file.status())) {
@@ -248,6 +276,8 @@ absl::Status CheckImported(const ImportTokensOptions& options, const Tokenizer& 
       continue;
     }
     RETURN_IF_ERROR(file.status());
+    ASSIGN_OR_RETURN(const bool is_new, seen.Insert(**file));
+    if (!is_new) continue;
     files.insert(files.end(), (*file)->paths().begin(), (*file)->paths().end());
   }
   NoteMissing(dir, files, missing, notes);
@@ -275,6 +305,11 @@ std::string ImportTokensResult::ToString() const {
                         static_cast<double>(train_tokens + val_tokens) / 1e6 / seconds);
   if (added_eos > 0) {
     absl::StrAppend(&text, "note: ", added_eos, " documents did not end in eos; it was added\n");
+  }
+  if (repeated_files > 0) {
+    absl::StrAppend(&text, "note: ", repeated_files,
+                    repeated_files == 1 ? " file is" : " files are",
+                    " reached by several names (links, or named twice), and read once\n");
   }
   if (empty_documents > 0) {
     absl::StrAppend(&text, "note: ", empty_documents, " empty documents were left out\n");

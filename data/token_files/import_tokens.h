@@ -36,13 +36,15 @@ struct ImportTokensResult {
   std::vector<std::string> formats;  // of each file: "megatron, uint16, 12 tokens"
   int64_t added_eos = 0;             // documents that did not end in eos
   int64_t empty_documents = 0;       // left out
+  int64_t repeated_files = 0;        // reached by several names and read once
   double seconds = 0;
   std::string ToString() const;  // one paragraph for the console
 };
 
 // Makes stores of the ids as they are. Each document is closed by the tokenizer's eos, which is
-// added where it is absent. Errors: those of TokenFile, a tokenizer without eos for kEos, no token
-// in all of the files.
+// added where it is absent. A file that is reached by several names is read once, at the first.
+// Errors: those of TokenFile, a tokenizer without eos for kEos, no token in all of the files, a
+// file at an output that is no store or is an input.
 absl::StatusOr<ImportTokensResult> ImportTokens(const ImportTokensOptions& options,
                                                 const Tokenizer& tokenizer);
 

@@ -5,7 +5,9 @@
 //   20240801, 7   tokens in uint32 (Llama 3)
 //
 // The files say nothing of documents; each begins with the tokenizer's end of text.
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "data/token_files/file_values.h"
@@ -25,14 +27,14 @@ constexpr Kind kKinds[] = {{20240520, 1, TokenDtype::kUint16}, {20240801, 7, Tok
 
 }  // namespace
 
+// The magic decides alone: a file of an unknown version has a header all the same, which is no
+// tokens.
 bool IsLlmC(const std::string& first_bytes) {
-  int32_t begin[2];
-  if (first_bytes.size() < sizeof(begin)) return false;
-  std::memcpy(begin, first_bytes.data(), sizeof(begin));
-  for (const Kind& kind : kKinds) {
-    if (begin[0] == kind.magic && begin[1] == kind.version) return true;
-  }
-  return false;
+  int32_t magic = 0;
+  if (first_bytes.size() < sizeof(magic)) return false;
+  std::memcpy(&magic, first_bytes.data(), sizeof(magic));
+  return std::any_of(std::begin(kKinds), std::end(kKinds),
+                     [&](const Kind& kind) { return kind.magic == magic; });
 }
 
 absl::StatusOr<TokenLayout> LlmCLayout(const std::string& path, std::optional<TokenDtype> dtype) {
@@ -46,9 +48,10 @@ absl::StatusOr<TokenLayout> LlmCLayout(const std::string& path, std::optional<To
     if (kind.magic == magic && kind.version == version) found = &kind;
   }
   if (found == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": the header of llm.c begins with ", magic, ", ", version,
-                     "; tokens have 20240520, 1 (uint16) or 20240801, 7 (uint32)"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, ": the header of llm.c has the magic ", magic, " and the version ", version,
+        "; known are 20240520, 1 (uint16) and 20240801, 7 (uint32). If these "
+        "are values without a header, name the format 'raw'"));
   }
   RETURN_IF_ERROR(CheckDtype(path, found->dtype, dtype));
   TokenLayout layout;

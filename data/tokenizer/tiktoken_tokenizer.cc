@@ -28,6 +28,10 @@ absl::StatusOr<Pattern> FindPattern(const std::string& name, const std::string& 
       NamedPatternNames(), name.empty() ? "" : absl::StrCat("; got '", name, "'")));
 }
 
+// Far beyond every token of a known vocabulary. The merges of a token are sought at each of its
+// bytes, so time grows with the square of its length.
+constexpr size_t kMaxTokenBytes = 4096;
+
 // A token's bytes, and its rank.
 bool ReadLine(absl::string_view line, std::string* token, int64_t* rank) {
   const std::vector<absl::string_view> parts = absl::StrSplit(line, ' ');
@@ -48,12 +52,19 @@ absl::Status ReadRanks(absl::string_view content, const std::string& origin,
     ++number;
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
     if (line.empty()) continue;
+    const auto too_long = [&] {
+      return absl::InvalidArgumentError(absl::StrCat(origin, ": line ", number,
+                                                     ": the token is longer than ", kMaxTokenBytes,
+                                                     " bytes, the most that is read of one"));
+    };
+    if (line.size() > 2 * kMaxTokenBytes) return too_long();  // base64 takes 4 bytes for 3
     std::string token;
     int64_t rank;
     if (!ReadLine(line, &token, &rank)) {
       return absl::InvalidArgumentError(
           absl::StrCat(origin, ": line ", number, ": expected a token in base64 and its rank"));
     }
+    if (token.size() > kMaxTokenBytes) return too_long();
     if (!vocabulary->Add(Characters(token), rank)) {
       return absl::InvalidArgumentError(absl::StrCat(
           origin, ": line ", number, ": the token or its rank is there already, or too large"));

@@ -5,7 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "data/io/file.h"
+#include "data/io/bounded_file.h"
 #include "data/io/json.h"
 #include "data/io/json_members.h"
 #include "data/io/plain_name.h"
@@ -78,12 +78,12 @@ absl::StatusOr<TokenizerBundle> ReadBundle(const std::string& path,
                                            const TokenizerSettings& settings) {
   const std::filesystem::path file(path);
   TokenizerBundle bundle{.main = file.filename().string(), .files = {}, .settings = settings};
-  ASSIGN_OR_RETURN(bundle.files[bundle.main], ReadFile(path));
+  ASSIGN_OR_RETURN(bundle.files[bundle.main], ReadFileOf(kTokenizerFile, path));
   for (const absl::string_view name : kTokenizerCompanions) {
     const std::string companion = (file.parent_path() / std::string(name)).string();
     std::error_code ignored;
     if (name == bundle.main || !std::filesystem::is_regular_file(companion, ignored)) continue;
-    ASSIGN_OR_RETURN(bundle.files[std::string(name)], ReadFile(companion));
+    ASSIGN_OR_RETURN(bundle.files[std::string(name)], ReadFileOf(kTokenizerFile, companion));
   }
   return bundle;
 }

@@ -5,6 +5,7 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "data/io/printable.h"
 #include "data/io/say.h"
 #include "kernels/runtime/status.h"
 
@@ -26,7 +27,7 @@ bool IsUsage(const absl::Status& status) { return status.GetPayload(kUsageMark).
 
 int ExitCode(const absl::Status& status) {
   if (status.ok()) return 0;
-  SayError(absl::StrCat("wyvern: ", absl::string_view(status.message())));
+  SayError(Printable(absl::StrCat("wyvern: ", absl::string_view(status.message()))));
   return IsUsage(status) ? kWrongUsage : 1;
 }
 

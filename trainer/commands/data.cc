@@ -4,54 +4,24 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "data/io/file.h"
+#include "data/io/printable.h"
 #include "data/store/prepare.h"
 #include "data/store/token_store.h"
 #include "data/tokenizer/tokenizer_training.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/data_options.h"
 #include "trainer/commands/token_files.h"
 
 namespace wyvern {
 namespace {
 
-// A message that begins with a field of the options names the option that the user typed instead.
-absl::Status NameOption(const absl::Status& status) {
-  constexpr std::pair<absl::string_view, absl::string_view> kOptions[] = {
-      {"output_dir", "--output"},
-      {"output", "--output"},
-      {"field", "--field"},
-      {"document separator", "--document-separator"},
-      {"chat_template", "--chat-template"},
-      {"val_fraction", "--val-fraction"},
-      {"val_documents", "--val-documents"},
-      {"num_threads", "--threads"},
-      {"shard_bytes", "--shard-bytes"},
-      {"workers", "--workers"},
-      {"dedup", "--dedup"},
-      {"vocab_size", "--vocab-size"},
-      {"byte_level", "--byte-level"},
-      {"pattern", "--pattern"},
-      {"special_tokens", "--special-token"},
-      {"character_coverage", "--character-coverage"},
-      {"max_sample_bytes", "--sample-bytes"}};
-  for (const auto& [field, option] : kOptions) {
-    absl::string_view rest = status.message();
-    if (!absl::ConsumePrefix(&rest, field)) continue;
-    if (!absl::StartsWith(rest, ":") && !absl::StartsWith(rest, " '")) continue;
-    return absl::Status(status.code(), absl::StrCat(option, rest));
-  }
-  return status;
-}
-
 template <typename Result>
 absl::Status Print(const absl::StatusOr<Result>& result) {
-  if (result.ok()) std::printf("%s\n", result->ToString().c_str());
-  return NameOption(result.status());
+  if (result.ok()) std::printf("%s\n", Printable(NameOptions(result->ToString())).c_str());
+  return NameOptions(result.status());
 }
 
 absl::Status Info(const std::string& path, bool verify) {
@@ -123,14 +93,14 @@ void AddSource(CLI::App* command, SourceOptions* options) {
 
 absl::Status Train(TokenizerTrainOptions options, const SourceOptions& source) {
   absl::StatusOr<TextSourceOptions> read = source.Read();
-  if (!read.ok()) return NameOption(read.status());
+  if (!read.ok()) return NameOptions(read.status());
   options.sources = {*std::move(read)};
   return Print(TrainTokenizer(options));
 }
 
 absl::Status Prepare(PrepareOptions options, const SourceOptions& source) {
   absl::StatusOr<TextSourceOptions> read = source.Read();
-  if (!read.ok()) return NameOption(read.status());
+  if (!read.ok()) return NameOptions(read.status());
   options.source = *std::move(read);
   RETURN_IF_ERROR(MakeFolders(options.output_dir));
   return Print(PrepareStore(options));

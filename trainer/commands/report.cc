@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "data/io/bounded_file.h"
 #include "data/io/file.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
@@ -60,7 +61,7 @@ absl::Status Report(const Options& options) {
     if (output.empty()) output = "comparison.html";
     std::vector<ComparedRun> runs;
     for (const std::string& run : options.runs) {
-      ASSIGN_OR_RETURN(std::string metrics, ReadFile(run + "/metrics.jsonl"));
+      ASSIGN_OR_RETURN(std::string metrics, ReadFileOf(kMetricsFile, run + "/metrics.jsonl"));
       runs.push_back({run, std::move(metrics)});
     }
     ASSIGN_OR_RETURN(const std::string page, RenderComparison(runs));

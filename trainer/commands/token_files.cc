@@ -5,12 +5,14 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "data/io/printable.h"
 #include "data/store/token_store.h"
 #include "data/token_files/export_megatron.h"
 #include "data/token_files/import_tokens.h"
 #include "data/tokenizer/id_tokenizer.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/data_options.h"
 
 namespace wyvern {
 namespace {
@@ -34,7 +36,7 @@ absl::Status Import(const ImportOptions& options) {
   tokens.file.dtype = ParseTokenDtype(options.dtype);
   if (options.document_end == "eos") tokens.document_end = DocumentEnd::kEos;
   ASSIGN_OR_RETURN(const ImportTokensResult result, ImportTokens(tokens, *tokenizer));
-  std::printf("%s", result.ToString().c_str());
+  std::printf("%s", Printable(result.ToString()).c_str());
   return absl::OkStatus();
 }
 
@@ -99,7 +101,7 @@ void AddImport(CLI::App* data, int* exit_code) {
           "give --tokenizer, or --vocab-size and --eos: which ids are there, and which one ends a "
           "document?");
     }
-    *exit_code = ExitCode(status);
+    *exit_code = ExitCode(NameOptions(status));
   });
 }
 
@@ -124,7 +126,7 @@ void AddExport(CLI::App* data, int* exit_code) {
                     "Write conversations, too, of whose tokens another program learns all");
   command->callback([=] {
     const LossMask mask = options->drop_loss_mask ? LossMask::kDrop : LossMask::kRefuse;
-    *exit_code = ExitCode(Export(options->store, options->output, mask));
+    *exit_code = ExitCode(NameOptions(Export(options->store, options->output, mask)));
   });
 }
 

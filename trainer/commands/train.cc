@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "data/io/bounded_file.h"
 #include "data/io/file.h"
 #include "data/io/say.h"
 #include "kernels/runtime/gpu.h"
@@ -56,7 +57,7 @@ absl::StatusOr<std::string> Sample(TrainingRun* run) {
 }
 
 bool HasMetrics(const std::string& run_dir) {
-  const absl::StatusOr<std::string> text = ReadFile(run_dir + "/metrics.jsonl");
+  const absl::StatusOr<std::string> text = ReadFileOf(kMetricsFile, run_dir + "/metrics.jsonl");
   return text.ok() && !text->empty();
 }
 

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "data/io/file.h"
+#include "data/io/bounded_file.h"
 #include "kernels/runtime/device.h"
 #include "kernels/runtime/operation.h"
 #include "kernels/runtime/random.h"
@@ -225,7 +225,7 @@ absl::StatusOr<RunConfig> ParseRunConfig(const std::string& yaml, const std::str
 
 absl::StatusOr<RunConfig> LoadRunConfig(const std::string& path,
                                         const std::vector<std::string>& sets) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  ASSIGN_OR_RETURN(const std::string text, ReadFileOf(kConfigurationFile, path));
   return ParseRunConfig(text, path, sets);
 }
 

@@ -29,6 +29,8 @@ bool IsName(const std::string& text) {
 void ValidateRun(const RunSection& c, Faults* f) {
   f->Unless(IsName(c.name), "run.name", "expected letters, digits, '.', '_' or '-', got '", c.name,
             "'");
+  f->Unless(c.name != "." && c.name != "..", "run.name", "'", c.name,
+            "' names a folder that is there already; expected a name of the run's own");
   f->Unless(c.precision != DType::kBf16 || c.device != Device::kCpu, "run.precision",
             "bf16 needs a GPU; the CPU computes in fp32");
 }

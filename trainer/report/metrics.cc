@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "data/io/bounded_file.h"
 #include "data/io/file.h"
 #include "kernels/runtime/status.h"
 #include "trainer/report/metrics_file.h"
@@ -122,7 +123,7 @@ absl::StatusOr<std::unique_ptr<MetricsLog>> MetricsLog::Open(const std::string& 
   double elapsed = 0;
   std::error_code error;
   if (std::filesystem::exists(path, error)) {
-    ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+    ASSIGN_OR_RETURN(const std::string text, ReadFileOf(kMetricsFile, path));
     const MetricsLines metrics = ParseMetrics(text);
     for (const MetricsLine& line : metrics.lines) {
       if (line.step > last_step) continue;

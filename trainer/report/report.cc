@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "data/io/bounded_file.h"
 #include "data/io/file.h"
 #include "kernels/runtime/memory_text.h"
 #include "kernels/runtime/status.h"
@@ -119,7 +120,8 @@ std::string Ancestors(const std::string& text) {
   for (int i = 0; i < kMaxGenerations; ++i) {
     const std::optional<RunParent> parent = ParentOf(of_child);
     if (!parent.has_value() || !parent->continues) break;
-    absl::StatusOr<std::string> of_parent = ReadFile(parent->run + "/metrics.jsonl");
+    absl::StatusOr<std::string> of_parent =
+        ReadFileOf(kMetricsFile, parent->run + "/metrics.jsonl");
     if (!of_parent.ok()) break;
     std::string before;
     for (const MetricsLine& line : ParseMetrics(*of_parent).lines) {
@@ -252,7 +254,7 @@ absl::StatusOr<std::string> RenderReport(const std::string& metrics_jsonl,
 absl::Status WriteReport(const std::string& run_dir, const ReportInput& input,
                          const std::string& output) {
   const std::string path = absl::StrCat(run_dir, "/metrics.jsonl");
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  ASSIGN_OR_RETURN(const std::string text, ReadFileOf(kMetricsFile, path));
   const std::string unreadable = UnreadableText(path, ParseMetrics(text).unreadable);
   if (!unreadable.empty()) std::fprintf(stderr, "warning: %s\n", unreadable.c_str());
   ReportInput with_ancestors = input;

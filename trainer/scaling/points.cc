@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "data/io/bounded_file.h"
 #include "data/io/file.h"
 #include "data/io/json.h"
 #include "kernels/runtime/nearest.h"
@@ -35,7 +36,7 @@ struct RunEnd {
 
 RunEnd EndOf(const std::string& metrics_path, const std::string& which) {
   RunEnd end;
-  const absl::StatusOr<std::string> text = ReadFile(metrics_path);
+  const absl::StatusOr<std::string> text = ReadFileOf(kMetricsFile, metrics_path);
   if (!text.ok()) return end;
   std::vector<double> losses;
   std::optional<double> val_loss;

@@ -6,7 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "data/io/file.h"
+#include "data/io/bounded_file.h"
 #include "kernels/runtime/checked_math.h"
 #include "kernels/runtime/nearest.h"
 #include "kernels/runtime/status.h"
@@ -285,7 +285,7 @@ void ReadBase(const ConfigNode* node, const std::string& where, SweepReader* rea
   }
   for (const ConfigNode* file : files) {
     if (!reader->Expect(*file, Kind::kScalar, "base", "the path of a configuration")) continue;
-    const absl::StatusOr<std::string> text = ReadFile(file->scalar);
+    const absl::StatusOr<std::string> text = ReadFileOf(kConfigurationFile, file->scalar);
     if (!text.ok()) {
       reader->Fault(file->where, "base: ", text.status().message());
       continue;
@@ -322,7 +322,7 @@ std::vector<std::string> TemplateNames(const std::string& text) {
 
 absl::StatusOr<FitSource> ReadFitSource(const std::string& path) {
   FitSource source;
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  ASSIGN_OR_RETURN(const std::string text, ReadFileOf(kConfigurationFile, path));
   ASSIGN_OR_RETURN(const ConfigNode root, ParseConfigText(text, path));
   std::vector<std::string> faults;
   std::vector<ConfigFault> found;
@@ -341,7 +341,7 @@ absl::StatusOr<FitSource> ReadFitSource(const std::string& path) {
 absl::StatusOr<SweepFile> ReadSweepFile(const std::string& path, std::vector<std::string>* faults) {
   SweepFile file;
   file.path = path;
-  ASSIGN_OR_RETURN(file.text, ReadFile(path));
+  ASSIGN_OR_RETURN(file.text, ReadFileOf(kConfigurationFile, path));
   ASSIGN_OR_RETURN(const ConfigNode root, ParseConfigText(file.text, path));
   SweepReader sweep(faults);
   if (!sweep.Expect(root, Kind::kMap, path, "keys such as name:, base: and axes:")) return file;

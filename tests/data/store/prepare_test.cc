@@ -139,6 +139,18 @@ TEST_F(PrepareTest, OneDocumentIsForTraining) {
   }
 }
 
+TEST_F(PrepareTest, FilesOfOthersAreNotReplaced) {
+  std::filesystem::create_directory(Path("out"));
+  const std::string other = WriteText("out/val.h5", "precious");
+  const PrepareOptions options = Options(WriteCorpus(3), "out");
+  const absl::Status refused = PrepareStore(options).status();
+  EXPECT_TRUE(absl::StrContains(refused.message(),
+                                absl::StrCat(other, ": exists already and is not a token store")))
+      << refused;
+  EXPECT_EQ(*ReadFile(other), "precious");
+  EXPECT_FALSE(std::filesystem::exists(Path("out/train.h5")));
+}
+
 TEST_F(PrepareTest, AFaultLeavesTheOldStores) {
   PrepareOptions options = Options(WriteCorpus(30), "out");
   ASSERT_TRUE(PrepareStore(options).ok());
@@ -251,6 +263,7 @@ TEST_F(PrepareTest, BothPassesReadTheSame) {
   options.val_fraction = 0;
   EXPECT_TRUE(PrepareStore(options).ok());
   std::filesystem::remove_all(Path("out"));
+  options.source.document_separator = "-";
   options.val_documents = 1;
   const absl::Status status = PrepareStore(options).status();
   EXPECT_TRUE(absl::StrContains(status.message(), "uuid changed while it was read")) << status;

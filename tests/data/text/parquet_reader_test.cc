@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -90,9 +91,10 @@ TEST_F(ParquetReaderTest, AColumnThatHoldsNoTextIsNamed) {
   const auto error = [](const std::string& field) {
     return ReadAll({.paths = {Rows()}, .field = field});
   };
-  EXPECT_SAYS("no column 'body'; there is: text, meta.body, n, raw, turns.list.element",
-              error("body"));
+  EXPECT_SAYS("no column 'body'; there is: text, meta.body, raw; name the one", error("body"));
   EXPECT_SAYS("the column 'meta' is nested; name a column inside of it: meta.body", error("meta"));
+  EXPECT_SAYS("the column 'turns' is nested; no column inside of it holds one text a row",
+              error("turns"));
   EXPECT_SAYS("the column 'n' is of type INT64; expected strings", error("n"));
   EXPECT_SAYS("'turns.list.element' lies in a list", error("turns.list.element"));
 }
@@ -134,6 +136,39 @@ TEST_F(ParquetReaderTest, ADamagedFileIsAnError) {
     FlipByte(page, offset);
   }
   EXPECT_GT(errors, 100u);
+}
+
+TEST_F(ParquetReaderTest, AFooterThatContradictsItselfIsAnError) {
+  // rows.parquet with a text of its footer replaced.
+  const auto with_footer = [this](const std::string& before, const std::string& after) {
+    std::string content = *ReadFile(Rows());
+    uint32_t size = 0;
+    std::memcpy(&size, content.data() + content.size() - 8, sizeof(size));
+    std::string footer = content.substr(content.size() - 8 - size, size);
+    const size_t place = footer.find(before);
+    EXPECT_NE(place, std::string::npos);
+    footer.replace(place, before.size(), after);
+    const auto new_size = static_cast<uint32_t>(footer.size());
+    content.resize(content.size() - 8 - size);
+    content += footer;
+    content.append(reinterpret_cast<const char*>(&new_size), sizeof(new_size));
+    return ReadAll({.paths = {WriteText("edited.parquet", content + "PAR1")}});
+  };
+  // A name and its length in the schema, which comes before the row groups.
+  EXPECT_SAYS("edited.parquet: it has two columns 'text'", with_footer("\x03raw", "\x04text"));
+  // The number of rows, twice 7, and the list of three row groups.
+  EXPECT_SAYS("edited.parquet: it counts 8 rows, its row groups have 7",
+              with_footer("\x16\x0E\x19\x3C", "\x16\x10\x19\x3C"));
+}
+
+TEST_F(ParquetReaderTest, AnEncryptedFileIsNamed) {
+  std::string content = *ReadFile(Rows());
+  content.replace(content.size() - 4, 4, "PARE");
+  EXPECT_SAYS("a.parquet: this is a Parquet file whose footer is encrypted (it has the magic PARE)",
+              ReadAll({.paths = {WriteText("a.parquet", content)}}));
+  content.replace(0, 4, "PARE");
+  EXPECT_SAYS("b.parquet: this is a Parquet file whose footer is encrypted",
+              ReadAll({.paths = {WriteText("b.parquet", content)}}));
 }
 
 TEST_F(ParquetReaderTest, ANameOrAFormatThatSaysOtherwiseIsAnError) {

@@ -320,6 +320,26 @@ TEST_F(TextSourceTest, DamagedRecordsAreAnErrorOrLeftOut) {
   EXPECT_TRUE(absl::StrContains(wrong.message(), "no member 'text'; there is: body")) << wrong;
 }
 
+TEST_F(TextSourceTest, AnElementThatIsNoObjectIsADamagedRecord) {
+  TextSourceOptions options = {
+      .paths = {
+          WriteText("a.json",
+                    "[{\"text\": \"one\"}, 17, \"a \\\" ] b\",\nnull, [1, {}], -1.5e3 , true,\n"
+                    "{\"text\": \"two\"}, 4]")}};
+  EXPECT_TRUE(absl::StrContains(ReadAll(options).status.message(),
+                                "a.json:1: element 2 of the array is no object"));
+  options.on_error = OnError::kSkip;
+  const Found found = ReadAll(options);
+  EXPECT_TRUE(found.status.ok()) << found.status;
+  EXPECT_EQ(found.documents, (Documents{"one", "two"}));
+  for (const char* part : {"7 damaged records were left out", "a.json:1: element 3 of the array",
+                           "a.json:2: element 4 of the array"}) {
+    EXPECT_TRUE(absl::StrContains(found.notes, part)) << part << ": " << found.notes;
+  }
+  options.paths = {WriteText("b.json", "[{\"text\": \"one\"}, , {\"text\": \"two\"}]")};
+  EXPECT_TRUE(absl::StrContains(ReadAll(options).status.message(), "b.json:1: an element"));
+}
+
 TEST_F(TextSourceTest, EqualDocumentsAreLeftOutWhereAsked) {
   TextSourceOptions options = {
       .paths = {WriteText("a.jsonl", "{\"text\": \"a\"}\n{\"text\": \"b\"}\n{\"text\": \"a\"}\n"),

@@ -46,6 +46,17 @@ TEST_F(FormatsTest, LlmCSaysItsType) {
                           "not uint32"));
 }
 
+TEST_F(FormatsTest, AnUnknownVersionOfLlmCIsNoValues) {
+  const std::string path = Put("a.bin", LlmC(20240520, 2, 3) + Values<uint16_t>({1, 2, 3}));
+  const std::string error = Error(path, {.dtype = TokenDtype::kUint16}, 65536);
+  EXPECT_TRUE(StrContains(error,
+                          "a.bin: the header of llm.c has the magic 20240520 and the "
+                          "version 2; known are"))
+      << error;
+  EXPECT_TRUE(
+      ReadAll(path, {.format = TokenFileFormat::kRaw, .dtype = TokenDtype::kUint16}, 65536).ok());
+}
+
 TEST_F(FormatsTest, DatatrovesIndexEndsDocuments) {
   const std::string path = Put("a.ds", Values<uint16_t>({1, 2, 3, 4}));
   Put("a.ds.index", Values<uint64_t>({2, 2, 3, 4}));

@@ -85,6 +85,48 @@ TEST_F(ImportTokensTest, AnErrorLeavesNoStore) {
                           "no token in"));
 }
 
+TEST_F(ImportTokensTest, AFileOfSeveralNamesIsReadOnce) {
+  const std::string file = WriteRaw("a.bin", {1, 9});
+  std::filesystem::create_symlink(file, Path("link.bin"));
+  std::filesystem::create_hard_link(file, Path("second.bin"));
+  const ImportTokensOptions options = Options(
+      {file, Path("./a.bin"), Path("link.bin"), Path("second.bin"), WriteRaw("b.bin", {2})});
+  const auto result = ImportTokens(options, *ids_);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(ReadStore(result->train_path), (Documents{{1, 9}, {2, 9}}));
+  EXPECT_TRUE(StrContains(result->ToString(), "note: 3 files are reached by several names"));
+  std::vector<std::string> notes;
+  EXPECT_TRUE(CheckImported(options, *ids_, &notes).ok());
+}
+
+TEST_F(ImportTokensTest, FilesOfOthersAreNotReplaced) {
+  std::filesystem::create_directory(Path("out"));
+  const std::string tokens = WriteRaw("a.bin", {1, 2});
+  for (const char* name : {"out/train.h5", "out/val.h5", "out/prepared.json"}) {
+    const std::string other = Put(name, "precious");
+    const absl::Status refused = ImportTokens(Options({tokens}), *ids_).status();
+    EXPECT_EQ(refused.code(), absl::StatusCode::kAlreadyExists) << refused;
+    EXPECT_TRUE(StrContains(refused.message(), absl::StrCat(other, ": exists already and is not")));
+    EXPECT_EQ(*ReadFile(other), "precious");
+    std::filesystem::remove(other);
+  }
+  ASSERT_TRUE(ImportTokens(Options({tokens}), *ids_).ok());
+  EXPECT_TRUE(ImportTokens(Options({tokens}), *ids_).ok());  // a store is replaced
+  std::filesystem::create_symlink(Path("out/train.h5"), Path("input.bin"));
+  ImportTokensOptions options = Options({Path("input.bin")});
+  options.file.dtype = TokenDtype::kUint8;
+  const absl::Status refused = ImportTokens(options, *ids_).status();
+  EXPECT_TRUE(StrContains(refused.message(), "out/train.h5: would be replaced, and is an input ("))
+      << refused;
+}
+
+TEST_F(ImportTokensTest, ASingleDocumentIsNotHeldOutOnDemand) {
+  ImportTokensOptions options = Options({WriteRaw("a.bin", {1, 2})});
+  options.split.val_documents = 1;
+  EXPECT_TRUE(StrContains(ImportTokens(options, *ids_).status().message(),
+                          "val_documents: 1 cannot be held out of 1 document; lower it"));
+}
+
 TEST_F(ImportTokensTest, IdsAreTextToo) {
   EXPECT_EQ(ids_->Decode({1, 22, 9, 3}), "1 22 3 ");
   EXPECT_EQ(ids_->Encode("1 22\n999"), (std::vector<int32_t>{1, 22, 999}));

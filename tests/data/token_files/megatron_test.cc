@@ -133,6 +133,25 @@ TEST_F(MegatronTest, AStoreComesBackAsItWas) {
   }
 }
 
+TEST_F(MegatronTest, ExportsReplaceTheirOwnFilesAlone) {
+  const auto store = *TokenStore::Open(WriteStore("in.h5", CountingDocuments({5, 6})));
+  const auto error = [&](const std::string& prefix) {
+    return std::string(ExportMegatron(*store, prefix, LossMask::kRefuse).status().message());
+  };
+  EXPECT_TRUE(StrContains(error(""), "output: expected what the names of both files begin with"));
+  EXPECT_TRUE(StrContains(error(Path("folder/")), "output: expected"));
+  Put("a.bin", "precious");
+  EXPECT_TRUE(StrContains(error(Path("a")), "a.bin: exists already and is not of Megatron's form"));
+  Put("b.idx", "precious");
+  EXPECT_TRUE(StrContains(error(Path("b")), "b.idx: exists already and is not of Megatron's form"));
+  EXPECT_EQ(*ReadFile(Path("a.bin")) + *ReadFile(Path("b.idx")), "preciousprecious");
+  EXPECT_EQ(error(Path("c")), "");
+  EXPECT_EQ(error(Path("c")), "");
+  std::filesystem::remove(Path("c.bin"));
+  std::filesystem::create_hard_link(Path("in.h5"), Path("c.bin"));
+  EXPECT_TRUE(StrContains(error(Path("c")), "c.bin: would be replaced, and is an input"));
+}
+
 TEST_F(MegatronTest, ALossMaskIsDroppedOnlyOnDemand) {
   const std::unique_ptr<Tokenizer> ids = *MakeIdTokenizer(100, 3);
   auto writer = TokenStoreWriter::CreateForChat(Path("chats.h5"), *ids);

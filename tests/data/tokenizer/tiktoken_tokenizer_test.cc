@@ -65,6 +65,13 @@ TEST_F(TiktokenTokenizerTest, BadFilesAndSettingsAreRefused) {
   EXPECT_TRUE(absl::StrContains(refusal("YQ== 0\n", {.pattern = "gpt2"}), "256 bytes"));
   EXPECT_TRUE(absl::StrContains(refusal(Ranks() + "YQ== x\n", {.pattern = "gpt2"}), "line 263"));
   EXPECT_TRUE(absl::StrContains(refusal(Ranks() + "YQ== 900\n", {.pattern = "gpt2"}), "line 263"));
+  // At one byte and at many beyond the limit.
+  for (const size_t bytes : {size_t{4097}, size_t{1} << 20}) {
+    const std::string long_token = absl::Base64Escape(std::string(bytes, 'a'));
+    EXPECT_TRUE(
+        absl::StrContains(refusal(absl::StrCat(Ranks(), long_token, " 900\n"), {.pattern = "gpt2"}),
+                          "line 263: the token is longer than 4096 bytes"));
+  }
   EXPECT_TRUE(absl::StrContains(LoadTokenizer("byte", {.pattern = "gpt2"}).status().message(),
                                 "has no effect"));
 }

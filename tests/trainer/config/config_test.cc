@@ -311,6 +311,10 @@ TEST(Config, BrokenYamlIsAnErrorWithItsLine) {
                        "c.yaml: not valid YAML: it is binary data"));
   EXPECT_TRUE(Contains(ErrorOf("just text"), "expected sections"));
   EXPECT_TRUE(Contains(ErrorOf(""), "run.name"));
+  EXPECT_TRUE(
+      Contains(ErrorOf(kBase, {"run.name=.."}), "run.name: '..' names a folder that is there"));
+  EXPECT_TRUE(
+      Contains(ErrorOf(kBase, {"run.name=."}), "run.name: '.' names a folder that is there"));
 }
 
 }  // namespace
