@@ -21,9 +21,11 @@ bool IsTokenStore(const std::string& path) {
   return format.ok() && *format == token_store_format::kFormat;
 }
 
+// Those of earlier versions have no id.
 bool IsPrepared(const std::string& path) {
   const absl::StatusOr<nlohmann::json> json = ReadJsonFile(path);
-  return json.ok() && json->is_object() && json->contains("preparation_id");
+  return json.ok() && json->is_object() &&
+         (json->contains("preparation_id") || json->contains("text_bytes"));
 }
 
 }  // namespace
