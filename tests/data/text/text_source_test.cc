@@ -186,7 +186,8 @@ TEST_F(TextSourceTest, JsonFaultsNameFileAndLine) {
       {"[{\"text\": \"a\"} {\"text\": \"b\"}]\n", ":1: expected ',' or ']'"},
       {"[{\"text\": \"a\"},]\n", ":1: an element of the array is missing"},
       {"[{\"text\": \"a\"}]\n{}\n", ":2: there is more behind the array's end"},
-      {"[{\"text\": \"a\"}, 5]\n", ":1: expected an array of JSON objects alone"},
+      {"[{\"text\": \"a\"}, 5]\n",
+       ":1: element 2 of the array is no object; expected an array of objects alone"},
   };
   for (const auto& [content, message] : cases) {
     const std::string path = WriteText("a.jsonl", content);

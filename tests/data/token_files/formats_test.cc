@@ -41,7 +41,7 @@ TEST_F(FormatsTest, LlmCSaysItsType) {
   EXPECT_TRUE(StrContains(Error(Put("a.bin", LlmC(20240520, 1, 0).substr(0, 500))), "500 bytes"));
   EXPECT_TRUE(
       StrContains(Error(Put("a.bin", LlmC(20240522, 1, 0)), {.format = TokenFileFormat::kLlmC}),
-                  "20240522, 1"));
+                  "the magic 20240522 and the version 1"));
   EXPECT_TRUE(StrContains(Error(Put("a.bin", LlmC(20240520, 1, 0)), {.dtype = TokenDtype::kUint32}),
                           "not uint32"));
 }
