@@ -28,7 +28,7 @@ import sys
 import tempfile
 
 SAME = ("step", "tokens", "loss", "val_loss", "grad_norm", "lr", "skipped")
-TIMED = re.compile(r"report\.html$|log\.txt$|sweep\.json$|prepared\.json$")  # hold times or rates
+TIMED = re.compile(r"report\.html$|log\.txt$|console\.log$|sweep\.json$|prepared\.json$")  # hold times or rates
 ACTIONS = ["kill", "kill", "torn", "full", str(errno.EIO), "short", str(errno.EINTR)]
 
 RUN = """run: {name: tiny, dir: run, device: cpu}
