@@ -47,12 +47,19 @@ TEST_F(BadInputTest, ConfigurationFaultsAreReportedTogether) {
 }
 
 TEST_F(BadInputTest, WhatDoesNotFitIntoMemoryIsNamed) {
-  const std::string huge = WriteText("huge.yaml", "");
+  const std::string huge = WriteText("huge.json", "");
+  std::filesystem::resize_file(huge, uint64_t{1} << 30);
+  ExpectFailure(
+      Wait(StartCommand({"/bin/sh", "-c",
+                         absl::StrCat("ulimit -v 1000000; exec ", Binary(),
+                                      " data prepare --input ", WriteText("text.txt", "a"),
+                                      " --tokenizer ", huge, " --output ", Path("out"))})),
+      {absl::StrCat("wyvern data prepare: out of memory while reading ", huge, "\n")});
+  // What cannot be a configuration is not read.
   std::filesystem::resize_file(huge, uint64_t{1} << 40);
-  ExpectFailure(Wait(StartCommand(
-                    {"/bin/sh", "-c",
-                     absl::StrCat("ulimit -v 1000000; exec ", Binary(), " config show ", huge)})),
-                {absl::StrCat("wyvern config show: out of memory while reading ", huge, "\n")});
+  ExpectFailure(
+      Wyvern({"config", "show", huge}),
+      {absl::StrCat(huge, ": it has 1099511627776 bytes, and a configuration has at most")}, 2);
 }
 
 // With a right checksum, so that only the values are wrong.

@@ -161,13 +161,16 @@ absl::Status TrainingRun::CheckNothingIsLost() const {
   const int64_t every = plan_.config.checkpoint.every;
   if (every == 0 || !std::filesystem::exists(path, error)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  int64_t step = 0;
-  for (const MetricsLine& line : ParseMetrics(text).lines) step = std::max(step, line.step);
-  // The second checkpoint waits for the first, so one is complete by then.
-  if (step < 2 * every) return absl::OkStatus();
+  const MetricsLines metrics = ParseMetrics(text);
+  if (metrics.lines.empty()) return absl::OkStatus();
+  const int64_t first = metrics.lines.front().step;  // of a branch, the one behind its parent's
+  int64_t step = first;
+  for (const MetricsLine& line : metrics.lines) step = std::max(step, line.step);
+  // The second checkpoint waits for the first, so one is complete in the steps behind it.
+  if (step - first <= 2 * every) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
-      run_dir_, " holds the metrics of ", step,
-      " steps and no checkpoint; restore its checkpoints/, remove the run folder to begin anew, or "
+      run_dir_, " holds metrics up to step ", step,
+      " and no checkpoint; restore its checkpoints/, remove the run folder to begin anew, or "
       "set another run.dir"));
 }
 

@@ -371,12 +371,12 @@ TEST_F(ResumeTest, AKilledBranchIsStartedByTheSameCommandWithoutItsParent) {
 }
 
 TEST_F(ResumeTest, ARunWhoseCheckpointsAreGoneIsNotBegunAnew) {
-  ASSERT_EQ(Train({"train.steps=20"}).exit_code, 0);
+  ASSERT_EQ(Train({"train.steps=21"}).exit_code, 0);
   std::filesystem::remove_all(Path("run/checkpoints"));
   const std::string metrics = Read(Path("run/metrics.jsonl"));
   const ProcessResult refused = Train();
   EXPECT_EQ(refused.exit_code, 1);
-  EXPECT_NE(refused.err.find("holds the metrics of 20 steps and no checkpoint"), std::string::npos)
+  EXPECT_NE(refused.err.find("holds metrics up to step 21 and no checkpoint"), std::string::npos)
       << refused.err;
   EXPECT_EQ(Read(Path("run/metrics.jsonl")), metrics);
 }
