@@ -465,8 +465,8 @@ struct JinjaTemplate::Parsed {
 };
 
 JinjaTemplate::JinjaTemplate(std::unique_ptr<const Parsed> parsed) : parsed_(std::move(parsed)) {}
-JinjaTemplate::JinjaTemplate(JinjaTemplate&&) = default;
-JinjaTemplate& JinjaTemplate::operator=(JinjaTemplate&&) = default;
+JinjaTemplate::JinjaTemplate(JinjaTemplate&&) noexcept = default;
+JinjaTemplate& JinjaTemplate::operator=(JinjaTemplate&&) noexcept = default;
 JinjaTemplate::~JinjaTemplate() = default;
 
 absl::StatusOr<JinjaTemplate> JinjaTemplate::Parse(absl::string_view source,

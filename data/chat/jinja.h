@@ -25,8 +25,8 @@ class JinjaTemplate {
  public:
   // Errors name the line of `origin`: a fault of syntax, a statement that is not supported.
   static absl::StatusOr<JinjaTemplate> Parse(absl::string_view source, const std::string& origin);
-  JinjaTemplate(JinjaTemplate&&);
-  JinjaTemplate& operator=(JinjaTemplate&&);
+  JinjaTemplate(JinjaTemplate&&) noexcept;
+  JinjaTemplate& operator=(JinjaTemplate&&) noexcept;
   ~JinjaTemplate();
 
   // Errors name the line of `origin`: what Jinja2 refuses, what is not supported, an exception that

@@ -55,7 +55,7 @@ TEST_F(BadInputTest, WhatDoesNotFitIntoMemoryIsNamed) {
                                       " data prepare --input ", WriteText("text.txt", "a"),
                                       " --tokenizer ", huge, " --output ", Path("out"))})),
       {absl::StrCat("wyvern data prepare: out of memory while reading ", huge, "\n")});
-  // What cannot be a configuration is not read.
+  // A file too long for a configuration is not read.
   std::filesystem::resize_file(huge, uint64_t{1} << 40);
   ExpectFailure(
       Wyvern({"config", "show", huge}),

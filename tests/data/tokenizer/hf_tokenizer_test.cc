@@ -30,7 +30,7 @@ class HfTokenizerTest : public DataTest {
                                                           {"1", "2"},
                                                           {"a", "a"}}) {
       vocab[left + right] = vocab.size();
-      merges.push_back(left + " " + right);
+      merges.push_back(absl::StrCat(left, " ", right));
     }
     return {
         {"version", "1.0"},
