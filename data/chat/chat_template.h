@@ -54,7 +54,7 @@ class ChatTemplate {
   // - what the template marks by {% generation %}, if it does;
   // - else, of each of the assistant's turns, what the template writes behind the prompt that asks
   //   for it (add_generation_prompt).
-  // Of a prompt's messages none is learnt. Errors: another record, a conversation without a turn to
+  // Nothing of a prompt is learnt. Errors: another record, a conversation without a turn to
   // learn, a template that fails, or one that changes earlier turns later, so that what the model
   // would have written is not in the text.
   absl::StatusOr<ChatText> Render(const nlohmann::ordered_json& record) const;

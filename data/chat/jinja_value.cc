@@ -492,13 +492,6 @@ int64_t CountCharacters(absl::string_view text) {
   return std::count_if(text.begin(), text.end(), BeginsCharacter);
 }
 
-size_t ByteOfCharacter(absl::string_view text, int64_t character) {
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (BeginsCharacter(text[i]) && character-- == 0) return i;
-  }
-  return text.size();
-}
-
 std::vector<std::string> Characters(absl::string_view text) {
   std::vector<std::string> characters;
   for (const char c : text) {

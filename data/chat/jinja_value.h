@@ -128,9 +128,8 @@ absl::StatusOr<std::string> ToJson(const Value& value, const JsonStyle& style);
 // text; of undefined, none. Takes them from a generator. Errors: other types.
 absl::StatusOr<List> Elements(const Value& value);
 
-// The length in code points, and the byte at which a code point begins.
+// The length in code points.
 int64_t CountCharacters(absl::string_view text);
-size_t ByteOfCharacter(absl::string_view text, int64_t character);
 // The code points of a text, a string each.
 std::vector<std::string> Characters(absl::string_view text);
 

@@ -10,7 +10,6 @@
 #include "data/store/made_from.h"
 #include "data/store/preparation.h"
 #include "data/store/prepare_shards.h"
-#include "data/store/split_stores.h"
 #include "data/store/text_input.h"
 #include "data/tokenizer/tokenizer.h"
 #include "kernels/runtime/status.h"
@@ -48,17 +47,9 @@ absl::StatusOr<PrepareResult> PrepareStore(const PrepareOptions& options) {
   }
   const TextSource& source = text.source();
   ASSIGN_OR_RETURN(const std::string description, DescribePreparation(options, *tokenizer, text));
-  RETURN_IF_ERROR(stores->Complete(source.files(), description));
-  RETURN_IF_ERROR(WritePrepared(options.output_dir, description, source.read_files()));
-  RETURN_IF_ERROR(stores->Commit());
-
   PrepareResult result;
-  result.train_path = stores->train_path();
-  if (stores->has_val()) result.val_path = stores->val_path();
-  result.train_documents = stores->train().num_documents();
-  result.val_documents = stores->val().num_documents();
-  result.train_tokens = stores->train().num_tokens();
-  result.val_tokens = stores->val().num_tokens();
+  ASSIGN_OR_RETURN(static_cast<SplitResult&>(result),
+                   stores->CommitPrepared(source.files(), description, source.read_files()));
   result.text_bytes = text.text_bytes();
   result.notes = text.Notes();
   result.has_separator = !options.source.document_separator.empty();
@@ -70,20 +61,9 @@ absl::StatusOr<PrepareResult> PrepareStore(const PrepareOptions& options) {
 }
 
 std::string PrepareResult::ToString() const {
-  std::string text =
-      absl::StrFormat("%s: %d documents, %d tokens\n", train_path, train_documents, train_tokens);
+  std::string text = StoresText(absl::StrCat(
+      ": the text is one document", has_separator ? "" : "; set document_separator to divide it"));
   if (num_shards > 0) absl::StrAppendFormat(&text, "%d shards\n", num_shards);
-  if (val_path.empty()) {
-    absl::StrAppend(&text, "no held-out split");
-    if (train_documents == 1) {
-      absl::StrAppend(&text, ": the text is one document",
-                      has_separator ? "" : "; set document_separator to divide it");
-    }
-    absl::StrAppend(&text, "\n");
-  } else {
-    absl::StrAppendFormat(&text, "%s: %d documents, %d tokens\n", val_path, val_documents,
-                          val_tokens);
-  }
   if (num_shards == 0) {
     absl::StrAppendFormat(&text, "%.1f MB of text in %.1f s: %.1f MB/s, %.0f tokens/s\n",
                           static_cast<double>(text_bytes) / 1e6, seconds, megabytes_per_second,

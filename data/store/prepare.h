@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "data/store/split_stores.h"
 #include "data/text/text_source.h"
 #include "data/tokenizer/tokenizer_bundle.h"
 
@@ -30,12 +31,8 @@ struct PrepareOptions {
   bool progress = true;  // on stderr: a live bar on a terminal, else a line now and then
 };
 
-struct PrepareResult {
-  std::string train_path;
-  std::string val_path;    // empty without a held-out split
+struct PrepareResult : SplitResult {
   int64_t num_shards = 0;  // 0: one store
-  int64_t train_documents = 0, val_documents = 0;
-  int64_t train_tokens = 0, val_tokens = 0;
   // Unknown for shards, which other processes may have made long ago: 0, but for `seconds`.
   int64_t text_bytes = 0;  // UTF-8, uncompressed
   double seconds = 0;

@@ -10,8 +10,10 @@
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "data/io/file.h"
 #include "data/io/unique_name.h"
+#include "data/store/made_from.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -160,6 +162,30 @@ absl::Status SplitStores::Commit() {
     old_train.Restore();
   }
   return status;
+}
+
+absl::StatusOr<SplitResult> SplitStores::CommitPrepared(
+    const std::vector<std::string>& source_files, const std::string& preparation,
+    const std::vector<ReadFileInfo>& read) {
+  RETURN_IF_ERROR(Complete(source_files, preparation));
+  RETURN_IF_ERROR(WritePrepared(output_dir_, preparation, read));
+  RETURN_IF_ERROR(Commit());
+  return SplitResult{.train_path = train_path(),
+                     .val_path = has_val() ? val_path() : "",
+                     .train_documents = train_->num_documents(),
+                     .val_documents = val_->num_documents(),
+                     .train_tokens = train_->num_tokens(),
+                     .val_tokens = val_->num_tokens()};
+}
+
+std::string SplitResult::StoresText(const std::string& why_one) const {
+  const std::string text =
+      absl::StrFormat("%s: %d documents, %d tokens\n", train_path, train_documents, train_tokens);
+  if (val_path.empty()) {
+    return absl::StrCat(text, "no held-out split", train_documents == 1 ? why_one : "", "\n");
+  }
+  return absl::StrFormat("%s%s: %d documents, %d tokens\n", text, val_path, val_documents,
+                         val_tokens);
 }
 
 absl::StatusOr<std::unique_ptr<SplitStores>> Split(const SplitOptions& options,

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "data/store/token_store.h"
+#include "data/text/text_source.h"
 #include "data/tokenizer/tokenizer.h"
 #include "kernels/runtime/random.h"
 
@@ -27,6 +28,17 @@ struct SplitOptions {
 
 // Names the member that is out of its range.
 absl::Status Validate(const SplitOptions& options);
+
+// The stores that there are then.
+struct SplitResult {
+  std::string train_path;
+  std::string val_path;  // empty without a held-out split
+  int64_t train_documents = 0, val_documents = 0;
+  int64_t train_tokens = 0, val_tokens = 0;
+
+  // A line for each store. Without a held-out split, `why_one` follows if there is one document.
+  std::string StoresText(const std::string& why_one) const;
+};
 
 // Receives the documents of one pass, in order.
 class SplitStores {
@@ -62,6 +74,10 @@ class SplitStores {
   // Gives both their names, val.h5 first; removes an old val.h5 where there is no new one. On an
   // error, old stores stay as they were.
   absl::Status Commit();
+  // Both of these, and prepared.json (data/store/made_from.h) before the names.
+  absl::StatusOr<SplitResult> CommitPrepared(const std::vector<std::string>& source_files,
+                                             const std::string& preparation,
+                                             const std::vector<ReadFileInfo>& read);
 
  private:
   SplitStores(const SplitOptions& options, double bound);

@@ -240,17 +240,9 @@ absl::StatusOr<ImportTokensResult> ImportTokens(const ImportTokensOptions& optio
   }
   const std::string description =
       DescribeMadeFrom(OptionsJson(options, tokenizer), files.files(), files.read_files());
-  RETURN_IF_ERROR(stores->Complete(files.source_files(), description));
-  RETURN_IF_ERROR(WritePrepared(options.split.output_dir, description, files.read_files()));
-  RETURN_IF_ERROR(stores->Commit());
-
   ImportTokensResult result;
-  result.train_path = stores->train_path();
-  if (stores->has_val()) result.val_path = stores->val_path();
-  result.train_documents = stores->train().num_documents();
-  result.val_documents = stores->val().num_documents();
-  result.train_tokens = stores->train().num_tokens();
-  result.val_tokens = stores->val().num_tokens();
+  ASSIGN_OR_RETURN(static_cast<SplitResult&>(result),
+                   stores->CommitPrepared(files.source_files(), description, files.read_files()));
   result.formats = files.formats();
   result.added_eos = files.added_eos();
   result.empty_documents = files.empty_documents();
@@ -292,15 +284,7 @@ std::string ImportTokensResult::ToString() const {
   if (formats.size() > kFormatsShown) {
     absl::StrAppend(&text, "and ", formats.size() - kFormatsShown, " more files\n");
   }
-  absl::StrAppendFormat(&text, "%s: %d documents, %d tokens\n", train_path, train_documents,
-                        train_tokens);
-  if (val_path.empty()) {
-    absl::StrAppend(&text, "no held-out split",
-                    train_documents == 1 ? ": the tokens are one document" : "", "\n");
-  } else {
-    absl::StrAppendFormat(&text, "%s: %d documents, %d tokens\n", val_path, val_documents,
-                          val_tokens);
-  }
+  absl::StrAppend(&text, StoresText(": the tokens are one document"));
   absl::StrAppendFormat(&text, "%.1f s: %.1fM tokens/s\n", seconds,
                         static_cast<double>(train_tokens + val_tokens) / 1e6 / seconds);
   if (added_eos > 0) {

@@ -28,11 +28,7 @@ struct ImportTokensOptions {
   bool progress = true;  // on stderr
 };
 
-struct ImportTokensResult {
-  std::string train_path;
-  std::string val_path;  // empty without a held-out split
-  int64_t train_documents = 0, val_documents = 0;
-  int64_t train_tokens = 0, val_tokens = 0;
+struct ImportTokensResult : SplitResult {
   std::vector<std::string> formats;  // of each file: "megatron, uint16, 12 tokens"
   int64_t added_eos = 0;             // documents that did not end in eos
   int64_t empty_documents = 0;       // left out

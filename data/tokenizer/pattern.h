@@ -84,7 +84,7 @@ class Pattern {
   std::vector<Instruction> program_;
   std::vector<CodePointTable> tables_;
   std::vector<int32_t> starts_;  // of the alternatives
-  // Of each first byte, the alternatives that may match, in order.
+  // The alternatives that may match, in order, by the first byte.
   std::array<std::vector<int32_t>, 256> starts_of_;
 };
 

@@ -23,19 +23,20 @@ FRAGMENT = re.compile(r"(Of|That|What)\b")
 
 def comment_beginnings(lines, mark):
     """(line number, text) of each comment's first line; an empty comment line begins a new one."""
-    inside = False  # the line before was a comment's
+    column = None  # of the comment that the line before is in
     for number, line in enumerate(lines, 1):
-        whole = re.match(rf"\s*{mark}(?!\!)\s?(.*)", line)
+        whole = re.match(rf"\s*({mark})(?!\!)\s?(.*)", line)
         if whole:
-            text = whole.group(1).strip()
-            if text and not inside:
+            text = whole.group(2).strip()
+            # A comment behind code goes on below in its own column.
+            if text and column != whole.start(1):
                 yield number, text
-            inside = bool(text)
+            column = whole.start(1) if text else None
             continue
-        behind = re.search(rf"\S\s+{mark} (.*)", line)
+        behind = re.search(rf"\S\s+({mark}) (.*)", line)
         if behind:
-            yield number, behind.group(1)
-        inside = bool(behind)  # a comment behind code may go on below
+            yield number, behind.group(2)
+        column = behind.start(1) if behind else None
 
 
 def fragments(path, text):

@@ -16,13 +16,14 @@ def words(count):
 
 class Comments(unittest.TestCase):
     def test_only_beginnings_count(self):
-        code = ["int a;  // Of the first.", "// What it holds", "// and more.", "//", "// That is new.", "f();",
+        code = ["int a;  // Of the first.", "        // What it holds", "// and more.", "//", "// That is new.", "f();",
                 "// Then what.", "// Of course not."]
-        self.assertEqual(marked(code), [1, 5])  # the second line goes on what the first began
+        self.assertEqual(marked(code), [1, 5])  # the second line is in the column of the first
         self.assertEqual(marked(code[1:]), [1, 4])
 
     def test_scripts(self):
-        self.assertEqual(marked(["#!/bin/sh", "x=1  # " + "What x is", "# Of y", "echo '#'"], "#"), [2])
+        self.assertEqual(marked(["#!/bin/sh", "x=1  # " + "What x is", "     # Of y", "echo '#'"], "#"), [2])
+        self.assertEqual(marked(["x=1  # " + "What x is", "# Of y"], "#"), [1, 2])
         self.assertEqual(len(texts.fragments(pathlib.Path("a.py"), "# That\n\n# Those\n")), 1)
 
 

@@ -7,6 +7,7 @@
 #include "layers/mixers/attention/attention_config.h"
 #include "layers/mixers/delta/delta_config.h"
 #include "layers/model.h"
+#include "trainer/config/run_config.h"
 
 namespace wyvern {
 
@@ -43,6 +44,18 @@ inline std::unique_ptr<Model> TinyModel(int64_t vocab_size, uint64_t seed = 1) {
       Model::Create(TinyConfig(vocab_size), Device::kCpu, DType::kFloat32);
   model->Initialize(seed);
   return model;
+}
+
+// A run of this model in fp32 on the CPU.
+inline RunConfig TinyRunConfig(int64_t seq_len, const TrainSection& train) {
+  RunConfig config;
+  config.run.name = "tiny";
+  config.run.device = Device::kCpu;
+  config.run.precision = DType::kFloat32;
+  config.model = TinyConfig(50);
+  config.data.seq_len = seq_len;
+  config.train = train;
+  return config;
 }
 
 }  // namespace wyvern

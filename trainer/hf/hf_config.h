@@ -17,7 +17,8 @@ struct HfConfig {
   const HfFamily* family = nullptr;
   ModelConfig model;
   std::vector<std::string> warnings;  // keys that Wyvern does not know, one sentence each
-  // What a later export writes again: unknown keys, token ids, max_position_embeddings, model_type.
+  // Keys that a later export writes again: unknown ones, token ids, max_position_embeddings,
+  // model_type.
   nlohmann::json kept;
 };
 

@@ -147,6 +147,14 @@ absl::Status BatchDifference::Check() const {
   return absl::OkStatus();
 }
 
+absl::Status BatchDifference::CheckFrom(const std::string& checkpoint) const {
+  if (!IsAll()) return DifferentData(checkpoint, Describe());
+  if (now == then) return absl::OkStatus();
+  const absl::Status status = Check();
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(checkpoint, ": ", status.message()));
+}
+
 std::string BatchDifference::Note(const Stage& changed) const {
   std::string note =
       absl::StrCat("from step ", step + 1, " on: ", changed.SamplesPerStep(), " samples of ",

@@ -54,6 +54,8 @@ struct BatchDifference {
   BatchChange Change() const;
   // OK if it is known what the steps that follow do. Else the key and what to do instead.
   absl::Status Check() const;
+  // OK where nothing differs or the change is one that Check takes. Errors name `checkpoint`.
+  absl::Status CheckFrom(const std::string& checkpoint) const;
   // Says from which sample on the change holds; `changed`: the stage of the step with the change.
   std::string Note(const Stage& changed) const;
 };

@@ -67,11 +67,7 @@ absl::Status CheckContinuation(const CheckpointInfo& checkpoint, const RunConfig
                                    .stage_updates = updates,
                                    .now = now,
                                    .then = then};
-  if (!difference.IsAll()) return DifferentData(checkpoint.path, difference.Describe());
-  if (now == then) return absl::OkStatus();
-  const absl::Status status = difference.Check();
-  if (status.ok()) return status;
-  return absl::Status(status.code(), absl::StrCat(checkpoint.path, ": ", status.message()));
+  return difference.CheckFrom(checkpoint.path);
 }
 
 }  // namespace wyvern

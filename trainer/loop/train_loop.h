@@ -156,7 +156,7 @@ class TrainingRun {
   nlohmann::json parent_, unlogged_parent_;        // the latter until a line of the metrics has it
   double peak_flops_ = 0;                          // of the GPU; 0: unknown
   double seconds_per_step_ = 0, flops_per_s_ = 0;  // the former smoothed
-  // Of checkpoints, for the next line of the metrics.
+  // Times of the last checkpoint, for the next line of the metrics.
   std::optional<double> checkpoint_stall_ms_, checkpoint_s_;
 };
 

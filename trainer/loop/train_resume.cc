@@ -88,21 +88,16 @@ absl::StatusOr<std::string> TrainingRun::ContinueData(const CheckpointInfo& chec
   if (!batch_changes_.empty()) RETURN_IF_ERROR(MakeStages(plan_.config, plan_.stages, &data_));
   nlohmann::json now = DataManifest(), then = data;
   const Stage& stage = StageOfStep(plan_.stages, std::max<int64_t>(counters_.step - 1, 0));
-  std::string different = StoresDifference(MixtureKey(plan_.config, stage), &now, &then);
+  const std::string different = StoresDifference(MixtureKey(plan_.config, stage), &now, &then);
+  if (!different.empty()) return DifferentData(checkpoint.path, different);
   const BatchDifference difference{.config = plan_.config,
                                    .stages = plan_.stages,
                                    .step = counters_.step,
                                    .stage_updates = counters_.stage_updates,
                                    .now = now,
                                    .then = then};
-  if (different.empty() && !difference.IsAll()) different = difference.Describe();
-  if (!different.empty()) {
-    return DifferentData(checkpoint.path, different);
-  }
+  RETURN_IF_ERROR(difference.CheckFrom(checkpoint.path));
   if (now == then) return "";
-  if (const absl::Status status = difference.Check(); !status.ok()) {
-    return absl::Status(status.code(), absl::StrCat(checkpoint.path, ": ", status.message()));
-  }
   if (difference.Moves()) {
     batch_changes_.push_back(difference.Change());
     ChangeBatches(batch_changes_.back().step, batch_changes_.back().tokens, &plan_.stages);

@@ -16,8 +16,8 @@ struct ExpertLoad {
   std::vector<int64_t> rows;  // of each expert: tokens that chose it
 
   double MaxOverMean() const;  // 1: balanced; 0 without rows
-  // Of the shares of the rows, divided by that of equal shares: 1: balanced; 0: all on one expert,
-  // or no rows.
+  // The entropy of the shares of the rows over that of equal shares. 1: balanced; 0: all on one
+  // expert, or no rows.
   double Entropy() const;
 };
 

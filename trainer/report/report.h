@@ -17,7 +17,7 @@ struct ReportInput {
   std::vector<std::pair<std::string, std::string>> facts;
   std::string config;  // the resolved configuration as YAML; shown folded away
   std::string sample;  // generated text, or empty
-  // Of a branch: the lines of metrics.jsonl of the runs that it continues, up to where it begins.
+  // The lines of metrics.jsonl of the runs that a branch continues, up to where it begins.
   std::string ancestors;
 };
 

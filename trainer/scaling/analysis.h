@@ -43,7 +43,7 @@ struct ComputeRatio {
 struct ScalingAnalysis {
   ScalingPoints source;
   std::vector<FamilyResult> families;  // in the order of the points
-  // Of each pair of families, at the ends and the middle of the compute that both have.
+  // Two families each, at the ends and the middle of the compute that both have.
   std::vector<ComputeRatio> ratios;
 };
 

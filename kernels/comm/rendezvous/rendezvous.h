@@ -17,7 +17,7 @@ struct TcpMeeting {
   std::string address;  // of rank 0's host: a name, or an IPv4 or IPv6 address
   int port = 0;
   bool several_hosts = false;  // it is known that not all ranks are on rank 0's host
-  // What ranks of one run know and others do not (handshake.h); empty: anyone may join.
+  // A secret of the ranks of one run (handshake.h); empty: anyone may join.
   std::string token;
   // Which run this is: a text that is the same on all ranks, and the run's folder, which is the
   // same on ranks of one host. Ranks of another are turned away. Empty: not known.

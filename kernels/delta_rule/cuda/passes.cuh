@@ -50,7 +50,8 @@ struct Args : ChunkArgs<T> {
   const T *state_q = nullptr, *state_k = nullptr, *state_k_bar = nullptr;
   int operand_heads = 0;
   T *ut_less_one = nullptr, *m = nullptr;  // [NC, HV, 64, 64] A - I, M
-  // What rounding e and y to bf16 loses, [T, HV, Vp]; null in fp32, and e's without gradient.
+  // The rests of e and y that rounding to bf16 loses, [T, HV, Vp]; null in fp32, and e's without
+  // gradient.
   T *e_rest = nullptr, *y_rest = nullptr;
 
   T* y = nullptr;                      // [T, HV, Vp]

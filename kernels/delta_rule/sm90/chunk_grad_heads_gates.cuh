@@ -29,7 +29,7 @@ struct HeadGradOutputs {
 template <int kGroups>
 struct GateSums {
   float u[kGroups][kChunk], z[kGroups][kChunk];  // by warpgroup: of its channels
-  // Of P' and M', by warp of the two that share them.
+  // Sums over P' and M', by warp of the two that share them.
   float late_rows[2][kHalfChunk];         // w_ij of row 32 + [.], over j < 32
   float early_columns[2][2][kHalfChunk];  // of column [.], over i >= 32
   float pairs[2][2][kChunk];              // [t], within t's quadrant

@@ -15,14 +15,7 @@ namespace wyvern {
 namespace {
 
 RunConfig TinyRun() {
-  RunConfig config;
-  config.run.name = "tiny";
-  config.run.device = Device::kCpu;
-  config.run.precision = DType::kFloat32;
-  config.model = TinyConfig(50);
-  config.train = {.steps = 100, .batch_tokens = 128, .micro_batch = 2};
-  config.data.seq_len = 64;
-  return config;
+  return TinyRunConfig(64, {.steps = 100, .batch_tokens = 128, .micro_batch = 2});
 }
 
 double Sum(const StepBench& bench, Pass pass, double ClassTime::*figure) {

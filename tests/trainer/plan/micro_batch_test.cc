@@ -9,15 +9,9 @@
 namespace wyvern {
 namespace {
 
+// 16 samples a step.
 RunConfig TinyRun() {
-  RunConfig config;
-  config.run.name = "tiny";
-  config.run.device = Device::kCpu;
-  config.run.precision = DType::kFloat32;
-  config.model = TinyConfig(50);
-  config.data.seq_len = 16;
-  config.train = {.steps = 10, .batch_tokens = 256, .micro_batch = kAutoMicroBatch};  // 16 samples
-  return config;
+  return TinyRunConfig(16, {.steps = 10, .batch_tokens = 256, .micro_batch = kAutoMicroBatch});
 }
 
 // The planned peak of a rank with micro batches of this many samples.

@@ -67,14 +67,8 @@ TEST(Preflight, TheVersionOfTheDriverIsRead) {
 }
 
 RunConfig Config() {
-  RunConfig config;
-  config.run.name = "tiny";
-  config.run.device = Device::kCpu;
-  config.run.precision = DType::kFloat32;
-  config.model = TinyConfig(50);
+  RunConfig config = TinyRunConfig(16, {.steps = 1, .batch_tokens = 64, .micro_batch = 1});
   config.data.sources = {{.dir = "store"}};
-  config.data.seq_len = 16;
-  config.train = {.steps = 1, .batch_tokens = 64, .micro_batch = 1};
   return config;
 }
 

@@ -11,14 +11,7 @@ namespace {
 using testing::HasSubstr;
 
 RunConfig TinyRun() {
-  RunConfig config;
-  config.run.name = "tiny";
-  config.run.device = Device::kCpu;
-  config.run.precision = DType::kFloat32;
-  config.model = TinyConfig(50);
-  config.data.seq_len = 16;
-  config.train = {.steps = 10, .batch_tokens = 256, .micro_batch = 2};
-  return config;
+  return TinyRunConfig(16, {.steps = 10, .batch_tokens = 256, .micro_batch = 2});
 }
 
 std::string Error(const RunConfig& config, const RunSite& site) {
