@@ -374,6 +374,7 @@ TEST_F(PrepareShardsTest, ADamagedRecordEndsAllWorkersOrIsCounted) {
   const ShardPlan plan = *ReadShardPlan(Path("skipped"));
   for (int64_t shard = 0; shard < plan.num_shards(); ++shard) {
     const auto made = ReadStorePreparation(ShardPath(Path("skipped"), shard) + "/train.h5");
+    ASSERT_TRUE(made.ok()) << made.status();
     damaged += (*ParseJson(*made, "shard"))["left_out"]["damaged_records"].get<int64_t>();
   }
   EXPECT_EQ(damaged, 1);
