@@ -34,7 +34,7 @@ if(WYVERN_PARQUET)
   endif()
   find_package(Python3 QUIET COMPONENTS Interpreter)
   if(NOT TARGET wyvern::parquet AND Python3_FOUND AND NOT EXISTS ${PYARROW_DIR}/pyarrow/include)
-    message(STATUS "Fetching pyarrow ${WYVERN_PYARROW_VERSION}")
+    message(STATUS "Fetching pyarrow ${WYVERN_PYARROW_VERSION} from PyPI (50 MB; -DWYVERN_PARQUET=OFF does without)")
     execute_process(
       COMMAND ${Python3_EXECUTABLE} -m pip download -q --no-deps --only-binary :all: --retries 1
               --disable-pip-version-check -d ${PYARROW_DIR} pyarrow==${WYVERN_PYARROW_VERSION}

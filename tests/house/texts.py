@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Holds comments and pages to two rules of CONTRIBUTING.md.
+"""Holds comments and pages to three rules of CONTRIBUTING.md.
 
   texts.py [PATH ...]     default: the whole tree
 
 - No comment begins with "Of", "That" or "What": such a beginning is a fragment that lacks its verb.
 - No sentence of a page (*.md) has more than 30 words. Code blocks, tables and headings do not count; inline code is
   one word.
+- No line of a page's paragraphs and lists has more than 120 characters. configuration.md is written by the program.
 """
 import pathlib
 import re
@@ -17,6 +18,8 @@ FOLDERS = [".ci", "autograd", "cmake", "configs", "data", "docs", "experiments",
 SLASHES = {".h", ".cc", ".cu", ".cuh", ".c"}
 HASHES = {".py", ".sh", ".cmake", ".yaml", ".txt"}
 MAX_WORDS = 30
+MAX_CHARACTERS = 120
+GENERATED = {"configuration.md"}
 
 FRAGMENT = re.compile(r"(Of|That|What)\b")
 
@@ -45,15 +48,24 @@ def fragments(path, text):
             for number, beginning in comment_beginnings(text.splitlines(), mark) if FRAGMENT.match(beginning)]
 
 
-def paragraphs(text):
-    """(line number, text) of each paragraph and list item outside of code, tables and headings."""
-    gathered, begin, fenced, blank = [], 0, False, True
-    for number, line in enumerate(text.splitlines() + [""], 1):
+def prose(text):
+    """(line number, line) of each line; the line is empty where it is code, a table or a heading."""
+    fenced, blank = False, True
+    for number, line in enumerate(text.splitlines(), 1):
         bare = line.strip()
         fence = bare.startswith("```")
         fenced = fenced != fence
         code = fence or fenced or (line.startswith("    ") and blank)
-        ends = code or not bare or bare.startswith(("|", "#", "<"))
+        yield number, "" if code or bare.startswith(("|", "#", "<")) else line.rstrip()
+        blank = not bare or code
+
+
+def paragraphs(text):
+    """(line number, text) of each paragraph and list item outside of code, tables and headings."""
+    gathered, begin = [], 0
+    for number, line in [*prose(text), (0, "")]:
+        bare = line.strip()
+        ends = not bare
         if ends or re.match(r"([-*]|\d+\.) ", bare):
             if gathered:
                 yield begin, " ".join(gathered)
@@ -61,7 +73,6 @@ def paragraphs(text):
         if not ends:
             begin = begin if gathered else number
             gathered.append(bare)
-        blank = not bare or code
 
 
 def sentences(paragraph):
@@ -85,6 +96,13 @@ def long_sentences(path, text):
     return found
 
 
+def long_lines(path, text):
+    if path.name in GENERATED:
+        return []
+    return [f"{path}:{number}: {len(line)} characters; wrap at {MAX_CHARACTERS}: {line[:60]}"
+            for number, line in prose(text) if len(line) > MAX_CHARACTERS]
+
+
 def files(arguments):
     if arguments:
         return [pathlib.Path(a).resolve() for a in arguments]
@@ -101,6 +119,7 @@ def violations(arguments=()):
         script = path.suffix == "" and path.parts[0] in ("scripts", ".ci", "experiments", "tests")
         if path.suffix == ".md":
             found += long_sentences(path, absolute.read_text())
+            found += long_lines(path, absolute.read_text())
         elif path.suffix in SLASHES or script or (path.suffix in HASHES and (
                 path.suffix != ".txt" or path.name == "CMakeLists.txt")):
             found += fragments(path, absolute.read_text(errors="replace"))

@@ -33,6 +33,12 @@ class Pages(unittest.TestCase):
         self.assertEqual(texts.long_sentences("page", page), [])
         self.assertEqual([s for _, p in texts.paragraphs(page) for s in texts.sentences(p)], ["One code two:"])
 
+    def test_lines_are_wrapped_but_for_code_and_tables(self):
+        page = f"{'a' * 121}\n- {'b' * 119}\n\n    {'c' * 121}\n\n| {'d' * 121} |\n\n```\n{'e' * 121}\n```\n{'f' * 120}\n"
+        found = texts.long_lines(pathlib.Path("page.md"), page)
+        self.assertEqual([line.split(":")[1] for line in found], ["1", "2"])
+        self.assertEqual(texts.long_lines(pathlib.Path("docs/configuration.md"), page), [])
+
     def test_items_and_sentences_count_for_themselves(self):
         page = f"- {words(20)}\n- {words(20)}\n\n{words(20)}. W{words(20)}\n\n- {words(15)}\n  {words(16)}\n"
         self.assertEqual([line.split(":")[1] for line in texts.long_sentences("page", page)], ["6"])

@@ -63,6 +63,12 @@ class LaunchTest(unittest.TestCase):
         self.check(result, 0, f"rank 0 gpu - card - threads 1: train {self.config} --set a=b c",
                    f"rank 1 gpu - card - threads 1: train {self.config} --set a=b c")
 
+    def test_a_program_that_is_not_built_is_named(self):
+        for missing in ("nowhere/bin/wyvern", "system"):  # no such folder; a folder
+            result = self.launch("-n", "1", self.config, WYVERN=str(self.folder / missing))
+            self.check(result, 2, f"scripts/launch: {self.folder / missing} is not there; build it with scripts/setup")
+            self.assertNotIn("realpath", result.stderr)
+
     @unittest.skipUnless(shutil.which("mpirun"), "mpirun is not installed")
     def test_all_ranks_get_one_secret_which_no_list_of_processes_shows(self):
         # In the place of ssh: keeps the words that another host's list of processes would show.
