@@ -24,11 +24,10 @@ struct QkRows {
 class Mixer : public Module {
  public:
   // x [T, D] -> [T, D]. The caller does not use x afterwards: its memory may be freed. With a
-  // cache, which this mixer has made, the one document continues the cached sequence and the cache
-  // advances.
+  // cache, which this mixer has made, document i continues its sequence i and the cache advances.
   virtual Var Forward(Tape& tape, const Var& x, const Packing& packing,
                       MixerCache* cache) const = 0;
-  virtual std::unique_ptr<MixerCache> NewCache() const = 0;
+  virtual std::unique_ptr<MixerCache> NewCache(int64_t num_sequences) const = 0;
 
   // All that QK-clip (arXiv 2507.20534) scales, which changes the logits of the heads that are
   // clipped and no others; the number of heads is the same in all. Empty: the logits do not grow

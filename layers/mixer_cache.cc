@@ -10,6 +10,15 @@ namespace wyvern {
 
 int64_t HeldBytes(const Tensor& t) { return t.defined() ? t.nbytes() : 0; }
 
+Tensor CopyOfRows(const Tensor& x, absl::Span<const int64_t> rows) {
+  if (!x.defined()) return x;
+  Shape shape = x.shape();
+  shape[0] = static_cast<int64_t>(rows.size());
+  const Tensor copy = Tensor::Empty(shape, x.dtype(), x.device());
+  for (int64_t i = 0; i < shape[0]; ++i) copy.Rows(i, i + 1).CopyFrom(x.Rows(rows[i], rows[i] + 1));
+  return copy;
+}
+
 int64_t CacheCapacity(int64_t needed, int64_t reserved) {
   return needed <= reserved ? reserved : std::max<int64_t>(64, 2 * needed);
 }

@@ -2,29 +2,36 @@
 #define WYVERN_LAYERS_MIXER_CACHE_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
+#include "absl/types/span.h"
 #include "autograd/tensor.h"
 
 namespace wyvern {
 
-// The state that one mixer carries from one call to the next while a sequence is continued
+// The state that one mixer carries from one call to the next while N sequences are continued
 // (Mixer::NewCache). Empty at first.
 class MixerCache {
  public:
   virtual ~MixerCache() = default;
   // Before the first token: a cache that keeps something for every token will take the memory of so
-  // many at once.
+  // many of each sequence at once.
   virtual void Reserve(int64_t num_tokens) = 0;
-  // Random values, a pure function of seed and name, in the place of what `num_tokens` tokens would
-  // have left. One token must have been consumed.
+  // Random values, a pure function of seed and name, in the place of what `num_tokens` tokens of
+  // the one sequence would have left. One token must have been consumed.
   virtual void FillRandom(int64_t num_tokens, uint64_t seed, const std::string& name) = 0;
   virtual int64_t num_bytes() const = 0;  // held on the device
+  // A cache whose sequence i continues sequences[i] of this one.
+  virtual std::unique_ptr<MixerCache> Select(absl::Span<const int64_t> sequences) const = 0;
 };
 
 // For caches.
 
 int64_t HeldBytes(const Tensor& t);  // 0 if undefined
+
+// The rows of the first axis in this order, copied. Undefined stays undefined.
+Tensor CopyOfRows(const Tensor& x, absl::Span<const int64_t> rows);
 
 // Rows to allocate where `needed` no longer fit: `reserved` if that is enough, else geometrically
 // more.

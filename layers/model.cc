@@ -119,13 +119,17 @@ Stream Model::Trunk(Tape& tape, const Tensor& ids, const Packing& packing, Decod
   CHECK(ids.numel() == packing.num_tokens(), ids.numel(), " ids for ", packing.num_tokens(),
         " packed tokens");
   if (cache != nullptr) {
-    CHECK(packing.num_documents() == 1, "a cache continues one document");
-    CHECK(packing.context == nullptr, "a cache continues a sequence that is not cut");
-    CHECK(packing.first_position == cache->num_tokens(), "the cache holds ", cache->num_tokens(),
-          " tokens, the packing continues at ", packing.first_position);
+    CHECK(packing.num_documents() == cache->num_sequences(), packing.num_documents(),
+          " documents continue a cache of ", cache->num_sequences(), " sequences");
+    CHECK(packing.context == nullptr, "a cache continues sequences that are not cut");
+    for (int64_t i = 0; i < cache->num_sequences(); ++i) {
+      CHECK(packing.first_position(i) == cache->num_tokens(i), "the cache holds ",
+            cache->num_tokens(i), " tokens of sequence ", i, ", the packing continues at ",
+            packing.first_position(i));
+    }
     if (cache->layers_.empty()) {
       for (const Mixer* mixer : mixers()) {
-        cache->layers_.push_back(mixer->NewCache());
+        cache->layers_.push_back(mixer->NewCache(cache->num_sequences()));
         cache->layers_.back()->Reserve(cache->reserved_);
       }
     }
@@ -157,7 +161,11 @@ Stream Model::Trunk(Tape& tape, const Tensor& ids, const Packing& packing, Decod
     }
     Leave(tape, unit);
   }
-  if (cache != nullptr) cache->num_tokens_ += packing.num_tokens();
+  if (cache != nullptr) {
+    for (size_t i = 0; i < cache->num_tokens_.size(); ++i) {
+      cache->num_tokens_[i] += packing.cu_seqlens_host[i + 1] - packing.cu_seqlens_host[i];
+    }
+  }
   if (HeadUnit() != 0) Enter(tape, HeadUnit());
   return x;
 }

@@ -40,8 +40,8 @@ class Model : public Module {
   void Initialize(uint64_t seed);
 
   // The final-norm output [T, D] of `ids` [T] int32 on the model's device, each in [0, vocab_size).
-  // With a cache, `packing` holds one document that continues the cached sequence at position
-  // cache->num_tokens(), nothing is recorded for backward, and the cache advances.
+  // With a cache, document i of `packing` continues sequence i at position cache->num_tokens(i)
+  // (DecodeCache::Next), nothing is recorded for backward, and the cache advances.
   Var Hidden(Tape& tape, const Tensor& ids, const Packing& packing, DecodeCache* cache = nullptr);
 
   // Loss over `targets` [T] int32 (negative: not counted), summed and divided by `denominator`. A

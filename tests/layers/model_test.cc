@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/runtime/independent_rows.h"
 #include "layers/decode_cache.h"
 #include "layers/mixers/attention/attention_config.h"
 #include "layers/mixers/delta/delta_config.h"
@@ -198,6 +199,93 @@ TEST_P(TinyModelTest, DecodingInPiecesEqualsTheWholeForward) {
   EXPECT_GT(cache.num_bytes(), 0);
 }
 
+// Reads `lengths` more tokens of each sequence and adds their rows to those that it has.
+void Continue(Model* model, const std::vector<std::vector<int32_t>>& texts,
+              const std::vector<int64_t>& lengths, DecodeCache* cache,
+              std::vector<std::vector<double>>* rows) {
+  std::vector<int32_t> ids;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const auto begin = texts[i].begin() + cache->num_tokens(static_cast<int64_t>(i));
+    ids.insert(ids.end(), begin, begin + lengths[i]);
+  }
+  const Packing packing = cache->Next(lengths, Device::kCpu);
+  Tape tape(/*recording=*/false);
+  const Tensor hidden = model->Hidden(tape, IdTensor(ids), packing, cache).value();
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const auto own = hidden.Rows(packing.cu_seqlens_host[i], packing.cu_seqlens_host[i + 1])
+                         .To(DType::kFloat64)
+                         .ToVector<double>();
+    (*rows)[i].insert((*rows)[i].end(), own.begin(), own.end());
+  }
+}
+
+TEST_P(TinyModelTest, SequencesContinuedTogetherEqualEachAlone) {
+  const auto model = Make(DType::kFloat32, /*trainable=*/false);
+  const IndependentRows independent_rows;
+  const std::vector<std::vector<int64_t>> steps = {{3, 17, 0, 1}, {1, 1, 2, 1}, {1, 0, 30, 1},
+                                                   {0, 5, 1, 1},  {9, 1, 1, 1}, {1, 1, 40, 0}};
+  std::vector<std::vector<int32_t>> texts;
+  for (uint64_t i = 0; i < 4; ++i) texts.push_back(TinyIds(80, model->config().vocab_size, i));
+  DecodeCache together(4);
+  std::vector<std::vector<double>> rows(4);
+  for (const auto& lengths : steps) Continue(model.get(), texts, lengths, &together, &rows);
+  for (size_t i = 0; i < 4; ++i) {
+    DecodeCache alone;
+    std::vector<std::vector<double>> expected(1);
+    for (const auto& lengths : steps) {
+      if (lengths[i] > 0) Continue(model.get(), {texts[i]}, {lengths[i]}, &alone, &expected);
+    }
+    EXPECT_EQ(together.num_tokens(static_cast<int64_t>(i)), alone.num_tokens());
+    EXPECT_EQ(rows[i], expected[0]) << "sequence " << i;
+  }
+}
+
+TEST_P(TinyModelTest, SelectedSequencesContinueTheirOwn) {
+  const auto model = Make(DType::kFloat32, /*trainable=*/false);
+  const IndependentRows independent_rows;
+  const int64_t vocab_size = model->config().vocab_size;
+  std::vector<std::vector<int32_t>> texts;
+  for (uint64_t i = 0; i < 3; ++i) texts.push_back(TinyIds(20, vocab_size, i));
+  DecodeCache cache(3);
+  std::vector<std::vector<double>> rows(3);
+  Continue(model.get(), texts, {20, 3, 11}, &cache, &rows);
+  // Sequence 2 three ways, 0 once, 1 not at all.
+  DecodeCache selected = cache.Select({2, 0, 2, 2});
+  std::vector<std::vector<int32_t>> fanned = {texts[2], texts[0], texts[2], texts[2]};
+  for (size_t i = 0; i < 4; ++i) {
+    fanned[i].resize(selected.num_tokens(static_cast<int64_t>(i)));
+    const std::vector<int32_t> more = TinyIds(9, vocab_size, 50 + i);
+    fanned[i].insert(fanned[i].end(), more.begin(), more.end());
+  }
+  std::vector<std::vector<double>> fanned_rows(4);
+  Continue(model.get(), fanned, {2, 1, 0, 4}, &selected, &fanned_rows);
+  // The cache that was selected from goes its own way beside it.
+  Continue(model.get(), texts, {0, 6, 2}, &cache, &rows);
+  Continue(model.get(), fanned, {1, 1, 3, 1}, &selected, &fanned_rows);
+  DecodeCache last = selected.Select({3});
+  std::vector<std::vector<double>> last_rows = {fanned_rows[3]};
+  Continue(model.get(), {fanned[3]}, {2}, &last, &last_rows);
+  fanned_rows[3] = last_rows[0];
+
+  const auto expect_alone = [&](const std::vector<int32_t>& text, std::vector<int64_t> lengths,
+                                const std::vector<double>& got) {
+    DecodeCache alone;
+    std::vector<std::vector<double>> expected(1);
+    for (const int64_t length : lengths) {
+      Continue(model.get(), {text}, {length}, &alone, &expected);
+    }
+    const std::vector<double>& all = expected[0];
+    ASSERT_LE(got.size(), all.size());
+    EXPECT_EQ(got, std::vector<double>(all.end() - static_cast<ptrdiff_t>(got.size()), all.end()));
+  };
+  expect_alone(fanned[0], {11, 2, 1}, fanned_rows[0]);
+  expect_alone(fanned[1], {20, 1, 1}, fanned_rows[1]);
+  expect_alone(fanned[2], {11, 3}, fanned_rows[2]);
+  expect_alone(fanned[3], {11, 4, 1, 2}, fanned_rows[3]);
+  expect_alone(texts[1], {3, 6}, rows[1]);
+  expect_alone(texts[2], {11, 2}, rows[2]);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, TinyModelTest, testing::ValuesIn(TinyModelNames()),
                          [](const auto& info) { return info.param; });
 
@@ -215,6 +303,17 @@ TEST(Model, WindowLayersKeepOnlyTheirWindow) {
   };
   EXPECT_EQ(bytes_after(4, 400), bytes_after(4, 10));
   EXPECT_GE(bytes_after(0, 400), 400 * 2 * 8 * 8);
+}
+
+TEST(Model, SequencesWithACommonBeginningShareItsRows) {
+  const auto model = Model::Create(TinyModel({AttentionMixerConfig{.num_heads = 2}}), Device::kCpu,
+                                   DType::kFloat64, false);
+  model->Initialize(1);
+  DecodeCache cache;
+  cache.Reserve(1000);
+  HiddenRows(model.get(), TinyIds(900, 13, 1), cache.Next({900}, Device::kCpu), &cache);
+  const int64_t bytes = cache.num_bytes();
+  EXPECT_EQ(cache.Select({0, 0, 0, 0}).num_bytes(), bytes);
 }
 
 TEST(Model, AModelThatIsNotTrainedHoldsValuesOnly) {

@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "kernels/common/cpu_math.h"
+#include "kernels/common/row_blocks.h"
 #include "kernels/runtime/check.h"
+#include "kernels/runtime/independent_rows.h"
 
 namespace wyvern {
 namespace {
@@ -41,10 +43,25 @@ void Gemm(CpuTag, const GemmParams<In, Out>& p) {
     one.a = p.a + i * p.m * p.k;
     one.b = p.b + i * p.k * p.n;
     one.c = p.c + i * p.m * p.n;
-    CblasGemm(p.transpose_a ? CblasTrans : CblasNoTrans, p.transpose_b ? CblasTrans : CblasNoTrans,
-              one, static_cast<blasint>(std::max<int64_t>(1, p.transpose_a ? p.m : p.k)),
-              static_cast<blasint>(std::max<int64_t>(1, p.transpose_b ? p.k : p.n)),
-              static_cast<blasint>(p.n));
+    const auto multiply = [&] {
+      CblasGemm(p.transpose_a ? CblasTrans : CblasNoTrans,
+                p.transpose_b ? CblasTrans : CblasNoTrans, one,
+                static_cast<blasint>(std::max<int64_t>(1, p.transpose_a ? p.m : p.k)),
+                static_cast<blasint>(std::max<int64_t>(1, p.transpose_b ? p.k : p.n)),
+                static_cast<blasint>(p.n));
+    };
+    if (!IndependentRows::On()) {
+      multiply();
+      continue;
+    }
+    CHECK(!p.transpose_a && p.transpose_b && p.beta == 0, "not a product y = x W^T");
+    MultiplyInRowBlocks(RowProduct{.m = p.m, .n = p.n, .k = p.k, .lda = p.k, .ldc = p.n}, one.a,
+                        one.c, [&](int64_t rows, const In* a, Out* c) {
+                          one.m = rows;
+                          one.a = a;
+                          one.c = c;
+                          multiply();
+                        });
   }
 }
 

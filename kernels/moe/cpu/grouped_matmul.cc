@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "kernels/common/row_blocks.h"
 #include "kernels/runtime/check.h"
+#include "kernels/runtime/independent_rows.h"
 
 namespace wyvern {
 namespace {
@@ -51,8 +53,18 @@ void GroupedMatmulFwd(CpuTag, const GroupedMatmulFwdParams<Io>& p) {
   std::fill_n(p.y, p.shape.num_rows * width, Io{0});
   ForEachGroup(p.shape, p.offsets, [&](int64_t part, int64_t matrix, int64_t first, int64_t rows) {
     if (rows == 0) return;
-    Multiply({CblasNoTrans, CblasTrans, rows, N, K, K, K, width}, p.x + first * K,
-             p.weight + matrix * N * K, /*add=*/false, p.y + first * width + part * N);
+    const auto multiply = [&](int64_t m, const Io* x, Io* y) {
+      Multiply({CblasNoTrans, CblasTrans, m, N, K, K, K, width}, x, p.weight + matrix * N * K,
+               /*add=*/false, y);
+    };
+    const Io* x = p.x + first * K;
+    Io* y = p.y + first * width + part * N;
+    if (!IndependentRows::On()) {
+      multiply(rows, x, y);
+      return;
+    }
+    MultiplyInRowBlocks(RowProduct{.m = rows, .n = N, .k = K, .lda = K, .ldc = width}, x, y,
+                        multiply);
   });
 }
 

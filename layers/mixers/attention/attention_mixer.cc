@@ -47,8 +47,8 @@ Var AttentionMixer::PrepareHeads(Tape& tape, const Var& x, int64_t num_heads,
   return y;
 }
 
-std::unique_ptr<MixerCache> AttentionMixer::NewCache() const {
-  return std::make_unique<KeyValueCache>();
+std::unique_ptr<MixerCache> AttentionMixer::NewCache(int64_t num_sequences) const {
+  return std::make_unique<KeyValueCache>(num_sequences);
 }
 
 Var AttentionMixer::Forward(Tape& tape, const Var& x, const Packing& packing,
@@ -68,12 +68,14 @@ Var AttentionMixer::Forward(Tape& tape, const Var& x, const Packing& packing,
                            .window = config_.window,
                            .want_max_logit = TracksMaxLogit(tape)};
   if (cache != nullptr) {
-    const KeyValueCache::View seen = Own<KeyValueCache>(cache)->Append(
-        k.value().Contiguous(), v.value().Contiguous(), config_.window);
+    KeyValueCache::View seen = Own<KeyValueCache>(cache)->Append(
+        k.value().Contiguous(), v.value().Contiguous(), packing.cu_seqlens_host, config_.window);
     k = Var(seen.keys);
     v = Var(seen.values);
-    params.cu_seqlens_k_host = {0, static_cast<int32_t>(seen.keys.dim(0))};
-    params.cu_seqlens_k = Tensor::FromVector(params.cu_seqlens_k_host, {2}).To(x.value().device());
+    params.cu_seqlens_k_host = std::move(seen.cu_seqlens);
+    params.cu_seqlens_k =
+        Tensor::FromVector(params.cu_seqlens_k_host, {packing.num_documents() + 1})
+            .To(x.value().device());
   }
   Var o, max_logit;
   if (packing.context == nullptr) {

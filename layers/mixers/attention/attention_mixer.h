@@ -22,7 +22,7 @@ class AttentionMixer : public Mixer {
  public:
   AttentionMixer(const ModelConfig& model, const AttentionMixerConfig& config);
   Var Forward(Tape& tape, const Var& x, const Packing& packing, MixerCache* cache) const override;
-  std::unique_ptr<MixerCache> NewCache() const override;
+  std::unique_ptr<MixerCache> NewCache(int64_t num_sequences) const override;
   std::vector<QkRows> qk_rows() const override;
 
  private:

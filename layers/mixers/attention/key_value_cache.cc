@@ -1,46 +1,29 @@
 #include "layers/mixers/attention/key_value_cache.h"
 
-#include <algorithm>
-
-#include "kernels/runtime/check.h"
-
 namespace wyvern {
 
 KeyValueCache::View KeyValueCache::Append(const Tensor& keys, const Tensor& values,
-                                          int64_t window) {
-  const int64_t added = keys.dim(0);
-  if (window > 0) begin_ = std::max(begin_, end_ - (window - 1));
-  const int64_t kept = end_ - begin_;
-  if (!keys_.defined() || end_ + added > keys_.dim(0)) {
-    // With a window, no more than it and the added tokens is ever kept.
-    const int64_t capacity = CacheCapacity(kept + added, window > 0 ? 0 : reserved_);
-    const auto grow = [&](Tensor* cached, const Tensor& like) {
-      Shape shape = like.shape();
-      shape[0] = capacity;
-      const Tensor grown = Tensor::Empty(shape, like.dtype(), like.device());
-      if (kept > 0) grown.Rows(0, kept).CopyFrom(cached->Rows(begin_, end_));
-      *cached = grown;
-    };
-    grow(&keys_, keys);
-    grow(&values_, values);
-    begin_ = 0;
-    end_ = kept;
+                                          absl::Span<const int32_t> cu_seqlens, int64_t window) {
+  const auto row = [](const Tensor& x) { return Shape(x.shape().begin() + 1, x.shape().end()); };
+  {
+    const std::vector<Tensor> places =
+        rows_.Extend(cu_seqlens, {row(keys), row(values)}, keys, window);
+    places[0].CopyFrom(keys);
+    places[1].CopyFrom(values);
   }
-  keys_.Rows(end_, end_ + added).CopyFrom(keys);
-  values_.Rows(end_, end_ + added).CopyFrom(values);
-  end_ += added;
-  return {.keys = keys_.Rows(begin_, end_), .values = values_.Rows(begin_, end_)};
+  RowCache::View view = rows_.Rows();
+  return {
+      .keys = view.tables[0], .values = view.tables[1], .cu_seqlens = std::move(view.cu_seqlens)};
 }
 
 void KeyValueCache::FillRandom(int64_t num_tokens, uint64_t seed, const std::string& name) {
-  CHECK(keys_.defined(), "nothing is cached yet");
-  const int64_t capacity = CacheCapacity(num_tokens, std::max(num_tokens, reserved_));
-  keys_ = RandomRows(keys_, num_tokens, capacity, seed, name + "keys");
-  values_ = RandomRows(values_, num_tokens, capacity, seed, name + "values");
-  begin_ = 0;
-  end_ = num_tokens;
+  rows_.FillRandom(num_tokens, seed, {name + "keys", name + "values"});
 }
 
-int64_t KeyValueCache::num_bytes() const { return HeldBytes(keys_) + HeldBytes(values_); }
+std::unique_ptr<MixerCache> KeyValueCache::Select(absl::Span<const int64_t> sequences) const {
+  auto selected = std::make_unique<KeyValueCache>(0);
+  selected->rows_ = rows_.Select(sequences);
+  return selected;
+}
 
 }  // namespace wyvern

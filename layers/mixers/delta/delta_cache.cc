@@ -13,4 +13,11 @@ void DeltaCache::FillRandom(int64_t, uint64_t seed, const std::string& name) {
   fill(&state, "state");
 }
 
+std::unique_ptr<MixerCache> DeltaCache::Select(absl::Span<const int64_t> sequences) const {
+  auto selected = std::make_unique<DeltaCache>();
+  selected->conv = CopyOfRows(conv, sequences);
+  selected->state = CopyOfRows(state, sequences);
+  return selected;
+}
+
 }  // namespace wyvern

@@ -1,6 +1,9 @@
 #ifndef WYVERN_LAYERS_MIXERS_DELTA_DELTA_CACHE_H_
 #define WYVERN_LAYERS_MIXERS_DELTA_DELTA_CACHE_H_
 
+#include <memory>
+#include <string>
+
 #include "layers/mixer_cache.h"
 
 namespace wyvern {
@@ -12,9 +15,10 @@ class DeltaCache : public MixerCache {
   void Reserve(int64_t) override {}
   void FillRandom(int64_t num_tokens, uint64_t seed, const std::string& name) override;
   int64_t num_bytes() const override { return HeldBytes(conv) + HeldBytes(state); }
+  std::unique_ptr<MixerCache> Select(absl::Span<const int64_t> sequences) const override;
 
-  Tensor conv;   // [1, W - 1, channels of q, k and v]
-  Tensor state;  // [1, HV, K, V]
+  Tensor conv;   // [N, W - 1, channels of q, k and v]
+  Tensor state;  // [N, HV, K, V]
 };
 
 }  // namespace wyvern

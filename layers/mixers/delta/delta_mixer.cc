@@ -79,7 +79,9 @@ DeltaMixer::DeltaMixer(const ModelConfig& model, const DeltaMixerConfig& config)
   inputs_ = std::make_unique<LinearGroup>(wide);
 }
 
-std::unique_ptr<MixerCache> DeltaMixer::NewCache() const { return std::make_unique<DeltaCache>(); }
+std::unique_ptr<MixerCache> DeltaMixer::NewCache(int64_t) const {
+  return std::make_unique<DeltaCache>();
+}
 
 Var DeltaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, MixerCache* cache) const {
   const int64_t T = x.value().dim(0), H = config_.num_heads, HV = num_value_heads_;

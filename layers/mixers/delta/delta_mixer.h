@@ -22,7 +22,7 @@ class DeltaMixer : public Mixer {
  public:
   DeltaMixer(const ModelConfig& model, const DeltaMixerConfig& config);
   Var Forward(Tape& tape, const Var& x, const Packing& packing, MixerCache* cache) const override;
-  std::unique_ptr<MixerCache> NewCache() const override;
+  std::unique_ptr<MixerCache> NewCache(int64_t num_sequences) const override;
 
  private:
   DeltaMixerConfig config_;

@@ -14,4 +14,11 @@ void GlaCache::FillRandom(int64_t, uint64_t seed, const std::string& name) {
   }
 }
 
+std::unique_ptr<MixerCache> GlaCache::Select(absl::Span<const int64_t> sequences) const {
+  auto selected = std::make_unique<GlaCache>();
+  selected->conv = CopyOfRows(conv, sequences);
+  selected->state = CopyOfRows(state, sequences);
+  return selected;
+}
+
 }  // namespace wyvern

@@ -41,7 +41,9 @@ GlaMixer::GlaMixer(const ModelConfig& model, const GlaMixerConfig& config)
       std::vector<const Linear*>{&q_proj_, &k_proj_, &v_proj_, gate_proj_.get(), &decay_down_});
 }
 
-std::unique_ptr<MixerCache> GlaMixer::NewCache() const { return std::make_unique<GlaCache>(); }
+std::unique_ptr<MixerCache> GlaMixer::NewCache(int64_t) const {
+  return std::make_unique<GlaCache>();
+}
 
 Var GlaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, MixerCache* cache) const {
   CHECK(packing.context == nullptr, "gla: a sequence that is cut over ranks is not served");

@@ -20,7 +20,7 @@ class GlaMixer : public Mixer {
   GlaMixer(const ModelConfig& model, const GlaMixerConfig& config);
   // Requires a packing that is not cut over ranks.
   Var Forward(Tape& tape, const Var& x, const Packing& packing, MixerCache* cache) const override;
-  std::unique_ptr<MixerCache> NewCache() const override;
+  std::unique_ptr<MixerCache> NewCache(int64_t num_sequences) const override;
 
  private:
   GlaMixerConfig config_;

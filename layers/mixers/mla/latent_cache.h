@@ -1,7 +1,13 @@
 #ifndef WYVERN_LAYERS_MIXERS_MLA_LATENT_CACHE_H_
 #define WYVERN_LAYERS_MIXERS_MLA_LATENT_CACHE_H_
 
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
 #include "layers/mixer_cache.h"
+#include "layers/row_cache.h"
 
 namespace wyvern {
 
@@ -9,17 +15,22 @@ namespace wyvern {
 // share, already rotated.
 class LatentCache : public MixerCache {
  public:
-  // Adds rows of c [n, L] and r [n, R] behind the cached ones, and returns all [tokens, L + R].
-  // Memory grows geometrically.
-  Tensor Append(const Tensor& c, const Tensor& r);
-  void Reserve(int64_t num_tokens) override { reserved_ = num_tokens; }
+  explicit LatentCache(int64_t num_sequences) : rows_(num_sequences) {}
+
+  // Adds rows of c [T, L] and r [T, R], of tokens packed as `cu_seqlens` says, to the sequences'
+  // cached ones, and returns all of them.
+  struct View {
+    Tensor rows;                      // [tokens, L + R] of sequence after sequence
+    std::vector<int32_t> cu_seqlens;  // [N + 1]
+  };
+  View Append(const Tensor& c, const Tensor& r, absl::Span<const int32_t> cu_seqlens);
+  void Reserve(int64_t num_tokens) override { rows_.Reserve(num_tokens); }
   void FillRandom(int64_t num_tokens, uint64_t seed, const std::string& name) override;
-  int64_t num_bytes() const override;
+  int64_t num_bytes() const override { return rows_.num_bytes(); }
+  std::unique_ptr<MixerCache> Select(absl::Span<const int64_t> sequences) const override;
 
  private:
-  Tensor rows_;           // [capacity, L + R]
-  int64_t num_rows_ = 0;  // in use
-  int64_t reserved_ = 0;
+  RowCache rows_;
 };
 
 }  // namespace wyvern

@@ -7,7 +7,6 @@
 #include "autograd/ops/attention/rope.h"
 #include "autograd/ops/pointwise/sigmoid_gate.h"
 #include "autograd/parallel/context_rows.h"
-#include "layers/mixers/mla/latent_cache.h"
 
 namespace wyvern {
 namespace {
@@ -83,7 +82,41 @@ std::vector<QkRows> MlaMixer::qk_rows() const {
   return {{q, H, Q, 0, P, 0.5}, {q, H, Q, P, Q, 1}, {kv_b_proj_.weight(), H, P, 0, P, 0.5}};
 }
 
-std::unique_ptr<MixerCache> MlaMixer::NewCache() const { return std::make_unique<LatentCache>(); }
+std::unique_ptr<MixerCache> MlaMixer::NewCache(int64_t num_sequences) const {
+  return std::make_unique<LatentCache>(num_sequences);
+}
+
+Var MlaMixer::Continued(Tape& tape, const Var& q, const Tensor& latent) const {
+  const auto T = static_cast<int32_t>(q.value().dim(0)), Tk = static_cast<int32_t>(latent.dim(0));
+  const int64_t L = config_.kv_lora_rank, R = config_.qk_rope_dim;
+  if (Tk > T && T < LeastExpanded(config_)) {
+    return tape
+        .Apply<LatentAttention>({.q = q, .latent = Var(latent), .weight = kv_b_proj_.weight()->var},
+                                {.value_dim = config_.value_dim})
+        .o;
+  }
+  Attention::Params params{.cu_seqlens_q_host = {0, T}, .cu_seqlens_k_host = {0, Tk}};
+  const Device device = latent.device();
+  params.cu_seqlens_q = Tensor::FromVector(params.cu_seqlens_q_host, {2}).To(device);
+  params.cu_seqlens_k = Tensor::FromVector(params.cu_seqlens_k_host, {2}).To(device);
+  return Expanded(tape, q, Var(latent).Columns(0, L), Var(latent).Columns(L, L + R), params);
+}
+
+Var MlaMixer::Continued(Tape& tape, const Var& q, const LatentCache::View& seen,
+                        const Packing& packing) const {
+  if (packing.num_documents() == 1) return Continued(tape, q, seen.rows);
+  const std::vector<int32_t>& begin = packing.cu_seqlens_host;
+  const Tensor o = Tensor::Empty({q.value().dim(0), config_.num_heads, config_.value_dim},
+                                 q.value().dtype(), q.value().device());
+  for (int64_t i = 0; i < packing.num_documents(); ++i) {
+    if (begin[i] == begin[i + 1]) continue;
+    o.Rows(begin[i], begin[i + 1])
+        .CopyFrom(Continued(tape, Var(q.value().Rows(begin[i], begin[i + 1])),
+                            seen.rows.Rows(seen.cu_seqlens[i], seen.cu_seqlens[i + 1]))
+                      .value());
+  }
+  return Var(o);
+}
 
 Var MlaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, MixerCache* cache) const {
   const int64_t T = x.value().dim(0), L = config_.kv_lora_rank, R = config_.qk_rope_dim;
@@ -100,25 +133,15 @@ Var MlaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, MixerCac
             .y.Reshape({T, R});
   }
 
-  Attention::Params params{.cu_seqlens_q = packing.cu_seqlens,
-                           .cu_seqlens_q_host = packing.cu_seqlens_host,
-                           .want_max_logit = TracksMaxLogit(tape)};
   Var o;
   if (cache != nullptr) {
-    const Tensor latent = Own<LatentCache>(cache)->Append(c.value(), r.value());
-    const int64_t num_seen = latent.dim(0);
-    if (num_seen > T && T < LeastExpanded(config_)) {
-      o = tape.Apply<LatentAttention>(
-                  {.q = q, .latent = Var(latent), .weight = kv_b_proj_.weight()->var},
-                  {.value_dim = config_.value_dim})
-              .o;
-    } else {
-      params.cu_seqlens_k_host = {0, static_cast<int32_t>(num_seen)};
-      params.cu_seqlens_k =
-          Tensor::FromVector(params.cu_seqlens_k_host, {2}).To(x.value().device());
-      o = Expanded(tape, q, Var(latent).Columns(0, L), Var(latent).Columns(L, L + R), params);
-    }
+    o = Continued(tape, q,
+                  Own<LatentCache>(cache)->Append(c.value(), r.value(), packing.cu_seqlens_host),
+                  packing);
   } else {
+    Attention::Params params{.cu_seqlens_q = packing.cu_seqlens,
+                             .cu_seqlens_q_host = packing.cu_seqlens_host,
+                             .want_max_logit = TracksMaxLogit(tape)};
     if (packing.context != nullptr) {
       // Latent vectors travel, some 20 times smaller than keys and values.
       const ContextRows::Params rows{.split = packing.context};

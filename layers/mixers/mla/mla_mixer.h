@@ -7,6 +7,7 @@
 #include "autograd/ops/attention/attention.h"
 #include "layers/linear.h"
 #include "layers/mixer.h"
+#include "layers/mixers/mla/latent_cache.h"
 #include "layers/mixers/mla/mla_config.h"
 #include "layers/model_config.h"
 
@@ -33,7 +34,7 @@ class MlaMixer : public Mixer {
  public:
   MlaMixer(const ModelConfig& model, const MlaMixerConfig& config);
   Var Forward(Tape& tape, const Var& x, const Packing& packing, MixerCache* cache) const override;
-  std::unique_ptr<MixerCache> NewCache() const override;
+  std::unique_ptr<MixerCache> NewCache(int64_t num_sequences) const override;
   std::vector<QkRows> qk_rows() const override;
 
  private:
@@ -42,6 +43,13 @@ class MlaMixer : public Mixer {
   // Attention [T, H, V] over keys and values made of c [Tk, L] and r [Tk, R].
   Var Expanded(Tape& tape, const Var& q, const Var& c, const Var& r,
                const Attention::Params& params) const;
+
+  // Attention [T, H, V] of the queries of one sequence over its latent rows [Tk, L + R].
+  Var Continued(Tape& tape, const Var& q, const Tensor& latent) const;
+  // The same for every sequence, one by one. Which way is taken depends on a sequence's own
+  // lengths, so its result does not depend on the others.
+  Var Continued(Tape& tape, const Var& q, const LatentCache::View& seen,
+                const Packing& packing) const;
 
   MlaMixerConfig config_;
   Linear q_proj_;                 // or, of two steps, the first
