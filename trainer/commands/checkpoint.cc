@@ -1,11 +1,14 @@
 #include <cstdio>
 #include <memory>
+#include <numeric>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/io/json.h"
 #include "kernels/runtime/status.h"
+#include "trainer/checkpoint/average.h"
 #include "trainer/checkpoint/read.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
@@ -64,15 +67,33 @@ absl::Status Verify(const std::string& path) {
   return absl::OkStatus();
 }
 
+absl::Status Average(const std::string& out, const std::vector<std::string>& names, double decay) {
+  if (!(decay > 0 && decay <= 1)) {
+    return AsUsage(absl::InvalidArgumentError(
+        absl::StrCat("--decay: expected a number in (0, 1], got ", decay)));
+  }
+  const std::vector<double> weights = AverageWeights(static_cast<int64_t>(names.size()), decay);
+  ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> averaged,
+                   AverageCheckpoints(out, names, weights));
+  const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
+  for (size_t i = 0; i < averaged.size(); ++i) {
+    std::printf("%.4f  %s\n", weights[i] / total, averaged[i].path.c_str());
+  }
+  std::printf("the average is in %s\n", out.c_str());
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void AddCheckpointCommand(CLI::App& app, int* exit_code) {
   struct Options {
     std::string path;
     bool tensors = false;
+    std::vector<std::string> averaged;
+    double decay = 1;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("checkpoint", "Describe or verify a checkpoint");
+  CLI::App* command = app.add_subcommand("checkpoint", "Describe, verify or average checkpoints");
   command->require_subcommand(1);
   const char* what = "Checkpoint folder, or a run folder, of which the newest is taken";
   CLI::App* info = command->add_subcommand("info", "Step, sizes, counters and configuration");
@@ -82,6 +103,19 @@ void AddCheckpointCommand(CLI::App& app, int* exit_code) {
   CLI::App* verify = command->add_subcommand("verify", "Read everything and compare checksums");
   verify->add_option("PATH", options->path, what)->required();
   verify->callback([=] { *exit_code = ExitCode(Verify(options->path)); });
+  CLI::App* average = command->add_subcommand(
+      "average", "Write a checkpoint with the mean of the weights of several");
+  average->add_option("OUT", options->path, "Checkpoint folder to write")->required();
+  average
+      ->add_option("CHECKPOINT", options->averaged,
+                   "RUN@STEP, a checkpoint folder or a run folder, of which the newest is taken; "
+                   "oldest first")
+      ->required()
+      ->expected(2, -1);
+  average->add_option("--decay", options->decay,
+                      "Weight of a checkpoint beside that of the next one (default: 1, all alike)");
+  average->callback(
+      [=] { *exit_code = ExitCode(Average(options->path, options->averaged, options->decay)); });
 }
 
 }  // namespace wyvern

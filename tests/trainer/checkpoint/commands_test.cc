@@ -3,6 +3,7 @@
 #include "trainer/commands/commands.h"
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "data/sampling/sampler.h"
 #include "data/tokenizer/byte_tokenizer.h"
 #include "tests/trainer/checkpoint/fixture.h"
@@ -131,6 +132,26 @@ TEST_F(CheckpointCommandsTest, GenerateContinuesThePromptAndRepeatsWithTheSeed) 
   const Result bad = Call({"generate", Run(), "--prompt", "x", "--top-p", "1.5"});
   EXPECT_EQ(bad.exit_code, 1);
   EXPECT_TRUE(absl::StrContains(bad.err, "top_p")) << bad.err;
+}
+
+TEST_F(CheckpointCommandsTest, AverageWritesACheckpointThatCanBeEvaluated) {
+  const std::string name = absl::StrCat(Run(), "@20"), out = Path("average");
+  const Result result = Call({"checkpoint", "average", out, name, Run(), "--decay", "0.25"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_TRUE(absl::StrContains(result.out, "0.2000  ")) << result.out;
+  EXPECT_TRUE(absl::StrContains(result.out, "0.8000  ")) << result.out;
+  const std::vector<std::string> eval = {"--data", store_,     "--seq-len", "32",    "--batch",
+                                         "2",      "--device", "cpu",       "--json"};
+  const auto loss_of = [&](const std::string& checkpoint) {
+    std::vector<std::string> command = {"eval", checkpoint};
+    command.insert(command.end(), eval.begin(), eval.end());
+    return Call(command).out;
+  };
+  EXPECT_EQ(loss_of(out), loss_of(Run()));
+  EXPECT_EQ(Call({"checkpoint", "average", out, name}).exit_code, 2);
+  EXPECT_EQ(Call({"checkpoint", "average", out, name, name, "--decay", "0"}).exit_code, 2);
+  const Result other = Call({"checkpoint", "average", store_, name, name});
+  EXPECT_EQ(other.exit_code, 1);
 }
 
 TEST_F(CheckpointCommandsTest, InfoAndVerify) {
