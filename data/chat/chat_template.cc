@@ -89,6 +89,19 @@ absl::StatusOr<ChatText> ChatTemplate::Render(const ordered_json& record) const 
   return RenderMessages(record, messages, first_trained);
 }
 
+absl::StatusOr<std::string> ChatTemplate::RenderPrompt(const ordered_json& record) const {
+  jinja::List messages;
+  const ordered_json given = record.value("messages", ordered_json());
+  RETURN_IF_ERROR(AppendMessages(given, "messages", &messages));
+  if (messages.empty()) return absl::InvalidArgumentError("\"messages\": there is none");
+  if (!jinja_.has_value()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("messages need a chat template, and ", options_.origin));
+  }
+  ASSIGN_OR_RETURN(JinjaText rendered, RenderPart(record, messages, messages.size(), true));
+  return std::move(rendered.text);
+}
+
 absl::StatusOr<JinjaText> ChatTemplate::RenderPart(const ordered_json& record,
                                                    const jinja::List& messages, size_t count,
                                                    bool add_generation_prompt) const {

@@ -59,6 +59,11 @@ class ChatTemplate {
   // would have written is not in the text.
   absl::StatusOr<ChatText> Render(const nlohmann::ordered_json& record) const;
 
+  // The text of a record's "messages", with "tools" and "chat_template_kwargs" as above, and behind
+  // them the prompt for the assistant's next turn. Errors: no messages, no template, one that
+  // fails.
+  absl::StatusOr<std::string> RenderPrompt(const nlohmann::ordered_json& record) const;
+
  private:
   ChatTemplate(ChatOptions options, std::optional<JinjaTemplate> jinja)
       : options_(std::move(options)), jinja_(std::move(jinja)) {}

@@ -31,9 +31,8 @@ std::string TemplateOf(const json& config) {
   return "";
 }
 
-// Reads special tokens, and the template if it is there.
-absl::Status ReadConfig(const std::string& path, ChatOptions* options) {
-  ASSIGN_OR_RETURN(const json config, ReadJsonFile(path));
+// Takes special tokens, and the template if it is there. `path` is the configuration's.
+absl::Status TakeConfig(const json& config, const std::string& path, ChatOptions* options) {
   if (!config.is_object()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": expected an object"));
   }
@@ -59,7 +58,8 @@ absl::StatusOr<ChatOptions> ReadWhatIsThere(const std::string& path, bool is_fol
   std::error_code error;
   const std::string config = is_folder ? absl::StrCat(path, "/", kConfig) : path;
   if (fs::path(config).filename() == kConfig && fs::exists(config, error)) {
-    RETURN_IF_ERROR(ReadConfig(config, &options));
+    ASSIGN_OR_RETURN(const json members, ReadJsonFile(config));
+    RETURN_IF_ERROR(TakeConfig(members, config, &options));
   }
   const std::string jinja = is_folder ? absl::StrCat(path, "/", kJinja) : path;
   if (fs::path(jinja).filename() != kConfig && (!is_folder || fs::exists(jinja, error))) {
@@ -102,6 +102,24 @@ absl::StatusOr<ChatOptions> LoadChatTemplate(const std::string& path,
   return absl::InvalidArgumentError(
       absl::StrCat(path, ": holds no chat template; expected a file of Jinja2, or a folder with ",
                    kJinja, " or with a ", kConfig, " that has the member chat_template"));
+}
+
+absl::StatusOr<ChatOptions> ChatTemplateOf(const std::map<std::string, std::string>& files) {
+  ChatOptions options;
+  options.origin =
+      absl::StrCat("the tokenizer has no ", kJinja, " and no chat_template in its ", kConfig);
+  if (const auto config = files.find(kConfig); config != files.end()) {
+    ASSIGN_OR_RETURN(const json members, ParseJson(config->second, kConfig));
+    ChatOptions of_config;
+    RETURN_IF_ERROR(TakeConfig(members, kConfig, &of_config));
+    options.special_tokens = of_config.special_tokens;
+    if (!of_config.source.empty()) options = of_config;
+  }
+  if (const auto jinja = files.find(kJinja); jinja != files.end()) {
+    options.source = jinja->second;
+    options.origin = kJinja;
+  }
+  return options;
 }
 
 }  // namespace wyvern

@@ -2,6 +2,7 @@
 #ifndef WYVERN_DATA_CHAT_LOAD_CHAT_TEMPLATE_H_
 #define WYVERN_DATA_CHAT_LOAD_CHAT_TEMPLATE_H_
 
+#include <map>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -19,6 +20,10 @@ namespace wyvern {
 // it, or none for records of prompt and completion. Errors: a missing file, a file or folder that
 // `path` names without a template.
 absl::StatusOr<ChatOptions> LoadChatTemplate(const std::string& path, const std::string& tokenizer);
+
+// The same of the files of a tokenizer, by name (Tokenizer::files). The source stays empty where
+// none of them has a template; the special tokens are there.
+absl::StatusOr<ChatOptions> ChatTemplateOf(const std::map<std::string, std::string>& files);
 
 }  // namespace wyvern
 

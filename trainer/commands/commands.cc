@@ -12,6 +12,7 @@ void AddAllCommands(CLI::App& app, int* exit_code) {
   AddPlanCommand(app, exit_code);
   AddDataCommand(app, exit_code);
   AddEvalCommand(app, exit_code);
+  AddScoreCommand(app, exit_code);
   AddGenerateCommand(app, exit_code);
   AddCheckpointCommand(app, exit_code);
   AddBranchCommand(app, exit_code);

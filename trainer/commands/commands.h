@@ -41,6 +41,9 @@ void AddDataCommand(CLI::App& app, int* exit_code);
 // wyvern eval CHECKPOINT --data STORE: loss, perplexity and loss by position.
 void AddEvalCommand(CLI::App& app, int* exit_code);
 
+// wyvern score CHECKPOINT REQUESTS: log-likelihoods and continuations, a line of JSON each.
+void AddScoreCommand(CLI::App& app, int* exit_code);
+
 // wyvern generate CHECKPOINT --prompt TEXT
 void AddGenerateCommand(CLI::App& app, int* exit_code);
 

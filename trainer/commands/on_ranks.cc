@@ -41,4 +41,8 @@ int OnAllRanks(const absl::StatusOr<RunConfig>& config,
   return code;
 }
 
+int OnAllRanks(const std::function<absl::Status(World*)>& command) {
+  return OnAllRanks(absl::NotFoundError("there is no configuration"), command);
+}
+
 }  // namespace wyvern

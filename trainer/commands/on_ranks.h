@@ -17,6 +17,9 @@ namespace wyvern {
 int OnAllRanks(const absl::StatusOr<RunConfig>& config,
                const std::function<absl::Status(World*)>& command);
 
+// The same of a command without a configuration.
+int OnAllRanks(const std::function<absl::Status(World*)>& command);
+
 // World::Connect with the time-out and the name of a run.
 absl::StatusOr<std::unique_ptr<World>> ConnectRanks(const absl::StatusOr<RunConfig>& config);
 

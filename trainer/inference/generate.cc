@@ -109,6 +109,11 @@ std::string TextStream::Add(int32_t token) {
   return piece;
 }
 
+std::string TextStream::Rest() const {
+  const std::string decoded = tokenizer_.Decode(context_);
+  return decoded.size() > shown_ ? decoded.substr(shown_) : "";
+}
+
 absl::StatusOr<GeneratedText> GenerateText(Model* model, const Tokenizer& tokenizer,
                                            const std::string& prompt, GenerateOptions options,
                                            const std::function<bool(const std::string&)>& on_text) {

@@ -42,6 +42,8 @@ class TextStream {
 
   // The text that this token completes; may be empty.
   std::string Add(int32_t token);
+  // The text of tokens that is held back since it ends inside a character.
+  std::string Rest() const;
 
  private:
   const Tokenizer& tokenizer_;

@@ -1,9 +1,10 @@
-// `wyvern eval`, `generate` and `checkpoint` on a small model's checkpoint.
+// `wyvern eval`, `score`, `generate` and `checkpoint` on a small model's checkpoint.
 
 #include "trainer/commands/commands.h"
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "data/sampling/sampler.h"
 #include "data/tokenizer/byte_tokenizer.h"
 #include "tests/trainer/checkpoint/fixture.h"
@@ -152,6 +153,36 @@ TEST_F(CheckpointCommandsTest, AverageWritesACheckpointThatCanBeEvaluated) {
   EXPECT_EQ(Call({"checkpoint", "average", out, name, name, "--decay", "0"}).exit_code, 2);
   const Result other = Call({"checkpoint", "average", store_, name, name});
   EXPECT_EQ(other.exit_code, 1);
+}
+
+TEST_F(CheckpointCommandsTest, ScoreAnswersEachLine) {
+  const std::string requests = WriteText("requests.jsonl", R"({"text": "Wyvern", "id": 1}
+{"context": "Wy", "continuation": "vern"}
+{"prompt": "Wy", "max_tokens": 2}
+)");
+  const Result printed = Call({"score", Run(), requests, "--device", "cpu"});
+  ASSERT_EQ(printed.exit_code, 0) << printed.err;
+  const std::vector<std::string> lines = absl::StrSplit(printed.out, '\n');
+  ASSERT_EQ(lines.size(), 4u) << printed.out;
+  EXPECT_EQ(nlohmann::json::parse(lines[0])["id"], 1);
+  EXPECT_TRUE(nlohmann::json::parse(lines[1]).contains("is_greedy"));
+  EXPECT_TRUE(nlohmann::json::parse(lines[2]).contains("text"));
+  EXPECT_TRUE(absl::StrContains(printed.err, "3 requests, ")) << printed.err;
+  const Result written =
+      Call({"score", Run(), requests, "--output", Path("answers.jsonl"), "--device", "cpu"});
+  ASSERT_EQ(written.exit_code, 0) << written.err;
+  EXPECT_EQ(written.out, "");
+  EXPECT_EQ(*ReadFile(Path("answers.jsonl")), printed.out);
+}
+
+TEST_F(CheckpointCommandsTest, ScoreWritesNothingWhereALineIsWrong) {
+  const std::string requests = WriteText("requests.jsonl", "{\"text\": \"a\"}\n{\"text\": 1}\n");
+  const Result result =
+      Call({"score", Run(), requests, "--output", Path("answers.jsonl"), "--device", "cpu"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_TRUE(absl::StrContains(result.err, "requests.jsonl:2: text: expected a string"))
+      << result.err;
+  EXPECT_FALSE(std::filesystem::exists(Path("answers.jsonl")));
 }
 
 TEST_F(CheckpointCommandsTest, InfoAndVerify) {

@@ -28,6 +28,7 @@ TEST_F(PrintedOutputTest, ResultsThatAreCutOffAreAnError) {
         {"eval", Path("run"), "--data", store},
         {"eval", Path("run"), "--data", store, "--json"},
         {"generate", Path("run"), "--prompt", "a", "--max-tokens", "2"},
+        {"score", Path("run"), WriteText("requests.jsonl", R"({"text": "delta"})")},
         {"data", "info", store},
         {"checkpoint", "info", Path("run")},
         {"--help"}}) {
