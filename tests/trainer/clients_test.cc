@@ -16,6 +16,7 @@
 #include "data/tokenizer/id_tokenizer.h"
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokenizer/tokenizer_training.h"
+#include "tests/support/client_python.h"
 #include "tests/support/on_ranks.h"
 #include "tests/trainer/checkpoint/fixture.h"
 #include "tests/trainer/hf/hf_models.h"
@@ -30,18 +31,12 @@ namespace {
 
 class ClientsTest : public CheckpointTest {
  protected:
-  // Why a script that needs this package cannot run; empty if it can.
-  static std::string Lacks(const std::string& package) {
-    const std::string command = absl::StrCat(Python(), " -c 'import ", package, "' 2>/dev/null");
-    if (std::system(command.c_str()) == 0) return "";
-    return absl::StrCat(Python(), " has no ", package, ", which tests/clients/install brings");
-  }
   // Runs a script of tests/clients; its output, or nullopt if it failed.
   std::optional<std::string> RunScript(const std::string& arguments) const {
-    return Execute(absl::StrCat(Python(), " tests/clients/", arguments));
+    return Execute(absl::StrCat(ClientPython(), " tests/clients/", arguments));
   }
   std::optional<std::string> RunPython(const std::string& code) const {
-    return Execute(absl::StrCat(Python(), " -c \"", code, "\""));
+    return Execute(absl::StrCat(ClientPython(), " -c \"", code, "\""));
   }
 
  private:
@@ -53,12 +48,6 @@ class ClientsTest : public CheckpointTest {
     if (ok) return text;
     std::fprintf(stderr, "%s\n", text.c_str());
     return std::nullopt;
-  }
-
-  static std::string Python() {
-    if (const char* chosen = std::getenv("WYVERN_PYTHON"); chosen != nullptr) return chosen;
-    const std::string installed = "build/clients/bin/python";
-    return std::filesystem::exists(installed) ? installed : "python3";
   }
 };
 
