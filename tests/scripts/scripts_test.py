@@ -191,8 +191,10 @@ class ScriptsTest(unittest.TestCase):
 
     def test_the_clients_are_brought_once(self):
         install = "tests/clients/install"
-        requirements = f"-r{install.replace('install', 'requirements.txt')}"
-        pip = f"pip install -q --only-binary :all: --retries 2 --disable-pip-version-check {requirements}"
+        requirements = [f"-r{install.replace('install', name)}" for name in (
+            "requirements.txt", "requirements-lm-eval.txt", "requirements-transformers.txt")]
+        pip = " ".join(["pip install -q --only-binary :all: --retries 2 --disable-pip-version-check",
+                        *requirements[:2]])
         result = self.run_script(install, FAILURE="WARNING: Retrying\nERROR: nothing found")
         self.assertEqual(result.returncode, 1)
         self.assertIn("could not be brought: PyPI cannot be reached (build/clients.log", result.stderr)
@@ -203,7 +205,7 @@ class ScriptsTest(unittest.TestCase):
         self.assertEqual((result.returncode, result.stdout, self.calls()), (0, "", []))
         # More is added, and what was asked for once is not asked for again.
         self.run_script(install, "--transformers")
-        self.assertEqual(self.calls(), [f"{pip} {requirements.replace('.txt', '-transformers.txt')}"])
+        self.assertEqual(self.calls(), [f"{pip} {requirements[2]}"])
         self.run_script(install)
         self.assertEqual(self.calls(), [])
         with open(self.root / "tests/clients/requirements.txt", "a") as file:
