@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "data/io/printable.h"
 #include "kernels/runtime/operation.h"
 #include "trainer/commands/commands.h"
 #include "trainer/commands/usage.h"
@@ -36,8 +38,9 @@ std::string CommandName(const CLI::App& app) {
 int Ended(const CLI::App& app, const std::string& what) {
   const std::string operation = wyvern::Operation::Failed();
   std::fflush(stdout);
-  std::fprintf(stderr, "%s: %s%s%s\n", CommandName(app).c_str(), what.c_str(),
-               operation.empty() ? "" : " while ", operation.c_str());
+  const std::string text =
+      absl::StrCat(CommandName(app), ": ", what, operation.empty() ? "" : " while ", operation);
+  std::fprintf(stderr, "%s\n", wyvern::Printable(text).c_str());
   return 1;
 }
 
@@ -70,7 +73,8 @@ int Run(int argc, char** argv) {
             ? ""
             : wyvern::UnknownWord(app, std::vector<std::string>(argv + 1, argv + argc));
     if (unknown.empty()) return app.exit(error) == 0 ? 0 : 2;
-    std::fprintf(stderr, "wyvern: %s\nRun with --help for more information.\n", unknown.c_str());
+    std::fprintf(stderr, "wyvern: %s\nRun with --help for more information.\n",
+                 wyvern::Printable(unknown).c_str());
     return 2;
   } catch (const std::bad_alloc&) {
     return Ended(app, "out of memory");

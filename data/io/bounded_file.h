@@ -20,6 +20,10 @@ inline constexpr FileKind kPathListFile{"a list of paths", int64_t{256} << 20};
 inline constexpr FileKind kTokenizerFile{"a file of a tokenizer", int64_t{1} << 30};
 inline constexpr FileKind kChatTemplateFile{"a chat template", int64_t{16} << 20};
 inline constexpr FileKind kJsonFile{"a JSON file", int64_t{1} << 30};
+inline constexpr FileKind kManifestFile{"a checkpoint's manifest", int64_t{2} << 30};
+inline constexpr FileKind kTableFile{"a table of points", int64_t{64} << 20};
+inline constexpr FileKind kSampleFile{"a run's sample", int64_t{16} << 20};
+inline constexpr FileKind kNoteFile{"a note of a few words", int64_t{64} << 10};
 inline constexpr FileKind kMetricsFile{"a run's metrics", int64_t{4} << 30};
 
 // ReadFile of a regular file or a pipe. InvalidArgument: another thing, or a longer file, with its

@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "data/io/file.h"
 #include "data/io/lock_holder.h"
+#include "data/io/say.h"
 #include "data/io/unique_name.h"
 #include "kernels/runtime/catch.h"
 #include "kernels/runtime/status.h"
@@ -65,10 +66,9 @@ bool IsFileAt(int fd, const std::string& path) {
 void WarnOnce(const std::string& path, int error) {
   static std::atomic<bool> warned{false};
   if (warned.exchange(true)) return;
-  std::fprintf(stderr,
-               "warning: the file system of %s has no locks (flock: %s); writers are kept apart by "
-               "links that name their owners instead\n",
-               path.c_str(), error == kKernelEnotsupp ? "not supported" : std::strerror(error));
+  SayError(absl::StrCat("warning: the file system of ", path, " has no locks (flock: ",
+                        error == kKernelEnotsupp ? "not supported" : std::strerror(error),
+                        "); writers are kept apart by links that name their owners instead"));
 }
 
 // Removes the link of a dead owner, and nobody else's: of two that find the owner dead, the slower

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "absl/strings/str_cat.h"
+#include "data/io/printable.h"
 #include "kernels/runtime/clock.h"
 
 namespace wyvern {
@@ -28,14 +29,14 @@ void Write(absl::string_view text) {
 }
 
 void Print(std::FILE* stream, absl::string_view text) {
-  std::fprintf(stream, "%.*s\n", static_cast<int>(text.size()), text.data());
+  std::fprintf(stream, "%s\n", Printable(text).c_str());
   std::fflush(stream);
 }
 
 }  // namespace
 
 void KeepLine(absl::string_view text) {
-  const std::string line = absl::StrCat(text, "\n");
+  const std::string line = absl::StrCat(Printable(text), "\n");
   const std::lock_guard lock(mutex);
   if (log_fd >= 0) {
     Write(line);

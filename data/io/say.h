@@ -1,4 +1,5 @@
-// The lines that a long-running command prints, on stdout and in a file that keeps them.
+// The lines that a long-running command prints, on stdout and in a file that keeps them. Names and
+// texts of files may be part of them: all are shown as Printable does (data/io/printable.h).
 #ifndef WYVERN_DATA_IO_SAY_H_
 #define WYVERN_DATA_IO_SAY_H_
 

@@ -27,6 +27,7 @@ struct PrepareOptions {
   // store. Then a held-out document is drawn from (seed, file, place in the file).
   int64_t shard_bytes = 0;
   int workers = 1;       // processes that prepare shards. The stores do not depend on it.
+  bool may_fork = true;  // false: this process makes all shards (data/store/worker_processes.h)
   int num_threads = 0;   // of each worker; 0: every core in all. The stores do not depend on it.
   bool progress = true;  // on stderr: a live bar on a terminal, else a line now and then
 };

@@ -155,7 +155,7 @@ absl::Status CheckStamps(const ShardJob& job, int64_t shard) {
 // Fills the folder that `claim` gives its name.
 absl::Status MakeShard(const ShardJob& job, int64_t shard, Output* claim) {
   PrepareOptions options = job.options;
-  options.progress = job.options.progress && job.options.workers == 1;
+  options.progress = job.options.progress && (job.options.workers == 1 || !job.options.may_fork);
   const std::vector<ShardPlan::Part>& parts = job.plan.shards[static_cast<size_t>(shard)];
   const TextParts text_parts = {
       .parts = job.plan.PartsOf(shard, job.paths), .key = [&](int32_t part, int64_t position) {
@@ -293,7 +293,8 @@ absl::StatusOr<PrepareResult> PrepareShards(const PrepareOptions& options,
     if (!HasShard(job.dir(), shard)) continue;
     RETURN_IF_ERROR(ReadShardInfo(job.dir(), job.plan, shard).status());
   }
-  RETURN_IF_ERROR(options.workers == 1 ? MakeShards(job, 0) : MakeShardsInProcesses(&job));
+  const bool is_alone = options.workers == 1 || !options.may_fork;
+  RETURN_IF_ERROR(is_alone ? MakeShards(job, 0) : MakeShardsInProcesses(&job));
   result.num_shards = job.plan.num_shards();
   for (int64_t shard = 0; shard < job.plan.num_shards(); ++shard) {
     ASSIGN_OR_RETURN(const ShardInfo info, ReadShardInfo(job.dir(), job.plan, shard));

@@ -34,8 +34,14 @@ struct Worker {
 
 // Does not return.
 void RunWorker(int number, pid_t parent, int error, const std::function<absl::Status(int)>& work) {
-  // The handlers of the run that forked are not this process's.
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::signal(signal, SIG_DFL);
+  // The handlers of the run that forked are not this process's; what it ignores (SIGHUP under
+  // nohup) stays ignored.
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
+    struct sigaction now = {};
+    if (sigaction(signal, nullptr, &now) == 0 && now.sa_handler != SIG_IGN) {
+      ::signal(signal, SIG_DFL);
+    }
+  }
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(1);  // it ended before the line above
   const absl::Status status = CatchAll([&] { return work(number); });

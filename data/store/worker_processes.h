@@ -12,7 +12,11 @@ namespace wyvern {
 // them; calls `idle` a few times a second meanwhile. The first that fails ends the others, and its
 // error is returned; so is that of a process which a signal ended. The processes end with this one.
 //
-// Only what the calling thread holds may be used in `work`: other threads are not there.
+// Other threads are not there in `work`, so nothing that waits for one may be used in it, nor a
+// lock that one may hold while this forks. The process is one that neither MPI nor a rendezvous has
+// made a rank of several: MPI's libraries keep memory registered with the network's card, which a
+// fork takes from one side or the other. CUDA may have begun: `work` does not use it, and fork()
+// itself takes care of the allocator and of stdio.
 absl::Status RunInProcesses(int count, const std::function<absl::Status(int worker)>& work,
                             const std::function<void()>& idle);
 

@@ -84,6 +84,16 @@ absl::Status SingleObject(const std::string& path) {
       "(jq -c . makes lines of it); if it is to be read as text, say so by the format 'text'"));
 }
 
+// Whether a text of JSON is one array that is not of objects: of strings, or one that the reader is
+// to judge. Arrays on lines of their own are not one.
+bool IsOneArray(absl::string_view head) {
+  head = SkipSpace(head);
+  if (head.empty() || head[0] != '[') return false;
+  JsonValueScanner scanner;
+  const size_t end = scanner.Scan(head);
+  return end == absl::string_view::npos || SkipSpace(head.substr(end)).empty();
+}
+
 // With every error of UTF-8 replaced, so that it does not decide what the text is: the reader
 // judges it.
 std::string Mended(absl::string_view head) {
@@ -179,7 +189,9 @@ absl::StatusOr<ContentKind> KindOfContent(const std::string& path, absl::string_
     if (JudgeLines(head, is_whole) != LinesAre::kOther) return ContentKind::kJsonLines;
     if (IsSingleObject(head)) return SingleObject(path);
   }
-  if (hint == NameHint::kJson) return ContentKind::kJsonLines;
+  if (hint == NameHint::kJson) {
+    return IsOneArray(head) ? ContentKind::kJsonArray : ContentKind::kJsonLines;
+  }
   if (SeemsJson(head, is_whole)) return BrokenJson(path, head);
   return ContentKind::kText;
 }

@@ -15,7 +15,7 @@ namespace wyvern {
 enum class ContentKind {
   kText,
   kJsonLines,  // an object a line
-  kJsonArray,  // of objects, however it is laid out
+  kJsonArray,  // of objects or strings, however it is laid out
   kParquet,
 };
 

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "data/io/json.h"
 #include "data/io/json_member.h"
 #include "data/io/read_buffer.h"
 #include "data/io/utf8.h"
@@ -11,7 +12,32 @@
 namespace wyvern {
 namespace {
 
-// Documents of JSON objects, which stand on lines of their own or in one array.
+// A JSON value's type, with its article, from its first character.
+absl::string_view JsonTypeOf(absl::string_view value) {
+  switch (value[0]) {
+    case '{':
+      return "an object";
+    case '[':
+      return "an array";
+    case '"':
+      return "a string";
+    case 't':
+    case 'f':
+      return "a truth value";
+    case 'n':
+      return "null";
+    default:
+      return "a number";
+  }
+}
+
+absl::StatusOr<std::string> ReadJsonString(absl::string_view json, const std::string& origin) {
+  ASSIGN_OR_RETURN(const nlohmann::json value, ParseJson(json, origin));
+  return value.get<std::string>();
+}
+
+// Documents of JSON objects, which stand on lines of their own or in one array. An array of strings
+// alone is read too (kTextField).
 class JsonReader final : public DocumentReader {
  public:
   JsonReader(std::string path, ReadBuffer buffer, const DocumentOptions& options, ContentKind kind)
@@ -133,11 +159,26 @@ class JsonReader final : public DocumentReader {
                               " MiB, the most that is read of one document"));
   }
 
-  absl::Status Parse(absl::string_view value, std::string* text) {
-    if (kind_ == ContentKind::kJsonArray && value[0] != '{') {
-      return Fault(absl::StrCat("element ", element_,
-                                " of the array is no object; expected an array of objects alone"));
+  // The kind of an array's elements is that of the first good one.
+  absl::Status CheckElement(absl::string_view value) {
+    const bool may_be_strings = !is_chat_ && field_ == kTextField;
+    const auto fault = [&](absl::string_view wanted) {
+      return Fault(absl::StrCat("element ", element_, " of the array is ", JsonTypeOf(value),
+                                "; expected an array of ", wanted));
+    };
+    if (first_of_array_ == '\0' && (value[0] == '{' || (may_be_strings && value[0] == '"'))) {
+      first_of_array_ = value[0];
     }
+    if (first_of_array_ == value[0]) return absl::OkStatus();
+    if (first_of_array_ == '\0') {
+      return fault(may_be_strings ? "objects or of strings" : "objects");
+    }
+    return fault(first_of_array_ == '{' ? "objects alone, as the first one is"
+                                        : "strings alone, as the first one is");
+  }
+
+  absl::Status Parse(absl::string_view value, std::string* text) {
+    if (kind_ == ContentKind::kJsonArray) RETURN_IF_ERROR(CheckElement(value));
     std::string mended;
     const size_t good = Utf8PrefixLength(value);
     if (good < value.size()) {
@@ -151,11 +192,15 @@ class JsonReader final : public DocumentReader {
       return absl::OkStatus();
     }
     const std::string origin = absl::StrCat(path_, ":", buffer_.line());
-    absl::StatusOr<std::string> member = ReadJsonMember(value, field_, origin);
+    const auto read = [&](absl::string_view json) {
+      const bool is_string = kind_ == ContentKind::kJsonArray && value[0] == '"';
+      return is_string ? ReadJsonString(json, origin) : ReadJsonMember(json, field_, origin);
+    };
+    absl::StatusOr<std::string> member = read(value);
     if (!member.ok() && replace_) {
       std::string whole(value.data(), value.size());
       replaced_faults_ += ReplaceLoneSurrogates(&whole);
-      member = ReadJsonMember(whole, field_, origin);
+      member = read(whole);
     }
     RETURN_IF_ERROR(member.status());
     *text = *std::move(member);
@@ -170,7 +215,8 @@ class JsonReader final : public DocumentReader {
   const ContentKind kind_;
   size_t value_bytes_ = 0;
   int64_t line_ = 0, position_ = 0;
-  int64_t element_ = 0;  // of the array, from 1
+  int64_t element_ = 0;         // of the array, from 1
+  char first_of_array_ = '\0';  // with which each element begins: { or "
   bool inside_array_ = false, ended_array_ = false;
   bool has_good_ = false;  // a record that is not damaged
 };

@@ -22,6 +22,10 @@ constexpr const char* Name(TextFormat format) {
   return "?";
 }
 
+// The field of JSON, or column of Parquet, with the text where nothing else is said. An array of
+// strings is read as if each stood under it, as Hugging Face datasets do.
+inline constexpr char kTextField[] = "text";
+
 // The treatment of bytes that are not UTF-8: an error, or U+FFFD in their place.
 enum class InvalidUtf8 { kError, kReplace };
 

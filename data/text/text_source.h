@@ -23,7 +23,7 @@ struct TextSourceOptions {
   std::vector<std::string> paths;
   // JSON: the member of each object that holds the text. Parquet: the column, with dots into
   // nested ones.
-  std::string field = "text";
+  std::string field = kTextField;
   // Text: what stands between two documents ("\n\n": blank lines, also of files with "\r\n");
   // empty: a file is one document. Empty documents are dropped.
   std::string document_separator;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "data/io/bounded_file.h"
 #include "data/io/file.h"
 #include "data/io/output.h"
 #include "data/tokenizer/hf_tokenizer.h"
@@ -167,7 +168,7 @@ absl::Status CheckConfig(const TokenizerTrainOptions& options) {
   std::error_code ignored;
   const std::string path = ConfigPath(options);
   if (!std::filesystem::exists(path, ignored)) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::string there, ReadFile(path));
+  ASSIGN_OR_RETURN(const std::string there, ReadFileOf(kTokenizerFile, path));
   if (there == ByteLevelConfig(options.byte_level)) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat(path,

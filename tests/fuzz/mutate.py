@@ -91,6 +91,7 @@ b,seven,2.9,1e-1,9000,180000,a reason
 b,eight,2.7,1,20000,400000,
 """
 PREPARE = ["data", "prepare", "--output", "new", "--document-separator", "\\n\\n", "--val-documents", "4", "--input"]
+SHARDS = ["data", "prepare", "--output", "shards", "--shard-bytes", "2000", "--input", "d.jsonl"]
 INFO = [["data", "info", "--verify", "new/train.h5"], ["data", "info", "--verify", "new/val.h5"]]
 READ_RUN = [["generate", "run", "--prompt", "the", "--greedy", "--max-tokens", "8"], ["train", "run.yaml"]]
 STEP = "run/checkpoints/step_00000004"
@@ -121,6 +122,7 @@ FORMATS = [
                                          ["eval", STEP, "--data", "store/train.h5", "--seq-len", "16"]],
            ["run"], checked=True),
     Format("prepared", ["store/*.json"], [["train", "run.yaml"]], ["store", "run.yaml", "text.txt"]),
+    Format("shards", ["shards/shards.json"], [SHARDS, ["data", "info", "--verify", "shards/train.h5"]], ["d.jsonl"]),
     Format("checkpoint", [STEP + "/*.h5"], [["checkpoint", "verify", STEP],
                                             ["generate", STEP, "--prompt", "the", "--greedy", "--max-tokens", "8"]],
            checked=True),
@@ -296,7 +298,7 @@ class Campaign:
         for name, content in (("run.yaml", CONFIG), ("sweep.yaml", SWEEP), ("ladder.yaml", LADDER),
                               ("points.csv", POINTS)):
             (self.seeds / name).write_text(content)
-        for command in (["data", "tokenizer", "--input", "text.txt", "--output", "a.model", "--vocab-size", "300"],
+        for command in (SHARDS, ["data", "tokenizer", "--input", "text.txt", "--output", "a.model", "--vocab-size", "300"],
                         ["train", "run.yaml"], ["export", "run", "hf"], ["sweep", "ladder.yaml", "--jobs", "1"]):
             code, output, errors, *_ = self.run(self.seeds, command)
             if code != 0:

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "data/io/bounded_file.h"
 #include "data/io/file.h"
 #include "data/io/json.h"
 #include "data/io/json_members.h"
@@ -314,14 +315,15 @@ absl::StatusOr<Manifest> ReadManifest(const std::string& folder) {
                                             " is missing, so the folder is not a complete "
                                             "checkpoint"));
   }
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  ASSIGN_OR_RETURN(const std::string text, ReadFileOf(kManifestFile, path));
   ASSIGN_OR_RETURN(Manifest manifest, ManifestFromText(text, path));
   RETURN_IF_ERROR(CheckShards(folder, manifest));
   return manifest;
 }
 
 absl::StatusOr<std::string> ManifestChecksum(const std::string& folder) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(absl::StrCat(folder, "/", kManifestName)));
+  ASSIGN_OR_RETURN(const std::string text,
+                   ReadFileOf(kManifestFile, absl::StrCat(folder, "/", kManifestName)));
   // ReadManifest has compared the first line.
   return text.substr(FirstLine(0).find("00000000"), 8);
 }

@@ -49,15 +49,6 @@ struct RunCheckpoints {
   std::vector<Damaged> damaged;          // by step
 };
 
-// Without the folder's name, which the reasons begin with in one way or another.
-std::string PassedOver(const std::string& folder, absl::string_view reason) {
-  absl::ConsumePrefix(&reason, "checkpoint ");
-  if (absl::ConsumePrefix(&reason, folder)) {
-    if (!absl::ConsumePrefix(&reason, ": ")) absl::ConsumePrefix(&reason, "/");
-  }
-  return absl::StrCat("passed over ", folder, ": ", reason);
-}
-
 absl::StatusOr<RunCheckpoints> List(const std::string& run_dir) {
   RunCheckpoints result;
   const fs::path folder = fs::path(run_dir) / "checkpoints";
@@ -289,6 +280,14 @@ absl::StatusOr<std::vector<CheckpointInfo>> ListCheckpoints(const std::string& r
     for (Damaged& one : all.damaged) damaged->push_back(std::move(one.line));
   }
   return std::move(all.complete);
+}
+
+std::string PassedOver(const std::string& folder, absl::string_view reason) {
+  absl::ConsumePrefix(&reason, "checkpoint ");
+  if (absl::ConsumePrefix(&reason, folder)) {
+    if (!absl::ConsumePrefix(&reason, ": ")) absl::ConsumePrefix(&reason, "/");
+  }
+  return absl::StrCat("passed over ", folder, ": ", reason);
 }
 
 absl::StatusOr<CheckpointInfo> FindNewestCheckpoint(const std::string& run_dir) {

@@ -30,6 +30,9 @@ struct CheckpointInfo {
 absl::StatusOr<std::vector<CheckpointInfo>> ListCheckpoints(
     const std::string& run_dir, std::vector<std::string>* damaged = nullptr);
 
+// The line that says why a checkpoint is passed over, without naming its folder twice.
+std::string PassedOver(const std::string& folder, absl::string_view reason);
+
 // NotFound if there is none; the message counts the incomplete ones that were passed over.
 absl::StatusOr<CheckpointInfo> FindNewestCheckpoint(const std::string& run_dir);
 

@@ -8,6 +8,7 @@
 #include "data/io/file.h"
 #include "data/io/json.h"
 #include "data/io/json_members.h"
+#include "data/io/say.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/model.h"
@@ -103,13 +104,10 @@ absl::Status Run(const Options& options) {
   const fs::path folder = fs::path(target.file).parent_path();
   if (!folder.empty()) RETURN_IF_ERROR(MakeFolders(folder.string()));
   RETURN_IF_ERROR(WriteFileAtomically(target.file, ToYaml(branch)));
-  std::printf("a branch of %s, from step %lld to %lld\n", parent.path.c_str(),
-              static_cast<long long>(parent.step),
-              static_cast<long long>(StagesOf(branch).back().end_step()));
-  for (const std::string& change : Differences(before, branch)) {
-    std::printf("  %s\n", change.c_str());
-  }
-  std::printf("start it with: wyvern train %s\n", target.file.c_str());
+  Say(absl::StrCat("a branch of ", parent.path, ", from step ", parent.step, " to ",
+                   StagesOf(branch).back().end_step()));
+  for (const std::string& change : Differences(before, branch)) Say(absl::StrCat("  ", change));
+  Say(absl::StrCat("start it with: wyvern train ", target.file));
   return absl::OkStatus();
 }
 

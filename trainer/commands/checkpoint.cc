@@ -1,4 +1,3 @@
-#include <cstdio>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -7,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/io/json.h"
+#include "data/io/say.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/average.h"
 #include "trainer/checkpoint/read.h"
@@ -31,28 +31,27 @@ absl::Status ShowInfo(const std::string& path, bool list_tensors) {
     group.elements += NumElements(tensor.shape);
     group.bytes += NumElements(tensor.shape) * SizeOf(tensor.dtype);
   }
-  std::printf("checkpoint  %s\nstep        %lld\nsize        %s\n", info.path.c_str(),
-              static_cast<long long>(info.step), Megabytes(info.num_bytes).c_str());
+  Say(absl::StrCat("checkpoint  ", info.path, "\nstep        ", info.step, "\nsize        ",
+                   Megabytes(info.num_bytes)));
   for (const auto& [name, group] : groups) {
-    std::printf("%-11s %lld tensors, %lld elements, %s\n", name.c_str(),
-                static_cast<long long>(group.tensors), static_cast<long long>(group.elements),
-                Megabytes(group.bytes).c_str());
+    Say(absl::StrFormat("%-11s %d tensors, %d elements, %s", name, group.tensors, group.elements,
+                        Megabytes(group.bytes)));
   }
   if (info.meta.is_object()) {
     for (const auto& [key, value] : info.meta.items()) {
       if (value.is_string()) {
         const std::string text = value.get<std::string>();
         const bool lines = text.find('\n') != std::string::npos;
-        std::printf("%s:%s%s\n", key.c_str(), lines ? "\n" : " ", text.c_str());
+        Say(absl::StrCat(key, ":", lines ? "\n" : " ", text));
       } else {
-        std::printf("%s: %s\n", key.c_str(), JsonText(value, 2).c_str());
+        Say(absl::StrCat(key, ": ", JsonText(value, 2)));
       }
     }
   }
   if (list_tensors) {
     for (const CheckpointTensor& tensor : info.tensors) {
-      std::printf("%-6s %-20s %s\n", Name(tensor.dtype), ToString(tensor.shape).c_str(),
-                  tensor.name.c_str());
+      Say(absl::StrFormat("%-6s %-20s %s", Name(tensor.dtype), ToString(tensor.shape),
+                          tensor.name));
     }
   }
   return absl::OkStatus();
@@ -61,9 +60,8 @@ absl::Status ShowInfo(const std::string& path, bool list_tensors) {
 absl::Status Verify(const std::string& path) {
   ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpointAloud(path));
   RETURN_IF_ERROR(VerifyCheckpoint(info.path));
-  std::printf("%s: complete and intact: step %lld, %lld tensors, %s\n", info.path.c_str(),
-              static_cast<long long>(info.step), static_cast<long long>(info.tensors.size()),
-              Megabytes(info.num_bytes).c_str());
+  Say(absl::StrCat(info.path, ": complete and intact: step ", info.step, ", ", info.tensors.size(),
+                   " tensors, ", Megabytes(info.num_bytes)));
   return absl::OkStatus();
 }
 

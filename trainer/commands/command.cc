@@ -1,11 +1,9 @@
 #include "trainer/commands/command.h"
 
-#include <cstdio>
 #include <string>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
-#include "data/io/printable.h"
 #include "data/io/say.h"
 #include "kernels/runtime/status.h"
 
@@ -27,14 +25,14 @@ bool IsUsage(const absl::Status& status) { return status.GetPayload(kUsageMark).
 
 int ExitCode(const absl::Status& status) {
   if (status.ok()) return 0;
-  SayError(Printable(absl::StrCat("wyvern: ", absl::string_view(status.message()))));
+  SayError(absl::StrCat("wyvern: ", absl::string_view(status.message())));
   return IsUsage(status) ? kWrongUsage : 1;
 }
 
 absl::StatusOr<CheckpointInfo> OpenCheckpointAloud(const std::string& path) {
   ASSIGN_OR_RETURN(CheckpointInfo info, OpenCheckpoint(path));
-  for (const std::string& line : info.passed_over) std::fprintf(stderr, "%s\n", line.c_str());
-  std::fprintf(stderr, "reading %s\n", info.path.c_str());
+  for (const std::string& line : info.passed_over) SayError(line);
+  SayError(absl::StrCat("reading ", info.path));
   return info;
 }
 

@@ -26,7 +26,7 @@ absl::Status Print(const absl::StatusOr<Result>& result) {
 
 absl::Status Info(const std::string& path, bool verify) {
   ASSIGN_OR_RETURN(const std::string text, DescribeStore(path, verify));
-  std::printf("%s", text.c_str());
+  std::printf("%s", Printable(text).c_str());
   if (text.empty() || text.back() != '\n') std::printf("\n");
   return absl::OkStatus();
 }

@@ -53,6 +53,10 @@ std::string NameOptions(absl::string_view text) {
               {"leave the format at 'auto'", "leave --format at auto"},
               {"by the format 'text'", "by --format text"},
               {"name the format 'raw'", "give --format raw"},
+              {"name one by chat_template", "name one by --chat-template"},
+              {"(train_on: last)", "(--train-on last)"},
+              {"no shard_bytes is set", "no --shard-bytes is given"},
+              {"and shard_bytes is set", "and --shard-bytes is given"},
               {"set shard_bytes", "give --shard-bytes"},
               {"leave shard_bytes out", "leave --shard-bytes out"},
               {"share of them instead (val_fraction)", "share of them instead (--val-fraction)"}});

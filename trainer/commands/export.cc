@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "data/io/say.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
@@ -56,9 +57,8 @@ absl::Status Run(const Options& options) {
     return values;
   };
   RETURN_IF_ERROR(SaveHfFolder(model, source, options.dir, out));
-  std::printf("%s: %lld parameters in %s -> %s\n", info.path.c_str(),
-              static_cast<long long>(CountParameters(model)), options.dtype.c_str(),
-              options.dir.c_str());
+  Say(absl::StrCat(info.path, ": ", CountParameters(model), " parameters in ", options.dtype,
+                   " -> ", options.dir));
   return absl::OkStatus();
 }
 

@@ -4,6 +4,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "data/io/printable.h"
+#include "data/io/say.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
@@ -38,13 +40,13 @@ absl::Status Fit(const Options& options) {
   }
   const ScalingAnalysis analysis =
       Analyze(points, {.num_draws = options.draws, .seed = options.seed});
-  std::printf("%s", FitTable(analysis).c_str());
+  std::printf("%s", Printable(FitTable(analysis)).c_str());
   if (points.points.empty()) {
     return absl::FailedPreconditionError("no point is left to fit a law to");
   }
   if (output.empty()) return absl::OkStatus();
   RETURN_IF_ERROR(WriteFit(output, analysis));
-  std::printf("\nreport: %s/report.html\nfits:   %s/fit.json\n", output.c_str(), output.c_str());
+  Say(absl::StrCat("\nreport: ", output, "/report.html\nfits:   ", output, "/fit.json"));
   return absl::OkStatus();
 }
 

@@ -1,8 +1,9 @@
-#include <cstdio>
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "data/io/say.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
@@ -22,8 +23,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> ChooseTokenizer(const Options& option
   absl::StatusOr<std::unique_ptr<Tokenizer>> found = LoadTokenizer(options.dir);
   if (found.ok()) return found;
   if (!absl::IsNotFound(found.status())) {
-    std::fprintf(stderr, "wyvern: warning: the tokenizer is left out: %s\n",
-                 std::string(found.status().message()).c_str());
+    SayError(absl::StrCat("wyvern: warning: the tokenizer is left out: ",
+                          absl::string_view(found.status().message())));
   }
   return nullptr;
 }
@@ -35,11 +36,12 @@ absl::Status Run(const Options& options) {
   ASSIGN_OR_RETURN(const HfImport imported,
                    ImportHfFolder(options.dir, options.checkpoint, {.tokenizer = tokenizer.get()}));
   for (const std::string& warning : imported.warnings) {
-    std::fprintf(stderr, "wyvern: warning: %s\n", warning.c_str());
+    SayError(absl::StrCat("wyvern: warning: ", warning));
   }
-  std::printf("%s: %s of %lld parameters%s -> %s\n", options.dir.c_str(),
-              imported.family->model_type, static_cast<long long>(CountParameters(imported.model)),
-              tokenizer == nullptr ? ", without a tokenizer" : "", options.checkpoint.c_str());
+  Say(absl::StrCat(options.dir, ": ", imported.family->model_type, " of ",
+                   CountParameters(imported.model), " parameters",
+                   tokenizer == nullptr ? ", without a tokenizer" : "", " -> ",
+                   options.checkpoint));
   return absl::OkStatus();
 }
 

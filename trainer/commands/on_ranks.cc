@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "data/io/file.h"
+#include "data/io/say.h"
 #include "kernels/comm/failure/comm_failure.h"
 #include "trainer/commands/command.h"
 
@@ -35,9 +36,9 @@ int OnAllRanks(const absl::StatusOr<RunConfig>& config,
     return code;
   }
   const std::string message(status.message());
-  std::fprintf(stderr, "wyvern: rank %d of %d (%s): ended with rank 0, which says: %s\n",
-               (*world)->rank(), (*world)->size(), (*world)->host_name((*world)->rank()).c_str(),
-               message.substr(0, message.find('\n')).c_str());
+  SayError(absl::StrCat("wyvern: rank ", (*world)->rank(), " of ", (*world)->size(), " (",
+                        (*world)->host_name((*world)->rank()), "): ended with rank 0, which says: ",
+                        message.substr(0, message.find('\n'))));
   return code;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "data/io/say.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
@@ -36,7 +37,7 @@ absl::Status Run(const Options& options) {
   ASSIGN_OR_RETURN(const ParityReport report,
                    RunParity(options.dir, device, dtype, options.limits));
   for (const std::string& warning : report.warnings) {
-    std::fprintf(stderr, "wyvern: warning: %s\n", warning.c_str());
+    SayError(absl::StrCat("wyvern: warning: ", warning));
   }
   std::printf("%s (%s) on %s in %s\n", options.dir.c_str(), report.model_type.c_str(), Name(device),
               Name(dtype));

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "data/io/bounded_file.h"
 #include "data/io/file.h"
+#include "data/io/say.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
@@ -37,7 +38,7 @@ absl::StatusOr<ReportInput> InputOf(const std::string& run) {
   const std::string sample = run + "/sample.txt";
   std::error_code error;
   if (std::filesystem::exists(sample, error)) {
-    ASSIGN_OR_RETURN(input.sample, ReadFile(sample));
+    ASSIGN_OR_RETURN(input.sample, ReadFileOf(kSampleFile, sample));
   }
   return input;
 }
@@ -67,7 +68,7 @@ absl::Status Report(const Options& options) {
     ASSIGN_OR_RETURN(const std::string page, RenderComparison(runs));
     RETURN_IF_ERROR(WriteFileAtomically(output, page));
   }
-  std::printf("report: %s\n", output.c_str());
+  Say(absl::StrCat("report: ", output));
   return absl::OkStatus();
 }
 

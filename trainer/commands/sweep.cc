@@ -114,6 +114,7 @@ void AddSweepCommand(CLI::App& app, int* exit_code) {
       ->excludes("--status")
       ->excludes(slurm);
   command->callback([=] {
+    const StopAtOnce outside_of_runs;
     *exit_code = ExitCode(Sweep(*options));
     const int stopped = StoppedExitCode(StopSignal::Received());
     if (*exit_code != 0 && stopped != 0) *exit_code = stopped;

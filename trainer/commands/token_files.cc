@@ -43,7 +43,7 @@ absl::Status Import(const ImportOptions& options) {
 absl::Status Export(const std::string& path, const std::string& prefix, LossMask loss_mask) {
   ASSIGN_OR_RETURN(const std::shared_ptr<TokenStore> store, TokenStore::Open(path));
   ASSIGN_OR_RETURN(const ExportMegatronResult result, ExportMegatron(*store, prefix, loss_mask));
-  std::printf("%s\n", result.ToString().c_str());
+  std::printf("%s\n", Printable(result.ToString()).c_str());
   return absl::OkStatus();
 }
 

@@ -179,6 +179,7 @@ absl::Status TrainOnRanks(const absl::StatusOr<RunConfig>& loaded, const std::st
 int Train(const std::string& path, const std::vector<std::string>& sets,
           const std::string& resume) {
   OutputIsOnlyALog();
+  const StopAtOnce outside_of_training;
   const absl::StatusOr<RunConfig> config = AsUsage(LoadRunConfig(path, sets));
   int stopped_code = 0;
   const int code = OnAllRanks(

@@ -104,31 +104,35 @@ constexpr char kNoTokens[] = "a source without token files (tokens)";
 constexpr char kStoresExist[] = "stores that exist already (no text)";
 
 void VisitShards(ConfigVisitor& v, DataSource* s) {
-  v.Value("shard_bytes", &s->shard_bytes,
-          {"Size of a shard, in bytes of text files as they lie on disk; 0: one store. Shards are "
-           "made by several processes or hosts at once, and read as one store.",
-           "[0, inf)", "bytes"});
+  v.Value(
+      "shard_bytes", &s->shard_bytes,
+      {"With text: size of a shard, in bytes of files as they lie on disk; 0: one store. Shards "
+       "are made by several processes or hosts at once, and read as one store.",
+       "[0, inf)", "bytes"});
   v.Only(s->shard_bytes != 0, "shard_bytes: 0", [s](ConfigVisitor& only) {
-    only.Value("workers", &s->workers,
-               {"Processes that make the shards. No byte of them depends on it.", "[1, 4096]"});
+    only.Value(
+        "workers", &s->workers,
+        {"Processes that make the shards; no byte of them depends on it. One rank of several "
+         "makes them alone, with its threads.",
+         "[1, 4096]"});
   });
 }
 
 void VisitTokenFiles(ConfigVisitor& v, TokenFilesSource* c) {
   v.Enumerated("token_format", {"auto", "megatron", "llm.c", "datatrove", "npy", "raw"}, &c->format,
-               "Format of the token files; auto: what name and content show.");
+               "With tokens: format of the files; auto: what name and content show.");
   std::vector<std::pair<std::string, TokenDtype>> dtypes;
   for (const std::string& name : TokenDtypeNames()) {
     dtypes.emplace_back(name, *ParseTokenDtype(name));
   }
   EnumeratedOrAuto(v, "token_dtype", dtypes, &c->dtype,
-                   "Type of the values, for files that do not say it.");
+                   "With tokens: type of the values, for files that do not say it.");
   v.Enumerated("document_end", {"file", "eos"}, &c->document_end,
-               "Where documents end: where index or rows say, else with the file; or behind each "
-               "eos, across files too.");
-  v.Value(
-      "vocab_size", &c->vocab_size,
-      {"Number of ids, with tokenizer.type: store; 0: the tokenizer says it.", "[0, 2147483647]"});
+               "With tokens: where documents end: where index or rows say, else with the file; or "
+               "behind each eos, across files too.");
+  v.Value("vocab_size", &c->vocab_size,
+          {"With tokens and tokenizer.type: store: number of ids; 0: the tokenizer says it.",
+           "[0, 2147483647]"});
   v.Only(c->vocab_size != 0, "vocab_size: 0", [c](ConfigVisitor& only) {
     only.Value("eos", &c->eos,
                {"Id that closes a document; it is added where it is absent.", "[0, 2147483647]"});
@@ -152,18 +156,21 @@ void VisitSource(ConfigVisitor& v, DataSource* s, bool only_source) {
   v.Only(s->HasInput(), kStoresExist, [s](ConfigVisitor& only) {
     only.Value(
         "val_documents", &s->val_documents,
-        {"Documents held out for validation, instead of val_fraction; 0: val_fraction decides.",
+        {"With text or tokens: documents held out for validation, instead of val_fraction; 0: "
+         "val_fraction decides. A source with shard_bytes takes val_fraction.",
          "[0, inf)", "documents"});
     only.Only(s->val_documents == 0, "val_documents", [s](ConfigVisitor& inner) {
-      inner.Value("val_fraction", &s->val_fraction,
-                  {"Fraction of the documents held out for validation.", "[0, 1)"});
+      inner.Value(
+          "val_fraction", &s->val_fraction,
+          {"With text or tokens: fraction of the documents held out for validation.", "[0, 1)"});
     });
   });
   VisitPacking(v, &s->packing);
   v.Only(!only_source, "a single source", [s](ConfigVisitor& only) {
     only.Value("weight", &s->weight,
-               {"Weight of the source in the mixture, a share of the training tokens; give all or "
-                "none; none: by size.",
+               {"Weight of the source in the mixture, whose share of all weights is its share of "
+                "the training tokens. Every source has one, or none has, and then their sizes "
+                "decide; 0 is none.",
                 "[0, 1e9]"});
   });
 }

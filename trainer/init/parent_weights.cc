@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "data/io/bounded_file.h"
 #include "data/io/file.h"
 #include "data/tokenizer/tokenizer.h"
 #include "kernels/runtime/operation.h"
@@ -73,7 +74,8 @@ class HfFolderWeights : public ParentWeights {
     weights->model_ = config.model;
     for (const Parameter* p : model->parameters()) weights->shapes_[p->name] = p->shape;
     for (const ModelBuffer* b : model->buffers()) weights->shapes_[b->name] = b->shape;
-    ASSIGN_OR_RETURN(const std::string text, ReadFile(absl::StrCat(dir, "/config.json")));
+    ASSIGN_OR_RETURN(const std::string text,
+                     ReadFileOf(kJsonFile, absl::StrCat(dir, "/config.json")));
     weights->record_ = {
         {"kind", kWeightsParent},
         {"path", AbsolutePath(dir)},

@@ -87,12 +87,21 @@ class TrainingRun {
   absl::StatusOr<std::string> Begin(const std::string& resume);
   absl::Status Prepare(Preflight* preflight);
   absl::Status PrepareData();
-  absl::StatusOr<std::string> ChooseCheckpoint(const std::string& resume) const;
+  absl::StatusOr<std::string> ChooseCheckpoint(const std::string& resume);
+  // The checkpoint that OpenCheckpoint found under a name. Says which later ones were passed over.
+  std::string Newest(const std::string& given, const CheckpointInfo& found);
   absl::Status Resume(const std::string& checkpoint);
   absl::Status CheckInit() const;
   absl::Status Initialize();
   absl::Status LoadParent();
-  absl::Status Restore(const std::string& checkpoint);
+  // Reads the tensors of a checkpoint on all ranks. Of a run's newest, one that is damaged is
+  // passed over for the one before, which is said.
+  absl::StatusOr<CheckpointInfo> ReadWhole(const std::string& checkpoint);
+  absl::StatusOr<CheckpointInfo> ReadTensors(const std::string& checkpoint);
+  // On rank 0: the complete checkpoint of the run newest_of_ before this one; empty: none.
+  std::string CheckpointBefore(const std::string& checkpoint) const;
+  // Takes over the counters and the data of the checkpoint whose tensors were read.
+  absl::Status Restore(const CheckpointInfo& checkpoint);
   // Takes over where the batches of a checkpoint changed, and changes them here if the
   // configuration does, of which it returns a note. `data`: the checkpoint's manifest of data.
   absl::StatusOr<std::string> ContinueData(const CheckpointInfo& checkpoint,
@@ -153,6 +162,7 @@ class TrainingRun {
   RunCounters counters_;
   int64_t first_step_ = 0, saved_step_ = -1;
   int stop_signal_ = 0;
+  std::string newest_of_;  // the run whose newest checkpoint is resumed; empty: a chosen one is
   nlohmann::json parent_, unlogged_parent_;        // the latter until a line of the metrics has it
   double peak_flops_ = 0;                          // of the GPU; 0: unknown
   double seconds_per_step_ = 0, flops_per_s_ = 0;  // the former smoothed

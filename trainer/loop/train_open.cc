@@ -53,7 +53,7 @@ absl::StatusOr<std::string> TrainingRun::Begin(const std::string& resume) {
 }
 
 absl::Status TrainingRun::PrepareData() {
-  ASSIGN_OR_RETURN(data_, PrepareRunData(plan_.config, plan_.stages));
+  ASSIGN_OR_RETURN(data_, PrepareRunData(plan_.config, plan_.stages, world_->size() > 1));
   ASSIGN_OR_RETURN(validation_, ValidationBatches(plan_.config, data_));
   if (!validation_.empty()) token_bytes_.emplace(*data_.tokenizer);
   return absl::OkStatus();

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "data/io/bounded_file.h"
 #include "data/io/file.h"
 #include "data/io/json_members.h"
 #include "data/io/say.h"
@@ -106,7 +107,7 @@ absl::StatusOr<std::string> TrainingRun::ContinueData(const CheckpointInfo& chec
   return difference.Note(StageOfStep(plan_.stages, counters_.step));
 }
 
-absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& resume) const {
+absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& resume) {
   std::vector<std::string> damaged;
   ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> own, ListCheckpoints(run_dir_, &damaged));
   const std::string& branch_of = plan_.config.run.branch_of;
@@ -117,7 +118,7 @@ absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& res
       RETURN_IF_ERROR(CheckNothingIsLost());
       if (branch_of.empty()) return std::string();
       const absl::StatusOr<CheckpointInfo> parent = OpenCheckpoint(branch_of);
-      if (parent.ok()) return parent->path;
+      if (parent.ok()) return Newest(branch_of, *parent);
       return absl::Status(parent.status().code(),
                           absl::StrCat("run.branch_of: ", parent.status().message()));
     }
@@ -146,8 +147,26 @@ absl::StatusOr<std::string> TrainingRun::ChooseCheckpoint(const std::string& res
                      " holds a later checkpoint (", own.back().path,
                      "); remove the later ones, or set another run.dir to branch off"));
   }
-  for (const std::string& line : chosen.passed_over) Say(line);
-  return chosen.path;
+  return Newest(own_run ? run_dir_ : named, chosen);
+}
+
+std::string TrainingRun::Newest(const std::string& given, const CheckpointInfo& found) {
+  for (const std::string& line : found.passed_over) Say(line);
+  if (found.path != given) newest_of_ = given;
+  return found.path;
+}
+
+std::string TrainingRun::CheckpointBefore(const std::string& checkpoint) const {
+  if (newest_of_.empty()) return "";
+  const auto all = ListCheckpoints(newest_of_);
+  const auto step =
+      StepOfFolderName(std::filesystem::path(checkpoint).lexically_normal().filename().string());
+  if (!all.ok() || !step.has_value()) return "";
+  std::string before;
+  for (const CheckpointInfo& one : *all) {
+    if (one.step < *step) before = one.path;
+  }
+  return before;
 }
 
 absl::Status TrainingRun::CheckNothingIsLost() const {
@@ -155,7 +174,7 @@ absl::Status TrainingRun::CheckNothingIsLost() const {
   std::error_code error;
   const int64_t every = plan_.config.checkpoint.every;
   if (every == 0 || !std::filesystem::exists(path, error)) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  ASSIGN_OR_RETURN(const std::string text, ReadFileOf(kMetricsFile, path));
   const MetricsLines metrics = ParseMetrics(text);
   if (metrics.lines.empty()) return absl::OkStatus();
   const int64_t first = metrics.lines.front().step;  // of a branch, the one behind its parent's
@@ -181,13 +200,8 @@ absl::Status TrainingRun::Resume(const std::string& checkpoint) {
   if (path.empty()) {
     RETURN_IF_ERROR(Initialize());
   } else {
-    const absl::Status restored = Agreed(Restore(path));
-    if (absl::IsDataLoss(restored) && IsOwn(path)) {
-      return absl::DataLossError(
-          absl::StrCat(restored.message(), "; remove ", path,
-                       ", and the same command resumes from the one before"));
-    }
-    RETURN_IF_ERROR(restored);
+    ASSIGN_OR_RETURN(const CheckpointInfo read, ReadWhole(path));
+    RETURN_IF_ERROR(Agreed(Restore(read)));
   }
   if (engine_.parallel != nullptr) engine_.parallel->ValuesChanged();
   first_step_ = counters_.step;
@@ -195,11 +209,29 @@ absl::Status TrainingRun::Resume(const std::string& checkpoint) {
   return Agreed(ReadFaults(world_->rank(), first_step_ > 0));
 }
 
-absl::Status TrainingRun::Restore(const std::string& path) {
-  ASSIGN_OR_RETURN(const CheckpointInfo checkpoint, OpenCheckpoint(path));
-  const JsonMembers meta(checkpoint.meta, absl::StrCat(checkpoint.path, "/", kManifestName),
-                         "meta");
-  if (!meta.Has("training")) {
+absl::StatusOr<CheckpointInfo> TrainingRun::ReadWhole(const std::string& checkpoint) {
+  std::string path = checkpoint;
+  while (true) {
+    absl::StatusOr<CheckpointInfo> read = ReadTensors(path);
+    const absl::Status status = Agreed(read.status());
+    if (status.ok()) return read;
+    if (!absl::IsDataLoss(status)) return status;
+    const std::string before =
+        GatherTexts(world_->host(), IsFirst() ? CheckpointBefore(path) : "").front();
+    if (before.empty() && newest_of_.empty()) return status;
+    if (before.empty()) {
+      return absl::DataLossError(
+          absl::StrCat(status.message(), "; no checkpoint of ", newest_of_,
+                       " is left that is complete: restore one, or begin anew in another run.dir"));
+    }
+    if (IsFirst()) Say(PassedOver(path, status.message()));
+    path = before;
+  }
+}
+
+absl::StatusOr<CheckpointInfo> TrainingRun::ReadTensors(const std::string& path) {
+  ASSIGN_OR_RETURN(CheckpointInfo checkpoint, OpenCheckpoint(path));
+  if (!checkpoint.meta.is_object() || !checkpoint.meta.contains("training")) {
     return absl::FailedPreconditionError(absl::StrCat(
         checkpoint.path, ": holds a model but no training run, so there is nothing to resume"));
   }
@@ -207,6 +239,12 @@ absl::Status TrainingRun::Restore(const std::string& path) {
   RETURN_IF_ERROR(CheckModel(checkpoint, state));
   RETURN_IF_ERROR(ReadState(checkpoint, *engine_.optimizer));
   RETURN_IF_ERROR(ReadCheckpoint(checkpoint.path, BufferTensors(engine_.model.get())));
+  return checkpoint;
+}
+
+absl::Status TrainingRun::Restore(const CheckpointInfo& checkpoint) {
+  const JsonMembers meta(checkpoint.meta, absl::StrCat(checkpoint.path, "/", kManifestName),
+                         "meta");
   ASSIGN_OR_RETURN(const nlohmann::json* values, meta.Object("training"));
   ASSIGN_OR_RETURN(const nlohmann::json* data, meta.Object("data"));
   const JsonMembers training = meta.At("training");

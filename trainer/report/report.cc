@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "data/io/bounded_file.h"
 #include "data/io/file.h"
+#include "data/io/say.h"
 #include "kernels/runtime/memory_text.h"
 #include "kernels/runtime/status.h"
 #include "trainer/report/chart.h"
@@ -256,7 +257,7 @@ absl::Status WriteReport(const std::string& run_dir, const ReportInput& input,
   const std::string path = absl::StrCat(run_dir, "/metrics.jsonl");
   ASSIGN_OR_RETURN(const std::string text, ReadFileOf(kMetricsFile, path));
   const std::string unreadable = UnreadableText(path, ParseMetrics(text).unreadable);
-  if (!unreadable.empty()) std::fprintf(stderr, "warning: %s\n", unreadable.c_str());
+  if (!unreadable.empty()) SayError(absl::StrCat("warning: ", unreadable));
   ReportInput with_ancestors = input;
   with_ancestors.ancestors = Ancestors(text);
   ASSIGN_OR_RETURN(const std::string html, RenderReport(text, with_ancestors));

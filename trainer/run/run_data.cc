@@ -78,7 +78,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TrainOrLoad(const RunConfig& config) 
 }
 
 absl::Status PrepareText(const DataSource& source, const RunConfig& config,
-                         const Tokenizer& tokenizer) {
+                         const Tokenizer& tokenizer, bool may_fork) {
   PrepareOptions options;
   options.source = source.text;
   options.tokenizer = config.tokenizer.Source();
@@ -89,6 +89,7 @@ absl::Status PrepareText(const DataSource& source, const RunConfig& config,
   options.seed = kSplitSeed;
   options.shard_bytes = source.shard_bytes;
   options.workers = static_cast<int>(source.workers);
+  options.may_fork = may_fork;
   if (IsStoreWhole(source.dir + "/train.h5")) {
     std::vector<std::string> notes;
     RETURN_IF_ERROR(CheckPrepared(options, tokenizer, &notes));
@@ -96,6 +97,12 @@ absl::Status PrepareText(const DataSource& source, const RunConfig& config,
     return absl::OkStatus();
   }
   Say(absl::StrCat("data: preparing ", source.dir));
+  if (options.workers > 1 && !may_fork) {
+    Say(absl::StrCat("note: ", source.dir,
+                     ": one rank of several makes the shards in one process, "
+                     "as MPI allows no others; `wyvern data prepare --workers ",
+                     options.workers, "` before the run is faster"));
+  }
   RETURN_IF_ERROR(MakeFolders(source.dir));
   ASSIGN_OR_RETURN(const PrepareResult result, PrepareStore(options));
   Say(result.ToString());
@@ -130,11 +137,11 @@ absl::Status ImportSource(const DataSource& source, const Tokenizer* of_run) {
 
 // Opens the training store of a source, which is made before if there is text or token files.
 absl::StatusOr<std::shared_ptr<TokenStore>> OpenSource(const RunSource& source,
-                                                       const RunConfig& config,
-                                                       const RunData& data) {
+                                                       const RunConfig& config, const RunData& data,
+                                                       bool may_fork) {
   const std::string path = source.source.dir + "/train.h5";
   if (!source.source.text.paths.empty()) {
-    RETURN_IF_ERROR(PrepareText(source.source, config, *data.tokenizer));
+    RETURN_IF_ERROR(PrepareText(source.source, config, *data.tokenizer, may_fork));
   } else if (!source.source.tokens.paths.empty()) {
     RETURN_IF_ERROR(ImportSource(source.source, data.tokenizer.get()));
   } else if (!StoreExists(path)) {
@@ -149,11 +156,11 @@ absl::StatusOr<std::shared_ptr<TokenStore>> OpenSource(const RunSource& source,
 
 // Opens the store of validation.sets[i], which is made before if there is text.
 absl::StatusOr<std::shared_ptr<TokenStore>> OpenSet(size_t i, const RunConfig& config,
-                                                    const RunData& data) {
+                                                    const RunData& data, bool may_fork) {
   const ValidationSet& set = config.validation.sets[i];
   if (!set.text.paths.empty()) {
     const DataSource all{.dir = set.dir, .text = set.text, .val_fraction = 0};
-    RETURN_IF_ERROR(PrepareText(all, config, *data.tokenizer));
+    RETURN_IF_ERROR(PrepareText(all, config, *data.tokenizer, may_fork));
   } else if (!StoreExists(set.StorePath())) {
     return absl::NotFoundError(absl::StrCat(
         "validation.sets[", i, "].dir: ", set.dir,
@@ -252,7 +259,9 @@ absl::Status AddStore(const std::shared_ptr<TokenStore>& store, SamplePacking pa
 
 }  // namespace
 
-absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vector<Stage>& stages) {
+absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vector<Stage>& stages,
+                                       bool is_one_of_several) {
+  const bool may_fork = !is_one_of_several;
   RunData data;
   if (IsTrained(config.tokenizer.type)) {
     ASSIGN_OR_RETURN(data.tokenizer, TrainOrLoad(config));
@@ -261,7 +270,7 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vecto
                      LoadTokenizer(config.tokenizer.Source(), config.tokenizer.LoadSettings()));
   }
   for (const RunSource& source : SourcesOf(config)) {
-    ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, OpenSource(source, config, data));
+    ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, OpenSource(source, config, data, may_fork));
     data.stores.push_back(std::move(store));
   }
   RETURN_IF_ERROR(MakeStages(config, stages, &data));
@@ -284,7 +293,7 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vecto
   }
   if (config.validation.every > 0) {
     for (size_t i = 0; i < config.validation.sets.size(); ++i) {
-      ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, OpenSet(i, config, data));
+      ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, OpenSet(i, config, data, may_fork));
       data.sets.push_back(std::move(store));
     }
   }

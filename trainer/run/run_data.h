@@ -38,8 +38,10 @@ struct RunData {
 // `stages` are those of the configuration. Trains the tokenizer and makes the token stores where
 // the configuration gives text and they are not there yet, says on stdout what it does, and opens
 // them. Errors: missing or empty data, stores that were made with other options or another
-// tokenizer, a vocabulary larger than the model's.
-absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vector<Stage>& stages);
+// tokenizer, a vocabulary larger than the model's. With `is_one_of_several` ranks the process forks
+// no workers (data/store/worker_processes.h), and makes all shards itself.
+absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vector<Stage>& stages,
+                                       bool is_one_of_several = false);
 
 // Makes data->stages anew, of stages whose batches changed.
 absl::Status MakeStages(const RunConfig& config, const std::vector<Stage>& stages, RunData* data);

@@ -1,6 +1,8 @@
 #ifndef WYVERN_TRAINER_RUN_STOP_SIGNAL_H_
 #define WYVERN_TRAINER_RUN_STOP_SIGNAL_H_
 
+#include <array>
+#include <csignal>
 #include <string>
 
 namespace wyvern {
@@ -18,6 +20,25 @@ class StopSignal {
 
   // The signal that came; 0: none.
   static int Received();
+
+ private:
+  std::array<struct sigaction, 4> before_;
+};
+
+// While it lives, and no StopSignal does, the same signals end the process at once, with one line
+// on stderr: before the first step and after the last one there is nothing to save. What the
+// process was writing has not appeared under its name, and the next start removes it. The exit code
+// is 128 + signal; of SIGUSR1 alone 0, and on several ranks SIGTERM's, by which mpirun and srun end
+// the others too. Of ranks that mpirun started, the first one alone prints the line.
+class StopAtOnce {
+ public:
+  StopAtOnce();
+  ~StopAtOnce();
+  StopAtOnce(const StopAtOnce&) = delete;
+  StopAtOnce& operator=(const StopAtOnce&) = delete;
+
+ private:
+  std::array<struct sigaction, 4> before_;
 };
 
 // Ignores SIGHUP again if the program was started with it ignored, as nohup does. A program calls

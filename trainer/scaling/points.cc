@@ -19,6 +19,7 @@
 #include "data/io/bounded_file.h"
 #include "data/io/file.h"
 #include "data/io/json.h"
+#include "data/io/say.h"
 #include "kernels/runtime/nearest.h"
 #include "kernels/runtime/status.h"
 #include "trainer/report/metrics_file.h"
@@ -42,7 +43,7 @@ RunEnd EndOf(const std::string& metrics_path, const std::string& which) {
   std::optional<double> val_loss;
   const MetricsLines metrics = ParseMetrics(*text);
   const std::string unreadable = UnreadableText(metrics_path, metrics.unreadable);
-  if (!unreadable.empty()) std::fprintf(stderr, "warning: %s\n", unreadable.c_str());
+  if (!unreadable.empty()) SayError(absl::StrCat("warning: ", unreadable));
   for (const MetricsLine& line : metrics.lines) {
     end.step = line.step;
     const auto number = [&line](const char* key) -> std::optional<double> {
@@ -180,8 +181,7 @@ absl::StatusOr<ScalingPoints> PointsOfSweep(const std::string& path) {
   ASSIGN_OR_RETURN(const FitSource source,
                    ReadFitSource(folder ? absl::StrCat(path, "/sweep.yaml") : path));
   const std::string dir = folder ? path : source.dir;
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(dir + "/sweep.json"));
-  ASSIGN_OR_RETURN(const json record, ParseJson(text, dir + "/sweep.json"));
+  ASSIGN_OR_RETURN(const json record, ReadJsonFile(dir + "/sweep.json"));
   if (!record.is_object() || !record.contains("runs") || !record["runs"].is_array()) {
     return absl::DataLossError(absl::StrCat(dir, "/sweep.json: not the record of a sweep"));
   }
@@ -235,7 +235,7 @@ absl::StatusOr<ScalingPoints> PointsOfSweep(const std::string& path) {
 }
 
 absl::StatusOr<ScalingPoints> PointsOfCsv(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  ASSIGN_OR_RETURN(const std::string text, ReadFileOf(kTableFile, path));
   const std::vector<std::string> known = {"family",     "name",   "compute", "flops",
                                           "parameters", "tokens", "loss",    "exclude"};
   ASSIGN_OR_RETURN(const std::vector<CsvRow> rows, ReadCsv(text, path));

@@ -21,6 +21,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "data/io/file.h"
+#include "data/io/printable.h"
 #include "data/io/terminal.h"
 #include "kernels/runtime/gpu.h"
 #include "kernels/runtime/status.h"
@@ -142,7 +143,7 @@ class LocalSweep {
   // A line that stays, above the table.
   void Say(const std::string& text) {
     EraseTable();
-    std::printf("%s\n", text.c_str());
+    std::printf("%s\n", Printable(text).c_str());
     std::fflush(stdout);
   }
 

@@ -14,6 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "data/io/bounded_file.h"
 #include "data/io/file.h"
 #include "data/io/lock_file.h"
 #include "trainer/report/metrics_file.h"
@@ -109,7 +110,7 @@ RunState ReadRunState(const SweepRun& run, const std::set<uint64_t>& locked) {
   }
   std::error_code error;
   struct stat lock = {};
-  const absl::StatusOr<std::string> exit_text = ReadFile(ExitPath(run));
+  const absl::StatusOr<std::string> exit_text = ReadFileOf(kNoteFile, ExitPath(run));
   if (exit_text.ok()) {
     (void)absl::SimpleAtoi(absl::StripAsciiWhitespace(*exit_text), &state.exit_code);
   }

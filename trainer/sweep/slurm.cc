@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "data/io/bounded_file.h"
 #include "data/io/file.h"
 #include "kernels/runtime/status.h"
 
@@ -151,7 +152,7 @@ exit $code
 
 absl::StatusOr<std::string> SubmitSlurm(const SweepPlan& plan, const std::string& script) {
   const std::string path = plan.file.dir + "/slurm.sh", job_path = plan.file.dir + "/slurm_job";
-  if (const absl::StatusOr<std::string> job = ReadFile(job_path); job.ok()) {
+  if (const absl::StatusOr<std::string> job = ReadFileOf(kNoteFile, job_path); job.ok()) {
     const std::string number(absl::StripAsciiWhitespace(*job));
     const auto queue = OutputOf(absl::StrCat("squeue -h -j ", ShellQuote(number), " 2>/dev/null"));
     if (queue.ok() && !queue->empty()) {

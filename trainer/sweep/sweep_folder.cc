@@ -7,8 +7,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "data/io/bounded_file.h"
 #include "data/io/file.h"
 #include "data/io/json.h"
+#include "data/io/say.h"
 #include "kernels/runtime/status.h"
 #include "trainer/config/load.h"
 #include "trainer/run/run_data.h"
@@ -43,7 +45,7 @@ std::vector<std::string> ChangesSinceBegun(const SweepRun& run) {
   std::error_code error;
   if (!std::filesystem::exists(run.Dir() + "/metrics.jsonl", error)) return {};
   const std::string path = run.Dir() + "/config.yaml";
-  const absl::StatusOr<std::string> text = ReadFile(path);
+  const absl::StatusOr<std::string> text = ReadFileOf(kConfigurationFile, path);
   if (!text.ok()) return {};
   const absl::StatusOr<RunConfig> before = ParseRunConfig(*text, path);
   if (!before.ok()) return {std::string(before.status().message())};
@@ -91,8 +93,7 @@ absl::Status PrepareSweepData(const SweepPlan& plan) {
     if (!made.insert(ToYaml(data)).second) continue;
     const absl::StatusOr<RunData> prepared = PrepareRunData(run.config, run.stages);
     if (!prepared.ok()) {
-      std::printf("data of run %s: %s\n", run.name.c_str(),
-                  std::string(prepared.status().message()).c_str());
+      Say(absl::StrCat("data of run ", run.name, ": ", prepared.status().message()));
       first.Update(prepared.status());
     }
     std::fflush(stdout);

@@ -128,6 +128,19 @@ TEST_F(PrepareShardsTest, TheNumberOfWorkersChangesNoByte) {
   EXPECT_EQ(Difference("one", "threads"), "");
 }
 
+TEST_F(PrepareShardsTest, NotesOfWorkersHoldNoControlCharacters) {
+  WriteText("in/\x1B[31m.jsonl", Lines("date", 5) + "\x1B[2J\n");
+  PrepareOptions options = Options("noted", 2);
+  options.source.on_error = OnError::kSkip;
+  testing::internal::CaptureStdout();
+  const auto result = PrepareStore(options);
+  const std::string out = testing::internal::GetCapturedStdout();
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_TRUE(absl::StrContains(out, "1 damaged record was left out: ")) << out;
+  EXPECT_TRUE(absl::StrContains(out, "in/\\x1B[31m.jsonl:6: ")) << out;
+  EXPECT_FALSE(absl::StrContains(out, "\x1B")) << out;
+}
+
 TEST_F(PrepareShardsTest, ShardsReadAsTheOneStoreOfTheSameText) {
   PrepareOptions options = Options("shards", 2);
   options.val_fraction = 0;

@@ -179,7 +179,14 @@ TEST_F(TextSourceTest, JsonFaultsNameFileAndLine) {
        ":2: no member 'text'; there is: body, id"},
       {"{\"id\": 1e999}\n", ":1: byte 12: this is not JSON (number overflow"},
       {"{\"text\": 5}\n", ":1: the member 'text' must be a string, but is number"},
-      {"[1, 2]\n", ":1: expected a JSON object, got array"},
+      {"[1, 2]\n",
+       ":1: element 1 of the array is a number; expected an array of objects or of strings"},
+      {"[\n[\"a\"]]\n", ":2: element 1 of the array is an array; expected"},
+      {"[\"a\", {\"text\": \"b\"}]\n",
+       ":1: element 2 of the array is an object; expected an array of strings alone"},
+      {"[\"a\", \"\\ud800\"]\n", ":1: byte 8: this is not JSON"},
+      {"\"a\"\n", ":1: expected a JSON object, got string"},
+      {"[\"a\"]\n[\"b\"]\n", ":1: expected a JSON object, got array"},
       {"{\"text\": \"a\"}\n{\"text\": \"\xff\"}\n", ":2:11: byte 25 (0xFF) is not UTF-8"},
       {"[\n{\"text\": \"a\"},\n{\"body\": 1}\n]\n", ":3: no member 'text'"},
       {"[{\"text\": \"a\"}\n", ":2: the file ends within the array"},
@@ -187,7 +194,7 @@ TEST_F(TextSourceTest, JsonFaultsNameFileAndLine) {
       {"[{\"text\": \"a\"},]\n", ":1: an element of the array is missing"},
       {"[{\"text\": \"a\"}]\n{}\n", ":2: there is more behind the array's end"},
       {"[{\"text\": \"a\"}, 5]\n",
-       ":1: element 2 of the array is no object; expected an array of objects alone"},
+       ":1: element 2 of the array is a number; expected an array of objects alone"},
   };
   for (const auto& [content, message] : cases) {
     const std::string path = WriteText("a.jsonl", content);
@@ -221,6 +228,32 @@ TEST_F(TextSourceTest, ArraysOfObjectsAreRead) {
   ASSERT_TRUE(found.status.ok()) << found.status;
   EXPECT_TRUE(found.documents == expected);
   EXPECT_EQ(ReadAll({.paths = {WriteText("b.json", "[]")}}).documents, Documents{});
+}
+
+TEST_F(TextSourceTest, ArraysOfStringsAreRead) {
+  const std::string array = "[\n  \"one\",\n  \"two \\\" \\n ]\", \"\", \"three\"]\n";
+  for (const char* name : {"a.json", "a.jsonl", "a.json.gz"}) {
+    const std::string path =
+        absl::EndsWith(name, ".gz") ? WriteGzip(name, array) : WriteText(name, array);
+    EXPECT_EQ(ReadAll({.paths = {path}}).documents, (Documents{"one", "two \" \n ]", "three"}))
+        << name;
+    // The strings have no members, and are no conversations.
+    EXPECT_TRUE(absl::StrContains(ReadAll({.paths = {path}, .field = "body"}).status.message(),
+                                  ":2: element 1 of the array is a string; expected an array of "
+                                  "objects"));
+    EXPECT_FALSE(ReadAll({.paths = {path}, .format = TextFormat::kChat}).status.ok());
+  }
+  // Under another name this may be text, unless the format says otherwise.
+  const std::string text = WriteText("a", array);
+  EXPECT_EQ(ReadAll({.paths = {text}}).documents, Documents{array});
+  EXPECT_EQ(ReadAll({.paths = {text}, .format = TextFormat::kJson}).documents.size(), 3u);
+  TextSourceOptions options = {.paths = {WriteText("b.json", "[null, \"one\", 2, \"\\ud800\"]")}};
+  options.on_error = OnError::kSkip;
+  EXPECT_EQ(ReadAll(options).documents, Documents{"one"});
+  options.on_error = OnError::kError;
+  options.paths = {WriteText("c.json", "[\"a \\ud800\"]")};
+  options.invalid_utf8 = InvalidUtf8::kReplace;
+  EXPECT_EQ(ReadAll(options).documents, Documents{"a \uFFFD"});
 }
 
 TEST_F(TextSourceTest, WhatIsNotUtf8IsAnErrorOrReplaced) {
@@ -328,7 +361,7 @@ TEST_F(TextSourceTest, AnElementThatIsNoObjectIsADamagedRecord) {
                     "[{\"text\": \"one\"}, 17, \"a \\\" ] b\",\nnull, [1, {}], -1.5e3 , true,\n"
                     "{\"text\": \"two\"}, 4]")}};
   EXPECT_TRUE(absl::StrContains(ReadAll(options).status.message(),
-                                "a.json:1: element 2 of the array is no object"));
+                                "a.json:1: element 2 of the array is a number"));
   options.on_error = OnError::kSkip;
   const Found found = ReadAll(options);
   EXPECT_TRUE(found.status.ok()) << found.status;

@@ -182,6 +182,40 @@ TEST_F(ResumeTest, ADamagedCheckpointIsNamedWhenItIsPassedOver) {
   EXPECT_EQ(Read(Path("run/metrics.jsonl")), metrics);
 }
 
+// Its manifest and sizes are whole, so that the damage shows where the tensors are read.
+TEST_F(ResumeTest, AWrongChecksumCostsTheStepsSinceTheCheckpointBefore) {
+  ASSERT_EQ(Train({"train.steps=30", "run.dir=" + Path("reference")}).exit_code, 0);
+  ASSERT_EQ(Train({"train.steps=20"}).exit_code, 0);
+  const auto damage = [](const std::string& checkpoint) {
+    const std::string shard = checkpoint + "/rank-00000-00000.h5";
+    std::string bytes = Read(shard);
+    for (size_t i = bytes.size() / 2; i < bytes.size(); i += 256) bytes[i] ^= 1;
+    std::ofstream(shard, std::ios::binary) << bytes;
+  };
+  const std::string newest = Checkpoint(Path("run"), 20), before = Checkpoint(Path("run"), 10);
+  damage(newest);
+  // The checkpoint that a user names is taken or refused.
+  auto named = TrainArgs(Path("config.yaml"), {"train.steps=30"});
+  named.insert(named.end(), {"--resume", "20"});
+  const ProcessResult refused = Wyvern(named);
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("is damaged ("), std::string::npos) << refused.err;
+
+  const ProcessResult resumed = Train({"train.steps=30"});
+  EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
+  EXPECT_NE(resumed.out.find("passed over " + newest + ": tensor '"), std::string::npos)
+      << resumed.out;
+  EXPECT_NE(resumed.out.find("resuming from " + before), std::string::npos) << resumed.out;
+  ExpectEqualCheckpoints(Checkpoint(Path("run"), 30), Checkpoint(Path("reference"), 30));
+
+  for (const int step : {10, 20, 30}) damage(Checkpoint(Path("run"), step));
+  const ProcessResult none = Train({"train.steps=40"});
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_NE(none.err.find("no checkpoint of " + Path("run") + " is left that is complete"),
+            std::string::npos)
+      << none.err;
+}
+
 TEST_F(ResumeTest, ADamagedLineOfTheMetricsCostsThatLineAlone) {
   ASSERT_EQ(Train({"train.steps=10"}).exit_code, 0);
   std::string text = Read(Path("run/metrics.jsonl"));

@@ -57,6 +57,23 @@ class ParallelRunTest : public RunTest {
   }
 };
 
+// MPI's libraries do not survive a fork everywhere.
+TEST_F(ParallelRunTest, ARankOfSeveralMakesShardsWithoutWorkers) {
+  const std::vector<std::string> sets = {"train.steps=5", "data.sources.0.shard_bytes=500",
+                                         "data.sources.0.workers=2"};
+  std::vector<std::string> alone = sets;
+  alone.insert(alone.end(), {"run.dir=" + Path("alone"), "data.sources.0.dir=" + Path("forked")});
+  const ProcessResult forked = Train(alone), result = TrainRanks(2, sets);
+  ASSERT_EQ(forked.exit_code, 0) << forked.err;
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const std::string note = "makes the shards in one process";
+  EXPECT_EQ(forked.out.find(note), std::string::npos) << forked.out;
+  EXPECT_NE(result.out.find(note), std::string::npos) << result.out;
+  const std::string shard = "/shard-00001/train.h5";
+  EXPECT_NE(Read(Path("store_a") + shard), "");
+  EXPECT_EQ(Read(Path("store_a") + shard), Read(Path("forked") + shard));
+}
+
 TEST_F(ParallelRunTest, GoesOnFromItsCheckpointOnAnyMesh) {
   ASSERT_EQ(TrainRanks(1, {"train.steps=30", "run.dir=" + Path("reference")}).exit_code, 0);
   const auto part = [&](int ranks, int steps, std::vector<std::string> sets) {
