@@ -17,6 +17,7 @@ struct Stream {
 };
 
 // Pre-norm block: x <- x + mixer(norm(x)); x <- x + mlp(norm(x)), the MLP or a mixture of experts.
+// Post-norm block (OLMo 2, arXiv 2501.00656): x <- x + norm(mixer(x)); x <- x + norm(mlp(x)).
 // The unit of recomputation.
 class Block : public Module {
  public:
@@ -29,6 +30,11 @@ class Block : public Module {
   Mixer* mixer() const { return mixer_.get(); }
 
  private:
+  Stream ForwardPostNorm(Tape& tape, const Stream& x, const Packing& packing, MixerCache* cache,
+                         double balance_factor) const;
+  Var ForwardMlp(Tape& tape, const Var& x, const Packing& packing, double balance_factor) const;
+
+  const bool post_norm_;
   Norm mixer_norm_;
   std::unique_ptr<Mixer> mixer_;
   Norm mlp_norm_;

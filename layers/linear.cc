@@ -52,13 +52,16 @@ Var LinearGroup::Part(const Var& y, const Linear& first, const Linear& last) con
   return y.Columns(first.weight_->first_row, last.weight_->first_row + last.weight_->shape[0]);
 }
 
-Norm::Norm(int64_t dim, double eps)
-    : weight_(AddParameter(
-          "weight", {.shape = {dim}, .kind = ParameterKind::kNorm, .init = InitConstant(1)})),
-      eps_(eps) {}
+Norm::Norm(int64_t dim, double eps, bool zero_centered)
+    : weight_(AddParameter("weight", {.shape = {dim},
+                                      .kind = ParameterKind::kNorm,
+                                      .init = InitConstant(zero_centered ? 0 : 1)})),
+      eps_(eps),
+      zero_centered_(zero_centered) {}
 
 RmsNorm::Outputs<Var> Norm::Forward(Tape& tape, const Var& x, const Var& residual) const {
-  return tape.Apply<RmsNorm>({.x = x, .residual = residual, .weight = weight_->var}, {.eps = eps_});
+  return tape.Apply<RmsNorm>({.x = x, .residual = residual, .weight = weight_->var},
+                             {.eps = eps_, .weight_offset = zero_centered_ ? 1.0 : 0.0});
 }
 
 ShortConvolution::ShortConvolution(int64_t dim, int64_t width) : dim_(dim) {

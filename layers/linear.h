@@ -47,10 +47,11 @@ class LinearGroup {
   std::shared_ptr<ParameterGroup> weight_, bias_;
 };
 
-// RMS norm over the last axis. Parameter: weight [dim].
+// RMS norm over the last axis. Parameter: weight [dim]; if it is centred at zero, weight + 1
+// scales.
 class Norm : public Module {
  public:
-  Norm(int64_t dim, double eps);
+  Norm(int64_t dim, double eps, bool zero_centered = false);
   // Normalises x + residual, which is returned as `sum`; without a residual, x alone.
   RmsNorm::Outputs<Var> Forward(Tape& tape, const Var& x, const Var& residual = Var()) const;
   const Var& weight() const { return weight_->var; }
@@ -59,6 +60,7 @@ class Norm : public Module {
  private:
   Parameter* weight_;
   double eps_;
+  bool zero_centered_;
 };
 
 // The taps of a causal depthwise convolution. Parameter: weight [dim, width]; none for width 0.

@@ -23,6 +23,8 @@ struct ModelConfig;
 //   void Visit(ConfigVisitor& v);     its keys
 //   void Validate(const ModelConfig& model, Faults faults) const;
 //   bool HasQkClip() const;           if Mixer::qk_rows can be other than empty: whether it is
+//   bool HasPostNorm() const;         if its blocks can be post-norm (layers/block.h): whether they
+//   are
 class MixerConfig {
  public:
   // The defaults of the first type, so that a map can make one to be assigned to.
@@ -60,6 +62,7 @@ class MixerConfig {
   // `model` and this configuration must be valid.
   std::unique_ptr<Mixer> Create(const ModelConfig& model) const;
   bool HasQkClip() const { return held_->HasQkClip(); }
+  bool HasPostNorm() const { return held_->HasPostNorm(); }
 
  private:
   struct Base {
@@ -70,6 +73,7 @@ class MixerConfig {
     virtual void Visit(ConfigVisitor& v) = 0;
     virtual void Validate(const ModelConfig& model, const Faults& faults) const = 0;
     virtual bool HasQkClip() const = 0;
+    virtual bool HasPostNorm() const = 0;
   };
   template <class Config>
   struct Held;
@@ -108,6 +112,10 @@ struct MixerConfig::Held : Base {
   }
   bool HasQkClip() const override {
     if constexpr (requires { config.HasQkClip(); }) return config.HasQkClip();
+    return false;
+  }
+  bool HasPostNorm() const override {
+    if constexpr (requires { config.HasPostNorm(); }) return config.HasPostNorm();
     return false;
   }
 

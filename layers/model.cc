@@ -20,7 +20,8 @@ Model::Model(const ModelConfig& config, Communicator* experts) : config_(config)
     blocks_.push_back(std::make_unique<Block>(config_, i, experts));
     AddChild(absl::StrCat("blocks.", i), blocks_.back().get());
   }
-  final_norm_ = std::make_unique<Norm>(config_.hidden_size, config_.norm_eps);
+  final_norm_ =
+      std::make_unique<Norm>(config_.hidden_size, config_.norm_eps, config_.zero_centered_norms);
   AddChild("final_norm", final_norm_.get());
   head_ = config_.tie_embeddings ? embedding_ : add_table("head.weight");
 }

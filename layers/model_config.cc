@@ -27,6 +27,9 @@ void ValidateMoe(const MoeConfig& c, int64_t num_layers, Faults faults) {
   if (c.shared_experts < 0 || c.shared_experts > kMaxExperts) {
     faults.Add("shared_experts", "expected 0 to ", kMaxExperts, ", got ", c.shared_experts);
   }
+  if (c.shared_gate && c.shared_experts == 0) {
+    faults.Add("shared_gate", "true has no effect with shared_experts: 0; remove one");
+  }
   if (c.first_dense < 0 || (num_layers > 0 && c.first_dense >= num_layers)) {
     faults.Add("first_dense", "expected 0 to num_layers - 1 = ", num_layers - 1, ", got ",
                c.first_dense);

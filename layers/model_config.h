@@ -18,6 +18,7 @@ struct MoeConfig {
   int64_t experts_per_token = 8;
   int64_t intermediate_size = 0;  // of one expert
   int64_t shared_experts = 1;     // that every token visits, as one SwiGLU of their joint width
+  bool shared_gate = false;       // whose output a gate of each token scales
   int64_t first_dense = 1;        // leading layers that keep the MLP
   int64_t every = 1;              // of the others, those whose number from 0 is a multiple of it
   RouterScore router = RouterScore::kSigmoid;
@@ -36,7 +37,9 @@ struct ModelConfig {
   int64_t intermediate_size = 0;  // SwiGLU; 0: 256 ceil(int(hidden_size 8 / 3) / 256)
   bool mlp_bias = false;
   bool tie_embeddings = false;
-  double norm_eps = 1e-6;           // of every norm, the mixers' output norms included
+  double norm_eps = 1e-6;  // of every norm, the mixers' output norms included
+  // Norms of blocks, of the head and of attention's q and k scale by weight + 1.
+  bool zero_centered_norms = false;
   double initializer_range = 0.02;  // standard deviation of matrices, convolutions, embeddings
   int64_t padding_id = -1;          // this row of the embedding gets no gradient; -1: none
   // Mixers by name, and where each stands: `pattern` repeats over the layers; `at` then overrides

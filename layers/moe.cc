@@ -6,6 +6,7 @@
 #include "autograd/ops/moe/moe_combine.h"
 #include "autograd/ops/moe/moe_permute.h"
 #include "autograd/ops/moe/moe_route.h"
+#include "autograd/ops/pointwise/row_gate.h"
 #include "autograd/ops/pointwise/swiglu.h"
 #include "autograd/parallel/expert_exchange.h"
 #include "kernels/pointwise/elementwise.h"
@@ -62,6 +63,9 @@ Moe::Moe(const ModelConfig& model, Communicator* group)
   if (config_.shared_experts == 0) return;
   shared_ = std::make_unique<Mlp>(model, config_.shared_experts * config_.intermediate_size);
   AddChild("shared", shared_.get());
+  if (!config_.shared_gate) return;
+  shared_gate_ = std::make_unique<Linear>(model.hidden_size, 1);
+  AddChild("shared_gate", shared_gate_.get());
 }
 
 void Moe::RecordTo(const Tensor& loads, const Tensor& balance_loss) {
@@ -123,9 +127,13 @@ Var Moe::Forward(Tape& tape, const Var& x, const Packing& packing, double balanc
 }
 
 Var Moe::Shared(Tape& tape, const Var& x) const {
-  if (shared_ != nullptr) return shared_->Forward(tape, x);
-  tape.Discard({x});
-  return Var();
+  if (shared_ == nullptr) {
+    tape.Discard({x});
+    return Var();
+  }
+  const Var gate = shared_gate_ == nullptr ? Var() : shared_gate_->Forward(tape, x);
+  const Var y = shared_->Forward(tape, x);
+  return gate.defined() ? tape.Apply<RowGate>({.x = y, .gate = gate}, {}).y : y;
 }
 
 }  // namespace wyvern

@@ -14,7 +14,8 @@ namespace wyvern {
 // kernels/moe/moe_route.h. No token is dropped, however they are routed.
 //
 // Parameters, E experts of width I: router.weight [E, D], kept in the accumulation dtype;
-// experts.{gate,up}.weight [E, I, D], experts.down.weight [E, D, I]; shared.* as of an Mlp.
+// experts.{gate,up}.weight [E, I, D], experts.down.weight [E, D, I]; shared.* as of an Mlp, whose
+// output a token's sigmoid(x w) scales with shared_gate.weight [1, D].
 // ModelBuffer: router.bias [E], added to the scores for the choice alone; what moves it is
 // UpdateBalance (trainer/optimizer/expert_balance.h), not a gradient.
 //
@@ -73,7 +74,8 @@ class Moe : public Module {
   Communicator* group_;
   Router router_;
   Experts experts_;
-  std::unique_ptr<Mlp> shared_;  // null: none
+  std::unique_ptr<Mlp> shared_;          // null: none
+  std::unique_ptr<Linear> shared_gate_;  // null: none
   Tensor loads_, balance_loss_;
 };
 

@@ -18,6 +18,8 @@
 #include "autograd/ops/norm/gated_rms_norm.h"
 #include "autograd/ops/norm/l2_norm.h"
 #include "autograd/ops/norm/rms_norm.h"
+#include "autograd/ops/pointwise/add.h"
+#include "autograd/ops/pointwise/row_gate.h"
 #include "autograd/ops/pointwise/sigmoid_gate.h"
 #include "autograd/ops/pointwise/silu.h"
 #include "autograd/ops/pointwise/swiglu.h"
@@ -27,6 +29,7 @@ const std::vector<OpRow>& OpRegistry() {
   // One row a line, so that additions merge.
   // clang-format off
   static const std::vector<OpRow> rows = {
+      MakeOpRow<Add>(),
       MakeOpRow<Attention>(),
       MakeOpRow<Embedding>(),
       MakeOpRow<GatedDeltaRule>(),
@@ -44,6 +47,7 @@ const std::vector<OpRow>& OpRegistry() {
       MakeOpRow<MoeRoute>(),
       MakeOpRow<RmsNorm>(),
       MakeOpRow<Rope>(),
+      MakeOpRow<RowGate>(),
       MakeOpRow<ShortConv>(),
       MakeOpRow<SigmoidGate>(),
       MakeOpRow<Silu>(),

@@ -1,11 +1,11 @@
 // RMS norm over the last axis with a fused residual add (arXiv 1910.07467).
 //
 //   s = x + residual            (s = x without a residual)
-//   y = s (mean(s^2) + eps)^-1/2 * weight
+//   y = s (mean(s^2) + eps)^-1/2 * w      w = weight + weight_offset
 //
 // T rows of D elements, row-major. Statistics in Acc whatever Io is.
-// Backward, with r = (mean(s^2) + eps)^-1/2, n = r s and c = mean(dy weight n):
-//   ds = r (dy weight - n c) + d_sum        d_weight = sum over rows of dy n
+// Backward, with r = (mean(s^2) + eps)^-1/2, n = r s and c = mean(dy w n):
+//   ds = r (dy w - n c) + d_sum        d_weight = sum over rows of dy n
 #ifndef WYVERN_KERNELS_NORM_RMS_NORM_H_
 #define WYVERN_KERNELS_NORM_RMS_NORM_H_
 
@@ -20,6 +20,7 @@ struct RmsNormFwdParams {
   using Acc = AccOf<Io>;
   int64_t num_rows = 0, dim = 0;
   double eps = 0;
+  double weight_offset = 0;      // 1 for weights that are centred at zero
   const Io* x = nullptr;         // [T, D]
   const Io* residual = nullptr;  // [T, D] or null
   const Acc* weight = nullptr;   // [D]
@@ -33,6 +34,7 @@ template <typename Io>
 struct RmsNormBwdParams {
   using Acc = AccOf<Io>;
   int64_t num_rows = 0, dim = 0;
+  double weight_offset = 0;
   const Io* s = nullptr;        // [T, D] what was normalised
   const Acc* weight = nullptr;  // [D]
   const Acc* rstd = nullptr;    // [T]

@@ -39,7 +39,8 @@ std::map<std::string, ModelConfig> TinyModels() {
                                .key_dim = 3,
                                .value_dim = 5,
                                .conv_width = 3,
-                               .output_gate = OutputGate::kSilu};
+                               .output_gate = OutputGate::kSilu,
+                               .output_norm_eps = 2e-3};
   const DeltaMixerConfig kda{.decay = DeltaDecay::kPerChannel,
                              .num_heads = 2,
                              .key_dim = 4,
@@ -69,6 +70,10 @@ std::map<std::string, ModelConfig> TinyModels() {
                                   .output_bias = true,
                                   .qk_norm = true,
                                   .output_gate = OutputGate::kSigmoid};
+  AttentionMixerConfig post_norm = global;
+  post_norm.qk_norm = true;
+  post_norm.qk_norm_scope = QkNormScope::kToken;
+  post_norm.post_norm = true;
   AttentionMixerConfig no_rope = global;
   no_rope.rope = false;
   const MlaMixerConfig mla{
@@ -98,6 +103,7 @@ std::map<std::string, ModelConfig> TinyModels() {
       {"mla", TinyModel({mla})},
       {"mla_with_everything", TinyModel({mla_with_everything})},
       {"kimi_linear", TinyModel({kda, kda, mla})},
+      {"olmo_hybrid", TinyModel({post_norm, gated, post_norm})},
       {"hybrid", TinyModel({delta_net, window, gated, no_rope, kda_bounded})}};
   all["gated_delta_net"].tie_embeddings = true;
   all["gated_delta_net"].padding_id = 2;
@@ -120,6 +126,18 @@ std::map<std::string, ModelConfig> TinyModels() {
                       .router = RouterScore::kSoftmax,
                       .renormalize = false};
   all["moe_softmax"] = moe;
+  AttentionMixerConfig partial = full;
+  partial.rotary_dim = 4;
+  ModelConfig qwen3_next = TinyModel({gated, partial});
+  qwen3_next.zero_centered_norms = true;
+  qwen3_next.moe = MoeConfig{.num_experts = 4,
+                             .experts_per_token = 2,
+                             .intermediate_size = 3,
+                             .shared_experts = 2,
+                             .shared_gate = true,
+                             .first_dense = 0,
+                             .router = RouterScore::kSoftmax};
+  all["qwen3_next"] = qwen3_next;
   return all;
 }
 

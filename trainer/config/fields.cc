@@ -25,6 +25,10 @@ void VisitMoe(ConfigVisitor& v, MoeConfig* c) {
   v.Value("shared_experts", &c->shared_experts,
           {"Shared experts, which every token visits; they are one SwiGLU of their joint width.",
            "[0, 1024]"});
+  v.Only(c->shared_experts > 0, "shared_experts: 0", [c](ConfigVisitor& only) {
+    only.Value("shared_gate", &c->shared_gate,
+               "Whether a sigmoid gate of each token scales what the shared experts give.");
+  });
   v.Value("first_dense", &c->first_dense,
           {"Leading layers that keep the MLP; below num_layers.", "[0, inf)", "layers"});
   v.Value("every", &c->every,
@@ -500,6 +504,9 @@ void VisitModelConfig(ConfigVisitor& v, ModelConfig* c) {
           "Whether the head is the embedding (tied embeddings).");
   v.Value("norm_eps", &c->norm_eps,
           {"Epsilon of every RMSNorm, the mixers' output norms included.", "(0, inf)"});
+  v.Value("zero_centered_norms", &c->zero_centered_norms,
+          "Whether the RMSNorms of blocks, of the head and of attention's q and k scale by 1 + "
+          "weight, from zero on; not the mixers' output norms.");
   v.Value("initializer_range", &c->initializer_range,
           {"Standard deviation of the initial matrices, convolutions and embeddings.", "(0, inf)"});
   v.Value("padding_id", &c->padding_id,

@@ -19,7 +19,13 @@ using Json = nlohmann::json;
 
 // Keys that older files lack, and the value that each would have had there.
 const std::map<std::string, Json>& AddedKeys() {
-  static const auto* keys = new std::map<std::string, Json>{{"output_gate_bias", true}};
+  static const auto* keys = new std::map<std::string, Json>{{"output_gate_bias", true},
+                                                            {"output_norm_eps", nullptr},
+                                                            {"post_norm", false},
+                                                            {"qk_norm_scope", "head"},
+                                                            {"rotary_dim", 0},
+                                                            {"shared_gate", false},
+                                                            {"zero_centered_norms", false}};
   return *keys;
 }
 

@@ -6,6 +6,18 @@
 #include "absl/strings/str_cat.h"
 
 namespace wyvern {
+namespace {
+
+// Whether these numbers give the list.
+bool Gives(int64_t first_dense, int64_t every, const std::vector<bool>& sparse) {
+  if (every < 1) return false;
+  for (int64_t i = 0; i < static_cast<int64_t>(sparse.size()); ++i) {
+    if (sparse[i] != (i >= first_dense && i % every == 0)) return false;
+  }
+  return true;
+}
+
+}  // namespace
 
 void IgnoreCommonKeys(KeyReader* r) {
   r->Ignore({"architectures", "model_type", "transformers_version", "torch_dtype", "dtype",
@@ -69,9 +81,7 @@ void RefuseAlterations(KeyReader* r) {
   for (const char* key : {"use_qk_norm", "qk_layernorm"}) {
     r->Only(key, false, "q and k are normalised as the family's library does");
   }
-  for (const char* key : {"use_sliding_window", "use_parallel_residual"}) {
-    r->Only(key, false, "it changes the layers");
-  }
+  r->Only("use_parallel_residual", false, "it changes the layers");
 }
 
 void ReadVocabulary(KeyReader* r, ModelConfig* m) {
@@ -119,9 +129,14 @@ nlohmann::json WindowJson(int64_t window) {
   return window > 0 ? nlohmann::json(window) : nlohmann::json(nullptr);
 }
 
-double ReadRopeTheta(KeyReader* r) {
+void RefuseSlidingWindow(KeyReader* r) {
+  r->Only("use_sliding_window", false, "it changes the layers");
+}
+
+double ReadRopeTheta(KeyReader* r, std::optional<double>* partial_rotary_factor) {
   std::optional<double> outer, inner;
   r->Real("rope_theta", &outer);
+  if (partial_rotary_factor != nullptr) r->Real("partial_rotary_factor", partial_rotary_factor);
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
     const nlohmann::json& value = r->Json(key);
     if (value.is_null()) continue;
@@ -133,7 +148,13 @@ double ReadRopeTheta(KeyReader* r) {
     for (const char* type_key : {"rope_type", "type"}) {
       rope.Only(type_key, "default", "rotary embeddings are not scaled");
     }
-    rope.Only("partial_rotary_factor", 1.0, "the whole head rotates");
+    if (partial_rotary_factor != nullptr) {
+      rope.Real("partial_rotary_factor", partial_rotary_factor);
+    } else {
+      rope.Only("partial_rotary_factor", 1.0, "the whole head rotates");
+    }
+    // Positions of text are the same along each axis of an image, so the sections have no effect.
+    rope.Ignore({"mrope_section", "mrope_interleaved"});
     rope.Real("rope_theta", &inner);
     rope.NoteUnknown();
   }
@@ -144,10 +165,49 @@ double ReadRopeTheta(KeyReader* r) {
   return inner.value_or(outer.value_or(10000));
 }
 
-void WriteRopeTheta(double theta, nlohmann::json* config) {
-  (*config)["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", theta}};
+void WriteRopeTheta(double theta, nlohmann::json* config, double partial_rotary_factor) {
+  nlohmann::json& rope = (*config)["rope_parameters"];
+  rope = {{"rope_type", "default"}, {"rope_theta", theta}};
   (*config)["rope_theta"] = theta;
+  if (partial_rotary_factor != 1) {
+    rope["partial_rotary_factor"] = (*config)["partial_rotary_factor"] = partial_rotary_factor;
+  }
   (*config)["rope_scaling"] = nullptr;
+}
+
+std::optional<std::vector<bool>> ReadLayerKinds(KeyReader* r, const char* key, int64_t num_layers,
+                                                const char* first, const char* second) {
+  const nlohmann::json& list = r->Json(key);
+  if (list.is_null()) return std::nullopt;
+  const std::string expected =
+      absl::StrCat("expected ", num_layers, " of \"", first, "\" and \"", second, "\"");
+  std::vector<bool> kinds;
+  if (list.is_array() && static_cast<int64_t>(list.size()) == num_layers) {
+    for (const nlohmann::json& kind : list) {
+      if (kind != first && kind != second) break;
+      kinds.push_back(kind == first);
+    }
+  }
+  if (static_cast<int64_t>(kinds.size()) != num_layers) {
+    r->Fault(key, expected);
+    return std::nullopt;
+  }
+  return kinds;
+}
+
+bool FindExpertLayers(const std::vector<bool>& sparse, MoeConfig* moe) {
+  if (Gives(moe->first_dense, moe->every, sparse)) return true;
+  const auto num_layers = static_cast<int64_t>(sparse.size());
+  const int64_t first_sparse = std::find(sparse.begin(), sparse.end(), true) - sparse.begin();
+  for (int64_t every = 1; every <= num_layers; ++every) {
+    // The first layer behind the last multiple that is still dense.
+    const int64_t first = first_sparse == 0 ? 0 : (first_sparse - 1) / every * every + 1;
+    if (!Gives(first, every, sparse)) continue;
+    moe->first_dense = first;
+    moe->every = every;
+    return true;
+  }
+  return false;
 }
 
 void UseEverywhere(const std::string& name, MixerConfig mixer, ModelConfig* m) {

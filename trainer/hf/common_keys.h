@@ -3,7 +3,9 @@
 #define WYVERN_TRAINER_HF_COMMON_KEYS_H_
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "layers/model_config.h"
 #include "trainer/hf/key_reader.h"
@@ -30,11 +32,23 @@ void RequireSwiGlu(KeyReader* r);
 int64_t ReadWindow(KeyReader* r);
 nlohmann::json WindowJson(int64_t window);
 
+// use_sliding_window, which is refused in families whose layers have no window.
+void RefuseSlidingWindow(KeyReader* r);
+
 // The base of rotary embeddings that are not scaled. transformers 5 writes rope_parameters
-// {rope_type, rope_theta}; version 4 wrote rope_theta and rope_scaling {rope_type or type, ...}.
-double ReadRopeTheta(KeyReader* r);
-// Adds the keys of both versions.
-void WriteRopeTheta(double theta, nlohmann::json* config);
+// {rope_type, rope_theta, ...}; version 4 wrote rope_theta, partial_rotary_factor and rope_scaling
+// {rope_type or type, ...}. Without `partial_rotary_factor` the whole head must rotate.
+double ReadRopeTheta(KeyReader* r, std::optional<double>* partial_rotary_factor = nullptr);
+// Adds the keys of both versions; a factor of 1 is left out.
+void WriteRopeTheta(double theta, nlohmann::json* config, double partial_rotary_factor = 1);
+
+// A list that names one of two kinds for every layer: whether it is the first one. Unset: absent,
+// or a fault.
+std::optional<std::vector<bool>> ReadLayerKinds(KeyReader* r, const char* key, int64_t num_layers,
+                                                const char* first, const char* second);
+// first_dense and every of `moe` that put experts where `sparse` says; false if none do. Numbers
+// that it has stay if they do: others may do the same.
+bool FindExpertLayers(const std::vector<bool>& sparse, MoeConfig* moe);
 
 // Makes one mixer stand in all layers.
 void UseEverywhere(const std::string& name, MixerConfig mixer, ModelConfig* m);

@@ -40,7 +40,12 @@ absl::StatusOr<const HfFamily*> ChooseFamily(const ModelConfig& m, const HfFamil
   if (candidates.empty()) candidates = FamiliesOf("attention");  // which say what they cannot hold
   std::vector<std::string> refusals;
   for (const HfFamily* family : candidates) {
-    const std::vector<std::string> why = family->why_not(m);
+    std::vector<std::string> why = family->why_not(m);
+    if (m.zero_centered_norms != family->zero_centered_norms) {
+      why.push_back(absl::StrCat("its norms scale by ",
+                                 family->zero_centered_norms ? "1 + weight" : "weight",
+                                 " (zero_centered_norms)"));
+    }
     if (why.empty()) return family;
     refusals.push_back(absl::StrCat("a Hugging Face ", family->model_type,
                                     " folder cannot hold this model: ", absl::StrJoin(why, "; ")));
@@ -64,6 +69,7 @@ absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config) {
   }
   HfConfig result{.family = family};
   ModelConfig& m = result.model;
+  m.zero_centered_norms = family->zero_centered_norms;
   IgnoreCommonKeys(&r);
   RefuseAlterations(&r);
   ReadVocabulary(&r, &m);

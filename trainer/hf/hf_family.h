@@ -22,6 +22,7 @@ struct HfFamily {
   const char* embedding_name;
   // False: the readers never tie the head to the embedding; a tied head is written as a copy.
   bool ties_head = true;
+  bool zero_centered_norms = false;  // as ModelConfig's: the files hold weights around zero
 
   // Reads the sizes, mixers and experts of the model. The vocabulary has been read.
   void (*read)(KeyReader* r, ModelConfig* m);
@@ -29,9 +30,9 @@ struct HfFamily {
   std::vector<std::string> (*why_not)(const ModelConfig& m);
   // Adds the keys that other families do not share. Requires an empty why_not.
   void (*write)(const ModelConfig& m, nlohmann::json* config);
-  // The tensors that make up a layer's parameter or buffer, in the order of its elements. `name` is
-  // what follows "blocks.N." in Wyvern; the result's names are what follows "model.layers.N.".
-  // `shape` is the parameter's as all families store it.
+  // The tensors that hold a layer's parameter or buffer, as HfTensorsOf gives them. `name` is what
+  // follows "blocks.N." in Wyvern; the result's names are what follows "model.layers.N.". `shape`
+  // is the parameter's as all families store it.
   std::vector<HfTensor> (*layer_tensors)(absl::string_view name, const Shape& shape,
                                          const MixerConfig& mixer);
 };

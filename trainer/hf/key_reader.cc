@@ -20,6 +20,12 @@ const nlohmann::json* KeyReader::Find(const char* key) {
 
 bool KeyReader::Has(const char* key) { return Find(key) != nullptr; }
 
+bool KeyReader::IsNull(const char* key) {
+  asked_.insert(key);
+  const auto it = object_.find(key);
+  return it != object_.end() && it->is_null();
+}
+
 void KeyReader::Int(const char* key, int64_t* value) {
   const nlohmann::json* found = Find(key);
   if (found == nullptr) return;

@@ -26,7 +26,8 @@ class KeyReader {
   // this reader's.
   KeyReader Inner(const nlohmann::json& object, std::string prefix) const;
 
-  bool Has(const char* key);  // present and not null
+  bool Has(const char* key);     // present and not null
+  bool IsNull(const char* key);  // present, as null
   void Int(const char* key, int64_t* value);
   void Int(const char* key, std::optional<int64_t>* value);
   // One or more.

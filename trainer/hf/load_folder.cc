@@ -11,8 +11,10 @@
 namespace wyvern {
 namespace {
 
-// Left over from readers' buffers; not weights.
-bool IsLeftOver(const std::string& name) { return absl::EndsWith(name, "rotary_emb.inv_freq"); }
+// Left over from readers' buffers, or layers that predict several tokens, which readers pass over.
+bool IsLeftOver(const std::string& name) {
+  return absl::EndsWith(name, "rotary_emb.inv_freq") || absl::StartsWith(name, "mtp.");
+}
 
 // Whether two tensors of one shape hold the same numbers.
 absl::StatusOr<bool> Equal(const HfWeights& weights, const std::string& a, const std::string& b) {
@@ -115,6 +117,11 @@ absl::Status HfModelWeights::Add(const std::string& name, const Shape& shape,
   Entry entry{.shape = shape};
   std::string last_path;
   for (HfTensor& tensor : tensors) {
+    if (!tensor.pieces.empty()) {
+      ASSIGN_OR_RETURN(std::vector<Stored> pieces, FindPieces(tensor, &entry.dtype));
+      entry.parts.push_back({.tensor = std::move(tensor), .stored = std::move(pieces)});
+      continue;
+    }
     std::string stored_name = tensor.name;
     int64_t first_element = 0;
     Shape expected = tensor.shape;
@@ -142,16 +149,67 @@ absl::Status HfModelWeights::Add(const std::string& name, const Shape& shape,
     if (stored.dtype == "F64") entry.dtype = DType::kFloat64;
     used_.insert(stored_name);
     last_path = path;
-    entry.parts.push_back(
-        {.tensor = std::move(tensor), .stored = stored_name, .first_element = first_element});
+    entry.parts.push_back({.tensor = std::move(tensor),
+                           .stored = {{.name = stored_name, .first_element = first_element}}});
   }
   entries_[name] = std::move(entry);
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<HfModelWeights::Stored>> HfModelWeights::FindPieces(
+    const HfTensor& tensor, DType* dtype) {
+  std::vector<Stored> pieces;
+  int64_t num_rows = 0;
+  for (const HfTensor::Piece& piece : tensor.pieces) {
+    ASSIGN_OR_RETURN(const SafetensorsEntry stored, weights_->Find(piece.name));
+    const std::string& path = weights_->PathOf(piece.name);
+    RETURN_IF_ERROR(FloatTypeOf(path, piece.name, stored).status());
+    Shape expected = tensor.shape;
+    expected[0] = stored.shape.empty() ? 0 : stored.shape[0];
+    if (stored.shape != expected) {
+      expected[0] = piece.num_rows;
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": ", piece.name, " has shape ", ToString(stored.shape),
+                       "; config.json makes it ", ToString(expected)));
+    }
+    if (stored.dtype == "F64") *dtype = DType::kFloat64;
+    used_.insert(piece.name);
+    pieces.push_back({.name = piece.name, .first_row = num_rows});
+    num_rows += stored.shape[0];
+  }
+  if (num_rows == tensor.shape[0]) return pieces;
+  return absl::InvalidArgumentError(
+      absl::StrCat(weights_->PathOf(pieces.front().name), ": ", pieces.front().name, " and the ",
+                   pieces.size() - 1, " that follow it have ", num_rows,
+                   " rows; config.json makes it ", tensor.shape[0]));
+}
+
 const std::string& HfModelWeights::StoredName(const std::string& name, int64_t row) const {
   const std::vector<Part>& parts = entries_.at(name).parts;
-  return parts[parts.front().tensor.slice < 0 ? 0 : static_cast<size_t>(row)].stored;
+  CHECK(!parts.empty(), name);
+  const Part& part = parts[parts.front().tensor.slice < 0 ? 0 : static_cast<size_t>(row)];
+  const int64_t stored_row = part.tensor.rows.empty() ? 0 : part.tensor.rows[row];
+  size_t piece = part.stored.size() - 1;
+  while (part.stored[piece].first_row > stored_row) --piece;
+  return part.stored[piece].name;
+}
+
+absl::Status HfModelWeights::ReadRows(const Part& part, int64_t width, int64_t begin, int64_t end,
+                                      const Tensor& to) const {
+  const Tensor rows = to.Reshape({end - begin, width});
+  for (size_t i = 0; i < part.stored.size(); ++i) {
+    const Stored& stored = part.stored[i];
+    const int64_t last = i + 1 < part.stored.size() ? part.stored[i + 1].first_row : end;
+    const int64_t from = std::max(begin, stored.first_row), until = std::min(end, last);
+    if (from >= until) continue;
+    ASSIGN_OR_RETURN(
+        const Tensor read,
+        weights_->Read(stored.name, stored.first_element + (from - stored.first_row) * width,
+                       stored.first_element + (until - stored.first_row) * width));
+    rows.Rows(from - begin, until - begin)
+        .CopyFrom(read.To(to.dtype()).Reshape({until - from, width}));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Tensor> HfModelWeights::Rows(const std::string& name, int64_t begin,
@@ -159,24 +217,28 @@ absl::StatusOr<Tensor> HfModelWeights::Rows(const std::string& name, int64_t beg
   const Entry& entry = entries_.at(name);
   Shape shape = entry.shape;
   shape[0] = end - begin;
-  const int64_t row = NumElements(entry.shape) / entry.shape[0];
-  const Part& first = entry.parts.front();
-  if (first.tensor.slice < 0 && first.tensor.rows.empty()) {
-    ASSIGN_OR_RETURN(const Tensor read,
-                     weights_->Read(first.stored, first.first_element + begin * row,
-                                    first.first_element + end * row));
-    return read.To(entry.dtype).Reshape(shape);
-  }
-  if (first.tensor.slice < 0) {
-    ASSIGN_OR_RETURN(const Tensor read, weights_->Read(first.stored));
-    return FromHfOrder(read.To(entry.dtype), first.tensor).Rows(begin, end);
-  }
+  if (entry.parts.empty()) return Tensor::Zeros(shape, entry.dtype, Device::kCpu);
   const Tensor rows = Tensor::Empty(shape, entry.dtype, Device::kCpu);
-  for (int64_t i = begin; i < end; ++i) {
-    const Part& part = entry.parts[i];
-    CHECK(part.tensor.slice == i, part.stored);
-    ASSIGN_OR_RETURN(const Tensor read, weights_->Read(part.stored));
-    rows.Rows(i - begin, i - begin + 1).Reshape(read.shape()).CopyFrom(read.To(entry.dtype));
+  const int64_t width = NumElements(entry.shape) / entry.shape[0];
+  const Part& first = entry.parts.front();
+  if (first.tensor.slice >= 0) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Part& part = entry.parts[i];
+      CHECK(part.tensor.slice == i, part.tensor.name);
+      RETURN_IF_ERROR(ReadRows(part, width, 0, 1, rows.Rows(i - begin, i - begin + 1)));
+    }
+    return rows;
+  }
+  const std::vector<int64_t>& of = first.tensor.rows;
+  if (of.empty()) {
+    RETURN_IF_ERROR(ReadRows(first, width, begin, end, rows));
+    return rows;
+  }
+  // Runs of rows that follow one another there are read at once.
+  for (int64_t i = begin, next; i < end; i = next) {
+    for (next = i + 1; next < end && of[next] == of[next - 1] + 1;) ++next;
+    RETURN_IF_ERROR(
+        ReadRows(first, width, of[i], of[next - 1] + 1, rows.Rows(i - begin, next - begin)));
   }
   return rows;
 }

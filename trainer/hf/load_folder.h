@@ -46,10 +46,14 @@ class HfModelWeights {
   const std::string& StoredName(const std::string& name, int64_t row) const;
 
  private:
+  // Rows of a part from `first_row` on lie in a tensor of the folder, from its element on.
+  struct Stored {
+    std::string name;
+    int64_t first_row = 0, first_element = 0;
+  };
   struct Part {
     HfTensor tensor;
-    std::string stored;         // the name in the folder
-    int64_t first_element = 0;  // of `stored`, where it holds more than the tensor
+    std::vector<Stored> stored;  // in the order of their rows
   };
   struct Entry {
     Shape shape;
@@ -58,6 +62,10 @@ class HfModelWeights {
   };
 
   absl::Status Add(const std::string& name, const Shape& shape, std::vector<HfTensor> tensors);
+  absl::StatusOr<std::vector<Stored>> FindPieces(const HfTensor& tensor, DType* dtype);
+  // Rows [begin, end) of `width` elements of a part's tensor, to `to`.
+  absl::Status ReadRows(const Part& part, int64_t width, int64_t begin, int64_t end,
+                        const Tensor& to) const;
 
   const HfWeights* weights_ = nullptr;
   std::map<std::string, Entry> entries_;

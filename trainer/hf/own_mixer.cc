@@ -1,7 +1,6 @@
 #include "trainer/hf/own_mixer.h"
 
 #include "absl/strings/str_cat.h"
-#include "layers/mixers/attention/attention_config.h"
 #include "layers/mixers/delta/delta_config.h"
 
 namespace wyvern {
@@ -13,9 +12,11 @@ std::vector<MixerConfig> MixersInFull(const ModelConfig& m) {
     if (auto* d = mixer.As<DeltaMixerConfig>()) {
       if (d->num_value_heads == 0) d->num_value_heads = d->num_heads;
       if (d->decay == DeltaDecay::kPerChannel && d->decay_rank == 0) d->decay_rank = d->value_dim;
+      if (d->output_norm_eps == m.norm_eps) d->output_norm_eps.reset();
     } else if (auto* a = mixer.As<AttentionMixerConfig>()) {
       if (a->num_kv_heads == 0) a->num_kv_heads = a->num_heads;
       if (a->head_dim == 0) a->head_dim = m.hidden_size / a->num_heads;
+      if (a->rotary_dim == a->head_dim) a->rotary_dim = 0;
     }
     layers.push_back(std::move(mixer));
   }
@@ -25,6 +26,14 @@ std::vector<MixerConfig> MixersInFull(const ModelConfig& m) {
 bool IsAttention(const MixerConfig& mixer) { return mixer.As<AttentionMixerConfig>() != nullptr; }
 
 bool IsDelta(const MixerConfig& mixer) { return mixer.As<DeltaMixerConfig>() != nullptr; }
+
+void CheckPlainAttention(const AttentionMixerConfig& a, std::vector<std::string>* why) {
+  if (!a.rope) why->push_back("its attention always rotates (rope: false)");
+  if (a.rotary_dim > 0) why->push_back("its attention rotates whole heads (rotary_dim)");
+  if (a.output_gate != OutputGate::kNone) why->push_back("its attention has no output_gate");
+  if (a.qk_norm_scope != QkNormScope::kHead) why->push_back("its qk_norm_scope is head");
+  if (a.post_norm) why->push_back("its norms stand before the layers (post_norm)");
+}
 
 const MixerConfig* OwnMixer(const std::vector<MixerConfig>& layers,
                             bool (*is_own)(const MixerConfig&), bool hybrid,

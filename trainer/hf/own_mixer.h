@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "layers/mixers/attention/attention_config.h"
 #include "layers/model_config.h"
 
 namespace wyvern {
@@ -14,6 +15,9 @@ std::vector<MixerConfig> MixersInFull(const ModelConfig& m);
 
 bool IsAttention(const MixerConfig& mixer);
 bool IsDelta(const MixerConfig& mixer);
+
+// Adds to `why` what the attention of transformers' llama and its kin does not do.
+void CheckPlainAttention(const AttentionMixerConfig& a, std::vector<std::string>* why);
 
 // The mixer of the layers that `is_own` accepts, of which config.json has room for one. Other
 // layers may only be attention, and only in a hybrid. Adds to `why` what does not fit. Null: the

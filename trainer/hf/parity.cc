@@ -47,6 +47,11 @@ struct Reference {
   bool HasGradient(const std::string& name) const {
     return file.tensors().count(absl::StrCat("grad.", name)) > 0;
   }
+  std::optional<int64_t> GradientRows(const std::string& name) const {
+    const auto entry = file.tensors().find(absl::StrCat("grad.", name));
+    if (entry == file.tensors().end() || entry->second.shape.empty()) return std::nullopt;
+    return entry->second.shape[0];
+  }
   absl::StatusOr<std::vector<double>> Values(const std::string& name, int64_t count) const {
     ASSIGN_OR_RETURN(const Tensor tensor, ReadFloatTensor(file, name));
     if (tensor.numel() != count) {
@@ -156,14 +161,28 @@ Quantities Measure(Model* model, const HfFamily& family, const Reference& refere
   const Var hidden = model->Hidden(quiet, reference.ids, reference.packing);
   q.logits = OnHost(model->Logits(hidden.value()));
   q.loss = LossAndGradients(model, reference);
+  std::map<std::string, Tensor> gradients;
+  std::map<std::string, std::vector<HfTensor::Piece>> pieces;  // of gradients that are cut
   for (const Parameter* p : model->parameters()) {
-    const Tensor gradient = p->var.grad().To(Device::kCpu);
+    const Tensor gradient = p->var.grad().To(Device::kCpu).To(DType::kFloat64);
     for (const HfTensor& tensor : HfTensorsOf(*p, model->config(), family)) {
       const Tensor part =
           tensor.slice < 0 ? gradient : gradient.Rows(tensor.slice, tensor.slice + 1);
       const std::string& name =
           reference.HasGradient(tensor.other_name) ? tensor.other_name : tensor.name;
-      q.gradients[name] = OnHost(ToHfOrder(part, tensor));
+      Tensor& whole = gradients[name];
+      if (!whole.defined()) whole = Tensor::Zeros(tensor.shape, DType::kFloat64, Device::kCpu);
+      CopyToHf(part, tensor, whole);
+      if (!tensor.pieces.empty()) pieces[name] = tensor.pieces;
+    }
+  }
+  for (const auto& [name, gradient] : gradients) {
+    if (pieces.count(name) == 0) q.gradients[name] = OnHost(gradient);
+    int64_t row = 0;
+    for (const HfTensor::Piece& piece : pieces[name]) {
+      const int64_t end = row + reference.GradientRows(piece.name).value_or(piece.num_rows);
+      q.gradients[piece.name] = OnHost(gradient.Rows(row, std::min(end, gradient.dim(0))));
+      row = end;
     }
   }
   q.training = Train(model, family, reference);
@@ -260,7 +279,8 @@ absl::StatusOr<Errors> Fp32Limits(const std::string& dir, const HfFamily& family
   for (std::vector<double>* steps : {&limits.training.loss, &limits.training.norm}) {
     ScaleRunningMax(10, steps);
     for (double& x : *steps) x = std::max(x, kLeastDrift);
-    (*steps)[0] = (*steps)[1] = kFirstSteps;
+    (*steps)[0] = kFirstSteps;
+    (*steps)[1] = std::max((*steps)[1], kFirstSteps);
   }
   limits.logits = 1e-5;
   limits.loss = 2e-6;

@@ -17,10 +17,10 @@ namespace wyvern {
 // ||x - reference|| / ||reference||. Losses and norms: relative.
 //
 // In fp32 and fp64 nothing but the order of sums is forgiven: logits 1e-5, gradients 1e-4, loss
-// 2e-6. Of the six steps, loss and gradient norm before the first two 1e-4. A training trajectory
-// amplifies rounding, and how much is measured: it is run three times more with initial weights
-// multiplied by 1 + 1e-6 times a standard normal; a later step may be wrong by ten times the
-// largest spread up to it, and by 1e-5 at least.
+// 2e-6. Of the six steps, loss and gradient norm before the first 1e-4. A training trajectory
+// amplifies rounding, the reference's own too, and how much is measured: it is run three times more
+// with initial weights multiplied by 1 + 1e-6 times a standard normal. A later step may be wrong by
+// ten times the largest spread up to it, and by 1e-5 at least, the second by 1e-4.
 //
 // In bf16 every limit is measured, for each folder and quantity: the model runs in fp32 on the CPU,
 // once as it is and 16 times with everything that bf16 stores rounded up or down at random

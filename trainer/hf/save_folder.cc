@@ -1,6 +1,7 @@
 #include "trainer/hf/save_folder.h"
 
 #include <filesystem>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -14,31 +15,42 @@
 namespace wyvern {
 namespace {
 
+// A tensor, the pieces in which the folder holds it, and the parameters or buffers that lie in it.
 struct Stored {
-  std::string source;  // parameter or buffer
-  Shape source_shape;
-  HfTensor tensor;
+  struct Source {
+    std::string name;
+    Shape shape;
+    HfTensor tensor;
+  };
+  std::string name;
+  Shape shape;
   DType dtype;
+  std::vector<HfTensor::Piece> pieces;
+  std::vector<Source> sources;
 
-  int64_t num_bytes() const { return NumElements(tensor.shape) * SizeOf(dtype); }
+  Shape ShapeOf(const HfTensor::Piece& piece) const {
+    Shape of_piece = shape;
+    of_piece[0] = piece.num_rows;
+    return of_piece;
+  }
+  int64_t num_bytes() const { return NumElements(shape) * SizeOf(dtype); }
 };
 
-// Everything in files of at most `max_bytes`, a larger tensor in one of its own.
-std::vector<std::vector<Stored>> DivideIntoShards(Model* model, const HfFamily& family, bool bf16,
-                                                  int64_t max_bytes) {
-  std::vector<std::vector<Stored>> shards(1);
-  int64_t bytes = 0;
+// Everything, in the order of the model.
+std::vector<Stored> TensorsOf(Model* model, const HfFamily& family, bool bf16) {
+  std::vector<Stored> all;
+  std::map<std::string, size_t> places;
   const auto add = [&](const std::string& name, const Shape& shape, HfTensor tensor, bool keep) {
-    Stored stored{.source = name,
-                  .source_shape = shape,
-                  .tensor = std::move(tensor),
-                  .dtype = bf16 && !keep ? DType::kBf16 : DType::kFloat32};
-    if (!shards.back().empty() && bytes + stored.num_bytes() > max_bytes) {
-      shards.emplace_back();
-      bytes = 0;
+    const auto [place, is_new] = places.emplace(tensor.name, all.size());
+    if (is_new) {
+      all.push_back({.name = tensor.name,
+                     .shape = tensor.shape,
+                     .dtype = bf16 && !keep ? DType::kBf16 : DType::kFloat32,
+                     .pieces = tensor.pieces});
+      std::vector<HfTensor::Piece>& pieces = all.back().pieces;
+      if (pieces.empty()) pieces = {{tensor.name, tensor.shape[0]}};
     }
-    bytes += stored.num_bytes();
-    shards.back().push_back(std::move(stored));
+    all[place->second].sources.push_back({name, shape, std::move(tensor)});
   };
   for (const Parameter* p : model->parameters()) {
     const bool keep = p->kind == ParameterKind::kALog || p->kind == ParameterKind::kDtBias;
@@ -55,6 +67,21 @@ std::vector<std::vector<Stored>> DivideIntoShards(Model* model, const HfFamily& 
       add(buffer->name, buffer->shape, std::move(tensor), /*keep=*/true);
     }
   }
+  return all;
+}
+
+// In files of at most `max_bytes`, a larger tensor in one of its own.
+std::vector<std::vector<Stored>> DivideIntoShards(std::vector<Stored> tensors, int64_t max_bytes) {
+  std::vector<std::vector<Stored>> shards(1);
+  int64_t bytes = 0;
+  for (Stored& stored : tensors) {
+    if (!shards.back().empty() && bytes + stored.num_bytes() > max_bytes) {
+      shards.emplace_back();
+      bytes = 0;
+    }
+    bytes += stored.num_bytes();
+    shards.back().push_back(std::move(stored));
+  }
   return shards;
 }
 
@@ -68,31 +95,57 @@ absl::Status WriteShard(const std::string& path, const std::vector<Stored>& shar
                         const HfSource& source, Read* last) {
   std::vector<SafetensorsSpec> specs;
   for (const Stored& stored : shard) {
-    specs.push_back({.name = stored.tensor.name,
-                     .dtype = stored.dtype == DType::kBf16 ? "BF16" : "F32",
-                     .shape = stored.tensor.shape});
+    for (const HfTensor::Piece& piece : stored.pieces) {
+      specs.push_back({.name = piece.name,
+                       .dtype = stored.dtype == DType::kBf16 ? "BF16" : "F32",
+                       .shape = stored.ShapeOf(piece)});
+    }
   }
   ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::Create(path, specs));
   for (const Stored& stored : shard) {
-    if (last->name != stored.source) {
-      *last = {};  // one parameter at a time
-      ASSIGN_OR_RETURN(const Tensor read, source(stored.source, stored.source_shape));
-      *last = {.name = stored.source, .values = read.To(Device::kCpu)};
+    const Tensor whole = Tensor::Empty(stored.shape, stored.dtype, Device::kCpu);
+    for (const Stored::Source& part : stored.sources) {
+      if (last->name != part.name) {
+        *last = {};  // one parameter at a time
+        ASSIGN_OR_RETURN(const Tensor read, source(part.name, part.shape));
+        *last = {.name = part.name, .values = read.To(Device::kCpu)};
+      }
+      const int64_t slice = part.tensor.slice;
+      const Tensor values = slice < 0 ? last->values : last->values.Rows(slice, slice + 1);
+      CopyToHf(values.To(stored.dtype), part.tensor, whole);
     }
-    const int64_t slice = stored.tensor.slice;
-    const Tensor part = slice < 0 ? last->values : last->values.Rows(slice, slice + 1);
-    const Tensor values = ToHfOrder(part, stored.tensor).To(stored.dtype);
-    RETURN_IF_ERROR(writer.Write(stored.tensor.name, values.raw(), values.nbytes()));
+    int64_t row = 0;
+    for (const HfTensor::Piece& piece : stored.pieces) {
+      const Tensor part = whole.Rows(row, row + piece.num_rows);
+      RETURN_IF_ERROR(writer.Write(piece.name, part.raw(), part.nbytes()));
+      row += piece.num_rows;
+    }
   }
   return writer.Finish();
+}
+
+// Values for which the family's files have no place must be zero, as HfTensorsOf says.
+absl::Status CheckLeftOut(Model* model, const HfFamily& family, const HfSource& source) {
+  for (const ModelBuffer* buffer : model->buffers()) {
+    if (!HfTensorsOf(*buffer, model->config(), family).empty()) continue;
+    ASSIGN_OR_RETURN(const Tensor read, source(buffer->name, buffer->shape));
+    for (const double x : read.To(Device::kCpu).To(DType::kFloat64).ToVector<double>()) {
+      if (x == 0) continue;
+      return absl::FailedPreconditionError(absl::StrCat(
+          buffer->name, " is not zero, and a Hugging Face ", family.model_type,
+          " folder has no place for it: train such a model with train.balance_rate: 0"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status WriteFolder(const ModelConfig& model, const HfSource& source, const std::string& dir,
                          const HfConfigFile& config, const HfExportOptions& options) {
   const bool bf16 = options.config.dtype == "bfloat16";
   const std::unique_ptr<Model> declared = Model::Declare(model);
+  RETURN_IF_ERROR(CheckLeftOut(declared.get(), *config.family, source));
   const auto shards =
-      DivideIntoShards(declared.get(), *config.family, bf16, options.max_shard_bytes);
+      DivideIntoShards(TensorsOf(declared.get(), *config.family, bf16), options.max_shard_bytes);
   Read last;
   nlohmann::json weight_map = nlohmann::json::object();
   int64_t total_bytes = 0;
@@ -102,7 +155,7 @@ absl::Status WriteFolder(const ModelConfig& model, const HfSource& source, const
                                                                   i + 1, shards.size());
     RETURN_IF_ERROR(WriteShard(absl::StrCat(dir, "/", name), shards[i], source, &last));
     for (const Stored& stored : shards[i]) {
-      weight_map[stored.tensor.name] = name;
+      for (const HfTensor::Piece& piece : stored.pieces) weight_map[piece.name] = name;
       total_bytes += stored.num_bytes();
     }
   }

@@ -1,6 +1,6 @@
 #include "trainer/hf/tensor_names.h"
 
-#include <algorithm>
+#include <cstring>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -31,37 +31,9 @@ std::vector<HfTensor> InLayer(const std::string& full_name, const Shape& shape,
   for (HfTensor& tensor : tensors) {
     tensor.name = layer + tensor.name;
     if (!tensor.other_name.empty()) tensor.other_name = layer + tensor.other_name;
+    for (HfTensor::Piece& piece : tensor.pieces) piece.name = layer + piece.name;
   }
   return tensors;
-}
-
-template <typename T>
-void MoveRows(const T* from, T* to, const std::vector<int64_t>& rows, int64_t width, bool back) {
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const auto ours = static_cast<int64_t>(i), theirs = rows[i];
-    std::copy_n(from + (back ? ours : theirs) * width, width, to + (back ? theirs : ours) * width);
-  }
-}
-
-Tensor Reordered(const Tensor& x, const HfTensor& tensor, bool back) {
-  if (tensor.rows.empty()) return x;
-  const Tensor from = x.To(Device::kCpu).Contiguous();
-  CHECK(from.dim(0) == static_cast<int64_t>(tensor.rows.size()), tensor.name, " ",
-        ToString(from.shape()));
-  const Tensor to = Tensor::EmptyLike(from);
-  const int64_t width = from.numel() / from.dim(0);
-  const auto move = [&](auto zero) {
-    using T = decltype(zero);
-    MoveRows(from.data<T>(), to.data<T>(), tensor.rows, width, back);
-  };
-  if (from.dtype() == DType::kFloat64) {
-    move(double{});
-  } else if (from.dtype() == DType::kFloat32) {
-    move(float{});
-  } else {
-    move(Bf16{});
-  }
-  return to;
 }
 
 }  // namespace
@@ -92,12 +64,19 @@ std::vector<HfTensor> HfTensorsOf(const ModelBuffer& buffer, const ModelConfig& 
   return InLayer(buffer.name, buffer.shape, model, family);
 }
 
-Tensor FromHfOrder(const Tensor& stored, const HfTensor& tensor) {
-  return Reordered(stored, tensor, /*back=*/false);
-}
-
-Tensor ToHfOrder(const Tensor& values, const HfTensor& tensor) {
-  return Reordered(values, tensor, /*back=*/true);
+void CopyToHf(const Tensor& values, const HfTensor& tensor, const Tensor& whole) {
+  const int64_t num_rows = tensor.rows.empty() ? tensor.shape[0] : tensor.rows.size();
+  const int64_t width = NumElements(tensor.shape) / tensor.shape[0];
+  const Tensor from = values.To(Device::kCpu).Contiguous().Reshape({num_rows, width});
+  const Tensor to = whole.Reshape({tensor.shape[0], width});
+  CHECK(from.dtype() == to.dtype(), tensor.name, ": ", Name(from.dtype()), " into ",
+        Name(to.dtype()));
+  const int64_t row_bytes = width * SizeOf(to.dtype());
+  for (int64_t i = 0; i < num_rows; ++i) {
+    const int64_t row = tensor.rows.empty() ? i : tensor.rows[i];
+    std::memcpy(static_cast<char*>(to.raw()) + row * row_bytes,
+                static_cast<const char*>(from.raw()) + i * row_bytes, row_bytes);
+  }
 }
 
 std::string Renamed(absl::string_view name, absl::Span<const RenamedPart> parts) {
@@ -105,6 +84,16 @@ std::string Renamed(absl::string_view name, absl::Span<const RenamedPart> parts)
     if (absl::ConsumePrefix(&name, part.ours)) return absl::StrCat(part.theirs, name);
   }
   return std::string(name);
+}
+
+std::vector<HfTensor> ExpertSlices(absl::string_view prefix, absl::string_view suffix,
+                                   const Shape& shape) {
+  std::vector<HfTensor> experts;
+  for (int64_t e = 0; e < shape[0]; ++e) {
+    experts.push_back(
+        {.name = absl::StrCat(prefix, e, suffix), .shape = {shape[1], shape[2]}, .slice = e});
+  }
+  return experts;
 }
 
 std::vector<int64_t> KvRowsByHead(int64_t num_heads, int64_t key_dim, int64_t value_dim) {

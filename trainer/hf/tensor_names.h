@@ -13,7 +13,8 @@ namespace wyvern {
 
 struct HfFamily;
 
-// A tensor of a family's files, and which part of a parameter or buffer it is.
+// A tensor of a family's files, and which part of a parameter or buffer lies in it. Several
+// parameters may lie in different rows of one tensor; together they are all of it.
 struct HfTensor {
   std::string name;
   Shape shape;
@@ -21,23 +22,29 @@ struct HfTensor {
   std::string other_name = {};
   // Which slice along the parameter's first axis; -1: all of it.
   int64_t slice = -1;
-  // Row i of the parameter is row rows[i] of the tensor; empty: the same order.
+  // Row i of the parameter is row rows[i] of the tensor; empty: all of its rows, in their order.
   std::vector<int64_t> rows = {};
+  // The files hold the tensor cut along its rows into these, written with so many rows each; they
+  // are read wherever they were cut. Empty: in one, under its name.
+  struct Piece {
+    std::string name;
+    int64_t num_rows;
+  };
+  std::vector<Piece> pieces = {};
 };
 
 inline constexpr char kHfHeadName[] = "lm_head.weight";
 
-// Those that make up the parameter or buffer, in the order of its elements; together they are all
-// of it.
+// Those that hold the parameter or buffer, in the order of its elements: one, or one for each
+// slice. None: the family's files have no place for it, and it is zero.
 std::vector<HfTensor> HfTensorsOf(const Parameter& parameter, const ModelConfig& model,
                                   const HfFamily& family);
 std::vector<HfTensor> HfTensorsOf(const ModelBuffer& buffer, const ModelConfig& model,
                                   const HfFamily& family);
 
-// The tensor's elements as the parameter or its slice holds them, and back: in `order`'s shape, of
-// any floating type.
-Tensor FromHfOrder(const Tensor& stored, const HfTensor& tensor);
-Tensor ToHfOrder(const Tensor& values, const HfTensor& tensor);
+// Writes the values of the parameter or its slice, of any floating type, to where `whole` has them,
+// which is on the CPU, of the tensor's shape and the same type.
+void CopyToHf(const Tensor& values, const HfTensor& tensor, const Tensor& whole);
 
 // ---- what families say names with ---------------------------------------------------------------
 
@@ -53,6 +60,11 @@ inline constexpr char kHfEmbeddingName[] = "model.embed_tokens.weight";
 inline constexpr RenamedPart kHfLayerParts[] = {{"mixer_norm.", "input_layernorm."},
                                                 {"mlp_norm.", "post_attention_layernorm."},
                                                 {"mixer.", "self_attn."}};
+
+// Experts' matrices, each of which is a tensor of its own: slice e of a parameter of this shape is
+// the tensor <prefix>e<suffix>.
+std::vector<HfTensor> ExpertSlices(absl::string_view prefix, absl::string_view suffix,
+                                   const Shape& shape);
 
 // HfTensor::rows of MLA's kv_b_proj. A head's rows are there its keys' own parts and
 // its values, one after the other; ours are the keys' of all heads, then the values'.

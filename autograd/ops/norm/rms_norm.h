@@ -28,6 +28,7 @@ struct RmsNorm {
   static constexpr Role kOutputRoles[] = {Role::kIo, Role::kIo};
   struct Params {
     double eps = 1e-6;
+    double weight_offset = 0;
   };
   struct Saved {
     Params params;

@@ -15,6 +15,10 @@ std::vector<OpCase<RmsNorm>> RmsNorm::Cases() {
       if (residual) c.in.residual = random.Normal(shape);
       c.in.weight = random.Normal({shape.back()}, 1, 0.3);
       c.finite_differences = NumElements(shape) < 1000;
+      cases.push_back(c);
+      c.name += ", weight centred at zero";
+      c.in.weight = random.Normal({shape.back()}, 0, 0.3);
+      c.params.weight_offset = 1;
       cases.push_back(std::move(c));
     }
   }

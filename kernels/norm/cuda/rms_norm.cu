@@ -34,11 +34,19 @@ __device__ __forceinline__ void LoadSum(const RmsNormFwdParams<Io>& p, int64_t a
   StoreFloats(p.sum + at, s);
 }
 
+// w of N elements from i on; weight_offset 0 changes no bit that is read.
+template <int N, typename Params>
+__device__ __forceinline__ void LoadWeight(const Params& p, int64_t i, float (&w)[N]) {
+  LoadFloats(p.weight + i, w);
+#pragma unroll
+  for (int j = 0; j < N; ++j) w[j] += static_cast<float>(p.weight_offset);
+}
+
 template <int N, typename Io>
 __device__ __forceinline__ void StoreNormed(const RmsNormFwdParams<Io>& p, int64_t row, int64_t i,
                                             float r, float (&s)[N]) {
   float w[N];
-  LoadFloats(p.weight + i, w);
+  LoadWeight(p, i, w);
 #pragma unroll
   for (int j = 0; j < N; ++j) s[j] *= r * w[j];
   StoreFloats(p.y + row * p.dim + i, s);
@@ -177,7 +185,7 @@ __global__ void __launch_bounds__(kThreads, kChunks <= 1 ? kNormResidentBlocks :
 #pragma unroll
     for (int c = 0; c < kChunks; ++c) {
       const int64_t i = (c * kRowThreads + lane) * N;
-      if (i < p.dim) LoadFloats(p.weight + i, w[c]);
+      if (i < p.dim) LoadWeight(p, i, w[c]);
     }
     for (int64_t row = group; row < p.num_rows; row += num_groups) {
       const Row now = next;
@@ -219,7 +227,7 @@ __global__ void __launch_bounds__(kThreads, kChunks <= 1 ? kNormResidentBlocks :
         float s[N], dy[N], w[N];
         LoadFloats(p.s + row * p.dim + i, s);
         LoadFloats(p.dy + row * p.dim + i, dy);
-        LoadFloats(p.weight + i, w);
+        LoadWeight(p, i, w);
         dot += WeightedDot(dy, w, s);
       }
       dot = row_sum(dot) * r / static_cast<float>(p.dim);
@@ -227,7 +235,7 @@ __global__ void __launch_bounds__(kThreads, kChunks <= 1 ? kNormResidentBlocks :
         float s[N], dy[N], w[N], d_sum[N] = {}, d_weight[N];
         LoadFloats(p.s + row * p.dim + i, s);
         LoadFloats(p.dy + row * p.dim + i, dy);
-        LoadFloats(p.weight + i, w);
+        LoadWeight(p, i, w);
         LoadFloats(partial + i, d_weight);
         if (p.d_sum != nullptr) LoadFloats(p.d_sum + row * p.dim + i, d_sum);
         StoreGradient(p, row * p.dim + i, r, dot, w, s, dy, d_sum, d_weight);

@@ -24,15 +24,22 @@ void AttentionMixerConfig::Visit(ConfigVisitor& v) {
   v.Only(rope, "rope: false", [this](ConfigVisitor& only) {
     only.Value("rope_theta", &rope_theta,
                {"Base of the rotation frequencies of RoPE.", "(0, inf)"});
+    only.Value("rotary_dim", &rotary_dim,
+               {"Leading dimensions of a head that RoPE rotates, even; 0: all.", "[0, 256]"});
   });
   v.Value("qkv_bias", &qkv_bias, "Whether the projections to q, k and v have biases.");
   v.Value("output_bias", &output_bias, "Whether the output projection has a bias.");
-  v.Value("qk_norm", &qk_norm, "Whether each head's q and k pass an RMSNorm before RoPE.");
+  v.Value("qk_norm", &qk_norm, "Whether q and k pass an RMSNorm before RoPE.");
   v.Only(qk_norm, "qk_norm: false", [this](ConfigVisitor& only) {
+    only.Enumerated("qk_norm_scope", {"head", "token"}, &qk_norm_scope,
+                    "What one of these norms spans: each head, or all heads of a token together.");
     only.Value("qk_norm_eps", &qk_norm_eps, {"Epsilon of these norms.", "(0, inf)"});
   });
   v.Enumerated("output_gate", kOutputGateNames, &output_gate,
                "Activation of the gate before the output projection: none or sigmoid.");
+  v.Value(
+      "post_norm", &post_norm,
+      "Whether the norms of these layers stand behind mixer and MLP instead of before (OLMo 2).");
 }
 
 void AttentionMixerConfig::Validate(const ModelConfig& model, Faults faults) const {
@@ -57,8 +64,12 @@ void AttentionMixerConfig::Validate(const ModelConfig& model, Faults faults) con
   }
   if (dim > 0) {
     faults.HeadDim("head_dim", dim);
-    if (rope && dim % 2 != 0) {
+    if (rope && rotary_dim == 0 && dim % 2 != 0) {
       faults.Add("head_dim", "RoPE needs an even number, got ", dim);
+    }
+    if (rotary_dim < 0 || rotary_dim > dim || rotary_dim % 2 != 0) {
+      faults.Add("rotary_dim", "expected an even number up to head_dim ", dim, ", got ",
+                 rotary_dim);
     }
   }
   faults.NotNegative("window", window, "all tokens", kMaxWindow);
@@ -66,7 +77,13 @@ void AttentionMixerConfig::Validate(const ModelConfig& model, Faults faults) con
   if (!rope && rope_theta != defaults.rope_theta) {
     faults.Add("rope_theta", rope_theta, " has no effect with rope: false; remove one");
   }
+  if (!rope && rotary_dim != defaults.rotary_dim) {
+    faults.Add("rotary_dim", rotary_dim, " has no effect with rope: false; remove one");
+  }
   faults.PositiveReal("qk_norm_eps", qk_norm_eps);
+  if (!qk_norm && qk_norm_scope != defaults.qk_norm_scope) {
+    faults.Add("qk_norm_scope", "token has no effect with qk_norm: false; remove one");
+  }
   if (!qk_norm && qk_norm_eps != defaults.qk_norm_eps) {
     faults.Add("qk_norm_eps", qk_norm_eps, " has no effect with qk_norm: false; remove one");
   }

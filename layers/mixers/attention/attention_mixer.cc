@@ -21,8 +21,13 @@ AttentionMixer::AttentionMixer(const ModelConfig& model, const AttentionMixerCon
   AddChild("k_proj", &k_proj_);
   AddChild("v_proj", &v_proj_);
   if (config.qk_norm) {
-    q_norm_ = std::make_unique<Norm>(head_dim_, config.qk_norm_eps);
-    k_norm_ = std::make_unique<Norm>(head_dim_, config.qk_norm_eps);
+    const bool of_token = config.qk_norm_scope == QkNormScope::kToken;
+    const auto norm = [&](int64_t num_heads) {
+      return std::make_unique<Norm>(of_token ? num_heads * head_dim_ : head_dim_,
+                                    config.qk_norm_eps, model.zero_centered_norms);
+    };
+    q_norm_ = norm(config.num_heads);
+    k_norm_ = norm(num_kv_heads_);
     AddChild("q_norm", q_norm_.get());
     AddChild("k_norm", k_norm_.get());
   }
@@ -35,13 +40,16 @@ AttentionMixer::AttentionMixer(const ModelConfig& model, const AttentionMixerCon
 
 Var AttentionMixer::PrepareHeads(Tape& tape, const Var& x, int64_t num_heads,
                                  const std::unique_ptr<Norm>& norm, const Packing& packing) const {
-  Var y = x.Reshape({x.value().dim(0), num_heads, head_dim_});
-  if (norm != nullptr) y = norm->Forward(tape, y).y;
+  const Shape heads = {x.value().dim(0), num_heads, head_dim_};
+  const bool of_token = norm != nullptr && config_.qk_norm_scope == QkNormScope::kToken;
+  Var y = of_token ? norm->Forward(tape, x).y.Reshape(heads) : x.Reshape(heads);
+  if (norm != nullptr && !of_token) y = norm->Forward(tape, y).y;
   if (config_.rope) {
     // Neither the matmul nor the norm reads its output again.
-    y = tape.Apply<Rope>(
-                {.x = y},
-                {.positions = packing.positions, .theta = config_.rope_theta, .in_place = true})
+    y = tape.Apply<Rope>({.x = y}, {.positions = packing.positions,
+                                    .theta = config_.rope_theta,
+                                    .rotary_dim = config_.rotary_dim,
+                                    .in_place = true})
             .y;
   }
   return y;

@@ -12,7 +12,7 @@ namespace wyvern {
 
 // Causal softmax attention, full or over a sliding window, with grouped query heads.
 //
-//   q, k, v = x W_q, x W_k, x W_v;   q, k = RoPE(RMSNorm_head(q)), RoPE(RMSNorm_head(k))
+//   q, k, v = x W_q, x W_k, x W_v;   q, k = RoPE(RMSNorm(q)), RoPE(RMSNorm(k))
 //   y       = (Attention(q, k, v) * sigmoid(x W_g)) W_o
 //
 // Norm, RoPE and gate as configured. QK-clip scales a head's queries and keys alike; keys that

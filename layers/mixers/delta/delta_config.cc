@@ -60,6 +60,8 @@ void DeltaMixerConfig::Visit(ConfigVisitor& v) {
                              decay == DeltaDecay::kPerChannel ? "; by default value_dim." : "."),
                 "[0, 262144]"});
   });
+  v.Value("output_norm_eps", &output_norm_eps,
+          {"Epsilon of the norm of each head's output; unset: norm_eps.", "(0, inf)"});
   v.Only(output_gate_rank > 0, "output_gate_rank: 0", [this](ConfigVisitor& only) {
     only.Value("output_gate_bias", &output_gate_bias,
                "Whether the second matrix of a low-rank gate has a bias.");
@@ -94,6 +96,7 @@ void DeltaMixerConfig::Validate(const ModelConfig&, Faults faults) const {
   if (decay_rank > 0 && decay != DeltaDecay::kPerChannel) {
     faults.Add("decay_rank", decay_rank, " has no effect without a decay per channel (kda)");
   }
+  if (output_norm_eps.has_value()) faults.PositiveReal("output_norm_eps", *output_norm_eps);
   faults.NotNegative("output_gate_rank", output_gate_rank, "one matrix", kMaxWidth);
   if (output_gate_rank > 0 && output_gate == OutputGate::kNone) {
     faults.Add("output_gate_rank", output_gate_rank,

@@ -29,8 +29,9 @@ struct DeltaMixerConfig {
   std::optional<double> gate_lower_bound;  // KDA: bounded gate; unset: softplus
   int64_t decay_rank = 0;                  // KDA's two-step decay projection; 0: value_dim
   OutputGate output_gate = OutputGate::kNone;
-  int64_t output_gate_rank = 0;  // two-step projection of that rank; 0: one matrix
-  bool output_gate_bias = true;  // of the second step
+  int64_t output_gate_rank = 0;           // two-step projection of that rank; 0: one matrix
+  bool output_gate_bias = true;           // of the second step
+  std::optional<double> output_norm_eps;  // unset: the model's norm_eps
 
   const char* TypeName() const;  // by the decay
   void Visit(ConfigVisitor& v);

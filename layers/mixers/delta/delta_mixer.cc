@@ -21,7 +21,7 @@ DeltaMixer::DeltaMixer(const ModelConfig& model, const DeltaMixerConfig& config)
       q_conv_(config.num_heads * config.key_dim, config.conv_width),
       k_conv_(config.num_heads * config.key_dim, config.conv_width),
       v_conv_(num_value_heads_ * config.value_dim, config.conv_width),
-      output_norm_(config.value_dim, model.norm_eps),
+      output_norm_(config.value_dim, config.output_norm_eps.value_or(model.norm_eps)),
       o_proj_(num_value_heads_ * config.value_dim, model.hidden_size),
       convolutions_({&q_conv_, &k_conv_, &v_conv_}) {
   const int64_t D = model.hidden_size, HV = num_value_heads_, K = config.key_dim;

@@ -149,6 +149,7 @@ TEST(ConfigReference, RangesAreThoseThatAreChecked) {
   // Their ends depend on other keys too.
   const std::set<std::string> bounded = {"model.mixers.attention.num_heads",
                                          "model.mixers.attention.num_kv_heads",
+                                         "model.mixers.attention.rotary_dim",
                                          "model.mixers.mla.qk_nope_dim",
                                          "model.moe.top_groups",
                                          "model.at.<mixer>",

@@ -129,6 +129,39 @@ inline std::vector<std::pair<std::string, ModelConfig>> HfTestModels() {
                              .renormalize = false,
                              .groups = 4,
                              .top_groups = 2};
+  AttentionMixerConfig qwen = normed;
+  qwen.qk_norm_eps = 1e-6;
+  AttentionMixerConfig qwen_window = qwen;
+  qwen_window.window = 6;
+  AttentionMixerConfig mistral = global;
+  mistral.num_kv_heads = 2;
+  mistral.window = 7;
+  AttentionMixerConfig gated_attention = qwen;
+  gated_attention.num_kv_heads = 2;
+  gated_attention.head_dim = 12;
+  gated_attention.rotary_dim = 6;
+  gated_attention.output_gate = OutputGate::kSigmoid;
+  ModelConfig qwen3_5 = HfTestModel(gated, {{gated_attention, {2, 4}}});
+  qwen3_5.zero_centered_norms = true;
+  ModelConfig qwen3_next = qwen3_5;
+  qwen3_next.moe = MoeConfig{.num_experts = 6,
+                             .experts_per_token = 2,
+                             .intermediate_size = 8,
+                             .shared_experts = 2,
+                             .shared_gate = true,
+                             .router = RouterScore::kSoftmax};
+  DeltaMixerConfig olmo_delta = gated;
+  olmo_delta.negative_eigenvalues = true;
+  olmo_delta.output_norm_eps = 1e-5;
+  AttentionMixerConfig olmo_attention = normed;
+  olmo_attention.num_kv_heads = 2;
+  olmo_attention.rope = false;
+  olmo_attention.qk_norm_scope = QkNormScope::kToken;
+  olmo_attention.qk_norm_eps = 1e-6;
+  olmo_attention.post_norm = true;
+  AttentionMixerConfig olmo_rotating = olmo_attention;
+  olmo_rotating.rope = true;
+  olmo_rotating.rope_theta = 500;
   // One model a line, so that additions merge.
   return {
       {"delta_net", tied},
@@ -146,6 +179,13 @@ inline std::vector<std::pair<std::string, ModelConfig>> HfTestModels() {
       {"transformer_window", HfTestModel(window)},
       {"llama", HfTestModel(global)},
       {"llama_biases", llama_biases},
+      {"mistral", HfTestModel(mistral)},
+      {"qwen3", HfTestModel(qwen)},
+      {"qwen3_window", HfTestModel(qwen, {{qwen_window, {1, 3}}})},
+      {"olmo_hybrid", HfTestModel(olmo_delta, {{olmo_attention, {3}}})},
+      {"olmo_hybrid_rotating", HfTestModel(olmo_delta, {{olmo_rotating, {1, 4}}})},
+      {"qwen3_5", qwen3_5},
+      {"qwen3_next", qwen3_next},
       {"kimi", kimi},
       {"kimi_steps", kimi_steps},
       {"kimi_mla", HfTestModel(mla)},

@@ -7,6 +7,7 @@
 #include "absl/strings/strip.h"
 #include "data/io/json_members.h"
 #include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
 #include "trainer/hf/common_keys.h"
 #include "trainer/hf/own_mixer.h"
 
@@ -65,9 +66,8 @@ void CheckAttention(const ModelConfig& m, const AttentionMixerConfig& a, bool hy
     why->push_back(absl::StrCat("attention heads of ", a.head_dim, " x ", a.num_heads,
                                 " do not make up hidden_size ", m.hidden_size));
   }
-  if (!a.rope) why->push_back("its attention always rotates (rope: false)");
+  CheckPlainAttention(a, why);
   if (a.output_bias) why->push_back("its attention has no output_bias");
-  if (a.output_gate != OutputGate::kNone) why->push_back("its attention has no output_gate");
   if (a.qk_norm && hybrid) why->push_back("the attention layers of a hybrid have no qk_norm");
   if (a.qk_norm && a.qk_norm_eps != 1e-5) {
     why->push_back(absl::StrCat("its qk_norm_eps is 1e-5, not ", a.qk_norm_eps));
@@ -95,6 +95,7 @@ void ReadFlaSizes(KeyReader* r, ModelConfig* m) {
     }
   }
   RequireSwiGlu(r);
+  RefuseSlidingWindow(r);
   r->Only("use_l2warp", false, "it changes the gradient of the loss");
   r->Only("attnres_block_size", nullptr, "it changes the residual path");
   r->Ignore(
@@ -161,6 +162,10 @@ std::vector<std::string> WhyNotFla(const ModelConfig& m, bool (*is_own)(const Mi
   const MixerConfig* own = OwnMixer(layers, is_own, hybrid, &why);
   if (own == nullptr) return why;
   check(m, *own, &why);
+  const auto* d = own->As<DeltaMixerConfig>();
+  if (d != nullptr && d->output_norm_eps.has_value()) {
+    why.push_back("its output norms have its norm_eps (output_norm_eps)");
+  }
   const AttentionMixerConfig* last = nullptr;
   for (const MixerConfig& layer : layers) {
     const auto* a = layer.As<AttentionMixerConfig>();

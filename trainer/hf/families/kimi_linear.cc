@@ -29,27 +29,6 @@ void Size(KeyReader* r, const char* key, int64_t* value) {
   r->Int(key, value);
 }
 
-// The strings of a list that has one of two for every layer: whether it is the first one.
-std::optional<std::vector<bool>> Kinds(KeyReader* r, const char* key, int64_t num_layers,
-                                       const char* first, const char* second) {
-  const json& list = r->Json(key);
-  if (list.is_null()) return std::nullopt;
-  const std::string expected =
-      absl::StrCat("expected ", num_layers, " of \"", first, "\" and \"", second, "\"");
-  std::vector<bool> kinds;
-  if (list.is_array() && static_cast<int64_t>(list.size()) == num_layers) {
-    for (const json& kind : list) {
-      if (kind != first && kind != second) break;
-      kinds.push_back(kind == first);
-    }
-  }
-  if (static_cast<int64_t>(kinds.size()) != num_layers) {
-    r->Fault(key, expected);
-    return std::nullopt;
-  }
-  return kinds;
-}
-
 // Layer numbers from 1.
 std::set<int64_t> Layers(KeyReader* r, const char* key, int64_t num_layers) {
   std::set<int64_t> layers;
@@ -87,7 +66,8 @@ void ReadMixers(KeyReader* r, ModelConfig* m) {
   const std::set<int64_t> kda_layers = Layers(&inner, "kda_layers", m->num_layers);
   std::set<int64_t> full_layers = Layers(&inner, "full_attn_layers", m->num_layers);
   const bool listed = inner.Has("kda_layers") || inner.Has("full_attn_layers");
-  const auto types = Kinds(r, "layer_types", m->num_layers, "linear_attention", "full_attention");
+  const auto types =
+      ReadLayerKinds(r, "layer_types", m->num_layers, "linear_attention", "full_attention");
   if (!listed && !types.has_value()) inner.Fault("kda_layers", "is missing");
   for (int64_t layer = 1; layer <= m->num_layers; ++layer) {
     if (listed && kda_layers.count(layer) == full_layers.count(layer)) {
@@ -134,34 +114,8 @@ void ReadMixers(KeyReader* r, ModelConfig* m) {
   }
 }
 
-// Whether these numbers give the list.
-bool Gives(int64_t first_dense, int64_t every, const std::vector<bool>& sparse) {
-  if (every < 1) return false;
-  for (int64_t i = 0; i < static_cast<int64_t>(sparse.size()); ++i) {
-    if (sparse[i] != (i >= first_dense && i % every == 0)) return false;
-  }
-  return true;
-}
-
-// first_dense and every of a list; false if no numbers give it. Numbers that *moe has stay if they
-// give the list: others may give the same one.
-bool FindRule(const std::vector<bool>& sparse, MoeConfig* moe) {
-  if (Gives(moe->first_dense, moe->every, sparse)) return true;
-  const auto num_layers = static_cast<int64_t>(sparse.size());
-  const int64_t first_sparse = std::find(sparse.begin(), sparse.end(), true) - sparse.begin();
-  for (int64_t every = 1; every <= num_layers; ++every) {
-    // The first layer behind the last multiple that is still dense.
-    const int64_t first = first_sparse == 0 ? 0 : (first_sparse - 1) / every * every + 1;
-    if (!Gives(first, every, sparse)) continue;
-    moe->first_dense = first;
-    moe->every = every;
-    return true;
-  }
-  return false;
-}
-
 void ReadExperts(KeyReader* r, ModelConfig* m) {
-  const auto dense = Kinds(r, "mlp_layer_types", m->num_layers, "dense", "sparse");
+  const auto dense = ReadLayerKinds(r, "mlp_layer_types", m->num_layers, "dense", "sparse");
   r->Ignore({"first_k_dense_replace", "moe_layer_freq", "moe_intermediate_size",
              "num_experts_per_token", "num_shared_experts", "moe_router_activation_func",
              "moe_renormalize", "routed_scaling_factor", "use_grouped_topk", "num_expert_group",
@@ -195,7 +149,7 @@ void ReadExperts(KeyReader* r, ModelConfig* m) {
   if (dense.has_value()) {
     std::vector<bool> sparse = *dense;
     sparse.flip();
-    if (!FindRule(sparse, &moe)) {
+    if (!FindExpertLayers(sparse, &moe)) {
       r->Fault("mlp_layer_types",
                "is not supported: dense layers first, then every n-th layer sparse");
     }
@@ -214,6 +168,7 @@ void Read(KeyReader* r, ModelConfig* m) {
   if (!r->Has("rms_norm_eps")) r->Fault("rms_norm_eps", "is missing");
   r->Real("rms_norm_eps", &m->norm_eps);
   r->Only("hidden_act", "silu", "the MLP is SwiGLU");
+  RefuseSlidingWindow(r);
   r->Only("attention_bias", false, "projections have no bias");
   r->Only("attention_dropout", 0.0, "there is no dropout");
   r->Only("num_nextn_predict_layers", 0, "there is no multi-token prediction");
@@ -242,6 +197,9 @@ void CheckKda(const DeltaMixerConfig& d, std::vector<std::string>* why) {
     why->push_back("its kda has an output_gate of sigmoid without output_gate_bias");
   }
   if (d.conv_width < 1) why->push_back("its kda has a convolution (conv_width)");
+  if (d.output_norm_eps.has_value()) {
+    why->push_back("its kda's output norms have its norm_eps (output_norm_eps)");
+  }
   if (!d.learned_beta || d.negative_eigenvalues) {
     why->push_back("its kda learns beta in (0, 1) (learned_beta, negative_eigenvalues)");
   }
@@ -282,6 +240,9 @@ std::vector<std::string> WhyNot(const ModelConfig& m) {
   }
   if (mla == nullptr && why.empty()) why.push_back("it has a layer of mla");
   if (m.mlp_bias) why.push_back("its MLP has no bias (mlp_bias)");
+  if (m.moe.has_value() && m.moe->shared_gate) {
+    why.push_back("its shared experts have no gate (shared_gate)");
+  }
   return why;
 }
 
@@ -351,19 +312,9 @@ constexpr RenamedPart kMoeParts[] = {
     {"moe.router.weight", "block_sparse_moe.gate.weight"},
     {"moe.router.bias", "block_sparse_moe.gate.e_score_correction_bias"},
     {"moe.shared.", "block_sparse_moe.shared_experts."}};
-constexpr RenamedPart kExpertParts[] = {{"moe.experts.gate.weight", "w1"},
-                                        {"moe.experts.up.weight", "w3"},
-                                        {"moe.experts.down.weight", "w2"}};
-
-std::vector<HfTensor> ExpertTensors(absl::string_view theirs, const Shape& shape) {
-  std::vector<HfTensor> experts;
-  for (int64_t e = 0; e < shape[0]; ++e) {
-    experts.push_back({.name = absl::StrCat("block_sparse_moe.experts.", e, ".", theirs, ".weight"),
-                       .shape = {shape[1], shape[2]},
-                       .slice = e});
-  }
-  return experts;
-}
+constexpr RenamedPart kExpertParts[] = {{"moe.experts.gate.weight", ".w1.weight"},
+                                        {"moe.experts.up.weight", ".w3.weight"},
+                                        {"moe.experts.down.weight", ".w2.weight"}};
 
 HfTensor MixerTensor(absl::string_view name, const Shape& shape, const MixerConfig& mixer) {
   const auto* mla = mixer.As<MlaMixerConfig>();
@@ -381,7 +332,8 @@ HfTensor MixerTensor(absl::string_view name, const Shape& shape, const MixerConf
 std::vector<HfTensor> LayerTensors(absl::string_view name, const Shape& shape,
                                    const MixerConfig& mixer) {
   for (const RenamedPart& part : kExpertParts) {
-    if (name == part.ours) return ExpertTensors(part.theirs, shape);
+    if (name != part.ours) continue;
+    return ExpertSlices("block_sparse_moe.experts.", part.theirs, shape);
   }
   if (absl::ConsumePrefix(&name, "mixer.")) return {MixerTensor(name, shape, mixer)};
   if (absl::StartsWith(name, "moe.")) return {{.name = Renamed(name, kMoeParts), .shape = shape}};

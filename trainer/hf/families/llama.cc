@@ -27,6 +27,7 @@ void Read(KeyReader* r, ModelConfig* m) {
   r->Only("attention_dropout", 0.0, "there is no dropout");
   r->Only("partial_rotary_factor", 1.0, "the whole head rotates");
   RequireSwiGlu(r);
+  RefuseSlidingWindow(r);
   r->Only("qk_norm", false, "q and k are not normalised");
   r->Ignore({"pretraining_tp"});  // splits matmuls, changes no result
   UseEverywhere("attention", a, m);
@@ -40,12 +41,11 @@ std::vector<std::string> WhyNot(const ModelConfig& m) {
   const auto& a = *own->As<AttentionMixerConfig>();
   if (m.moe.has_value()) why.push_back("it has no mixture of experts (moe)");
   if (a.window > 0) why.push_back("its attention has no window");
-  if (!a.rope) why.push_back("its attention always rotates (rope: false)");
+  CheckPlainAttention(a, &why);
   if (a.qk_norm) why.push_back("its attention has no qk_norm");
   if (a.qkv_bias != a.output_bias) {
     why.push_back("its attention_bias stands for qkv_bias and output_bias together");
   }
-  if (a.output_gate != OutputGate::kNone) why.push_back("its attention has no output_gate");
   return why;
 }
 

@@ -12,7 +12,12 @@ const std::vector<const HfFamily*>& HfFamilies() {
       &kKdaFamily,
       &kGlaFamily,
       &kTransformerFamily,
+      &kMistralFamily,
       &kLlamaFamily,
+      &kQwen3Family,
+      &kQwen3NextFamily,
+      &kQwen35Family,
+      &kOlmoHybridFamily,
       &kKimiLinearFamily,
   };
   // clang-format on

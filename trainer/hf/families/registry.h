@@ -14,6 +14,11 @@ extern const HfFamily kGlaFamily;
 extern const HfFamily kTransformerFamily;
 // Hugging Face transformers.
 extern const HfFamily kLlamaFamily;
+extern const HfFamily kMistralFamily;
+extern const HfFamily kQwen3Family;
+extern const HfFamily kQwen3NextFamily;
+extern const HfFamily kQwen35Family;
+extern const HfFamily kOlmoHybridFamily;
 extern const HfFamily kKimiLinearFamily;
 
 }  // namespace wyvern

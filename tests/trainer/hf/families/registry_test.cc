@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "absl/strings/match.h"
@@ -40,29 +42,48 @@ TEST(HfFamilies, EachHasSmallModelsThatItHolds) {
   }
 }
 
-TEST(HfFamilies, NoTwoTensorsOfAModelHaveOneName) {
+// Rows, and slices, of a tensor that parameters of the model claim.
+struct Claimed {
+  Shape shape;
+  std::vector<int64_t> rows;
+};
+
+TEST(HfFamilies, EachRowOfATensorBelongsToOneParameter) {
   for (const auto& [name, config] : HfTestModels()) {
     const auto written = WriteHfConfig(config, {});
     ASSERT_TRUE(written.ok()) << name << ": " << written.status();
     const std::unique_ptr<Model> model = Model::Declare(config);
-    std::set<std::string> names;
-    int64_t num_tensors = 0;
-    const auto add = [&](const std::vector<HfTensor>& tensors, const Shape& shape) {
+    std::map<std::string, Claimed> tensors;
+    const auto add = [&](const std::vector<HfTensor>& parts, const Shape& shape) {
       int64_t num_elements = 0;
-      for (const HfTensor& tensor : tensors) {
-        num_elements += NumElements(tensor.shape);
-        names.insert(tensor.name);
-        ++num_tensors;
+      for (const HfTensor& tensor : parts) {
+        Claimed& claimed = tensors[tensor.name];
+        if (claimed.rows.empty()) claimed.shape = tensor.shape;
+        EXPECT_EQ(claimed.shape, tensor.shape) << name << ": " << tensor.name;
+        std::vector<int64_t> rows = tensor.rows;
+        if (rows.empty()) {
+          rows.resize(static_cast<size_t>(tensor.shape[0]));
+          std::iota(rows.begin(), rows.end(), 0);
+        }
+        num_elements +=
+            static_cast<int64_t>(rows.size()) * NumElements(tensor.shape) / tensor.shape[0];
+        claimed.rows.insert(claimed.rows.end(), rows.begin(), rows.end());
       }
-      EXPECT_EQ(num_elements, NumElements(shape)) << name << ": " << tensors.front().name;
+      return num_elements == NumElements(shape);
     };
     for (const Parameter* p : model->parameters()) {
-      add(HfTensorsOf(*p, config, *written->family), p->shape);
+      EXPECT_TRUE(add(HfTensorsOf(*p, config, *written->family), p->shape)) << name << p->name;
     }
     for (const ModelBuffer* b : model->buffers()) {
-      add(HfTensorsOf(*b, config, *written->family), b->shape);
+      const std::vector<HfTensor> parts = HfTensorsOf(*b, config, *written->family);
+      EXPECT_TRUE(parts.empty() || add(parts, b->shape)) << name << b->name;
     }
-    EXPECT_EQ(static_cast<int64_t>(names.size()), num_tensors) << name;
+    for (auto& [tensor, claimed] : tensors) {
+      std::sort(claimed.rows.begin(), claimed.rows.end());
+      std::vector<int64_t> all(static_cast<size_t>(claimed.shape[0]));
+      std::iota(all.begin(), all.end(), 0);
+      EXPECT_EQ(claimed.rows, all) << name << ": " << tensor;
+    }
   }
 }
 

@@ -1,0 +1,154 @@
+// Hugging Face's qwen3, the dense one: attention with normalised queries and keys, full or sliding.
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "layers/mixers/attention/attention_config.h"
+#include "trainer/hf/common_keys.h"
+#include "trainer/hf/families/registry.h"
+#include "trainer/hf/own_mixer.h"
+
+namespace wyvern {
+namespace {
+
+// Which layers see a window: `layer_types`, or those from max_window_layers on.
+void ReadWindows(KeyReader* r, const AttentionMixerConfig& full, ModelConfig* m) {
+  bool use = false;
+  r->Bool("use_sliding_window", &use);
+  AttentionMixerConfig sliding = full;
+  sliding.window = 4096;
+  int64_t first = 28;
+  r->Int("max_window_layers", &first);
+  const auto types =
+      ReadLayerKinds(r, "layer_types", m->num_layers, "sliding_attention", "full_attention");
+  if (use) r->Count("sliding_window", &sliding.window);
+  if (!use) r->Ignore({"sliding_window"});  // written, and without effect
+  std::vector<int64_t> layers;
+  for (int64_t i = 0; i < m->num_layers; ++i) {
+    if (types.has_value() ? (*types)[i] : use && i >= first) layers.push_back(i + 1);
+  }
+  if (!use && !layers.empty()) {
+    r->Fault("layer_types", "has sliding_attention, and use_sliding_window is false");
+    return;
+  }
+  if (static_cast<int64_t>(layers.size()) == m->num_layers) {
+    UseEverywhere("sliding", sliding, m);
+    return;
+  }
+  UseEverywhere("attention", full, m);
+  if (layers.empty()) return;
+  m->mixers["sliding"] = sliding;
+  m->at["sliding"] = layers;
+}
+
+void Read(KeyReader* r, ModelConfig* m) {
+  m->hidden_size = 4096;
+  m->num_layers = 32;
+  m->intermediate_size = 22016;
+  r->Int("hidden_size", &m->hidden_size);
+  r->Int("num_hidden_layers", &m->num_layers);
+  ReadIntermediateSize(r, m);
+  r->Real("rms_norm_eps", &m->norm_eps);
+  RequireSwiGlu(r);
+  AttentionMixerConfig a{.num_heads = 32,
+                         .num_kv_heads = 32,
+                         .head_dim = 128,
+                         .qk_norm = true,
+                         .qk_norm_eps = m->norm_eps};
+  r->Int("num_attention_heads", &a.num_heads);
+  r->Count("num_key_value_heads", &a.num_kv_heads);
+  r->Count("head_dim", &a.head_dim);
+  r->Bool("attention_bias", &a.qkv_bias);
+  a.output_bias = a.qkv_bias;
+  a.rope_theta = ReadRopeTheta(r);
+  r->Only("attention_dropout", 0.0, "there is no dropout");
+  if (m->num_layers < 1 || m->num_layers > 4096) return;  // a fault of the model's own
+  ReadWindows(r, a, m);
+}
+
+AttentionMixerConfig WithoutWindow(const MixerConfig& mixer) {
+  AttentionMixerConfig a = *mixer.As<AttentionMixerConfig>();
+  a.window = 0;
+  return a;
+}
+
+int64_t WindowOf(const std::vector<MixerConfig>& layers) {
+  int64_t window = 0;
+  for (const MixerConfig& mixer : layers) {
+    window = std::max(window, mixer.As<AttentionMixerConfig>()->window);
+  }
+  return window;
+}
+
+std::vector<std::string> WhyNot(const ModelConfig& m) {
+  const std::vector<MixerConfig> layers = MixersInFull(m);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (IsAttention(layers[i])) continue;
+    return {absl::StrCat("layer ", i + 1, " is ", layers[i].type().name)};
+  }
+  std::vector<std::string> why;
+  const AttentionMixerConfig a = WithoutWindow(layers.front());
+  const int64_t window = WindowOf(layers);
+  for (size_t i = 1; i < layers.size(); ++i) {
+    const int64_t own = layers[i].As<AttentionMixerConfig>()->window;
+    if (WithoutWindow(layers[i]) == a && (own == 0 || own == window)) continue;
+    why.push_back(
+        absl::StrCat("layers 1 and ", i + 1, " differ in more than having the one window or none"));
+    break;
+  }
+  if (!a.qk_norm) why.push_back("its attention has qk_norm");
+  if (a.qk_norm && a.qk_norm_eps != m.norm_eps) {
+    why.push_back(
+        absl::StrCat("its qk_norm_eps is its norm_eps ", m.norm_eps, ", not ", a.qk_norm_eps));
+  }
+  CheckPlainAttention(a, &why);
+  if (a.qkv_bias != a.output_bias) {
+    why.push_back("its attention_bias stands for qkv_bias and output_bias together");
+  }
+  if (m.moe.has_value()) why.push_back("it has no mixture of experts (moe)");
+  if (m.mlp_bias) why.push_back("its MLP has no bias (mlp_bias)");
+  return why;
+}
+
+void Write(const ModelConfig& m, nlohmann::json* c) {
+  nlohmann::json& config = *c;
+  const std::vector<MixerConfig> layers = MixersInFull(m);
+  const AttentionMixerConfig a = WithoutWindow(layers.front());
+  const int64_t window = WindowOf(layers);
+  nlohmann::json types = nlohmann::json::array();
+  for (const MixerConfig& mixer : layers) {
+    const bool slides = mixer.As<AttentionMixerConfig>()->window > 0;
+    types.push_back(slides ? "sliding_attention" : "full_attention");
+  }
+  config["rms_norm_eps"] = m.norm_eps;
+  config["hidden_act"] = "silu";
+  config["num_attention_heads"] = a.num_heads;
+  config["num_key_value_heads"] = a.num_kv_heads;
+  config["head_dim"] = a.head_dim;
+  config["attention_bias"] = a.qkv_bias;
+  config["attention_dropout"] = 0.0;
+  config["layer_types"] = types;
+  config["use_sliding_window"] = window > 0;
+  config["sliding_window"] = WindowJson(window);
+  const auto first = std::find(types.begin(), types.end(), "sliding_attention");
+  config["max_window_layers"] = first - types.begin();
+  WriteRopeTheta(a.rope_theta, c);
+}
+
+std::vector<HfTensor> LayerTensors(absl::string_view name, const Shape& shape,
+                                   const MixerConfig& /*mixer*/) {
+  return {{.name = Renamed(name, kHfLayerParts), .shape = shape}};
+}
+
+}  // namespace
+
+const HfFamily kQwen3Family = {.model_type = "qwen3",
+                               .architecture = "Qwen3ForCausalLM",
+                               .mixer_type = "attention",
+                               .embedding_name = kHfEmbeddingName,
+                               .read = Read,
+                               .why_not = WhyNot,
+                               .write = Write,
+                               .layer_tensors = LayerTensors};
+
+}  // namespace wyvern
