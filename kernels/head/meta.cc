@@ -2,8 +2,11 @@
 // themselves where that is more than a trifle, and tell the plan that they would follow.
 #include "kernels/head/embedding.h"
 #include "kernels/head/linear_cross_entropy.h"
+#include "kernels/head/token_scores.h"
 
 namespace wyvern {
+
+void TokenScores(MetaTag, const TokenScoresParams&) {}
 
 template <typename Io>
 void EmbeddingFwd(MetaTag, const EmbeddingFwdParams<Io>&) {}

@@ -28,7 +28,8 @@ std::string Describe(const CheckpointTensor& tensor) {
   return absl::StrCat("'", tensor.name, "' ", ToString(tensor.shape), " ", Name(tensor.dtype));
 }
 
-// Names the first thing of a checkpoint that differs from the first checkpoint; empty: nothing does.
+// Names the first thing of a checkpoint that differs from the first checkpoint; empty: nothing
+// does.
 absl::StatusOr<std::string> Difference(const CheckpointInfo& first, const CheckpointInfo& other) {
   ASSIGN_OR_RETURN(const ModelConfig a, CheckpointModelConfig(first));
   ASSIGN_OR_RETURN(const ModelConfig b, CheckpointModelConfig(other));
@@ -94,9 +95,9 @@ absl::StatusOr<std::vector<CheckpointInfo>> AverageCheckpoints(const std::string
   for (const CheckpointInfo& checkpoint : checkpoints) {
     ASSIGN_OR_RETURN(const std::string difference, Difference(first, checkpoint));
     if (difference.empty()) continue;
-    return absl::FailedPreconditionError(absl::StrCat(
-        "checkpoint ", checkpoint.path, " is of another model than ", first.path, ": ",
-        difference));
+    return absl::FailedPreconditionError(absl::StrCat("checkpoint ", checkpoint.path,
+                                                      " is of another model than ", first.path,
+                                                      ": ", difference));
   }
   ASSIGN_OR_RETURN(const ModelConfig model, CheckpointModelConfig(first));
   std::unique_ptr<Tokenizer> tokenizer;
@@ -107,13 +108,12 @@ absl::StatusOr<std::vector<CheckpointInfo>> AverageCheckpoints(const std::string
   for (const CheckpointTensor& tensor : ModelTensors(first)) {
     const int64_t rows = tensor.shape.empty() ? 1 : tensor.shape[0];
     const int64_t row_size = NumElements(tensor.shape) / std::max<int64_t>(1, rows);
-    means.push_back({.tensor = tensor,
-                     .rows_at_once = std::max<int64_t>(
-                         1, elements_at_once / std::max<int64_t>(1, row_size)),
-                     .rows = [&checkpoints, weights, tensor, row_size](int64_t begin, int64_t end) {
-                       return MeanOfPart(tensor, begin * row_size, end * row_size, checkpoints,
-                                         weights);
-                     }});
+    means.push_back(
+        {.tensor = tensor,
+         .rows_at_once = std::max<int64_t>(1, elements_at_once / std::max<int64_t>(1, row_size)),
+         .rows = [&checkpoints, weights, tensor, row_size](int64_t begin, int64_t end) {
+           return MeanOfPart(tensor, begin * row_size, end * row_size, checkpoints, weights);
+         }});
   }
   const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
   nlohmann::json meta = {{"average", nlohmann::json::array()}};

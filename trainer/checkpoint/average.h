@@ -25,9 +25,11 @@ std::vector<double> AverageWeights(int64_t count, double decay);
 // Errors: fewer than two checkpoints; FailedPrecondition where a model, a tokenizer or a tensor is
 // another one than the first checkpoint's, which names the difference; those of reading and
 // writing.
-absl::StatusOr<std::vector<CheckpointInfo>> AverageCheckpoints(
-    const std::string& out, absl::Span<const std::string> names, absl::Span<const double> weights,
-    int64_t elements_at_once = int64_t{1} << 26);
+absl::StatusOr<std::vector<CheckpointInfo>> AverageCheckpoints(const std::string& out,
+                                                               absl::Span<const std::string> names,
+                                                               absl::Span<const double> weights,
+                                                               int64_t elements_at_once = int64_t{1}
+                                                                                          << 26);
 
 }  // namespace wyvern
 

@@ -3,10 +3,12 @@
 #define WYVERN_TRAINER_SCORING_TOKEN_SCORES_H_
 
 #include <cstdint>
+#include <functional>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "layers/model.h"
 
@@ -19,18 +21,27 @@ struct TokenScore {
   std::vector<std::pair<int32_t, double>> top;
 };
 
-// The score of `token` after these logits, the largest of which is finite; a NaN counts as
-// -infinity. The softmax is in fp64. `top_k` tokens are listed, or as many as there are.
+// The score of `token` after these logits, the largest of which is finite
+// (kernels/head/token_scores.h). `top_k` tokens are listed, or as many as there are.
 TokenScore ScoreToken(absl::Span<const float> logits, int32_t token, int64_t top_k);
 
-// The scores of `tokens`, token t after row t of hidden [T, D], which Model::Hidden has given. The
-// logits exist for a few rows at a time. Errors: a row whose largest logit is not finite.
-absl::Status AppendScores(Model* model, const Tensor& hidden, absl::Span<const int32_t> tokens,
-                          int64_t top_k, std::vector<TokenScore>* scores);
+// Whether the largest of these logits is finite; else an Internal error.
+absl::Status CheckAreNumbers(absl::Span<const float> logits);
 
-// The logits [V] of row `row` of hidden in fp32. Errors: the largest is not
-// finite.
-absl::StatusOr<std::vector<float>> LogitsOfRow(Model* model, const Tensor& hidden, int64_t row);
+// Rows of logits exist for a few rows of hidden at a time; how many they are depends on T alone.
+
+// Calls fn with the logits [V] in fp32 of each row [0, num_rows) of hidden [T, D], which
+// Model::Hidden has given, in order.
+absl::Status ForEachRowOfLogits(
+    Model* model, const Tensor& hidden, int64_t num_rows,
+    const std::function<absl::Status(int64_t row, absl::Span<const float> logits)>& fn);
+
+// Calls fn with the score of tokens[t] after row t of hidden, for all tokens in order; with an
+// Internal error where the largest logit is not finite. Without top_k the logits stay on the
+// model's device.
+absl::Status ScoreRows(
+    Model* model, const Tensor& hidden, const std::vector<int32_t>& tokens, int64_t top_k,
+    const std::function<absl::Status(int64_t row, absl::StatusOr<TokenScore> score)>& fn);
 
 }  // namespace wyvern
 

@@ -71,19 +71,39 @@ TEST(IndependentRows, HoldUntilTheirScopeEnds) {
   EXPECT_FALSE(IndependentRows::On());
 }
 
-TEST(RowBlocks, AreAsHighAsRowsAreTreatedAlike) {
-  const RowProduct product{.m = 100, .n = 1, .k = 1, .lda = 1, .ldc = 1};
-  const auto all = [](int64_t m, const float* a, float* c) { std::copy_n(a, m, c); };
-  EXPECT_EQ(RowsOfBlock<float>(product, all), 64);
-  // As with a kernel for 12 rows and others for the rest.
-  const auto dozens = [](int64_t m, const float* a, float* c) {
-    for (int64_t i = 0; i < m; ++i) c[i] = i < m / 12 * 12 ? a[i] : std::nextafter(a[i], 2.0f);
+// Copies rows; those from `same` on get another last bit.
+void CopyRows(int64_t rows, int64_t same, const float* a, float* c) {
+  for (int64_t i = 0; i < rows; ++i) c[i] = i < same ? a[i] : std::nextafter(a[i], 2.0f);
+}
+
+constexpr RowProduct kColumn{.m = 70, .n = 1, .k = 1, .lda = 1, .ldc = 1};
+
+TEST(RowBlocks, AreOfHeightsThatTreatRowsAlike) {
+  const auto all = [](int64_t rows, const float* a, float* c) { CopyRows(rows, rows, a, c); };
+  EXPECT_EQ(HeightsOfBlocks<float>(kColumn, all), (std::vector<int64_t>{64, 32, 16, 8, 4, 2, 1}));
+  // As with a kernel for 12 rows and another for the rest.
+  const auto dozens = [](int64_t rows, const float* a, float* c) {
+    CopyRows(rows, rows / 12 * 12, a, c);
   };
-  EXPECT_EQ(RowsOfBlock<float>(product, dozens), 8);
-  const auto none = [](int64_t m, const float* a, float* c) {
-    for (int64_t i = 0; i < m; ++i) c[i] = i == 0 ? a[i] : std::nextafter(a[i], 2.0f);
+  EXPECT_EQ(HeightsOfBlocks<float>(kColumn, dozens), (std::vector<int64_t>{8, 4, 2, 1}));
+  const auto none = [](int64_t rows, const float* a, float* c) { CopyRows(rows, 1, a, c); };
+  EXPECT_EQ(HeightsOfBlocks<float>(kColumn, none), std::vector<int64_t>{1});
+}
+
+TEST(RowBlocks, LeaveOutHeightsThatRoundInAnotherWay) {
+  // As with a kernel for small products.
+  std::vector<int64_t> made;
+  const auto multiply = [&](int64_t rows, const float* a, float* c) {
+    made.push_back(rows);
+    CopyRows(rows, rows < 8 ? 0 : rows, a, c);
   };
-  EXPECT_EQ(RowsOfBlock<float>(product, none), 1);
+  EXPECT_EQ(HeightsOfBlocks<float>(kColumn, multiply), (std::vector<int64_t>{64, 32, 16, 8}));
+  made.clear();
+  const std::vector<float> a = Values<float>(kColumn.m, "a");
+  std::vector<float> c(a.size());
+  MultiplyInRowBlocks(kColumn, a.data(), c.data(), multiply);
+  EXPECT_EQ(made, (std::vector<int64_t>{64, 8}));
+  EXPECT_EQ(c, a);
 }
 
 }  // namespace

@@ -24,8 +24,8 @@ class AverageTest : public CheckpointTest {
     const auto model = Model::Create(config, Device::kCpu, DType::kFloat32);
     model->Initialize(seed);
     values_[run] = Values(model.get());
-    const absl::Status saved = SaveRun(
-        Path(run), step, {.model = model.get(), .tokenizer = tokenizer}, std::move(meta));
+    const absl::Status saved =
+        SaveRun(Path(run), step, {.model = model.get(), .tokenizer = tokenizer}, std::move(meta));
     EXPECT_TRUE(saved.ok()) << saved;
     return absl::StrCat(Path(run), "@", step);
   }

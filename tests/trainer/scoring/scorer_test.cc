@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/runtime/device.h"
 #include "tests/layers/tiny_models.h"
 
 namespace wyvern {
@@ -81,6 +82,52 @@ TEST_P(ScorerTest, ScoresAreThoseOfAPlainForward) {
   }
 }
 
+bool Same(const ScoreResult& a, const ScoreResult& b) {
+  return a.log_likelihood == b.log_likelihood && a.is_greedy == b.is_greedy &&
+         std::equal(a.tokens.begin(), a.tokens.end(), b.tokens.begin(), b.tokens.end(),
+                    [](const TokenScore& x, const TokenScore& y) {
+                      return x.log_likelihood == y.log_likelihood &&
+                             x.most_likely == y.most_likely && x.top == y.top;
+                    });
+}
+
+TEST_P(ScorerTest, ResultsDependOnNoNeighbour) {
+  const auto model = Make(GetParam(), DType::kFloat32);
+  std::vector<ScoreRequest> requests = Requests(model->config().vocab_size);
+  const auto score = [&](const std::vector<ScoreRequest>& of, const ScorerOptions& options) {
+    return *Scorer(model.get(), options).Score(of);
+  };
+  const std::vector<ScoreResult> together = score(requests, {.top_k = 2});
+  for (size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_TRUE(Same(score({requests[i]}, {.top_k = 2})[0], together[i])) << "request " << i;
+  }
+  for (const ScorerOptions& options :
+       {ScorerOptions{.tokens_at_once = 70, .sequences_at_once = 3, .top_k = 2},
+        ScorerOptions{.tokens_at_once = 90, .sequences_at_once = 1, .top_k = 2},
+        ScorerOptions{.tokens_at_once = 100, .top_k = 2, .pad = true}}) {
+    const std::vector<ScoreResult> results = score(requests, options);
+    for (size_t i = 0; i < requests.size(); ++i) {
+      EXPECT_TRUE(Same(results[i], together[i]))
+          << "request " << i << ", tokens at once " << options.tokens_at_once;
+    }
+  }
+  std::reverse(requests.begin(), requests.end());
+  const std::vector<ScoreResult> reversed = score(requests, {.top_k = 2});
+  for (size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_TRUE(Same(reversed[requests.size() - 1 - i], together[i])) << "request " << i;
+  }
+}
+
+TEST_P(ScorerTest, LongTextsInPiecesDependOnNoNeighbour) {
+  const auto model = Make(GetParam(), DType::kFloat32);
+  const std::vector<ScoreRequest> requests = Requests(model->config().vocab_size);
+  Scorer scorer(model.get(), {.tokens_at_once = 7, .sequences_at_once = 5});
+  const std::vector<ScoreResult> together = *scorer.Score(requests);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_TRUE(Same((*scorer.Score({requests[i]}))[0], together[i])) << "request " << i;
+  }
+}
+
 std::vector<GenerateRequest> Prompts(int64_t vocab_size) {
   std::vector<GenerateRequest> requests;
   for (const int64_t length : {5, 1, 23, 2, 40, 9}) {
@@ -99,7 +146,8 @@ TEST_P(ScorerTest, GeneratesWhatGenerateGivesForEachAlone) {
   const auto model = Make(GetParam(), DType::kFloat64);
   const std::vector<GenerateRequest> requests = Prompts(model->config().vocab_size);
   for (const int64_t sequences : {1, 4, 64}) {
-    Scorer scorer(model.get(), {.tokens_at_once = 30, .sequences_at_once = sequences});
+    Scorer scorer(model.get(),
+                  {.tokens_at_once = 30, .sequences_at_once = sequences, .pad = sequences == 4});
     const auto results = scorer.Generate(requests);
     ASSERT_TRUE(results.ok()) << results.status();
     for (size_t i = 0; i < requests.size(); ++i) {
@@ -112,6 +160,65 @@ TEST_P(ScorerTest, GeneratesWhatGenerateGivesForEachAlone) {
 
 INSTANTIATE_TEST_SUITE_P(All, ScorerTest, testing::ValuesIn(TinyModelNames()),
                          [](const auto& info) { return info.param; });
+
+TEST(Scorer, ScoresOnAGpuAreThoseOfTheCpu) {
+  std::string why;
+  if (!CudaAvailable(&why)) GTEST_SKIP() << why;
+  for (const std::string& name : TinyModelNames()) {
+    SCOPED_TRACE(name);
+    const auto on_cpu = Make(name, DType::kFloat32);
+    const auto on_gpu =
+        Model::Create(on_cpu->config(), Device::kCuda, DType::kFloat32, /*trainable=*/false);
+    on_gpu->Initialize(3);
+    const std::vector<ScoreRequest> requests = Requests(on_cpu->config().vocab_size);
+    const auto expected = *Scorer(on_cpu.get()).Score(requests);
+    for (const int64_t top_k : {0, 2}) {
+      Scorer scorer(on_gpu.get(), {.tokens_at_once = 128, .sequences_at_once = 5, .top_k = top_k});
+      const auto results = scorer.Score(requests);
+      ASSERT_TRUE(results.ok()) << results.status();
+      for (size_t i = 0; i < requests.size(); ++i) {
+        EXPECT_EQ((*results)[i].is_greedy, expected[i].is_greedy) << "request " << i;
+        EXPECT_NEAR((*results)[i].log_likelihood, expected[i].log_likelihood, 1e-3)
+            << "request " << i;
+      }
+    }
+    const std::vector<GenerateRequest> prompts = Prompts(on_cpu->config().vocab_size);
+    EXPECT_TRUE(Scorer(on_gpu.get(), {.sequences_at_once = 4}).Generate(prompts).ok());
+  }
+}
+
+TEST(Scorer, ReadsAContextOnce) {
+  const auto model = Make("hybrid", DType::kFloat32);
+  const std::vector<int32_t> context = TinyIds(100, 13, 1);
+  std::vector<ScoreRequest> requests;
+  for (uint64_t i = 0; i < 4; ++i) requests.push_back({context, TinyIds(5, 13, 2 + i)});
+  Scorer scorer(model.get());
+  ASSERT_TRUE(scorer.Score(requests).ok());
+  // The context but its last token; four times this one and all but the last of a continuation.
+  EXPECT_EQ(scorer.counts().tokens, 99 + 4 * 5);
+  EXPECT_EQ(scorer.counts().forwards, 2);
+
+  Scorer generator(model.get());
+  GenerateRequest ask{.prompt = context, .options = {.max_tokens = 3}};
+  std::vector<GenerateRequest> prompts;
+  for (uint64_t seed = 1; seed < 5; ++seed) {
+    ask.options.sampling.seed = seed;
+    prompts.push_back(ask);
+  }
+  ASSERT_TRUE(generator.Generate(prompts).ok());
+  EXPECT_EQ(generator.counts().tokens, 99 + 4 * 3);
+  EXPECT_EQ(generator.counts().forwards, 1 + 3);
+}
+
+TEST(Scorer, ReadsManyTextsAtOnce) {
+  const auto model = Make("hybrid", DType::kFloat32);
+  std::vector<ScoreRequest> requests;
+  for (uint64_t i = 0; i < 10; ++i) requests.push_back({TinyIds(11, 13, i), TinyIds(4, 13, i)});
+  Scorer scorer(model.get(), {.tokens_at_once = 50});
+  ASSERT_TRUE(scorer.Score(requests).ok());
+  EXPECT_EQ(scorer.counts().tokens, 10 * (10 + 4));
+  EXPECT_EQ(scorer.counts().forwards, 2 + 1);
+}
 
 TEST(Scorer, TellsGreedyTextAndAlternatives) {
   const auto model = Make("hybrid", DType::kFloat32);
@@ -133,7 +240,9 @@ TEST(Scorer, TellsGreedyTextAndAlternatives) {
     ASSERT_EQ(score.top.size(), 3u);
     EXPECT_EQ(score.top[0], std::make_pair(greedy.tokens[t], score.log_likelihood));
     EXPECT_GE(score.top[1].second, score.top[2].second);
+    // Read in other pieces.
     EXPECT_NEAR(greedy.scores[t].log_likelihood, score.log_likelihood, 1e-5);
+    EXPECT_EQ(greedy.scores[t].top.size(), 3u);
   }
 }
 
