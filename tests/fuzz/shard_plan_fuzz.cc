@@ -24,7 +24,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     // No mutation meets the hash.
     const std::string id = IdIn(plan.status());
     if (id.empty()) return 0;
-    absl::StatusOr<nlohmann::json> json = wyvern::ParseJson(wyvern::View(data, size), "shards.json");
+    absl::StatusOr<nlohmann::json> json =
+        wyvern::ParseJson(wyvern::View(data, size), "shards.json");
     CHECK(json.ok() && json->is_object(), "a plan that was read is no object");
     (*json)["id"] = id;
     scratch.Write("shards.json", wyvern::JsonText(*json));
