@@ -61,10 +61,10 @@ TEST_F(StopAtOnceTest, SoDoesASweepThatPreparesItsData) {
 }
 
 TEST_F(StopAtOnceTest, ARankThatWaitsForTheOthersEndsSo) {
-  const Process rank = StartCommand(
-      {"/usr/bin/env", "RANK=0", "WORLD_SIZE=2", "LOCAL_RANK=0", "MASTER_ADDR=127.0.0.1",
-       absl::StrCat("MASTER_PORT=", 20000 + getpid() % 20000), Binary(), "train",
-       Path("config.yaml")});
+  const Process rank =
+      StartCommand({"/usr/bin/env", "RANK=0", "WORLD_SIZE=2", "LOCAL_RANK=0",
+                    "MASTER_ADDR=127.0.0.1", absl::StrCat("MASTER_PORT=", 20000 + getpid() % 20000),
+                    Binary(), "train", Path("config.yaml")});
   // It says for whom it waits after some seconds; it listens long before.
   ASSERT_TRUE(WaitUntil(rank, [&] {
     return Read(absl::StrCat("/proc/", rank.pid, "/cmdline")).rfind(Binary(), 0) == 0 &&
