@@ -69,7 +69,7 @@ TEST_F(ParallelRunTest, ARankOfSeveralMakesShardsWithoutWorkers) {
   const std::string note = "makes the shards in one process";
   EXPECT_EQ(forked.out.find(note), std::string::npos) << forked.out;
   EXPECT_NE(result.out.find(note), std::string::npos) << result.out;
-  const std::string shard = "/shard-00001/train.h5";
+  const std::string shard = "/shard-00000/train.h5";
   EXPECT_NE(Read(Path("store_a") + shard), "");
   EXPECT_EQ(Read(Path("store_a") + shard), Read(Path("forked") + shard));
 }
