@@ -11,6 +11,11 @@ namespace {
 using absl::string_view;
 
 constexpr string_view kToLines = "make JSON lines of it first";
+constexpr string_view kStreamToParquet =
+    "make Parquet of it first, in Python: datasets.Dataset.from_file(FILE).to_parquet(NEW_FILE)";
+constexpr string_view kFileToParquet =
+    "make Parquet of it first, in Python: "
+    "pyarrow.parquet.write_table(pyarrow.feather.read_table(FILE), NEW_FILE)";
 constexpr string_view kUnpack = "unpack it first";
 constexpr string_view kAgain = "it lies inside of another compression; undo one of them first";
 constexpr string_view kNoText = "name text or JSON lines instead";
@@ -33,8 +38,8 @@ struct Magic {
 const Magic kMagics[] = {
     {0, "PAR1", "a Parquet file", "leave the format at 'auto', which reads its column 'field'"},
     {0, "PARE", "an encrypted Parquet file", kToLines, true},
-    {0, "ARROW1", "an Arrow file", kToLines},
-    {0, "\xFF\xFF\xFF\xFF", "an Arrow stream", kToLines},
+    {0, "ARROW1", "an Arrow file", kFileToParquet},
+    {0, "\xFF\xFF\xFF\xFF", "an Arrow stream, as datasets saves it", kStreamToParquet},
     {0, "FEA1", "a Feather file", kToLines, true},
     {0, "ORC", "an ORC file", kToLines, true},
     {0, "Obj\x01", "an Avro file", kToLines},

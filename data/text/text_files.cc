@@ -218,6 +218,12 @@ class FolderWalk {
 
   absl::Status NoText() const {
     const std::string passed = PassedOver();
+    if (passed_.count(".arrow") > 0) {
+      return absl::NotFoundError(
+          absl::StrCat(root_, ": no text in this folder; passed over: ", passed,
+                       "; make Parquet of each .arrow file first, in Python: "
+                       "datasets.Dataset.from_file(FILE).to_parquet(NEW_FILE)"));
+    }
     return absl::NotFoundError(absl::StrCat(
         root_, ": no text in this folder", passed.empty() ? "" : "; passed over: ", passed,
         "; expected files that end in .txt, .md, .jsonl, .ndjson or .json, perhaps with .gz, .zst, "

@@ -318,7 +318,8 @@ std::string CheckpointPath(const std::string& name, const std::string& run_dir) 
   return CheckpointFolder(run, step);
 }
 
-absl::StatusOr<CheckpointInfo> OpenCheckpoint(const std::string& path) {
+absl::StatusOr<CheckpointInfo> OpenCheckpoint(const std::string& name) {
+  const std::string path = CheckpointPath(name);
   std::vector<std::string> passed_over;
   absl::StatusOr<std::pair<std::string, Manifest>> found = Resolve(path, &passed_over);
   if (absl::IsNotFound(found.status())) return WithSteps(found.status(), path);

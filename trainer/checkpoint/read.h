@@ -40,10 +40,10 @@ absl::StatusOr<CheckpointInfo> FindNewestCheckpoint(const std::string& run_dir);
 // name that is a path, or neither of these, stays as it is.
 std::string CheckpointPath(const std::string& name, const std::string& run_dir = "");
 
-// A checkpoint folder, or a run folder, of which the newest is taken. Reads the manifest only.
-// Errors: NotFound, with the steps that the run has; incomplete or damaged (DataLoss); another
-// format version.
-absl::StatusOr<CheckpointInfo> OpenCheckpoint(const std::string& path);
+// A checkpoint folder, RUN@STEP, or a run folder, of which the newest is taken. Reads the manifest
+// only. Errors: NotFound, with the steps that the run has; incomplete or damaged (DataLoss);
+// another format version.
+absl::StatusOr<CheckpointInfo> OpenCheckpoint(const std::string& name);
 
 struct CheckpointReadOptions {
   bool convert_floats = false;  // a tensor of another floating type is rounded to nearest even

@@ -86,8 +86,7 @@ absl::StatusOr<RunConfig> BranchConfig(const CheckpointInfo& parent, const std::
 }
 
 absl::Status Run(const Options& options) {
-  ASSIGN_OR_RETURN(const CheckpointInfo parent,
-                   OpenCheckpointAloud(CheckpointPath(options.parent)));
+  ASSIGN_OR_RETURN(const CheckpointInfo parent, OpenCheckpointAloud(options.parent));
   const JsonMembers meta(parent.meta, absl::StrCat(parent.path, "/", kManifestName), "meta");
   if (!meta.Has("training")) {
     return absl::FailedPreconditionError(
@@ -117,10 +116,7 @@ void AddBranchCommand(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
       "branch", "Write the configuration of a run that continues another one with other keys");
-  command
-      ->add_option("PARENT", options->parent,
-                   "RUN, RUN@STEP or a checkpoint folder; of a run its newest checkpoint")
-      ->required();
+  command->add_option("PARENT", options->parent, kCheckpointHelp)->required();
   command
       ->add_option("NEW", options->target, "Run folder of the branch, or a YAML file to be written")
       ->required();

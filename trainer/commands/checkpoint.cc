@@ -9,9 +9,11 @@
 #include "data/io/say.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/average.h"
+#include "trainer/checkpoint/model.h"
 #include "trainer/checkpoint/read.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
+#include "trainer/config/load.h"
 
 namespace wyvern {
 namespace {
@@ -39,7 +41,11 @@ absl::Status ShowInfo(const std::string& path, bool list_tensors) {
   }
   if (info.meta.is_object()) {
     for (const auto& [key, value] : info.meta.items()) {
-      if (value.is_string()) {
+      // As a run's file has it. JSON also has the keys without effect, which such a file must not.
+      const absl::StatusOr<ModelConfig> model = CheckpointModelConfig(info);
+      if (key == "model" && model.ok()) {
+        std::printf("%s", ToYaml(*model).c_str());
+      } else if (value.is_string()) {
         const std::string text = value.get<std::string>();
         const bool lines = text.find('\n') != std::string::npos;
         Say(absl::StrCat(key, ":", lines ? "\n" : " ", text));
@@ -93,13 +99,12 @@ void AddCheckpointCommand(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("checkpoint", "Describe, verify or average checkpoints");
   command->require_subcommand(1);
-  const char* what = "Checkpoint folder, or a run folder, of which the newest is taken";
   CLI::App* info = command->add_subcommand("info", "Step, sizes, counters and configuration");
-  info->add_option("PATH", options->path, what)->required();
+  info->add_option("PATH", options->path, kCheckpointHelp)->required();
   info->add_flag("--tensors", options->tensors, "List every tensor");
   info->callback([=] { *exit_code = ExitCode(ShowInfo(options->path, options->tensors)); });
   CLI::App* verify = command->add_subcommand("verify", "Read everything and compare checksums");
-  verify->add_option("PATH", options->path, what)->required();
+  verify->add_option("PATH", options->path, kCheckpointHelp)->required();
   verify->callback([=] { *exit_code = ExitCode(Verify(options->path)); });
   CLI::App* average = command->add_subcommand(
       "average", "Write a checkpoint with the mean of the weights of several");

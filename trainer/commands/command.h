@@ -27,6 +27,10 @@ absl::StatusOr<T> AsUsage(absl::StatusOr<T> read) {
   return AsUsage(read.status());
 }
 
+// The argument of commands that read a checkpoint by OpenCheckpointAloud.
+inline constexpr char kCheckpointHelp[] =
+    "Checkpoint folder, RUN@STEP, or a run folder, of which the newest is taken";
+
 // OpenCheckpoint. Says on stderr which one it is, and which later ones of the run it is not and
 // why.
 absl::StatusOr<CheckpointInfo> OpenCheckpointAloud(const std::string& path);

@@ -151,10 +151,7 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
       app.add_subcommand("eval", "Loss, perplexity and loss by position on a token store");
-  command
-      ->add_option("CHECKPOINT", options->checkpoint,
-                   "Checkpoint folder, or a run folder, of which the newest is taken")
-      ->required();
+  command->add_option("CHECKPOINT", options->checkpoint, kCheckpointHelp)->required();
   command->add_option("--data", options->data, "Token store, such as data/text/val.h5")->required();
   const int64_t most = (int64_t{1} << 31) - 1;  // products of two stay countable
   command

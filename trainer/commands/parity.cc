@@ -34,6 +34,12 @@ absl::Status Run(const Options& options) {
         "parity: --dtype fp64 does not run on cuda; CUDA has bf16 and fp32, the CPU fp32, fp64 and "
         "bf16 emulated");
   }
+  if (OpenCheckpoint(options.dir).ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("parity: ", options.dir,
+                     " is a checkpoint, and the reference is one of a Hugging Face folder; write "
+                     "that folder by `wyvern export` and put its reference.safetensors there"));
+  }
   ASSIGN_OR_RETURN(const ParityReport report,
                    RunParity(options.dir, device, dtype, options.limits));
   for (const std::string& warning : report.warnings) {

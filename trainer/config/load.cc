@@ -41,7 +41,8 @@ bool IsLaidOver(const ConfigNode& below, const ConfigNode& tree, const std::stri
 }
 
 // Whether a fault of Validate may only follow from what the reader already complained about: the
-// same key, a part of it or a section around it, or a key that the message compares with.
+// same key, a part of it or a section around it, a key beside a choice that is none, or a key that
+// the message compares with.
 bool Follows(const std::vector<ConfigFault>& faults, const std::string& key,
              const std::string& message) {
   const auto covers = [](const std::string& a, const std::string& b) {
@@ -49,8 +50,9 @@ bool Follows(const std::vector<ConfigFault>& faults, const std::string& key,
            (b.size() == a.size() || b[a.size()] == '.' || b[a.size()] == '[');
   };
   return std::any_of(faults.begin(), faults.end(), [&](const ConfigFault& fault) {
+    const std::string section = fault.key.substr(0, fault.key.rfind('.'));
     return covers(fault.key, key) || covers(key, fault.key) ||
-           message.find(fault.key) != std::string::npos;
+           (fault.open && covers(section, key)) || message.find(fault.key) != std::string::npos;
   });
 }
 
@@ -166,6 +168,14 @@ absl::StatusOr<RunConfig> ParseRunConfig(const std::string& yaml, const std::str
     return absl::InvalidArgumentError(absl::StrCat(
         root.where, ": expected sections such as model: and train:, got ", root.Describe()));
   }
+  if (root.Find("model_type") != nullptr && root.Find("model") == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        origin,
+        ": this is the config.json of a Hugging Face model, not a run; `wyvern config from ",
+        origin,
+        "` prints it as the section model: of a run's file, and train.init_from takes its "
+        "weights"));
+  }
   std::vector<std::string> messages = RepeatedKeys(root);
   ConfigNode overlay;
   const ConfigNode base = SplitOverlay(std::move(root), &overlay, &messages);
@@ -239,9 +249,9 @@ std::string ToYaml(const RunConfig& config) {
 
 std::string ToYaml(const ModelConfig& config) {
   std::string out;
-  YamlWriter writer(&out);
   ModelConfig copy = config;
-  VisitModelConfig(writer, &copy);
+  YamlWriter(&out).Section("model",
+                           [&copy](ConfigVisitor& keys) { VisitModelConfig(keys, &copy); });
   return out;
 }
 

@@ -48,7 +48,7 @@ RunConfig ReadRunConfigTree(const ConfigNode& tree, std::optional<Device> device
 
 // YAML with every key that the configuration has; ParseRunConfig returns an equal configuration.
 std::string ToYaml(const RunConfig& config);
-std::string ToYaml(const ModelConfig& config);  // the section `model` alone, without its key
+std::string ToYaml(const ModelConfig& config);  // the section `model` alone
 
 // 16 hex digits of ToYaml: equal exactly for equal configurations.
 std::string ConfigHash(const RunConfig& config);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "kernels/runtime/nearest.h"
+#include "trainer/config/peer_keys.h"
 
 namespace wyvern {
 namespace {
@@ -35,7 +36,7 @@ void StrictReader::Fault(const ConfigNode& node, const std::string& key, std::st
 const ConfigNode* StrictReader::Take(const std::string& key) {
   known_.push_back(key);
   const ConfigNode* node = node_.Find(key);
-  if (node != nullptr && !no_effect_.empty()) {
+  if (node != nullptr && !no_effect_.empty() && !is_choice_open_) {
     Fault(*node, key, absl::StrCat("has no effect with ", no_effect_, "; remove it"));
     faults_->back().idle = true;
     return nullptr;
@@ -164,7 +165,9 @@ void StrictReader::Choice(const std::string& key, const std::vector<std::string>
   const ConfigNode* node = Take(key);
   if (node == nullptr) {
     if (*index < 0) {
+      is_choice_open_ = lacks_keys_ = true;
       Fault(node_, key, absl::StrCat("missing; expected one of ", absl::StrJoin(names, ", ")));
+      faults_->back().open = true;
     }
     return;
   }
@@ -174,11 +177,14 @@ void StrictReader::Choice(const std::string& key, const std::vector<std::string>
   if (found == names.end()) {
     const std::string nearest =
         node->kind == ConfigNode::Kind::kScalar ? Nearest(node->scalar, names) : "";
-    return Fault(
-        *node, key,
-        absl::StrCat("expected ", names.size() > 1 ? "one of " : "", absl::StrJoin(names, ", "),
-                     ", got ", node->Describe(),
-                     nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?")));
+    is_choice_open_ = true;
+    lacks_keys_ = lacks_keys_ || *index < 0;
+    Fault(*node, key,
+          absl::StrCat("expected ", names.size() > 1 ? "one of " : "", absl::StrJoin(names, ", "),
+                       ", got ", node->Describe(),
+                       nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?")));
+    faults_->back().open = true;
+    return;
   }
   *index = static_cast<int>(found - names.begin());
 }
@@ -252,14 +258,19 @@ void StrictReader::Finish() {
   for (const auto& [key, child] : node_.map) {
     if (!seen.insert(key).second) {
       Fault(child, key, "given twice; keep one");
-    } else if (std::find(known_.begin(), known_.end(), key) == known_.end()) {
-      const std::string nearest = Nearest(key, known_);
-      Fault(child, key,
-            nearest.empty()
-                ? absl::StrCat("unknown key; the keys here are ", absl::StrJoin(known_, ", "))
-                : absl::StrCat("unknown key; did you mean '", nearest, "'?"));
+    } else if (!lacks_keys_ && std::find(known_.begin(), known_.end(), key) == known_.end()) {
+      Fault(child, key, absl::StrCat("unknown key; ", AdviceOn(key)));
     }
   }
+}
+
+std::string StrictReader::AdviceOn(const std::string& key) const {
+  if (const PeerKey* peer = FindPeerKey(key)) {
+    return absl::StrCat("Wyvern calls it ", peer->key, peer->note);
+  }
+  const std::string nearest = Nearest(key, known_);
+  if (!nearest.empty()) return absl::StrCat("did you mean '", nearest, "'?");
+  return absl::StrCat("the keys here are ", absl::StrJoin(known_, ", "));
 }
 
 }  // namespace wyvern

@@ -14,6 +14,7 @@ struct ConfigFault {
   std::string key;      // "model.hidden_size"
   std::string message;  // "expected an integer, got 'four'"
   bool idle = false;    // the key is right, but has no effect beside another
+  bool open = false;    // a choice that is none, so that the rest of its section is not known
 };
 
 // Fills structs from one section of a file. What is wrong is gathered, never thrown: ill-typed
@@ -46,13 +47,15 @@ class StrictReader : public ConfigVisitor {
   // The part of the file below a key, as it was written; null when the file does not have it.
   const ConfigNode* Raw(const std::string& key) { return Take(key); }
 
-  // Reports the keys that no visit asked for, with the nearest one that some visit did.
+  // Reports the keys that no visit asked for, with the name that a key of another trainer has here,
+  // or the nearest one that some visit asked for.
   void Finish();
 
  private:
   // The key's node; null when the file does not give it, or gives it without effect.
   const ConfigNode* Take(const std::string& key);
   std::string FullKey(const std::string& key) const;
+  std::string AdviceOn(const std::string& key) const;  // one that is unknown
   void Fault(const ConfigNode& node, const std::string& key, std::string message);
   bool Scalar(const ConfigNode& node, const std::string& key, const char* expected,
               bool quotes_allowed);
@@ -63,6 +66,9 @@ class StrictReader : public ConfigVisitor {
   std::vector<ConfigFault>* faults_;
   std::vector<std::string> known_;
   std::string no_effect_;  // not empty inside an Only that does not apply
+  // After a choice that is none: which keys have an effect is not known, nor, where the file has to
+  // choose, which keys there are.
+  bool is_choice_open_ = false, lacks_keys_ = false;
 };
 
 }  // namespace wyvern

@@ -124,6 +124,7 @@ class HfFolderWeights : public ParentWeights {
 
 absl::StatusOr<std::unique_ptr<ParentWeights>> ParentWeights::Open(const std::string& path) {
   const Operation opening(absl::StrCat("reading the description of ", path));
+  if (CheckpointPath(path) != path) return CheckpointWeights::Open(path);
   std::error_code ignored;
   if (!fs::exists(path, ignored)) {
     return absl::NotFoundError(absl::StrCat(path, ": there is no such folder"));

@@ -84,6 +84,7 @@ TEST_F(TextFilesTest, FilesAboutTheDataAreNoData) {
   const std::string error = Find({"arrow"});
   EXPECT_TRUE(absl::StrContains(error, "no text in this folder")) << error;
   EXPECT_TRUE(absl::StrContains(error, "1 .arrow")) << error;
+  EXPECT_TRUE(absl::StrContains(error, "make Parquet of each .arrow file first")) << error;
   EXPECT_TRUE(absl::StrContains(error, "1 about the data (README.md)")) << error;
   Put("docs/readme.md");
   EXPECT_EQ(Find({"docs"}), "docs/readme.md");

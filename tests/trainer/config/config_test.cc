@@ -96,6 +96,37 @@ TEST(Config, ShardsHaveTheirOwnRules) {
                        "data.sources[0].dedup: exact compares"));
 }
 
+TEST(Config, ABosAtDocumentsNeedsATokenizerWithOne) {
+  const auto with = [](const std::string& tokenizer) {
+    const std::string keys =
+        Replaced("      text: [a.txt]\n", "      text: [a.txt]\n      add_bos: true\n");
+    return absl::StrReplaceAll(keys, {{"{type: byte}", tokenizer}});
+  };
+  const auto read = ParseRunConfig(with("{type: byte}"), "c.yaml");
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_TRUE(read->data.sources[0].text.add_bos);
+  EXPECT_TRUE(*ParseRunConfig(ToYaml(*read), "again") == *read);
+  const char* const error = "data.sources[0].add_bos: the tokenizer has no bos; name it by";
+  EXPECT_TRUE(Contains(ErrorOf(with("{type: file, path: t, bos: none}")), error));
+  EXPECT_TRUE(Contains(
+      ErrorOf(with("{type: bpe, path: t.json, vocab_size: 300, byte_level: true}")), error));
+  EXPECT_FALSE(Contains(ErrorOf(with("{type: file, path: t}")), error));
+}
+
+TEST(Config, AChoiceThatIsNoneIsOneError) {
+  for (const auto& [from, to] : {std::pair("{type: byte}", "{type: fil, path: t, eos: none}"),
+                                 std::pair("type: kda,", "type: kdaa, gate_lower_bound: -5,"),
+                                 std::pair("type: kda,", "gate_lower_bound: -5,")}) {
+    EXPECT_TRUE(Contains(ErrorOf(Replaced(from, to)), "1 error in the configuration")) << to;
+  }
+}
+
+TEST(Config, AConfigJsonIsToldTheWay) {
+  EXPECT_TRUE(Contains(ErrorOf(R"({"model_type": "kda", "hidden_size": 32})"),
+                       "c.yaml: this is the config.json of a Hugging Face model, not a run; "
+                       "`wyvern config from c.yaml` prints it"));
+}
+
 TEST(Config, ReadsWhatTheFileSaysAndDefaultsTheRest) {
   const auto config = ParseRunConfig(kBase, "c.yaml");
   ASSERT_TRUE(config.ok()) << config.status();

@@ -3,10 +3,14 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "layers/mixers/attention/attention_config.h"
 #include "layers/mixers/delta/delta_config.h"
 #include "tests/trainer/hf/hf_models.h"
+#include "trainer/config/load.h"
+#include "trainer/config/model_json.h"
+#include "trainer/hf/tensor_names.h"
 
 namespace wyvern {
 namespace {
@@ -154,6 +158,37 @@ TEST(HfConfig, EveryFaultIsReported) {
   const std::string message(ReadHfConfig(config).status().message());
   for (const char* key : {"use_l2warp", "qk_norm", "norm_eps"}) {
     EXPECT_TRUE(absl::StrContains(message, key)) << message;
+  }
+}
+
+// As FLA's own models do where they have a gate.
+TEST(HfConfig, GlaFusesItsOutputNormWithItsGate) {
+  for (const auto& [name, model] : HfTestModels()) {
+    if (name != "gla" && name != "gla_conv") continue;
+    const auto written = WriteHfConfig(model, {});
+    ASSERT_TRUE(written.ok()) << written.status();
+    EXPECT_EQ(written->config["fuse_norm"], true);
+    std::string gain;
+    const std::unique_ptr<Model> declared = Model::Declare(model);
+    for (const Parameter* p : declared->parameters()) {
+      if (p->name == "blocks.0.mixer.output_norm.weight") {
+        gain = HfTensorsOf(*p, model, *written->family)[0].name;
+      }
+    }
+    EXPECT_EQ(gain, absl::StrCat("model.layers.0.attn.",
+                                 name == "gla" ? "g_norm_swish_gate.weight" : "g_norm.weight"));
+  }
+}
+
+TEST(HfConfig, ModelsReadBackFromARunsFile) {
+  for (const auto& [name, model] : HfTestModels()) {
+    const auto read = ParseRunConfig(absl::StrCat("run: {name: test, device: cpu}\n"
+                                                  "data: {sources: [{dir: stores}], seq_len: 8}\n"
+                                                  "train: {steps: 10, batch_tokens: 16}\n",
+                                                  ToYaml(model)),
+                                     name);
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(ModelConfigToJson(read->model), ModelConfigToJson(model)) << name;
   }
 }
 

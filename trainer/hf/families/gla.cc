@@ -110,7 +110,7 @@ void Write(const ModelConfig& m, nlohmann::json* c) {
   config["elementwise_affine"] = true;
   config["use_gk"] = true;
   config["use_gv"] = false;
-  config["fuse_norm"] = false;  // as the output norm's gain is named
+  config["fuse_norm"] = true;  // as the output norm's gain is named
   WriteFlaHybrid(m, c);
 }
 
@@ -118,11 +118,14 @@ void Write(const ModelConfig& m, nlohmann::json* c) {
 std::vector<HfTensor> LayerTensors(absl::string_view name, const Shape& shape,
                                    const MixerConfig& mixer) {
   absl::string_view own = name;
-  if (IsGla(mixer) && absl::ConsumePrefix(&own, "mixer.")) {
+  const auto* gla = mixer.As<GlaMixerConfig>();
+  if (gla != nullptr && absl::ConsumePrefix(&own, "mixer.")) {
     if (own == "output_norm.weight") {
-      return {{.name = "attn.g_norm.weight",
+      const char *fused = "attn.g_norm_swish_gate.weight", *apart = "attn.g_norm.weight";
+      const bool has_gate = gla->output_gate != OutputGate::kNone;
+      return {{.name = has_gate ? fused : apart,
                .shape = shape,
-               .other_name = "attn.g_norm_swish_gate.weight"}};
+               .other_name = has_gate ? apart : fused}};
     }
     const std::string renamed = Renamed(own, kMixerParts);
     if (renamed != own) return {{.name = absl::StrCat("attn.", renamed), .shape = shape}};
