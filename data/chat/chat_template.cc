@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "data/chat/conversation_forms.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -67,7 +68,6 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Make(const ChatOptio
 absl::StatusOr<ChatText> ChatTemplate::Render(const ordered_json& record) const {
   if (!record.is_object()) return absl::InvalidArgumentError("expected an object");
   const bool has_pair = record.contains("prompt") && record.contains("completion");
-  jinja::List messages;
   if (has_pair && record["prompt"].is_string() && record["completion"].is_string()) {
     const auto prompt = record["prompt"].get<std::string>();
     const auto completion = record["completion"].get<std::string>();
@@ -76,30 +76,59 @@ absl::StatusOr<ChatText> ChatTemplate::Render(const ordered_json& record) const 
     return chat;
   }
   size_t first_trained = 0;
-  if (has_pair) {
+  ASSIGN_OR_RETURN(const jinja::List messages, MessagesOf(record, &first_trained));
+  return RenderMessages(record, messages, first_trained);
+}
+
+absl::StatusOr<jinja::List> ChatTemplate::MessagesOf(const ordered_json& record,
+                                                     size_t* first_trained) {
+  jinja::List messages;
+  *first_trained = 0;
+  if (record.contains("prompt") && record.contains("completion")) {
     RETURN_IF_ERROR(AppendMessages(record["prompt"], "prompt", &messages));
-    first_trained = messages.size();
+    *first_trained = messages.size();
     RETURN_IF_ERROR(AppendMessages(record["completion"], "completion", &messages));
   } else if (record.contains("messages")) {
     RETURN_IF_ERROR(AppendMessages(record["messages"], "messages", &messages));
   } else {
-    return absl::InvalidArgumentError(
-        "expected the member \"messages\", or \"prompt\" and \"completion\"");
+    ASSIGN_OR_RETURN(const std::optional<ordered_json> other, MessagesOfOtherForm(record));
+    if (!other.has_value()) {
+      return absl::InvalidArgumentError(absl::StrCat("expected the member ", kConversationMembers));
+    }
+    RETURN_IF_ERROR(AppendMessages(*other, "conversations", &messages));
   }
-  return RenderMessages(record, messages, first_trained);
+  return messages;
+}
+
+absl::Status ChatTemplate::CheckTemplate() const {
+  if (jinja_.has_value()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("messages need a chat template, and ",
+                                                 options_.origin, "; name one by chat_template"));
 }
 
 absl::StatusOr<std::string> ChatTemplate::RenderPrompt(const ordered_json& record) const {
-  jinja::List messages;
-  const ordered_json given = record.value("messages", ordered_json());
-  RETURN_IF_ERROR(AppendMessages(given, "messages", &messages));
+  if (!record.is_object()) return absl::InvalidArgumentError("expected an object");
+  RETURN_IF_ERROR(CheckTemplate());
+  size_t ignored = 0;
+  ASSIGN_OR_RETURN(const jinja::List messages, MessagesOf(record, &ignored));
   if (messages.empty()) return absl::InvalidArgumentError("\"messages\": there is none");
-  if (!jinja_.has_value()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("messages need a chat template, and ", options_.origin));
-  }
   ASSIGN_OR_RETURN(JinjaText rendered, RenderPart(record, messages, messages.size(), true));
   return std::move(rendered.text);
+}
+
+std::string ChatTemplate::BehindTurn() const {
+  constexpr char kAnswer[] = "the answer";
+  if (!jinja_.has_value()) return "";
+  const ordered_json record = {{"messages",
+                                {{{"role", "user"}, {"content", "a question"}},
+                                 {{"role", "assistant"}, {"content", kAnswer}}}}};
+  size_t ignored = 0;
+  const absl::StatusOr<jinja::List> messages = MessagesOf(record, &ignored);
+  if (!messages.ok()) return "";
+  const absl::StatusOr<JinjaText> rendered = RenderPart(record, *messages, messages->size(), false);
+  const size_t answer = rendered.ok() ? rendered->text.rfind(kAnswer) : std::string::npos;
+  if (answer == std::string::npos) return "";
+  return rendered->text.substr(answer + sizeof(kAnswer) - 1);
 }
 
 absl::StatusOr<JinjaText> ChatTemplate::RenderPart(const ordered_json& record,
@@ -130,10 +159,7 @@ absl::StatusOr<JinjaText> ChatTemplate::RenderPart(const ordered_json& record,
 absl::StatusOr<ChatText> ChatTemplate::RenderMessages(const ordered_json& record,
                                                       const jinja::List& messages,
                                                       size_t first_trained) const {
-  if (!jinja_.has_value()) {
-    return absl::InvalidArgumentError(absl::StrCat("messages need a chat template, and ",
-                                                   options_.origin, "; name one by chat_template"));
-  }
+  RETURN_IF_ERROR(CheckTemplate());
   std::vector<size_t> turns;
   for (size_t i = first_trained; i < messages.size(); ++i) {
     if (IsAssistant(messages[i])) turns.push_back(i);

@@ -48,7 +48,8 @@ class ChatTemplate {
   //   {"messages": [{"role": ..., "content": ...}, ...]}
   //   {"prompt": [messages], "completion": [messages]}
   //   {"prompt": "...", "completion": "..."}
-  // with "tools" and "chat_template_kwargs" beside messages. Messages are rendered as transformers'
+  // or in a form of data/chat/conversation_forms.h, with "tools" and "chat_template_kwargs" beside
+  // messages. Messages are rendered as transformers'
   // apply_chat_template does. What is learnt:
   // - of two strings, the completion and the document's end;
   // - what the template marks by {% generation %}, if it does;
@@ -59,15 +60,22 @@ class ChatTemplate {
   // would have written is not in the text.
   absl::StatusOr<ChatText> Render(const nlohmann::ordered_json& record) const;
 
-  // The text of a record's "messages", with "tools" and "chat_template_kwargs" as above, and behind
-  // them the prompt for the assistant's next turn. Errors: no messages, no template, one that
-  // fails.
+  // The text that asks for the assistant's next turn behind all messages of the record, which is
+  // one of those above but two strings. Errors: as Render, but for a conversation without a turn.
   absl::StatusOr<std::string> RenderPrompt(const nlohmann::ordered_json& record) const;
+
+  // The text that the template writes behind an assistant's turn that is the last one; empty: none,
+  // or it cannot be told.
+  std::string BehindTurn() const;
 
  private:
   ChatTemplate(ChatOptions options, std::optional<JinjaTemplate> jinja)
       : options_(std::move(options)), jinja_(std::move(jinja)) {}
 
+  // The messages of a record; `first_trained` is the number of those that are a prompt.
+  static absl::StatusOr<jinja::List> MessagesOf(const nlohmann::ordered_json& record,
+                                                size_t* first_trained);
+  absl::Status CheckTemplate() const;
   absl::StatusOr<ChatText> RenderMessages(const nlohmann::ordered_json& record,
                                           const jinja::List& messages, size_t first_trained) const;
   absl::StatusOr<JinjaText> RenderPart(const nlohmann::ordered_json& record,

@@ -19,6 +19,7 @@ inline constexpr FileKind kConfigurationFile{"a configuration", int64_t{16} << 2
 inline constexpr FileKind kPathListFile{"a list of paths", int64_t{256} << 20};
 inline constexpr FileKind kTokenizerFile{"a file of a tokenizer", int64_t{1} << 30};
 inline constexpr FileKind kChatTemplateFile{"a chat template", int64_t{16} << 20};
+inline constexpr FileKind kConversationFile{"a conversation", int64_t{64} << 20};
 inline constexpr FileKind kJsonFile{"a JSON file", int64_t{1} << 30};
 inline constexpr FileKind kManifestFile{"a checkpoint's manifest", int64_t{2} << 30};
 inline constexpr FileKind kTableFile{"a table of points", int64_t{64} << 20};

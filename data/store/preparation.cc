@@ -6,6 +6,8 @@
 #include "data/io/json.h"
 #include "data/store/made_from.h"
 #include "data/store/prepare_shards.h"
+#include "data/store/shard_folder.h"
+#include "data/store/shard_plan.h"
 #include "data/store/token_store.h"
 #include "data/store/token_store_format.h"
 #include "data/text/text_files.h"
@@ -29,13 +31,14 @@ absl::Status CheckEarlierVersion(const PrepareOptions& options, const Tokenizer&
     if (stamp.is_regular) text_bytes += stamp.bytes;
     names.push_back(NameOf(path));
   }
-  const Json wanted = {{"text_bytes", text_bytes},
-                       {"names", names},
-                       {"field", options.source.field},
-                       {"document_separator", options.source.document_separator},
-                       {"val_fraction", options.val_fraction},
-                       {"val_documents", options.val_documents},
-                       {"tokenizer", tokenizer.hash()}};
+  Json wanted = {{"text_bytes", text_bytes},
+                 {"names", names},
+                 {"field", options.source.field},
+                 {"document_separator", options.source.document_separator},
+                 {"val_fraction", options.val_fraction},
+                 {"val_documents", options.val_documents},
+                 {"tokenizer", tokenizer.hash()}};
+  if (options.source.add_bos) wanted["add_bos"] = true;
   if (!made->is_object()) return MadeOtherwise(options.output_dir, "prepared.json holds no object");
   Json found = *made;
   found["names"] = found.value("files", Json());
@@ -64,7 +67,8 @@ absl::StatusOr<Json> DescribeOptions(const PrepareOptions& options, const Tokeni
     json["chat_template"] = token_store_format::HashText(content);
     json["train_on"] = Name(options.source.train_on);
   }
-  // Stores of earlier versions, which do not name these two, have the first value of each.
+  // Stores of earlier versions, which do not name these, have the first value of each.
+  if (options.source.add_bos) json["add_bos"] = true;
   if (options.source.on_error == OnError::kSkip) json["on_error"] = "skip";
   if (options.source.dedup == Dedup::kExact) json["dedup"] = "exact";
   if (options.shard_bytes > 0) json["shard_bytes"] = options.shard_bytes;
@@ -107,6 +111,19 @@ absl::Status CheckPrepared(const PrepareOptions& options, const Tokenizer& token
   }
   ASSIGN_OR_RETURN(const Json json, DescribeOptions(options, tokenizer));
   return CheckMadeFrom(dir, description, json, text.paths, text.missing);
+}
+
+bool PreparedWithBos(const std::string& dir) {
+  Json options;
+  if (IsShardFolder(dir)) {
+    const absl::StatusOr<ShardPlan> plan = ReadShardPlan(dir);
+    if (plan.ok()) options = plan->options;
+  } else {
+    const auto description = ReadStorePreparation(absl::StrCat(dir, "/train.h5"));
+    const auto parsed = ParseJson(description.value_or(""), dir);
+    if (parsed.ok()) options = *parsed;
+  }
+  return options.is_object() && options.value("add_bos", Json()) == true;
 }
 
 }  // namespace wyvern

@@ -33,6 +33,9 @@ nlohmann::json DescribeLeftOut(const PrepareOptions& options, const TextInput& t
 absl::Status CheckPrepared(const PrepareOptions& options, const Tokenizer& tokenizer,
                            std::vector<std::string>* notes);
 
+// Whether documents of dir/train.h5 were prepared to begin with bos (TextSourceOptions::add_bos).
+bool PreparedWithBos(const std::string& dir);
+
 }  // namespace wyvern
 
 #endif  // WYVERN_DATA_STORE_PREPARATION_H_

@@ -35,6 +35,12 @@ absl::StatusOr<PrepareResult> PrepareStore(const PrepareOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
                    LoadTokenizer(options.tokenizer, options.tokenizer_settings));
+  if (options.source.add_bos && !tokenizer->bos_id().has_value()) {
+    const bool is_named = tokenizer->kind() == "tokenizer.json" || tokenizer->kind() == "tiktoken";
+    return absl::InvalidArgumentError(absl::StrCat(
+        "add_bos: the tokenizer ", options.tokenizer, " has no bos; ",
+        is_named ? "name it by tokenizer.bos, or leave add_bos out" : "leave add_bos out"));
+  }
   if (options.shard_bytes > 0) return PrepareShards(options, *tokenizer);
   TextInput text(options, *tokenizer, /*parts=*/nullptr);
   RETURN_IF_ERROR(text.Open());

@@ -45,7 +45,8 @@ struct PrepareResult : SplitResult {
 };
 
 // Tokenises the source in parallel and in bounded memory; appends eos (if the tokenizer has one) to
-// every document. With two documents or more, and a held-out split asked for, each split gets one
+// every document, and puts bos before it with source.add_bos, for which a tokenizer without bos is
+// an error. With two documents or more, and a held-out split asked for, each split gets one
 // at least; a single document goes to train.h5 and there is no val.h5.
 //
 // Text that changes while it is read is an error, also between the passes of a split that needs

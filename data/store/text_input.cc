@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "data/chat/load_chat_template.h"
 #include "data/io/progress.h"
+#include "data/tokenizer/end_of_turn.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -20,6 +21,7 @@ absl::Status TextInput::Open() {
     ASSIGN_OR_RETURN(ChatOptions chat,
                      LoadChatTemplate(options_.source.chat_template, options_.tokenizer));
     chat.train_on = options_.source.train_on;
+    has_template_ = !chat.source.empty();
     ASSIGN_OR_RETURN(chat_, ChatTemplate::Make(chat));
   }
   const LongDocuments long_documents = LongDocumentsOf(tokenizer_);
@@ -90,13 +92,24 @@ absl::StatusOr<int64_t> TextInput::CountDocuments() {
   return documents;
 }
 
+absl::Status TextInput::AppendBos(const TokenizedPiece& piece, SplitStores* stores) const {
+  const int32_t bos = *tokenizer_.bos_id();
+  if (!piece.tokens.empty() && piece.tokens.front() == bos) return absl::OkStatus();
+  return is_chat() ? stores->Append({bos}, {0}) : stores->Append({bos});
+}
+
 absl::Status TextInput::Read(SplitStores* stores) {
   RETURN_IF_ERROR(Begin());
   ProgressLine progress("prepare", options_.progress);
   const auto start = std::chrono::steady_clock::now();
+  bool begins_document = true;
   RETURN_IF_ERROR(EachPiece([&](const TokenizedPiece& piece, int64_t file_bytes_read) {
     text_bytes_ += piece.text_bytes;
     if (parts_ != nullptr) stores->SetKey(parts_->key(piece.source, piece.position));
+    if (begins_document && options_.source.add_bos) {
+      RETURN_IF_ERROR(AppendBos(piece, stores));
+    }
+    begins_document = piece.ends_document;
     RETURN_IF_ERROR(is_chat() ? stores->Append(piece.tokens, piece.learnt)
                               : stores->Append(piece.tokens));
     if (piece.ends_document) {
@@ -133,6 +146,12 @@ std::vector<std::string> TextInput::Notes() const {
         damaged, damaged == 1 ? " damaged conversation was" : " damaged conversations were",
         " left out: ", absl::StrJoin(first_errors_, "\n  "),
         damaged > static_cast<int64_t>(first_errors_.size()) ? "\n  and more" : ""));
+  }
+  if (has_template_ && parts_ == nullptr) {
+    const EndOfTurn end = FindEndOfTurn(*chat_, tokenizer_);
+    notes.push_back(end.text.empty() ? "the chat template writes nothing behind a turn, so that a "
+                                       "model does not learn where its turn ends"
+                                     : absl::StrCat("a turn ends with ", end.ToString()));
   }
   return notes;
 }

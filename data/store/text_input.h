@@ -27,10 +27,12 @@ struct TextParts {
   std::function<double(int32_t part, int64_t position)> key;
 };
 
-// Appends eos (if the tokenizer has one) to every document.
+// Appends eos (if the tokenizer has one) to every document. With add_bos, puts bos before it, which
+// is no target of a conversation's loss, unless its first token is bos.
 class TextInput final : public SplitInput {
  public:
-  // `options` and `tokenizer` outlive this. Without `parts`, all of the text.
+  // `options` and `tokenizer`, which has a bos if options.source.add_bos, outlive this. Without
+  // `parts`, all of the text.
   TextInput(const PrepareOptions& options, const Tokenizer& tokenizer, const TextParts* parts);
 
   // Before all else.
@@ -59,11 +61,14 @@ class TextInput final : public SplitInput {
   absl::Status EachPiece(
       const std::function<absl::Status(const TokenizedPiece&, int64_t file_bytes_read)>& consume);
   absl::Status End();
+  // Unless the document, which begins with this piece, has it already.
+  absl::Status AppendBos(const TokenizedPiece& piece, SplitStores* stores) const;
 
   const PrepareOptions& options_;
   const Tokenizer& tokenizer_;
   const TextParts* const parts_;
   std::unique_ptr<ChatTemplate> chat_;  // of conversations
+  bool has_template_ = false;           // there may be none for prompts and completions
   std::unique_ptr<TextSource> source_;
   bool has_begun_ = false;
   PassContent content_;

@@ -90,7 +90,9 @@ absl::StatusOr<std::unique_ptr<DocumentReader>> DocumentReader::Open(
   ReadBuffer buffer(std::move(stream));
   while (!buffer.at_end() && buffer.text().size() < kHeadBytes) RETURN_IF_ERROR(buffer.Fill());
   RETURN_IF_ERROR(CheckParquetName(path, buffer.text()));
-  if (absl::StartsWith(buffer.text(), kParquetMagic) && options.format == TextFormat::kAuto) {
+  const bool may_be_parquet =
+      options.format == TextFormat::kAuto || options.format == TextFormat::kChat;
+  if (absl::StartsWith(buffer.text(), kParquetMagic) && may_be_parquet) {
     return OpenParquet(path, buffer.stream().file_stamp(), options);
   }
   if (absl::StartsWith(buffer.text(), kUtf8Bom)) buffer.Consume(kUtf8Bom.size());

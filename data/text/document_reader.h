@@ -56,7 +56,7 @@ class DocumentReader {
 
   virtual ContentKind kind() const = 0;
   virtual const ByteStream& stream() const = 0;
-  // JSON: the line of the file, from 1, of what Next gave last.
+  // JSON: the line of the file, from 1, of what Next gave last; Parquet's conversations: the row.
   virtual int64_t line() const { return 0; }
   // Where in its file the document begins that Next gave last, whatever part is read. Text and
   // JSON: the decompressed byte; Parquet: the row. Both count from 0.

@@ -33,6 +33,8 @@ struct TextSourceOptions {
   // learnt.
   std::string chat_template;
   TrainedTurns train_on = TrainedTurns::kAll;
+  // Whether each document is to begin with the tokenizer's bos in a store.
+  bool add_bos = false;
   // With either of these, documents come whole whatever is asked for (LongDocuments).
   OnError on_error = OnError::kError;
   Dedup dedup = Dedup::kNone;  // among all documents of `paths`; the first one stays
@@ -44,7 +46,7 @@ struct TextSourceOptions {
 struct TextPiece {
   std::string text;      // of a conversation, its JSON object
   int32_t source = 0;    // index into TextSource::files()
-  int64_t line = 0;      // JSON: where it stands in the file, from 1
+  int64_t line = 0;      // of a conversation: its line or row in the file, from 1
   int64_t position = 0;  // where the document begins, as DocumentReader::position
   bool ends_document = true;
 };

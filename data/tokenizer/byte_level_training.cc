@@ -9,6 +9,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "data/io/json.h"
 #include "data/io/utf8.h"
 #include "data/tokenizer/bpe_trainer.h"
 #include "data/tokenizer/json_part.h"
@@ -41,6 +42,21 @@ ordered_json PreTokenizerPart(const std::string& pattern) {
              {"behavior", "Isolated"},
              {"invert", false}},
             ByteLevelPart(false, false)}}};
+}
+
+// The patterns by which a part "pre_tokenizer" divides text, one after another.
+void AddPatterns(const nlohmann::json& part, std::vector<std::string>* patterns) {
+  const auto member = [&part](const char* name) {
+    return part.is_object() ? part.value(name, nlohmann::json()) : nlohmann::json();
+  };
+  const nlohmann::json type = member("type");
+  if (type == "Sequence" && member("pretokenizers").is_array()) {
+    for (const nlohmann::json& step : member("pretokenizers")) AddPatterns(step, patterns);
+  } else if (type == "Split") {
+    patterns->push_back(JsonText(member("pattern")));
+  } else if (type == "ByteLevel" && member("use_regex") != false) {
+    patterns->push_back(JsonText({{"Regex", std::string(*FindNamedPattern("gpt2"))}}));
+  }
 }
 
 void Count(const std::string& document, const PreTokenization& pre_tokenization,
@@ -185,6 +201,15 @@ absl::StatusOr<std::string> TrainByteLevel(const std::vector<std::string>& docum
         " tokens, as every piece of it is one; lower ", vocab_size, " or give more text"));
   }
   return TokenizerJson(trained, options);
+}
+
+absl::StatusOr<bool> DividesBy(const std::string& tokenizer_json, const std::string& pattern) {
+  ASSIGN_OR_RETURN(const nlohmann::json tokenizer, ParseJson(tokenizer_json, "tokenizer.json"));
+  std::vector<std::string> wanted, found;
+  AddPatterns(nlohmann::json::parse(PreTokenizerPart(pattern).dump()), &wanted);
+  if (tokenizer.is_object())
+    AddPatterns(tokenizer.value("pre_tokenizer", nlohmann::json()), &found);
+  return found == wanted;
 }
 
 std::string ByteLevelConfig(const ByteLevelOptions& options) {

@@ -37,6 +37,9 @@ absl::StatusOr<std::string> TrainByteLevel(const std::vector<std::string>& docum
                                            int64_t vocab_size, const ByteLevelOptions& options,
                                            int num_threads);
 
+// Whether a tokenizer.json divides text by the named pattern and no other.
+absl::StatusOr<bool> DividesBy(const std::string& tokenizer_json, const std::string& pattern);
+
 // The tokenizer_config.json beside it, which names bos, eos and pad.
 std::string ByteLevelConfig(const ByteLevelOptions& options);
 

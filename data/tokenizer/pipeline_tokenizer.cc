@@ -85,6 +85,7 @@ class PipelineTokenizer final : public Tokenizer {
     return absl::StrJoin(tokens, parts_.decoding.joins_with_spaces ? " " : "");
   }
 
+  bool is_added(int32_t id) const override { return added_.count(id) > 0; }
   int64_t vocab_size() const override { return vocab_size_; }
   std::optional<int32_t> bos_id() const override { return document_tokens_.bos; }
   std::optional<int32_t> eos_id() const override { return document_tokens_.eos; }

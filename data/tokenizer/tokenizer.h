@@ -34,6 +34,10 @@ class Tokenizer {
   // The bytes that one id stands for inside of a text.
   virtual std::string BytesOf(int32_t id) const { return Decode({id}); }
 
+  // Whether the token stands for itself and is no part of other text, as bos, eos and the markers
+  // of a chat template.
+  virtual bool is_added(int32_t id) const { return id == bos_id() || id == eos_id(); }
+
   // Whether a text's ids are those of its parts, wherever it is cut.
   virtual bool is_bytewise() const { return false; }
 

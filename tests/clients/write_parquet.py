@@ -2,7 +2,8 @@
 """Writes Parquet files of many kinds with pyarrow, and what it reads of them itself.
 
   write_parquet.py FOLDER     NAME.parquet of each case, and expected.json: {NAME: [FIELD, TEXTS]}
-  write_parquet.py --fixture FILE     the small file that tests/data/text reads
+  write_parquet.py --chats FOLDER     NAME.parquet of conversations in several forms and types
+  write_parquet.py --fixture FOLDER   the small files that tests/data/text reads
 """
 
 import json
@@ -86,9 +87,44 @@ def fixture(path):
                    write_statistics=False, store_schema=False)
 
 
+def chat_fixture(path):
+    def turns(*contents):
+        roles = ["system"] * (len(contents) % 2) + ["user", "assistant"] * 2
+        return [{"role": role, "content": text} for role, text in zip(roles, contents)]
+
+    pq.write_table(pa.table({"id": ["x", None], "messages": [turns("S", "1+1", "2"), turns("a", "b", "c", "d")]}),
+                   path, compression="snappy", row_group_size=1, write_statistics=False, store_schema=False)
+
+
+def chats(folder):
+    """The same conversations in each file, but for their form and the types of their columns."""
+    roles = [{"role": "system", "content": "S"}, {"role": "user", "content": "1+1 é"},
+             {"role": "assistant", "content": "2"}]
+    speakers = [{"from": who, "value": m["content"]} for who, m in zip(("system", "human", "gpt"), roles)]
+    message = pa.struct([("role", pa.dictionary(pa.int8(), pa.string())), ("content", pa.large_string()),
+                         ("name", pa.string())])
+    tables = {
+        "messages": {"messages": pa.array([roles] * 5), "text": ["x"] * 5, "score": [0.5] * 5},
+        "typed": {"id": list(range(5)), "messages": pa.array([roles] * 5, pa.large_list(message))},
+        "conversations": {"conversations": pa.array([speakers] * 5), "source": ["s"] * 5},
+        "alpaca": {"instruction": ["1+1 é"] * 5, "input": ["", None] * 2 + [""], "output": ["2"] * 5,
+                   "system": ["S"] * 5},
+        "pair": {"prompt": pa.array([roles[:2]] * 5), "completion": pa.array([roles[2:]] * 5)},
+    }
+    for name, columns in tables.items():
+        pq.write_table(pa.table(columns), folder / f"{name}.parquet", compression="zstd", row_group_size=2)
+    print(f"OK: {len(tables)} files")
+
+
 def main():
+    if sys.argv[1] == "--chats":
+        folder = pathlib.Path(sys.argv[2])
+        folder.mkdir(parents=True, exist_ok=True)
+        chats(folder)
+        return
     if sys.argv[1] == "--fixture":
-        fixture(sys.argv[2])
+        fixture(f"{sys.argv[2]}/rows.parquet")
+        chat_fixture(f"{sys.argv[2]}/chats.parquet")
         return
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)

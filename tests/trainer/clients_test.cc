@@ -7,8 +7,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "data/chat/load_chat_template.h"
 #include "data/io/json.h"
 #include "data/io/utf8.h"
+#include "data/store/prepare.h"
+#include "data/store/token_store.h"
 #include "data/text/parquet_reader.h"
 #include "data/text/text_source.h"
 #include "data/token_files/export_megatron.h"
@@ -28,6 +31,9 @@
 
 namespace wyvern {
 namespace {
+
+constexpr char kNoTransformers[] =
+    "transformers and PyTorch are not there; scripts/test --transformers brings them";
 
 class ClientsTest : public CheckpointTest {
  protected:
@@ -156,6 +162,45 @@ TEST_F(ClientsTest, ParquetFilesOfPyarrowAreReadAsItReadsThem) {
   }
 }
 
+TEST_F(ClientsTest, ConversationsInParquetOfPyarrowAreThoseOfJson) {
+  if (!CanReadParquet()) GTEST_SKIP() << "this build has no Apache Arrow";
+  if (const std::string why = Lacks("pyarrow"); !why.empty()) GTEST_SKIP() << why;
+  const auto text = RunScript("write_parquet.py --chats " + Path("chats"));
+  ASSERT_TRUE(text.has_value());
+  EXPECT_EQ(*text, "OK: 5 files\n");
+  const std::string record =
+      R"({"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "1+1 é"}, )"
+      R"({"role": "assistant", "content": "2"}]})";
+  PrepareOptions options;
+  options.source.format = TextFormat::kChat;
+  options.source.chat_template =
+      WriteText("chat.jinja",
+                "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+                "{% if add_generation_prompt %}<assistant>{% endif %}");
+  options.val_fraction = 0;
+  options.progress = false;
+  const auto tokens_of = [&](const std::string& path) {
+    options.source.paths = {path};
+    options.output_dir = path + ".stores";
+    const auto prepared = PrepareStore(options);
+    EXPECT_TRUE(prepared.ok()) << prepared.status();
+    if (!prepared.ok()) return std::vector<int32_t>();
+    const auto store = *TokenStore::Open(prepared->train_path);
+    std::vector<int32_t> tokens(static_cast<size_t>(store->num_tokens()));
+    EXPECT_TRUE(store->Read(0, store->num_tokens(), tokens.data()).ok());
+    std::vector<uint8_t> learnt(tokens.size());
+    EXPECT_TRUE(store->ReadLearnt(0, store->num_tokens(), learnt.data()).ok());
+    tokens.insert(tokens.end(), learnt.begin(), learnt.end());
+    return tokens;
+  };
+  const std::vector<int32_t> expected =
+      tokens_of(WriteText("chats.jsonl", absl::StrJoin(std::vector<std::string>(5, record), "\n")));
+  ASSERT_FALSE(expected.empty());
+  for (const char* name : {"messages", "typed", "conversations", "alpaca", "pair"}) {
+    EXPECT_TRUE(tokens_of(Path(absl::StrCat("chats/", name, ".parquet"))) == expected) << name;
+  }
+}
+
 TEST_F(ClientsTest, MegatronsFormIsReadAndWrittenAsNumpyDoes) {
   if (const std::string why = Lacks("numpy"); !why.empty()) GTEST_SKIP() << why;
   const std::unique_ptr<Tokenizer> ids = *MakeIdTokenizer(100, 9);
@@ -254,6 +299,69 @@ TEST_F(ClientsTest, SentencePieceAndTokenizersGiveTheSameIds) {
   EXPECT_EQ(*ids, absl::StrCat("[", absl::StrJoin((*tokenizer)->Encode(text), ", "), "]\n"));
 }
 
+TEST_F(ClientsTest, TransformersReadsExportedSentencePieceModels) {
+  if (!Lacks("sentencepiece, transformers").empty()) GTEST_SKIP() << kNoTransformers;
+  std::string corpus;
+  for (uint64_t i = 0; i < 600; ++i) {
+    std::string word;  // of a few syllables, in some thousand ways
+    for (uint64_t rest = i * i * 2654435761 % 50021; rest > 0; rest /= 5) {
+      word += std::vector<std::string>{"ba", "le", "ti", "s", "mor"}[rest % 5];
+    }
+    absl::StrAppend(&corpus, "the rule ", word, " erases, then writes ", i % 5, " states\n");
+  }
+  const std::string text = WriteText(
+      "u.txt", "  the rule  writes\n\n 2048 states,\tthen \xc3\xa9t\xc3\xa9 \xe4\xb8\xad erases ");
+  for (const TokenizerType type : {TokenizerType::kBpe, TokenizerType::kUnigram}) {
+    TokenizerTrainOptions options;
+    options.sources = {{.paths = {WriteText("corpus.txt", corpus)}}};
+    options.output = Path("trained.model");
+    options.type = type;
+    options.vocab_size = 320;
+    options.num_threads = 1;
+    ASSERT_TRUE(TrainTokenizer(options).ok());
+    const auto tokenizer = LoadTokenizer(options.output);
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+    ASSERT_TRUE(MakeFolders(Path("exported")).ok());
+    for (const auto& [name, content] : (*tokenizer)->files()) {
+      ASSERT_TRUE(WriteFileAtomically(Path("exported/" + name), content).ok());
+    }
+    const auto ids = RunScript(absl::StrCat("read_hf_tokenizer.py ", Path("exported"), " ", text));
+    ASSERT_TRUE(ids.has_value());
+    EXPECT_EQ(*ids,
+              absl::StrCat("[", absl::StrJoin((*tokenizer)->Encode(*ReadFile(text)), ", "), "]\n"));
+  }
+}
+
+TEST_F(ClientsTest, TransformersRendersAnExportedChatTemplateAlike) {
+  if (!Lacks("transformers, jinja2").empty()) GTEST_SKIP() << kNoTransformers;
+  TokenizerTrainOptions options;
+  options.sources = {{.paths = {WriteText("corpus.txt", std::string(400, 'a') + " b c d e f g")}}};
+  options.is_byte_level = true;
+  options.vocab_size = 262;
+  options.byte_level.bos = "<s>";
+  options.byte_level.specials = {"<|im_end|>"};
+  options.output = Path("hf/tokenizer.json");
+  ASSERT_TRUE(TrainTokenizer(options).ok());
+  WriteText("hf/chat_template.jinja",
+            "{{ bos_token }}{% for m in messages %}{{ m['role'] | upper }}: {{ m.content | trim }}"
+            "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}ASSISTANT: {% endif %}");
+  const std::string messages = R"([{"role": "system", "content": " S\n"},
+      {"role": "user", "content": "1 < 2 & é?"}, {"role": "assistant", "content": "yes"},
+      {"role": "user", "content": "b"}])";
+  const auto rendered = RunScript(
+      absl::StrCat("read_hf_tokenizer.py --chat ", Path("hf"), " ", WriteText("m.json", messages)));
+  ASSERT_TRUE(rendered.has_value());
+  const auto tokenizer = LoadTokenizer(Path("hf"));
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  const auto chat = ChatTemplateOf((*tokenizer)->files());
+  ASSERT_TRUE(chat.ok()) << chat.status();
+  const auto prompt = (*ChatTemplate::Make(*chat))
+                          ->RenderPrompt(*ParseOrderedJson(
+                              absl::StrCat("{\"messages\": ", messages, "}"), "messages"));
+  ASSERT_TRUE(prompt.ok()) << prompt.status();
+  EXPECT_EQ(*rendered, *prompt);
+}
+
 TEST_F(ClientsTest, TokenizersTrainsAByteLevelTokenizerAlike) {
   if (const std::string why = Lacks("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   std::string corpus;
@@ -323,10 +431,7 @@ TEST_F(ClientsTest, IdsAreThoseOfTokenizersAndTiktoken) {
 
 // Some seconds, most of them the imports.
 TEST_F(ClientsTest, TransformersTrainsAnExportedLlamaAlike) {
-  if (!Lacks("transformers, torch").empty()) {
-    GTEST_SKIP() << "transformers and PyTorch are not there; scripts/test --transformers brings "
-                    "them";
-  }
+  if (!Lacks("transformers, torch").empty()) GTEST_SKIP() << kNoTransformers;
   const auto model = SomeModel("llama");
   ASSERT_TRUE(SaveHfFolder(model.get(), Path("llama"), {}).ok());
   ASSERT_TRUE(RunScript("write_hf_reference.py --tokens 20 " + Path("llama")).has_value());

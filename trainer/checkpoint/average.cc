@@ -88,7 +88,7 @@ absl::StatusOr<std::vector<CheckpointInfo>> AverageCheckpoints(const std::string
   }
   std::vector<CheckpointInfo> checkpoints;
   for (const std::string& name : names) {
-    ASSIGN_OR_RETURN(CheckpointInfo checkpoint, OpenCheckpoint(CheckpointPath(name)));
+    ASSIGN_OR_RETURN(CheckpointInfo checkpoint, OpenCheckpoint(name));
     checkpoints.push_back(std::move(checkpoint));
   }
   const CheckpointInfo& first = checkpoints.front();
@@ -123,7 +123,9 @@ absl::StatusOr<std::vector<CheckpointInfo>> AverageCheckpoints(const std::string
                                {"share", weights[i] / total}});
   }
   const nlohmann::json& last = checkpoints.back().meta;
-  if (last.contains("config")) meta["config"] = last["config"];
+  for (const char* const key : {"config", "chat", "add_bos"}) {
+    if (last.contains(key)) meta[key] = last[key];
+  }
   RETURN_IF_ERROR(SaveStreamedModel(out, model, std::move(means), tokenizer.get(), meta));
   return checkpoints;
 }

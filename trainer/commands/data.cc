@@ -182,10 +182,12 @@ void AddPrepare(CLI::App* data, int* exit_code) {
       "How text is divided for a tiktoken file: gpt2, cl100k, o200k, llama3, qwen, kimi");
   command->add_option(
       "--bos", options->tokenizer_settings.bos,
-      "Token of an empty prompt, or none (default: the tokenizer's files decide); not in stores");
+      "Token of an empty prompt and of --add-bos, or none (default: the tokenizer's files decide)");
   command->add_option(
       "--eos", options->tokenizer_settings.eos,
       "Token that ends a document, or none (default: the tokenizer's files decide)");
+  command->add_flag("--add-bos", source->source.add_bos,
+                    "Begin every document with the tokenizer's bos, unless the text does");
   auto* share = command->add_option("--val-fraction", options->val_fraction, "Share held out")
                     ->capture_default_str();
   command->add_option("--val-documents", options->val_documents, "Number held out")

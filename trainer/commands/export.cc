@@ -1,14 +1,21 @@
+#include <algorithm>
 #include <cstdio>
 #include <limits>
+#include <map>
 #include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "data/io/json.h"
 #include "data/io/say.h"
+#include "data/tokenizer/end_of_turn.h"
 #include "kernels/runtime/status.h"
+#include "trainer/checkpoint/chat_record.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
+#include "trainer/config/load.h"
+#include "trainer/config/stages.h"
 #include "trainer/hf/save_folder.h"
 
 namespace wyvern {
@@ -20,16 +27,60 @@ struct Options {
   int64_t max_positions = 0;
 };
 
+// The chat template of the checkpoint's run, in the place of the tokenizer's own, and by which
+// tokens generation ends.
+absl::Status AddChat(const CheckpointInfo& info, const Tokenizer& tokenizer,
+                     HfExportOptions* options) {
+  ASSIGN_OR_RETURN(const ChatOptions chat, CheckpointChat(info, &tokenizer));
+  const bool is_of_run = info.meta.is_object() && info.meta.contains("chat");
+  if (chat.source.empty() || !is_of_run) return absl::OkStatus();
+  std::map<std::string, std::string>& files = options->more_files;
+  files["chat_template.jinja"] = chat.source;
+  if (const auto found = files.find("tokenizer_config.json"); found != files.end()) {
+    ASSIGN_OR_RETURN(nlohmann::json config, ParseJson(found->second, "tokenizer_config.json"));
+    config.erase("chat_template");  // readers of both take the file
+    for (const auto& [name, token] : chat.special_tokens) {
+      if (config.value(name, nlohmann::json()).is_null()) config[name] = token;
+    }
+    found->second = JsonText(config, 2) + "\n";
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<ChatTemplate> made, ChatTemplate::Make(chat));
+  const EndOfTurn end = FindEndOfTurn(*made, tokenizer);
+  if (!end.id.has_value() || end.id == tokenizer.eos_id()) return absl::OkStatus();
+  nlohmann::json generation = nlohmann::json::object();
+  if (const auto found = files.find("generation_config.json"); found != files.end()) {
+    ASSIGN_OR_RETURN(generation, ParseJson(found->second, "generation_config.json"));
+  }
+  generation["eos_token_id"] = nlohmann::json::array({*end.id});
+  if (tokenizer.eos_id().has_value()) generation["eos_token_id"].push_back(*tokenizer.eos_id());
+  files["generation_config.json"] = JsonText(generation, 2) + "\n";
+  return absl::OkStatus();
+}
+
 // Token ids and the tokenizer's files, where the checkpoint has a tokenizer.
-absl::Status AddTokenizer(const std::string& checkpoint, HfExportOptions* options) {
-  const auto tokenizer = LoadCheckpointTokenizer(checkpoint);
+absl::Status AddTokenizer(const CheckpointInfo& info, HfExportOptions* options) {
+  const auto tokenizer = LoadCheckpointTokenizer(info.path);
   if (absl::IsNotFound(tokenizer.status())) return absl::OkStatus();
   RETURN_IF_ERROR(tokenizer.status());
   nlohmann::json& keep = options->config.keep;
   if ((*tokenizer)->bos_id().has_value()) keep["bos_token_id"] = *(*tokenizer)->bos_id();
   if ((*tokenizer)->eos_id().has_value()) keep["eos_token_id"] = *(*tokenizer)->eos_id();
   options->more_files = (*tokenizer)->files();
-  return absl::OkStatus();
+  return AddChat(info, **tokenizer, options);
+}
+
+// The longest sample that a run's checkpoint was trained on; 0: of no run, or unknown.
+int64_t TrainedLength(const CheckpointInfo& info) {
+  if (!info.meta.is_object() || !info.meta.contains("config")) return 0;
+  const nlohmann::json& yaml = info.meta["config"];
+  if (!yaml.is_string()) return 0;
+  const absl::StatusOr<RunConfig> config = ParseRunConfig(yaml.get<std::string>(), info.path);
+  if (!config.ok()) return 0;
+  int64_t length = 0;
+  for (const Stage& stage : StagesOf(*config)) {
+    if (stage.index == 0 || stage.first_step < info.step) length = std::max(length, stage.seq_len);
+  }
+  return length;
 }
 
 absl::Status Run(const Options& options) {
@@ -41,7 +92,10 @@ absl::Status Run(const Options& options) {
       info.meta["huggingface"].is_object()) {
     out.config.keep = info.meta["huggingface"];
   }
-  RETURN_IF_ERROR(AddTokenizer(info.path, &out));
+  RETURN_IF_ERROR(AddTokenizer(info, &out));
+  if (const int64_t trained = TrainedLength(info); trained > 0) {
+    out.config.keep["max_position_embeddings"] = trained;
+  }
   if (options.max_positions > 0) out.config.keep["max_position_embeddings"] = options.max_positions;
   if (options.family != "auto") {
     out.config.family = FindHfFamily(options.family);
@@ -68,10 +122,7 @@ void AddExportCommand(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
       "export", "Write a Hugging Face folder that flash-linear-attention or transformers load");
-  command
-      ->add_option("CHECKPOINT", options->checkpoint,
-                   "Checkpoint folder, or a run folder, of which the newest is taken")
-      ->required();
+  command->add_option("CHECKPOINT", options->checkpoint, kCheckpointHelp)->required();
   command->add_option("HF_DIR", options->dir, "Folder to write; must not exist, or be empty")
       ->required();
   command->add_option("--dtype", options->dtype, "fp32 (default) or bf16")
@@ -85,8 +136,10 @@ void AddExportCommand(CLI::App& app, int* exit_code) {
   command->add_option("--max-shard-gb", options->max_shard_gb, "Largest file in 10^9 bytes (5)")
       ->check(CLI::Range(1e-9, 1e9));
   command
-      ->add_option("--max-positions", options->max_positions,
-                   "max_position_embeddings of config.json (2048, or as imported)")
+      ->add_option(
+          "--max-positions", options->max_positions,
+          "max_position_embeddings of config.json (as long as the samples of the run, or as "
+          "imported)")
       ->check(CLI::Range(1, std::numeric_limits<int>::max()));
   command->callback([=] { *exit_code = ExitCode(Run(*options)); });
 }

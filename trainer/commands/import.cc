@@ -3,8 +3,10 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "data/chat/load_chat_template.h"
 #include "data/io/say.h"
 #include "kernels/runtime/status.h"
+#include "trainer/checkpoint/chat_record.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
 #include "trainer/hf/import_folder.h"
@@ -29,12 +31,22 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> ChooseTokenizer(const Options& option
   return nullptr;
 }
 
+// The folder's chat template, where the tokenizer does not bring it along itself.
+absl::StatusOr<nlohmann::json> ChatOf(const std::string& dir, const Tokenizer* tokenizer) {
+  if (tokenizer == nullptr) return nlohmann::json();
+  ASSIGN_OR_RETURN(const ChatOptions own, ChatTemplateOf(tokenizer->files()));
+  ASSIGN_OR_RETURN(const ChatOptions found, LoadChatTemplate("", dir));
+  return !own.source.empty() || found.source.empty() ? nlohmann::json() : ChatRecord(found);
+}
+
 absl::Status Run(const Options& options) {
   // An error of the folder shows before its tokenizer is read.
   RETURN_IF_ERROR(ReadHfConfigFile(options.dir).status());
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, ChooseTokenizer(options));
+  ASSIGN_OR_RETURN(nlohmann::json chat, ChatOf(options.dir, tokenizer.get()));
   ASSIGN_OR_RETURN(const HfImport imported,
-                   ImportHfFolder(options.dir, options.checkpoint, {.tokenizer = tokenizer.get()}));
+                   ImportHfFolder(options.dir, options.checkpoint,
+                                  {.tokenizer = tokenizer.get(), .chat = std::move(chat)}));
   for (const std::string& warning : imported.warnings) {
     SayError(absl::StrCat("wyvern: warning: ", warning));
   }

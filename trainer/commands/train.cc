@@ -51,6 +51,7 @@ absl::StatusOr<std::string> Sample(TrainingRun* run) {
   GenerateOptions options;
   options.max_tokens = section.tokens;
   options.sampling = section.sampling;
+  options.add_bos = run->data().adds_bos;
   ASSIGN_OR_RETURN(const GeneratedText generated,
                    GenerateText(run->model(), *run->data().tokenizer, section.prompt, options));
   return section.prompt + generated.text;

@@ -88,6 +88,9 @@ void VisitText(ConfigVisitor& v, TextSourceOptions* text) {
            chat.Enumerated("train_on", {"all", "last"}, &text->train_on,
                            "Turns of the assistant that are trained on.");
          });
+  v.Value("add_bos", &text->add_bos,
+          "Whether every document begins with the tokenizer's bos, as documents of Llama's "
+          "tokenizers do; one that has it already gets no other. All end with eos.");
   v.Enumerated("invalid_utf8", {"error", "replace"}, &text->invalid_utf8,
                "What to do with bytes that are not UTF-8: stop, or replace them.");
   v.Enumerated("on_error", {"error", "skip"}, &text->on_error,
@@ -225,8 +228,9 @@ void VisitTokenizer(ConfigVisitor& v, TokenizerSection* c) {
         {"How text is divided, one of gpt2, cl100k, o200k, llama3, qwen and kimi. file: for a "
          "tiktoken file; other files say it themselves. byte_level: empty is gpt2."});
     only.Value("bos", &c->settings.bos,
-               {"The token of an empty prompt and of an exported config.json, or none; stores do "
-                "not hold it. Empty: the tokenizer's files decide; byte_level: none."});
+               {"The token of an empty prompt and of an exported config.json, or none; documents "
+                "begin with it where a source has add_bos. Empty: the tokenizer's files decide; "
+                "byte_level: none."});
     only.Value("eos", &c->settings.eos,
                {"The token that ends a document, or none. Empty: the tokenizer's files decide; "
                 "byte_level: that of GPT-2."});
@@ -284,8 +288,8 @@ void VisitTrain(ConfigVisitor& v, bool has_experts, bool has_stages, TrainSectio
   if (v.Has("init_from", !c->init_from.empty())) {
     v.Value(
         "init_from", &c->init_from,
-        "Checkpoint, run folder or Hugging Face folder with whose weights the run begins, at step "
-        "0 and with a fresh optimizer; empty: weights are drawn.");
+        "Checkpoint folder, RUN@STEP, run folder or Hugging Face folder with whose weights the run "
+        "begins, at step 0 and with a fresh optimizer; empty: weights are drawn.");
   }
   v.Only(!c->init_from.empty(), "no init_from", [c](ConfigVisitor& only) {
     only.Enumerated(

@@ -97,6 +97,22 @@ void ValidateStageSources(const std::vector<Stage>& stages, const RunConfig& con
   }
 }
 
+// The tokenizers that have no bos as the configuration says it. Of others their files decide.
+void ValidateBos(const RunConfig& config, Faults* f) {
+  const TokenizerSection& t = config.tokenizer;
+  const bool of_bytes = t.type == TokenizerType::kBpe && t.byte_level;
+  const bool has_none = (of_bytes && t.settings.bos.empty()) ||
+                        ((of_bytes || t.type == TokenizerType::kFile) && t.settings.bos == "none");
+  const auto check = [&](const TextSourceOptions& text, const std::string& key) {
+    f->Unless(!has_none || text.paths.empty() || !text.add_bos, key + ".add_bos",
+              "the tokenizer has no bos; name it by tokenizer.bos, or leave add_bos out");
+  };
+  for (const RunSource& source : SourcesOf(config)) check(source.source.text, source.key);
+  for (size_t i = 0; i < config.validation.sets.size(); ++i) {
+    check(config.validation.sets[i].text, absl::StrCat("validation.sets[", i, "]"));
+  }
+}
+
 void ValidateData(const RunConfig& config, Faults* f) {
   const DataSection& c = config.data;
   const TokenizerSection& t = config.tokenizer;
@@ -115,6 +131,7 @@ void ValidateData(const RunConfig& config, Faults* f) {
                         : "expected the number of ids, as tokenizer.type is store; or name the "
                           "tokenizer that made them");
   }
+  ValidateBos(config, f);
   const bool held_out = std::any_of(c.sources.begin(), c.sources.end(), [](const DataSource& s) {
     return !s.HasInput() || s.val_documents > 0 || s.val_fraction > 0;
   });

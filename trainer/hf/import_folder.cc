@@ -70,8 +70,9 @@ absl::StatusOr<HfImport> ImportHfFolder(const std::string& dir, const std::strin
   for (const ModelBuffer* b : model->buffers()) {
     tensors.push_back(Streamed(matched, b->name, b->shape, options.piece_bytes, &nonfinite));
   }
-  RETURN_IF_ERROR(SaveStreamedModel(checkpoint, config.model, tensors, options.tokenizer,
-                                    {{"huggingface", config.kept}}));
+  nlohmann::json meta = {{"huggingface", config.kept}};
+  if (!options.chat.is_null()) meta["chat"] = options.chat;
+  RETURN_IF_ERROR(SaveStreamedModel(checkpoint, config.model, tensors, options.tokenizer, meta));
   for (const std::string& name : nonfinite) {
     config.warnings.push_back(absl::StrCat(weights.PathOf(name), ": ", name,
                                            " holds numbers that are not finite in fp32"));

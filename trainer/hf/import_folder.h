@@ -3,6 +3,7 @@
 #define WYVERN_TRAINER_HF_IMPORT_FOLDER_H_
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@ namespace wyvern {
 
 struct HfImportOptions {
   const Tokenizer* tokenizer = nullptr;      // may be null
+  nlohmann::json chat;                       // ChatRecord of the folder's template, or null
   int64_t piece_bytes = int64_t{128} << 20;  // held at a time, or one row or expert if that is more
 };
 struct HfImport {

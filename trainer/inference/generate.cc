@@ -114,11 +114,19 @@ std::string TextStream::Rest() const {
   return decoded.size() > shown_ ? decoded.substr(shown_) : "";
 }
 
+std::vector<int32_t> PromptIds(const Tokenizer& tokenizer, const std::string& prompt,
+                               const GenerateOptions& options) {
+  std::vector<int32_t> ids = tokenizer.Encode(prompt);
+  const std::optional<int32_t> bos = options.add_bos ? tokenizer.bos_id() : std::nullopt;
+  if (bos.has_value() && (ids.empty() || ids.front() != *bos)) ids.insert(ids.begin(), *bos);
+  return ids;
+}
+
 absl::StatusOr<GeneratedText> GenerateText(Model* model, const Tokenizer& tokenizer,
                                            const std::string& prompt, GenerateOptions options,
                                            const std::function<bool(const std::string&)>& on_text) {
   RETURN_IF_ERROR(CheckIsIds(tokenizer, prompt));
-  std::vector<int32_t> ids = tokenizer.Encode(prompt);
+  std::vector<int32_t> ids = PromptIds(tokenizer, prompt, options);
   if (ids.empty()) {
     const std::optional<int32_t> start =
         tokenizer.bos_id().has_value() ? tokenizer.bos_id() : tokenizer.eos_id();

@@ -22,6 +22,7 @@ struct GenerateOptions {
   int64_t max_tokens = 256;       // new ones
   int64_t prefill_chunk = 512;    // prompt tokens per forward
   std::optional<int32_t> eos_id;  // ends the text; not part of it
+  bool add_bos = false;           // of texts: the tokenizer's bos begins the prompt, as PromptIds
 };
 
 // Continues `prompt` (one token at least). `on_token` gets each new token and returns whether to go
@@ -50,6 +51,10 @@ class TextStream {
   std::vector<int32_t> context_;  // a token already shown, and those held back
   size_t shown_;                  // bytes of the context's text that are out
 };
+
+// The ids of a text that is a prompt. With options.add_bos, bos comes first unless it does already.
+std::vector<int32_t> PromptIds(const Tokenizer& tokenizer, const std::string& prompt,
+                               const GenerateOptions& options);
 
 struct GeneratedText {
   std::string text;        // without the prompt

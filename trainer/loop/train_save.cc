@@ -5,6 +5,7 @@
 #include "absl/strings/str_format.h"
 #include "kernels/runtime/memory_text.h"
 #include "kernels/runtime/status.h"
+#include "trainer/checkpoint/chat_record.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/checkpoint/sharded_state.h"
 #include "trainer/config/load.h"
@@ -39,6 +40,8 @@ nlohmann::json TrainingRun::SavedMeta() const {
                            {"first_val_loss", ToJson(counters_.first_val_loss)},
                            {"last_val_loss", ToJson(counters_.last_val_loss)}}}};
   if (!parent_.is_null()) meta["parent"] = parent_;
+  if (data_.chat.has_value()) meta["chat"] = ChatRecord(*data_.chat);
+  if (data_.adds_bos) meta["add_bos"] = true;
   return meta;
 }
 

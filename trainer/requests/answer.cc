@@ -4,8 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/status.h"
+#include "trainer/inference/stop_text.h"
 #include "trainer/requests/request.h"
-#include "trainer/requests/stop_text.h"
 
 namespace wyvern {
 namespace {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "data/chat/load_chat_template.h"
 #include "data/io/file.h"
 #include "data/io/say.h"
 #include "data/store/preparation.h"
@@ -45,7 +46,16 @@ absl::Status CheckTrained(const Tokenizer& tokenizer, const TokenizerSection& se
   if (tokenizer.kind() != "tokenizer.json") {
     return differs("is no tokenizer.json, as byte_level: true wants it");
   }
-  for (const std::string& token : section.ByteLevel().SpecialTokens()) {
+  const ByteLevelOptions asked = section.ByteLevel();
+  const std::map<std::string, std::string> files = tokenizer.files();
+  const auto main = files.find(std::filesystem::path(section.path).filename().string());
+  const std::string& json = main != files.end() ? main->second : files.at("tokenizer.json");
+  ASSIGN_OR_RETURN(const bool divides, DividesBy(json, asked.pattern));
+  if (!divides) {
+    return differs(absl::StrCat("divides text otherwise than by the pattern ", asked.pattern,
+                                " (tokenizer.pattern)"));
+  }
+  for (const std::string& token : asked.SpecialTokens()) {
     if (tokenizer.Encode(token).size() == 1) continue;
     return differs(absl::StrCat("has no special token ", token));
   }
@@ -152,6 +162,18 @@ absl::StatusOr<std::shared_ptr<TokenStore>> OpenSource(const RunSource& source,
                      source.source.dir, "`, or name ", source.key, ".text or .tokens"));
   }
   return TokenStore::Open(path);
+}
+
+// Keeps the template of a source of conversations, unless there is one already.
+absl::Status TakeChat(const TextSourceOptions& text, const RunConfig& config,
+                      std::optional<ChatOptions>* chat) {
+  if (text.paths.empty() || text.format != TextFormat::kChat || chat->has_value()) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(ChatOptions found,
+                   LoadChatTemplate(text.chat_template, config.tokenizer.Source()));
+  if (!found.source.empty()) *chat = std::move(found);
+  return absl::OkStatus();
 }
 
 // Opens the store of validation.sets[i], which is made before if there is text.
@@ -272,6 +294,8 @@ absl::StatusOr<RunData> PrepareRunData(const RunConfig& config, const std::vecto
   for (const RunSource& source : SourcesOf(config)) {
     ASSIGN_OR_RETURN(std::shared_ptr<TokenStore> store, OpenSource(source, config, data, may_fork));
     data.stores.push_back(std::move(store));
+    data.adds_bos = data.adds_bos || PreparedWithBos(source.source.dir);
+    RETURN_IF_ERROR(TakeChat(source.source.text, config, &data.chat));
   }
   RETURN_IF_ERROR(MakeStages(config, stages, &data));
   for (size_t i = 0; i < stages.size(); ++i) {

@@ -2,10 +2,12 @@
 #define WYVERN_TRAINER_RUN_RUN_DATA_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "data/chat/chat_template.h"
 #include "data/sampling/batch.h"
 #include "data/sampling/sampler.h"
 #include "data/tokenizer/tokenizer.h"
@@ -31,6 +33,9 @@ struct RunData {
   // val.h5 of each of data.sources; null of one that holds nothing out.
   std::vector<std::shared_ptr<TokenStore>> validation;
   std::vector<std::shared_ptr<TokenStore>> sets;  // of each of validation.sets
+  // The chat template of the first source of conversations that has one, for the run's checkpoints.
+  std::optional<ChatOptions> chat;
+  bool adds_bos = false;  // documents of a source were prepared to begin with bos
 
   std::vector<std::shared_ptr<TokenStore>> AllStores() const;
 };

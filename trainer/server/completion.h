@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "trainer/requests/stop_text.h"
+#include "trainer/inference/stop_text.h"
 #include "trainer/server/model_worker.h"
 #include "trainer/server/served_model.h"
 

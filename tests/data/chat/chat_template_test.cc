@@ -94,6 +94,45 @@ TEST(ChatTemplate, MessagesAreNormalized) {
   EXPECT_EQ(chat->text, "[{\"z\": 1, \"a\": 2}][Falserrm]x");
 }
 
+TEST(ChatTemplate, APromptAsksForTheNextTurn) {
+  const auto chat = Make(kChatMl);
+  const auto prompt = chat->RenderPrompt(
+      ordered_json::parse(R"({"messages": [{"role": "user", "content": "a"}]})"));
+  ASSERT_TRUE(prompt.ok()) << prompt.status();
+  EXPECT_EQ(*prompt, "<|user|>a<|end|>\n<|assistant|>");
+  EXPECT_EQ(chat->BehindTurn(), "<|end|>\n");
+  EXPECT_TRUE(absl::StrContains(chat->RenderPrompt(ordered_json::parse("{}")).status().message(),
+                                "expected the member"));
+  EXPECT_TRUE(absl::StrContains(Make("")->RenderPrompt(kTwoTurns).status().message(),
+                                "messages need a chat template"));
+}
+
+TEST(ChatTemplate, OtherFormsGiveTheSameText) {
+  const auto chat = Make(kChatMl);
+  const std::string expected = chat->Render(kTwoTurns)->text;
+  const auto renders = [&](const char* record, const std::string& text) {
+    const auto found = chat->Render(ordered_json::parse(record));
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_EQ(found->text, text);
+    EXPECT_GE(found->targets.size(), 1u);
+  };
+  renders(R"({"system": "S", "conversations": [
+    {"from": "human", "value": "a"}, {"from": "gpt", "value": "b"},
+    {"from": "user", "value": "c", "weight": null}, {"from": "assistant", "value": "d"}]})",
+          expected);
+  renders(R"({"conversations": [
+    {"from": "system", "value": "S"}, {"role": "user", "content": "a"},
+    {"from": "bard", "value": "b"}, {"from": "human", "value": "c"},
+    {"from": "model", "value": "d"}]})",
+          expected);
+  renders(R"({"system": "S", "instruction": "c", "output": "d", "history": [["a", "b"]]})",
+          expected);
+  renders(R"({"instruction": "Add.", "input": "1 + 1", "output": "2"})",
+          "<|user|>Add.\n1 + 1<|end|>\n<|assistant|>2<|end|>\n");
+  renders(R"({"instruction": "Add.", "input": null, "output": "2", "system": ""})",
+          "<|user|>Add.<|end|>\n<|assistant|>2<|end|>\n");
+}
+
 TEST(ChatTemplate, WhatCannotBeLearntIsAnError) {
   const auto refuses = [](const std::string& source, const std::string& record,
                           const std::string& what) {

@@ -9,6 +9,7 @@
 #include "data/sampling/sampler.h"
 #include "data/store/preparation.h"
 #include "data/store/prepare.h"
+#include "data/text/parquet_reader.h"
 #include "data/tokenizer/tokenizer_training.h"
 #include "tests/data/data_fixture.h"
 
@@ -71,6 +72,33 @@ TEST_F(ChatStoreTest, TurnsOfTheAssistantAreLearnt) {
   const auto text = DescribeStore(result->train_path, /*verify=*/true);
   ASSERT_TRUE(text.ok());
   EXPECT_TRUE(absl::StrContains(*text, "learnt tokens    5 (")) << *text;
+}
+
+TEST_F(ChatStoreTest, ABosInFrontIsNotLearnt) {
+  PrepareOptions options = Options("out");
+  options.source.add_bos = true;
+  const auto result = PrepareStore(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(Show(**TokenStore::Open(result->train_path)),
+            "[|<u>1+1<a>]2\n[|2+2=]4|\n[|<u>a<a>]b[<u>c<a>]d\n");
+}
+
+TEST_F(ChatStoreTest, ParquetNeedsColumnsOfConversations) {
+  if (!CanReadParquet()) GTEST_SKIP() << "this build has no Apache Arrow";
+  PrepareOptions options = Options("out");
+  options.source.paths = {"tests/data/text/parquet/rows.parquet"};
+  const std::string error(PrepareStore(options).status().message());
+  EXPECT_TRUE(absl::StrContains(error, "its columns hold no conversations; expected \"messages\""))
+      << error;
+  EXPECT_TRUE(absl::StrContains(error, "there is: meta, n, raw, text, turns")) << error;
+  options.source.paths = {"tests/data/text/parquet/chats.parquet"};
+  const auto result = PrepareStore(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(Show(**TokenStore::Open(result->train_path)),
+            "[<s>S<u>1+1<a>]2\n[<u>a<a>]b[<u>c<a>]d\n");
+  options.source.on_error = OnError::kError;
+  WriteText("chat.jinja", "{{ raise_exception('never') }}");
+  EXPECT_TRUE(absl::StrContains(PrepareStore(options).status().message(), "chats.parquet:1: "));
 }
 
 TEST_F(ChatStoreTest, TheLastTurnAloneIsAnotherStore) {
@@ -188,7 +216,8 @@ TEST_F(ChatStoreTest, DamagedConversationsAreLeftOutAndCounted) {
   ASSERT_TRUE(result.ok()) << result.status();
   const auto store = TokenStore::Open(result->train_path);
   EXPECT_EQ(Show(**store), "[<u>1+1<a>]2\n[2+2=]4|\n[<u>a<a>]b[<u>c<a>]d\n");
-  ASSERT_EQ(result->notes.size(), 1u);
+  ASSERT_EQ(result->notes.size(), 2u);
+  EXPECT_TRUE(absl::StrContains(result->notes[1], "writes nothing behind a turn"));
   const std::string& note = result->notes[0];
   EXPECT_TRUE(absl::StartsWith(note, "3 damaged conversations were left out: ")) << note;
   EXPECT_TRUE(absl::StrContains(note, "chats.jsonl:4: expected the member")) << note;

@@ -5,7 +5,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "data/io/output.h"
+#include "data/store/preparation.h"
 #include "data/store/token_store.h"
+#include "data/tokenizer/byte_tokenizer.h"
 #include "data/tokenizer/tokenizer_training.h"
 #include "tests/data/data_fixture.h"
 
@@ -72,6 +74,66 @@ TEST_F(PrepareTest, EveryDocumentGoesToOneSplit) {
   }
   EXPECT_GT(result->tokens_per_second, 0);
   EXPECT_TRUE(absl::StrContains(result->ToString(), "tokens/s")) << result->ToString();
+}
+
+TEST_F(PrepareTest, EveryDocumentMayBeginWithBos) {
+  // The second one comes in several pieces.
+  const std::string corpus =
+      WriteText("corpus.txt", absl::StrCat("one\n\n", std::string(3 << 20, 'x'), "\n\nthree"));
+  PrepareOptions options = Options(corpus, "out");
+  options.val_fraction = 0;
+  const auto before = PrepareStore(options);
+  ASSERT_TRUE(before.ok()) << before.status();
+  const std::vector<std::string> documents = ReadDocuments(before->train_path);
+  EXPECT_FALSE(absl::StrContains(*ReadStorePreparation(before->train_path), "add_bos"));
+  options.source.add_bos = true;
+  std::vector<std::string> notes;
+  EXPECT_TRUE(absl::StrContains(CheckPrepared(options, *MakeByteTokenizer(), &notes).message(),
+                                "add_bos: it was made with none, not true"));
+  for (const int64_t shard_bytes : {0, 1 << 20}) {
+    options.shard_bytes = shard_bytes;
+    options.output_dir = Path(shard_bytes == 0 ? "out" : "shards");
+    const auto result = PrepareStore(options);
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_TRUE(CheckPrepared(options, *MakeByteTokenizer(), &notes).ok());
+    EXPECT_EQ(ReadDocuments(result->train_path), documents);
+    const auto store = *TokenStore::Open(result->train_path);
+    std::vector<int32_t> tokens(store->num_tokens());
+    ASSERT_TRUE(store->Read(0, store->num_tokens(), tokens.data()).ok());
+    EXPECT_EQ(std::count(tokens.begin(), tokens.end(), 256), 3);
+    for (size_t d = 0; d < 3; ++d) EXPECT_EQ(tokens[store->document_offsets()[d]], 256);
+  }
+  options.source.add_bos = false;
+  EXPECT_TRUE(absl::StrContains(PrepareStore(options).status().message(),
+                                "add_bos: it was made with true, not none"));
+}
+
+TEST_F(PrepareTest, ABosThatTheTextHasIsNotDoubled) {
+  WriteText("tokenizer.json", R"({"version": "1.0", "truncation": null, "padding": null,
+    "added_tokens": [{"id": 0, "content": "<s>", "single_word": false, "lstrip": false,
+      "rstrip": false, "normalized": false, "special": true}],
+    "normalizer": null, "pre_tokenizer": null, "decoder": null,
+    "post_processor": {"type": "TemplateProcessing",
+      "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+                 {"Sequence": {"id": "A", "type_id": 0}}],
+      "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+      "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}}},
+    "model": {"type": "BPE", "dropout": null, "unk_token": null,
+      "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false,
+      "byte_fallback": false, "vocab": {"<s>": 0, "a": 1, "b": 2}, "merges": []}})");
+  PrepareOptions options = Options(WriteText("corpus.txt", "ab\n\n<s>ba\n\nb"), "out");
+  options.tokenizer = Path("tokenizer.json");
+  options.val_fraction = 0;
+  options.source.add_bos = true;
+  const auto result = PrepareStore(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  const auto store = *TokenStore::Open(result->train_path);
+  std::vector<int32_t> tokens(store->num_tokens());
+  ASSERT_TRUE(store->Read(0, store->num_tokens(), tokens.data()).ok());
+  EXPECT_EQ(tokens, std::vector<int32_t>({0, 1, 2, 0, 2, 1, 0, 2}));
+  options.tokenizer_settings.bos = "none";
+  EXPECT_TRUE(absl::StrContains(PrepareStore(options).status().message(),
+                                "has no bos; name it by tokenizer.bos, or leave add_bos out"));
 }
 
 TEST_F(PrepareTest, TheStoresDoNotDependOnTheNumberOfThreads) {

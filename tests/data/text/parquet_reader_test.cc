@@ -1,4 +1,4 @@
-// The small file parquet/rows.parquet is written by tests/clients/write_parquet.py --fixture; many
+// The small files in parquet/ are written by tests/clients/write_parquet.py --fixture; many
 // more kinds are compared with pyarrow in tests/trainer/clients_test.cc.
 #include "data/text/parquet_reader.h"
 

@@ -5,12 +5,17 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "data/io/json.h"
 #include "data/sampling/sampler.h"
 #include "data/tokenizer/byte_tokenizer.h"
 #include "tests/trainer/checkpoint/fixture.h"
+#include "tests/trainer/hf/hf_models.h"
 #include "tests/trainer/saved_model.h"
 #include "tests/trainer/tiny_model.h"
+#include "trainer/checkpoint/chat_record.h"
 #include "trainer/checkpoint/model.h"
+#include "trainer/config/load.h"
+#include "trainer/config/model_json.h"
 #include "trainer/inference/eval.h"
 
 namespace wyvern {
@@ -107,6 +112,54 @@ schedule: {type: constant}
   std::vector<std::string> chosen = command;
   chosen.insert(chosen.end(), {"--seq-len", "16", "--document-boundary", "reset"});
   EXPECT_TRUE(absl::StrContains(Call(chosen).out, "16 tokens, document boundary reset"));
+  const auto exported = Model::Create(HfTestModelNamed("gated_plain"), Device::kCpu,
+                                      DType::kFloat32, /*trainable=*/false);
+  exported->Initialize(1);
+  ASSERT_TRUE(SaveRun(Path("gated"), 3, {.model = exported.get()}, {{"config", config}}).ok());
+  // Readers' tables of positions are as long.
+  const auto positions = [this](const std::vector<std::string>& more) {
+    const std::string folder = Path(absl::StrCat("exported_", more.size()));
+    std::vector<std::string> command = {"export", Path("gated") + "@3", folder};
+    command.insert(command.end(), more.begin(), more.end());
+    EXPECT_EQ(Call(command).exit_code, 0);
+    return (*ReadJsonFile(folder + "/config.json"))["max_position_embeddings"];
+  };
+  EXPECT_EQ(positions({}), 24);
+  EXPECT_EQ(positions({"--max-positions", "99"}), 99);
+  WriteText("run.yaml", config);
+  const Result show = Call({"config", "show", Path("run.yaml")});
+  ASSERT_EQ(show.exit_code, 0) << show.err;
+  EXPECT_TRUE(absl::StrContains(show.out, "\n# exports as        gated_deltanet\n")) << show.out;
+  EXPECT_TRUE(absl::StrContains(show.out, "\n#   not as llama: ")) << show.out;
+}
+
+TEST_F(CheckpointCommandsTest, TheModelIsPrintedAsARunsFileHasIt) {
+  const std::string rest =
+      "run: {name: test, device: cpu}\ntokenizer: {type: byte}\n"
+      "data: {sources: [{dir: /tmp/store, text: [a.txt]}], seq_len: 8}\n"
+      "train: {steps: 10, batch_tokens: 16}\n";
+  const Result from = Call({"config", "from", Run() + "@20"});
+  ASSERT_EQ(from.exit_code, 0) << from.err;
+  const auto read = ParseRunConfig(from.out + rest, "printed");
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(ModelConfigToJson(read->model), ModelConfigToJson(model_->config()));
+  const std::string section = from.out.substr(from.out.find("model:"));
+  const Result info = Call({"checkpoint", "info", Run()});
+  EXPECT_TRUE(absl::StrContains(info.out, section)) << info.out;
+  EXPECT_TRUE(absl::StrContains(Call({"config", "from", Run() + "@21"}).err, "has steps 20"));
+}
+
+TEST_F(CheckpointCommandsTest, AStepOfARunNamesACheckpoint) {
+  const std::string at = Run() + "@20";
+  EXPECT_EQ(Call({"eval", at, "--data", store_, "--seq-len", "8", "--device", "cpu"}).exit_code, 0);
+  EXPECT_EQ(
+      Call({"generate", at, "--prompt", "a", "--max-tokens", "2", "--device", "cpu"}).exit_code, 0);
+  // This model is none of a Hugging Face family.
+  EXPECT_TRUE(absl::StrContains(Call({"export", at, Path("exported")}).err, "cannot hold"));
+  EXPECT_EQ(Call({"checkpoint", "verify", at}).exit_code, 0);
+  const Result wrong = Call({"generate", Run() + "@7", "--prompt", "a", "--device", "cpu"});
+  EXPECT_EQ(wrong.exit_code, 1);
+  EXPECT_TRUE(absl::StrContains(wrong.err, "has steps 20")) << wrong.err;
 }
 
 TEST_F(CheckpointCommandsTest, GenerateContinuesThePromptAndRepeatsWithTheSeed) {
@@ -185,10 +238,36 @@ TEST_F(CheckpointCommandsTest, ScoreWritesNothingWhereALineIsWrong) {
   EXPECT_FALSE(std::filesystem::exists(Path("answers.jsonl")));
 }
 
+TEST_F(CheckpointCommandsTest, AChatIsThePromptOfItsTemplateUpToTheEndOfATurn) {
+  const auto call = [&](std::vector<std::string> command) {
+    command.insert(command.end(), {"--greedy", "--max-tokens", "12", "--device", "cpu"});
+    command.insert(command.begin(), {"generate", Run()});
+    return Call(command);
+  };
+  const Result none = call({"--chat", "--prompt", "a"});
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_TRUE(absl::StrContains(none.err, "has no chat template: its run trained on no"))
+      << none.err;
+
+  const TrainingState state = {.model = model_.get(), .tokenizer = tokenizer_.get()};
+  const ChatOptions chat{
+      .source = "{% for m in messages %}<{{ m.content }}>{% endfor %}{{ mark_token }}",
+      .origin = "",
+      .special_tokens = {{"mark_token", "!"}}};
+  // A prompt of text begins with bos, too, as the run's documents did.
+  ASSERT_TRUE(SaveRun(Run(), 30, state, {{"chat", ChatRecord(chat)}, {"add_bos", true}}).ok());
+  const std::string whole = call({"--prompt", "<a>!"}).out.substr(4);
+  EXPECT_EQ(call({"--chat", "--prompt", "a"}).out, whole);
+  const std::string messages = WriteText("m.json", R"([{"role": "user", "content": "a"}])");
+  EXPECT_EQ(call({"--messages", messages}).out, whole);
+  ASSERT_TRUE(SaveRun(Run(), 40, state, {{"chat", ChatRecord(chat)}}).ok());
+  EXPECT_NE(call({"--prompt", "<a>!"}).out.substr(4), whole);
+}
+
 TEST_F(CheckpointCommandsTest, InfoAndVerify) {
   const Result info = Call({"checkpoint", "info", Run(), "--tensors"});
   EXPECT_EQ(info.exit_code, 0) << info.err;
-  for (const char* part : {"step        20", "81920", "\"hidden_size\": 32", "model/"}) {
+  for (const char* part : {"step        20", "81920", "hidden_size: 32", "model/"}) {
     EXPECT_TRUE(absl::StrContains(info.out, part)) << part << " is not in\n" << info.out;
   }
   EXPECT_EQ(Call({"checkpoint", "verify", Step(20)}).exit_code, 0);

@@ -191,6 +191,10 @@ TEST_F(RunDataTest, ATokenizerOfBytesIsTrainedAndReadAgain) {
                                 "has 270 tokens, tokenizer.vocab_size is 280"));
   EXPECT_TRUE(absl::StrContains(refusal([](auto* t) { t->special_tokens = {"<|tool|>"}; }),
                                 "has no special token <|tool|>"));
+  EXPECT_TRUE(absl::StrContains(refusal([](auto* t) { t->settings.pattern = "qwen"; }),
+                                "divides text otherwise than by the pattern qwen"));
+  EXPECT_TRUE(absl::StrContains(refusal([](auto* t) { t->settings.pattern = ""; }),
+                                "divides text otherwise than by the pattern gpt2"));
   section.settings.pattern = "gpt5";
   bool named = false;
   for (const std::string& error : config.Validate()) {

@@ -1,5 +1,5 @@
-#ifndef WYVERN_TRAINER_REQUESTS_STOP_TEXT_H_
-#define WYVERN_TRAINER_REQUESTS_STOP_TEXT_H_
+#ifndef WYVERN_TRAINER_INFERENCE_STOP_TEXT_H_
+#define WYVERN_TRAINER_INFERENCE_STOP_TEXT_H_
 
 #include <cstdint>
 #include <string>
@@ -36,4 +36,4 @@ class StopText {
 
 }  // namespace wyvern
 
-#endif  // WYVERN_TRAINER_REQUESTS_STOP_TEXT_H_
+#endif  // WYVERN_TRAINER_INFERENCE_STOP_TEXT_H_
