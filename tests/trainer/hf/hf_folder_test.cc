@@ -55,6 +55,18 @@ TEST_P(HfFolderRoundTrip, ExportedAndImportedLogitsAreIdentical) {
 INSTANTIATE_TEST_SUITE_P(All, HfFolderRoundTrip, testing::ValuesIn(HfTestModelNames()),
                          [](const auto& info) { return info.param; });
 
+TEST(HfFolder, ABiasWithoutAPlaceMustBeZero) {
+  const TemporaryFolder folder;
+  const auto model = Model::Create(HfTestModelNamed("qwen3_next"), Device::kCpu, DType::kFloat32);
+  model->Initialize(1);
+  model->buffers().front()->value.data<float>()[1] = 0.5F;
+  const absl::Status status = SaveHfFolder(model.get(), folder / "out", {});
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), "moe.router.bias is not zero")) << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), "train.balance_rate: 0")) << status;
+  EXPECT_FALSE(std::filesystem::exists(folder / "out"));
+}
+
 TEST(HfFolder, TiedHeadsAreLeftOutAndBf16IsRounded) {
   const TemporaryFolder folder;
   const auto model = MakeModel("delta_net");

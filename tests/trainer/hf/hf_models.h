@@ -15,6 +15,8 @@
 #include "layers/mixers/gla/gla_config.h"
 #include "layers/mixers/mla/mla_config.h"
 #include "layers/model.h"
+#include "trainer/hf/hf_config.h"
+#include "trainer/hf/tensor_names.h"
 
 namespace wyvern {
 
@@ -203,6 +205,14 @@ inline ModelConfig HfTestModelNamed(const std::string& wanted) {
     if (name == wanted) return model;
   }
   std::abort();
+}
+
+// Zeroes the buffers for which a folder of the model has no place.
+inline void ZeroWhatFoldersLeaveOut(Model* model) {
+  const HfFamily& family = *WriteHfConfig(model->config(), {})->family;
+  for (const ModelBuffer* buffer : model->buffers()) {
+    if (HfTensorsOf(*buffer, model->config(), family).empty()) buffer->value.FillZero();
+  }
 }
 
 // Logits of 40 fixed tokens in two documents.
