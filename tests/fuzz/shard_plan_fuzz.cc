@@ -1,17 +1,20 @@
 // A plan of shards (shards.json) with the hash of the rest, as anyone could write it: what is
 // accepted is written and read back as it was, and every shard has its parts.
+#include "absl/strings/strip.h"
 #include "data/io/json.h"
 #include "data/store/shard_plan.h"
 #include "tests/fuzz/scratch.h"
 
 namespace {
 
-// The id that the rest of a plan has, from the error that names it; empty: another error.
-std::string IdIn(const absl::Status& status) {
-  constexpr absl::string_view kBefore = "expected the hash of the rest, ";
-  const size_t at = status.message().find(kBefore);
-  if (at == absl::string_view::npos) return "";
-  return std::string(status.message().substr(at + kBefore.size(), 16));
+// The id that the rest of a plan has, from the error that names it; empty: another error, which may
+// quote anything.
+std::string IdIn(const absl::Status& status, const std::string& path) {
+  absl::string_view message = status.message();
+  while (absl::ConsumePrefix(&message, path + ": damaged: ")) {
+  }
+  if (!absl::ConsumePrefix(&message, "id: expected the hash of the rest, ")) return "";
+  return std::string(message.substr(0, 16));
 }
 
 }  // namespace
@@ -22,7 +25,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   absl::StatusOr<wyvern::ShardPlan> plan = wyvern::ReadShardPlan(scratch.folder());
   if (!plan.ok()) {
     // No mutation meets the hash.
-    const std::string id = IdIn(plan.status());
+    const std::string id = IdIn(plan.status(), scratch.Path("shards.json"));
     if (id.empty()) return 0;
     absl::StatusOr<nlohmann::json> json =
         wyvern::ParseJson(wyvern::View(data, size), "shards.json");
