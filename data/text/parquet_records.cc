@@ -160,8 +160,12 @@ class ParquetRecordReader final : public DocumentReader {
   absl::Status OpenColumns() {
     RETURN_IF_ERROR(
         GuardParquet(file_->path(), "; the footer is damaged, fetch the file again", [&] {
-          PARQUET_ASSIGN_OR_THROW(reader_, parquet::arrow::FileReader::Make(
-                                               arrow::system_memory_pool(), file_->TakeReader()));
+          // Arrow would read ahead in threads of its own, and processes are forked from this one.
+          parquet::ArrowReaderProperties properties(/*use_threads=*/false);
+          properties.set_pre_buffer(false);
+          PARQUET_ASSIGN_OR_THROW(
+              reader_, parquet::arrow::FileReader::Make(arrow::system_memory_pool(),
+                                                        file_->TakeReader(), properties));
         }));
     const parquet::SchemaDescriptor& schema = *file_->metadata().schema();
     std::set<std::string> names, used;
