@@ -7,8 +7,8 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using wyvern::ServedModel;
-  static const auto& model = *new ServedModel(
-      *ServedModel::Make("model", wyvern::MakeByteTokenizer(), 258, {.max_length = 4096}));
+  static const auto& model = *new ServedModel(*ServedModel::Make(
+      "model", wyvern::MakeByteTokenizer(), wyvern::ChatOptions(), 258, {.max_length = 4096}));
   const absl::string_view text = wyvern::View(data, size);
   const wyvern::RequestEncoder encoder(&model.tokenizer(), 258, {.max_length = 64});
   wyvern::ParseRequests(text, "requests.jsonl", encoder).IgnoreError();

@@ -13,6 +13,7 @@
 #include "data/io/json.h"
 #include "data/io/output.h"
 #include "kernels/runtime/status.h"
+#include "trainer/checkpoint/chat_record.h"
 #include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
@@ -67,8 +68,10 @@ absl::Status Serve(const Options& options) {
   }
   const std::string name =
       std::filesystem::path(AbsolutePath(options.checkpoint)).filename().string();
-  ASSIGN_OR_RETURN(const ServedModel served, ServedModel::Make(name, std::move(opened.tokenizer),
-                                                               opened.vocab_size, options.encoder));
+  ASSIGN_OR_RETURN(ChatOptions chat, CheckpointChat(info, opened.tokenizer.get()));
+  ASSIGN_OR_RETURN(const ServedModel served,
+                   ServedModel::Make(name, std::move(opened.tokenizer), std::move(chat),
+                                     opened.vocab_size, options.encoder));
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                    LoadModel(info.path, opened.target.device, opened.target.compute));
   return ServeModel(served, model.get(), options.server, options.worker);

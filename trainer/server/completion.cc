@@ -28,7 +28,8 @@ Completion::Completion(const ServedModel* model, CompletionRequest request, std:
       request_(std::move(request)),
       id_(std::move(id)),
       created_(created),
-      texts_(request_.prompts.size()) {
+      texts_(request_.prompts.size()),
+      at_end_of_turn_(request_.prompts.size()) {
   for (const std::vector<int32_t>& prompt : request_.prompts) {
     stops_.emplace_back(model->tokenizer(), prompt.back(), request_.stop);
   }
@@ -40,6 +41,10 @@ bool Completion::WritesByScores() const {
 }
 
 bool Completion::AddToken(size_t choice, int32_t token, const OnText& on_text) {
+  if (request_.end_of_turn == token) {
+    at_end_of_turn_[choice] = true;
+    return false;
+  }
   const std::string text = stops_[choice].Add(token);
   texts_[choice] += text;
   const bool go_on = !on_text || text.empty() || on_text(choice, text);
@@ -153,7 +158,7 @@ Json Completion::UsageChunk(const ModelAnswer& answer) const {
 Json Completion::FinishReasonOf(size_t choice, const ModelAnswer& answer) const {
   const bool at_eos =
       choice < answer.generated.size() && answer.generated[choice].finish == FinishReason::kEos;
-  return at_eos || stops_[choice].stopped() ? "stop" : "length";
+  return at_eos || at_end_of_turn_[choice] || stops_[choice].stopped() ? "stop" : "length";
 }
 
 Json Completion::Usage(const ModelAnswer& answer) const {

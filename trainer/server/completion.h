@@ -21,9 +21,10 @@ struct CompletionRequest {
   bool chat = false;
   std::vector<std::vector<int32_t>> prompts;
   std::vector<std::string> stop;
-  GenerateOptions options;          // max_tokens may be 0: nothing is written
-  std::optional<int64_t> logprobs;  // alternatives listed for each token
-  bool echo = false;                // the prompt comes back in front of the text
+  std::optional<int32_t> end_of_turn;  // a token that ends the text, besides eos
+  GenerateOptions options;             // max_tokens may be 0: nothing is written
+  std::optional<int64_t> logprobs;     // alternatives listed for each token
+  bool echo = false;                   // the prompt comes back in front of the text
   bool stream = false, stream_usage = false;
 };
 
@@ -75,7 +76,8 @@ class Completion {
   const std::string id_;
   const int64_t created_;
   std::vector<StopText> stops_;
-  std::vector<std::string> texts_;  // written so far
+  std::vector<std::string> texts_;    // written so far
+  std::vector<bool> at_end_of_turn_;  // of each choice
 };
 
 }  // namespace wyvern

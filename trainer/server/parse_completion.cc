@@ -171,6 +171,9 @@ absl::StatusOr<CompletionRequest> ParseChat(const nlohmann::ordered_json& body,
   }
   RETURN_IF_ERROR(ParseCommon(fields, tokens, model, &request));
   if (request.echo) return fields.Expected("echo", "false");
+  const EndOfTurn& end = model.end_of_turn();
+  request.end_of_turn = end.id;
+  if (!end.id.has_value() && !end.text.empty()) request.stop.push_back(end.text);
   request.prompts.push_back(std::move(ids));
   RETURN_IF_ERROR(CheckLength(model, request));
   return request;

@@ -19,15 +19,17 @@ ServedModel::ServedModel(std::string name, std::unique_ptr<Tokenizer> tokenizer,
 
 absl::StatusOr<ServedModel> ServedModel::Make(std::string name,
                                               std::unique_ptr<Tokenizer> tokenizer,
-                                              int64_t vocab_size, EncoderOptions options) {
+                                              ChatOptions chat, int64_t vocab_size,
+                                              EncoderOptions options) {
   ServedModel model(std::move(name), std::move(tokenizer), vocab_size, options);
-  RETURN_IF_ERROR(model.ReadTokenizerFiles());
+  RETURN_IF_ERROR(model.ReadSpecialTokens());
+  ASSIGN_OR_RETURN(model.chat_, ChatTemplate::Make(std::move(chat)));
+  model.end_of_turn_ = FindEndOfTurn(*model.chat_, *model.tokenizer_);
   return model;
 }
 
-absl::Status ServedModel::ReadTokenizerFiles() {
+absl::Status ServedModel::ReadSpecialTokens() {
   ASSIGN_OR_RETURN(const ChatOptions chat, ChatTemplateOf(tokenizer_->files()));
-  ASSIGN_OR_RETURN(chat_, ChatTemplate::Make(chat));
   const auto add = [&](const std::string& key, std::optional<int32_t> id) {
     if (!id.has_value()) return;
     std::string name = absl::StrCat("<", key.substr(0, 3), ">");

@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "data/chat/chat_template.h"
+#include "data/tokenizer/end_of_turn.h"
 #include "data/tokenizer/tokenizer.h"
 #include "trainer/requests/request_encoder.h"
 
@@ -21,10 +22,11 @@ namespace wyvern {
 
 class ServedModel {
  public:
-  // `max_length`: tokens of a prompt and its answer together; 0: any number. Errors: a chat
-  // template that cannot be read.
+  // `chat`: by which conversations are rendered. `max_length`: tokens of a prompt and its answer
+  // together; 0: any number. Errors: a chat template that cannot be read.
   static absl::StatusOr<ServedModel> Make(std::string name, std::unique_ptr<Tokenizer> tokenizer,
-                                          int64_t vocab_size, EncoderOptions options);
+                                          ChatOptions chat, int64_t vocab_size,
+                                          EncoderOptions options);
 
   const std::string& name() const { return name_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
@@ -35,8 +37,10 @@ class ServedModel {
   // and a token without a text is "token_id:257".
   std::string TokenText(int32_t id) const;
 
-  // The prompt of a conversation, by the tokenizer's chat template. Errors: none, or it fails.
+  // The prompt of a conversation, by the chat template. Errors: there is none, or it fails.
   absl::StatusOr<std::string> ChatPrompt(const nlohmann::ordered_json& conversation) const;
+  // By which an answer to one ends.
+  const EndOfTurn& end_of_turn() const { return end_of_turn_; }
 
   // vLLM's /tokenizer_info, from which lm-eval takes bos and eos: their names, which Encode gives
   // back as their ids.
@@ -46,14 +50,14 @@ class ServedModel {
  private:
   ServedModel(std::string name, std::unique_ptr<Tokenizer> tokenizer, int64_t vocab_size,
               EncoderOptions options);
-  absl::Status ReadTokenizerFiles();
+  absl::Status ReadSpecialTokens();
 
   std::string name_;
   std::unique_ptr<Tokenizer> tokenizer_;
   RequestEncoder encoder_;
   int64_t max_length_;
-  ChatOptions chat_options_;
   std::unique_ptr<ChatTemplate> chat_;
+  EndOfTurn end_of_turn_;
   std::vector<std::pair<std::string, int32_t>> special_;  // bos and eos by their names
 };
 

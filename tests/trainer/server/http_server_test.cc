@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <httplib.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <thread>
@@ -18,11 +19,11 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Bytes, with the files of a tokenizer that knows chats.
-class ChatTokenizer final : public Tokenizer {
+// Bytes, with or without eos.
+class ByteTokens final : public Tokenizer {
  public:
   // Without eos no text ends by itself.
-  explicit ChatTokenizer(bool has_eos) : has_eos_(has_eos) {}
+  explicit ByteTokens(bool has_eos) : has_eos_(has_eos) {}
   std::vector<int32_t> Encode(absl::string_view text) const override {
     return bytes_->Encode(text);
   }
@@ -34,11 +35,6 @@ class ChatTokenizer final : public Tokenizer {
   }
   std::string kind() const override { return bytes_->kind(); }
   const std::string& model() const override { return bytes_->model(); }
-  std::map<std::string, std::string> files() const override {
-    return {{"chat_template.jinja",
-             "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-             "{% if add_generation_prompt %}assistant:{% endif %}"}};
-  }
 
  private:
   bool has_eos_;
@@ -47,9 +43,15 @@ class ChatTokenizer final : public Tokenizer {
 
 class HttpServerTest : public testing::Test {
  protected:
-  void Start(int64_t max_length = 0, ModelWorkerOptions options = {}, bool has_eos = true) {
+  void Start(int64_t max_length = 0, ModelWorkerOptions options = {}, bool has_eos = true,
+             const std::string& behind_turn = "") {
+    const std::string chat = absl::StrCat(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}{% if m.role == 'assistant' %}",
+        behind_turn,
+        "{% endif %}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}");
     served_ = std::make_unique<ServedModel>(*ServedModel::Make(
-        "tiny", std::make_unique<ChatTokenizer>(has_eos), 258, {.max_length = max_length}));
+        "tiny", std::make_unique<ByteTokens>(has_eos), {.source = chat, .origin = "chat.jinja"},
+        258, {.max_length = max_length}));
     worker_ = std::make_unique<ModelWorker>(model_.get(), options);
     auto server = HttpServer::Listen(served_.get(), worker_.get(), "127.0.0.1", 0);
     ASSERT_TRUE(server.ok()) << server.status();
@@ -219,6 +221,24 @@ TEST_F(HttpServerTest, ChatsByTheTemplate) {
   const auto [status, text] = PostText("/v1/chat/completions", streamed.dump());
   EXPECT_EQ(status, 200);
   EXPECT_TRUE(absl::StrContains(text, R"("delta":{"content":"","role":"assistant"})")) << text;
+}
+
+TEST_F(HttpServerTest, AnAnswerEndsWithItsTurn) {
+  Start(/*max_length=*/0, {}, /*has_eos=*/false);
+  const Json body = {{"messages", {{{"role", "user"}, {"content", "Hi"}}}},
+                     {"max_tokens", 40},
+                     {"temperature", 0}};
+  const auto choice = [&] { return Post("/v1/chat/completions", body)["choices"][0]; };
+  EXPECT_EQ(choice()["finish_reason"], "length");
+  const std::string text = choice()["message"]["content"];
+  const auto letter = std::find_if(text.begin(), text.end(), [](char c) {
+    return c > ' ' && c < 127 && c != '{' && c != '%' && c != '#';
+  });
+  ASSERT_NE(letter, text.end()) << text;
+  TearDown();
+  Start(/*max_length=*/0, {}, /*has_eos=*/false, std::string(1, *letter));
+  EXPECT_EQ(choice()["finish_reason"], "stop");
+  EXPECT_EQ(choice()["message"]["content"], text.substr(0, text.find(*letter)));
 }
 
 TEST_F(HttpServerTest, AnswersBadRequestsWithTheirFault) {
