@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "data/io/file.h"
 #include "data/io/file_stamp.h"
 #include "data/io/json_members.h"
@@ -53,7 +54,10 @@ std::string TextOf(const ShardPlan& plan) {
   return JsonText(json, 1) + "\n";
 }
 
-absl::Status Damaged(const std::string& path, const std::string& why) {
+// `why` may name the file and say that it is damaged.
+absl::Status Damaged(const std::string& path, absl::string_view why) {
+  absl::ConsumePrefix(&why, path + ": ");
+  absl::ConsumePrefix(&why, "damaged: ");
   return absl::DataLossError(absl::StrCat(
       path, ": damaged: ", why,
       "; remove this file and run the same preparation again, which keeps the shards that are "
@@ -176,7 +180,7 @@ absl::StatusOr<ShardPlan> ReadShardPlan(const std::string& dir) {
   const std::string path = PlanPath(dir);
   const absl::StatusOr<Json> json = ReadJsonFile(path);
   if (absl::IsInvalidArgument(json.status())) {
-    return Damaged(path, std::string(json.status().message()));
+    return Damaged(path, json.status().message());
   }
   RETURN_IF_ERROR(json.status());
   const JsonMembers members(*json, path);
@@ -191,7 +195,7 @@ absl::StatusOr<ShardPlan> ReadShardPlan(const std::string& dir) {
                                                    ", this program reads version ", kVersion));
   }
   absl::StatusOr<ShardPlan> plan = ParsePlan(path, *json);
-  if (!plan.ok()) return Damaged(path, std::string(plan.status().message()));
+  if (!plan.ok()) return Damaged(path, plan.status().message());
   return plan;
 }
 

@@ -11,9 +11,9 @@ namespace {
 // quote anything.
 std::string IdIn(const absl::Status& status, const std::string& path) {
   absl::string_view message = status.message();
-  while (absl::ConsumePrefix(&message, path + ": damaged: ")) {
+  if (!absl::ConsumePrefix(&message, path + ": damaged: id: expected the hash of the rest, ")) {
+    return "";
   }
-  if (!absl::ConsumePrefix(&message, "id: expected the hash of the rest, ")) return "";
   return std::string(message.substr(0, 16));
 }
 

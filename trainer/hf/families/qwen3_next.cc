@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "data/io/json_members.h"
 #include "layers/mixers/delta/delta_config.h"
 #include "trainer/hf/common_keys.h"
 #include "trainer/hf/families/qwen_hybrid.h"
@@ -23,11 +24,18 @@ std::vector<bool> SparseLayers(KeyReader* r, int64_t num_layers, int64_t num_exp
   for (int64_t i = 0; i < num_layers; ++i) sparse[i] = num_experts > 0 && (i + 1) % step == 0;
   const json& dense = r->Json("mlp_only_layers");
   if (dense.is_null()) return sparse;
-  if (!dense.is_array()) r->Fault("mlp_only_layers", "expected a list of layer numbers from 0");
-  if (!dense.is_array()) return sparse;
+  if (!dense.is_array()) {
+    r->Fault("mlp_only_layers", "expected a list of layer numbers from 0");
+    return sparse;
+  }
   for (const json& layer : dense) {
-    const int64_t number = layer.is_number_integer() ? layer.get<int64_t>() : -1;
-    if (number >= 0 && number < num_layers) sparse[number] = false;
+    const int64_t number = JsonInteger(layer).value_or(-1);
+    if (number < 0 || number >= num_layers) {
+      r->Fault("mlp_only_layers",
+               absl::StrCat(DescribeJson(layer), " is not a layer from 0 to ", num_layers - 1));
+    } else {
+      sparse[number] = false;
+    }
   }
   return sparse;
 }
