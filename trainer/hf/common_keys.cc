@@ -149,7 +149,12 @@ double ReadRopeTheta(KeyReader* r, std::optional<double>* partial_rotary_factor)
       rope.Only(type_key, "default", "rotary embeddings are not scaled");
     }
     if (partial_rotary_factor != nullptr) {
+      const std::optional<double> outside = *partial_rotary_factor;
       rope.Real("partial_rotary_factor", partial_rotary_factor);
+      if (outside.has_value() && outside != *partial_rotary_factor) {
+        r->Fault("partial_rotary_factor", absl::StrCat(*outside, " contradicts that of ", key, ", ",
+                                                       **partial_rotary_factor));
+      }
     } else {
       rope.Only("partial_rotary_factor", 1.0, "the whole head rotates");
     }

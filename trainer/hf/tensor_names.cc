@@ -96,15 +96,23 @@ std::vector<HfTensor> ExpertSlices(absl::string_view prefix, absl::string_view s
   return experts;
 }
 
+std::vector<int64_t> RowRange(int64_t begin, int64_t count) {
+  return GroupedRows(1, begin, count, 0);
+}
+
+std::vector<int64_t> GroupedRows(int64_t groups, int64_t begin, int64_t count, int64_t stride) {
+  std::vector<int64_t> rows;
+  for (int64_t g = 0; g < groups; ++g) {
+    for (int64_t i = 0; i < count; ++i) rows.push_back(begin + g * stride + i);
+  }
+  return rows;
+}
+
 std::vector<int64_t> KvRowsByHead(int64_t num_heads, int64_t key_dim, int64_t value_dim) {
   const int64_t both = key_dim + value_dim;
-  std::vector<int64_t> rows;
-  for (int64_t h = 0; h < num_heads; ++h) {
-    for (int64_t i = 0; i < key_dim; ++i) rows.push_back(h * both + i);
-  }
-  for (int64_t h = 0; h < num_heads; ++h) {
-    for (int64_t i = key_dim; i < both; ++i) rows.push_back(h * both + i);
-  }
+  std::vector<int64_t> rows = GroupedRows(num_heads, 0, key_dim, both);
+  const std::vector<int64_t> values = GroupedRows(num_heads, key_dim, value_dim, both);
+  rows.insert(rows.end(), values.begin(), values.end());
   return rows;
 }
 

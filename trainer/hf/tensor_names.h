@@ -66,6 +66,11 @@ inline constexpr RenamedPart kHfLayerParts[] = {{"mixer_norm.", "input_layernorm
 std::vector<HfTensor> ExpertSlices(absl::string_view prefix, absl::string_view suffix,
                                    const Shape& shape);
 
+// HfTensor::rows: begin, begin + 1, ...
+std::vector<int64_t> RowRange(int64_t begin, int64_t count);
+// `groups` runs of `count` rows, the first from `begin` on, the others `stride` rows further each.
+std::vector<int64_t> GroupedRows(int64_t groups, int64_t begin, int64_t count, int64_t stride);
+
 // HfTensor::rows of MLA's kv_b_proj. A head's rows are there its keys' own parts and
 // its values, one after the other; ours are the keys' of all heads, then the values'.
 std::vector<int64_t> KvRowsByHead(int64_t num_heads, int64_t key_dim, int64_t value_dim);

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "data/tokenizer/byte_tokenizer.h"
 #include "tests/trainer/tiny_model.h"

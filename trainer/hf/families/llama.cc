@@ -3,6 +3,7 @@
 #include "layers/mixers/attention/attention_config.h"
 #include "trainer/hf/common_keys.h"
 #include "trainer/hf/families/registry.h"
+#include "trainer/hf/families/transformers.h"
 #include "trainer/hf/own_mixer.h"
 
 namespace wyvern {
@@ -12,21 +13,14 @@ void Read(KeyReader* r, ModelConfig* m) {
   m->hidden_size = 4096;
   m->num_layers = 32;
   m->intermediate_size = 11008;
-  r->Int("hidden_size", &m->hidden_size);
-  r->Int("num_hidden_layers", &m->num_layers);
-  ReadIntermediateSize(r, m);
-  r->Real("rms_norm_eps", &m->norm_eps);
+  ReadSizes(r, m);
   r->Bool("mlp_bias", &m->mlp_bias);
   AttentionMixerConfig a{.num_heads = 32};
-  r->Int("num_attention_heads", &a.num_heads);
-  r->Count("num_key_value_heads", &a.num_kv_heads);
-  r->Count("head_dim", &a.head_dim);
+  ReadHeads(r, &a);
   r->Bool("attention_bias", &a.qkv_bias);
   a.output_bias = a.qkv_bias;
   a.rope_theta = ReadRopeTheta(r);
-  r->Only("attention_dropout", 0.0, "there is no dropout");
   r->Only("partial_rotary_factor", 1.0, "the whole head rotates");
-  RequireSwiGlu(r);
   RefuseSlidingWindow(r);
   r->Only("qk_norm", false, "q and k are not normalised");
   r->Ignore({"pretraining_tp"});  // splits matmuls, changes no result
@@ -52,21 +46,12 @@ std::vector<std::string> WhyNot(const ModelConfig& m) {
 void Write(const ModelConfig& m, nlohmann::json* c) {
   nlohmann::json& config = *c;
   const AttentionMixerConfig a = *MixersInFull(m).front().As<AttentionMixerConfig>();
-  config["rms_norm_eps"] = m.norm_eps;
-  config["hidden_act"] = "silu";
+  WriteNormAndMlp(m, c);
   config["mlp_bias"] = m.mlp_bias;
-  config["num_attention_heads"] = a.num_heads;
-  config["num_key_value_heads"] = a.num_kv_heads;
-  config["head_dim"] = a.head_dim;
+  WriteHeads(a, c);
   config["attention_bias"] = a.qkv_bias;
-  config["attention_dropout"] = 0.0;
   config["pretraining_tp"] = 1;
   WriteRopeTheta(a.rope_theta, c);
-}
-
-std::vector<HfTensor> LayerTensors(absl::string_view name, const Shape& shape,
-                                   const MixerConfig& /*mixer*/) {
-  return {{.name = Renamed(name, kHfLayerParts), .shape = shape}};
 }
 
 }  // namespace
@@ -78,6 +63,6 @@ const HfFamily kLlamaFamily = {.model_type = "llama",
                                .read = Read,
                                .why_not = WhyNot,
                                .write = Write,
-                               .layer_tensors = LayerTensors};
+                               .layer_tensors = PlainLayerTensors};
 
 }  // namespace wyvern

@@ -6,6 +6,7 @@
 #include "layers/mixers/attention/attention_config.h"
 #include "trainer/hf/common_keys.h"
 #include "trainer/hf/families/registry.h"
+#include "trainer/hf/families/transformers.h"
 #include "trainer/hf/own_mixer.h"
 
 namespace wyvern {
@@ -45,23 +46,16 @@ void Read(KeyReader* r, ModelConfig* m) {
   m->hidden_size = 4096;
   m->num_layers = 32;
   m->intermediate_size = 22016;
-  r->Int("hidden_size", &m->hidden_size);
-  r->Int("num_hidden_layers", &m->num_layers);
-  ReadIntermediateSize(r, m);
-  r->Real("rms_norm_eps", &m->norm_eps);
-  RequireSwiGlu(r);
+  ReadSizes(r, m);
   AttentionMixerConfig a{.num_heads = 32,
                          .num_kv_heads = 32,
                          .head_dim = 128,
                          .qk_norm = true,
                          .qk_norm_eps = m->norm_eps};
-  r->Int("num_attention_heads", &a.num_heads);
-  r->Count("num_key_value_heads", &a.num_kv_heads);
-  r->Count("head_dim", &a.head_dim);
+  ReadHeads(r, &a);
   r->Bool("attention_bias", &a.qkv_bias);
   a.output_bias = a.qkv_bias;
   a.rope_theta = ReadRopeTheta(r);
-  r->Only("attention_dropout", 0.0, "there is no dropout");
   if (m->num_layers < 1 || m->num_layers > 4096) return;  // a fault of the model's own
   ReadWindows(r, a, m);
 }
@@ -120,24 +114,15 @@ void Write(const ModelConfig& m, nlohmann::json* c) {
     const bool slides = mixer.As<AttentionMixerConfig>()->window > 0;
     types.push_back(slides ? "sliding_attention" : "full_attention");
   }
-  config["rms_norm_eps"] = m.norm_eps;
-  config["hidden_act"] = "silu";
-  config["num_attention_heads"] = a.num_heads;
-  config["num_key_value_heads"] = a.num_kv_heads;
-  config["head_dim"] = a.head_dim;
+  WriteNormAndMlp(m, c);
+  WriteHeads(a, c);
   config["attention_bias"] = a.qkv_bias;
-  config["attention_dropout"] = 0.0;
   config["layer_types"] = types;
   config["use_sliding_window"] = window > 0;
   config["sliding_window"] = WindowJson(window);
   const auto first = std::find(types.begin(), types.end(), "sliding_attention");
   config["max_window_layers"] = first - types.begin();
   WriteRopeTheta(a.rope_theta, c);
-}
-
-std::vector<HfTensor> LayerTensors(absl::string_view name, const Shape& shape,
-                                   const MixerConfig& /*mixer*/) {
-  return {{.name = Renamed(name, kHfLayerParts), .shape = shape}};
 }
 
 }  // namespace
@@ -149,6 +134,6 @@ const HfFamily kQwen3Family = {.model_type = "qwen3",
                                .read = Read,
                                .why_not = WhyNot,
                                .write = Write,
-                               .layer_tensors = LayerTensors};
+                               .layer_tensors = PlainLayerTensors};
 
 }  // namespace wyvern

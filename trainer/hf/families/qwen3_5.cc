@@ -3,6 +3,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
 #include "layers/mixers/delta/delta_config.h"
+#include "trainer/hf/families/gdn_hybrid.h"
 #include "trainer/hf/families/qwen_hybrid.h"
 #include "trainer/hf/families/registry.h"
 
@@ -25,7 +26,7 @@ std::vector<std::string> WhyNot(const ModelConfig& m) {
 // in_proj_qkv: the queries of all heads, their keys, the values.
 HfTensor Projection(absl::string_view name, const Shape& shape, const DeltaMixerConfig& d) {
   const int64_t keys = d.num_heads * d.key_dim;
-  const int64_t values = (d.num_value_heads > 0 ? d.num_value_heads : d.num_heads) * d.value_dim;
+  const int64_t values = ValueRows(d);
   const auto of_qkv = [&](int64_t begin) {
     return HfTensor{.name = "linear_attn.in_proj_qkv.weight",
                     .shape = {2 * keys + values, shape[1]},

@@ -24,11 +24,6 @@ using QwenProjection = HfTensor (*)(absl::string_view name, const Shape& shape,
 HfTensor QwenMixerTensor(absl::string_view name, const Shape& shape, const MixerConfig& mixer,
                          QwenProjection projection);
 
-// begin, begin + 1, ...
-std::vector<int64_t> RowRange(int64_t begin, int64_t count);
-// `groups` runs of `count` rows, the first from `begin` on, the others `stride` rows further each.
-std::vector<int64_t> GroupedRows(int64_t groups, int64_t begin, int64_t count, int64_t stride);
-
 }  // namespace wyvern
 
 #endif  // WYVERN_TRAINER_HF_FAMILIES_QWEN_HYBRID_H_
