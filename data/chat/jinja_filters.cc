@@ -14,6 +14,7 @@
 #include "data/chat/jinja_arguments.h"
 #include "data/chat/jinja_builtins.h"
 #include "data/chat/jinja_text_methods.h"
+#include "data/io/utf8.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern::jinja {

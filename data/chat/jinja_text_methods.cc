@@ -11,6 +11,7 @@
 #include "data/chat/jinja_arguments.h"
 #include "data/chat/jinja_builtins.h"
 #include "data/chat/jinja_lexer.h"
+#include "data/io/utf8.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern::jinja {

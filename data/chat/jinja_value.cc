@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "data/io/utf8.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern::jinja {
@@ -482,14 +483,6 @@ absl::StatusOr<List> Elements(const Value& value) {
   }
   return absl::InvalidArgumentError(
       absl::StrCat("a value of type ", value.TypeName(), " cannot be gone through"));
-}
-
-namespace {
-bool BeginsCharacter(char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }
-}  // namespace
-
-int64_t CountCharacters(absl::string_view text) {
-  return std::count_if(text.begin(), text.end(), BeginsCharacter);
 }
 
 std::vector<std::string> Characters(absl::string_view text) {

@@ -128,8 +128,6 @@ absl::StatusOr<std::string> ToJson(const Value& value, const JsonStyle& style);
 // text; of undefined, none. Takes them from a generator. Errors: other types.
 absl::StatusOr<List> Elements(const Value& value);
 
-// The length in code points.
-int64_t CountCharacters(absl::string_view text);
 // The code points of a text, a string each.
 std::vector<std::string> Characters(absl::string_view text);
 

@@ -1,5 +1,6 @@
 #include "data/io/utf8.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace wyvern {
@@ -39,6 +40,10 @@ bool ArePlain(const char* bytes) {
 }
 
 }  // namespace
+
+int64_t CountCharacters(absl::string_view text) {
+  return std::count_if(text.begin(), text.end(), BeginsCharacter);
+}
 
 size_t Utf8PrefixLength(absl::string_view text) {
   size_t i = 0;

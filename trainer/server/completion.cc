@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "data/io/utf8.h"
 
 namespace wyvern {
 namespace {
@@ -14,11 +15,6 @@ using Json = nlohmann::json;
 constexpr double kLeastLogProb = -9999;
 
 double Finite(double log_prob) { return std::max(log_prob, kLeastLogProb); }
-
-int64_t CountCodePoints(absl::string_view text) {
-  return std::count_if(text.begin(), text.end(),
-                       [](char byte) { return (static_cast<uint8_t>(byte) & 0xC0) != 0x80; });
-}
 
 }  // namespace
 
@@ -177,7 +173,7 @@ Json Completion::LogProbs(size_t choice, const ModelAnswer& answer) const {
   const auto add = [&](int32_t id, const TokenScore* score) {
     tokens.push_back(model_->TokenText(id));
     offsets.push_back(offset);
-    offset += CountCodePoints(model_->tokenizer().BytesOf(id));
+    offset += CountCharacters(model_->tokenizer().BytesOf(id));
     if (score == nullptr) {
       log_probs.push_back(nullptr);
       top.push_back(nullptr);

@@ -49,7 +49,7 @@ class HttpServerTest : public testing::Test {
     const std::string chat = absl::StrCat(
         "{% for m in messages %}{{ m.role }}: {{ m.content }}{% if m.role == 'assistant' %}",
         behind_turn,
-        "{% endif %}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}");
+        "{% endif %}{{ '\\n' }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}");
     served_ = std::make_unique<ServedModel>(*ServedModel::Make(
         "tiny", std::make_unique<ByteTokens>(has_eos), {.source = chat, .origin = "chat.jinja"},
         258, {.max_length = max_length}));

@@ -22,7 +22,7 @@ void ReadHybridLayers(KeyReader* r, const DeltaMixerConfig& d, const AttentionMi
 // The two of a model. Adds to `why` layers of other kinds, or of two of one kind, what Gated
 // DeltaNet has in both families, and an MLP that neither has.
 struct HybridMixers {
-  std::optional<DeltaMixerConfig> delta;  // unset: the layers do not fit at all
+  std::optional<DeltaMixerConfig> delta;          // unset: the layers do not fit at all
   std::optional<AttentionMixerConfig> attention;  // unset: there is none
 };
 HybridMixers CheckHybrid(const ModelConfig& m, std::vector<std::string>* why);
