@@ -69,13 +69,17 @@ absl::StatusOr<nlohmann::ordered_json> ParseOrderedJson(absl::string_view text,
   return Parse<nlohmann::ordered_json>(text, origin);
 }
 
-absl::StatusOr<nlohmann::json> ReadJsonFile(const std::string& path) {
+absl::StatusOr<std::string> ReadJsonText(const std::string& path) {
   std::error_code error;
   const std::filesystem::file_status status = std::filesystem::status(path, error);
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": not a file"));  // a pipe would block
   }
-  ASSIGN_OR_RETURN(const std::string text, ReadFileOf(kJsonFile, path));
+  return ReadFileOf(kJsonFile, path);
+}
+
+absl::StatusOr<nlohmann::json> ReadJsonFile(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, ReadJsonText(path));
   return ParseJson(text, path);
 }
 

@@ -25,6 +25,8 @@ absl::StatusOr<nlohmann::ordered_json> ParseOrderedJson(absl::string_view text,
 
 // The file's value. Errors: as ReadFile and ParseJson, and for what is no file (a folder, a pipe).
 absl::StatusOr<nlohmann::json> ReadJsonFile(const std::string& path);
+// The text of such a file. Its errors alone: the JSON is not looked at.
+absl::StatusOr<std::string> ReadJsonText(const std::string& path);
 
 // The value as text; bytes that are not UTF-8 become U+FFFD. indent < 0: one line.
 std::string JsonText(const nlohmann::json& value, int indent = -1);

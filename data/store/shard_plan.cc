@@ -178,11 +178,9 @@ bool IsShardFolder(const std::string& dir) {
 
 absl::StatusOr<ShardPlan> ReadShardPlan(const std::string& dir) {
   const std::string path = PlanPath(dir);
-  const absl::StatusOr<Json> json = ReadJsonFile(path);
-  if (absl::IsInvalidArgument(json.status())) {
-    return Damaged(path, json.status().message());
-  }
-  RETURN_IF_ERROR(json.status());
+  ASSIGN_OR_RETURN(const std::string text, ReadJsonText(path));
+  const absl::StatusOr<Json> json = ParseJson(text, path);
+  if (!json.ok()) return Damaged(path, json.status().message());
   const JsonMembers members(*json, path);
   const absl::StatusOr<std::string> format = members.String("format");
   if (!format.ok() || *format != kFormat) {
