@@ -17,6 +17,8 @@ using Result = absl::StatusOr<Value>;
 
 constexpr int64_t kMaxSteps = 2'000'000;
 constexpr int kMaxCallDepth = 100;
+// The value of a condition without else, which no environment refuses.
+constexpr char kNoElse[] = "a condition without else";
 
 // The variables of one scope; those of outer ones are seen through it.
 struct Scope {
@@ -76,7 +78,8 @@ Value LoopVariable(const List& items, size_t i) {
 // One rendering.
 class Renderer {
  public:
-  explicit Renderer(const std::string& origin) : origin_(origin) {}
+  Renderer(const std::string& origin, JinjaEnvironment environment)
+      : origin_(origin), is_strict_(environment == JinjaEnvironment::kTask) {}
 
   absl::StatusOr<JinjaText> Run(const Body& body, const ScopePtr& scope) {
     JinjaText out;
@@ -92,6 +95,12 @@ class Renderer {
     if (++steps_ <= kMaxSteps) return absl::OkStatus();
     return absl::InvalidArgumentError(
         absl::StrCat("the template takes more than ", kMaxSteps, " steps"));
+  }
+
+  // A value that is used: a strict environment refuses one that is undefined.
+  absl::Status CheckUsed(const Value& value) const {
+    const bool is_refused = is_strict_ && value.is_undefined() && value.undefined_name() != kNoElse;
+    return is_refused ? IsUndefined(value) : absl::OkStatus();
   }
 
   // The line of the innermost statement is named, once.
@@ -118,6 +127,7 @@ class Renderer {
         return Flow::kOn;
       case Statement::Kind::kPrint: {
         ASSIGN_OR_RETURN(const Value value, Evaluate(*s.expression, scope));
+        RETURN_IF_ERROR(CheckUsed(value));
         ASSIGN_OR_RETURN(const std::string text, ToText(value));
         RETURN_IF_ERROR(Write(text, out));
         return Flow::kOn;
@@ -173,6 +183,7 @@ class Renderer {
 
   FlowResult RunFor(const Statement& s, const ScopePtr& scope, JinjaText* out) {
     ASSIGN_OR_RETURN(const Value iterated, Evaluate(*s.expression, scope));
+    RETURN_IF_ERROR(CheckUsed(iterated));
     ASSIGN_OR_RETURN(List items, Elements(iterated));
     if (!s.conditions.empty()) {
       List kept;
@@ -279,6 +290,7 @@ class Renderer {
 
   absl::StatusOr<bool> Truth(const Expression& e, const ScopePtr& scope) {
     ASSIGN_OR_RETURN(const Value value, Evaluate(e, scope));
+    RETURN_IF_ERROR(CheckUsed(value));
     return value.Truth();
   }
 
@@ -333,11 +345,13 @@ class Renderer {
         return EvaluateCall(e, scope);
       case Kind::kFilter: {
         ASSIGN_OR_RETURN(const Value value, Evaluate(*e.children[0], scope));
+        if (e.name != "default" && e.name != "d") RETURN_IF_ERROR(CheckUsed(value));
         ASSIGN_OR_RETURN(const Arguments arguments, EvaluateArguments(e, scope));
         return ApplyFilter(e.name, value, arguments);
       }
       case Kind::kTest: {
         ASSIGN_OR_RETURN(const Value value, Evaluate(*e.children[0], scope));
+        if (e.name != "defined" && e.name != "undefined") RETURN_IF_ERROR(CheckUsed(value));
         ASSIGN_OR_RETURN(const Arguments arguments, EvaluateArguments(e, scope));
         ASSIGN_OR_RETURN(const bool result, ApplyTest(e.name, value, arguments));
         return Value::Bool(result);
@@ -357,6 +371,7 @@ class Renderer {
       case Kind::kAnd:
       case Kind::kOr: {
         ASSIGN_OR_RETURN(const Value left, Evaluate(*e.children[0], scope));
+        RETURN_IF_ERROR(CheckUsed(left));
         if (left.Truth() == (e.kind == Kind::kOr)) return left;
         return Evaluate(*e.children[1], scope);
       }
@@ -364,12 +379,13 @@ class Renderer {
         ASSIGN_OR_RETURN(const bool condition, Truth(*e.children[0], scope));
         if (condition) return Evaluate(*e.children[1], scope);
         if (e.children[2] != nullptr) return Evaluate(*e.children[2], scope);
-        return Value::Undefined("a condition without else");
+        return Value::Undefined(kNoElse);
       }
       case Kind::kConcat: {
         std::string text;
         for (const ExpressionPtr& child : e.children) {
           ASSIGN_OR_RETURN(const Value value, Evaluate(*child, scope));
+          RETURN_IF_ERROR(CheckUsed(value));
           ASSIGN_OR_RETURN(const std::string part, ToText(value));
           text += part;
         }
@@ -382,8 +398,10 @@ class Renderer {
       }
       case Kind::kCompare: {
         ASSIGN_OR_RETURN(Value left, Evaluate(*e.children[0], scope));
+        RETURN_IF_ERROR(CheckUsed(left));
         for (size_t i = 0; i < e.operators.size(); ++i) {
           ASSIGN_OR_RETURN(Value right, Evaluate(*e.children[i + 1], scope));
+          RETURN_IF_ERROR(CheckUsed(right));
           ASSIGN_OR_RETURN(const bool holds, Compare(e.operators[i], left, right));
           if (!holds) return Value::Bool(false);
           left = std::move(right);
@@ -442,6 +460,7 @@ class Renderer {
   }
 
   const std::string& origin_;
+  const bool is_strict_;
   int64_t steps_ = 0;
   int call_depth_ = 0;
   bool is_captured_ = false;
@@ -460,6 +479,7 @@ bool HasGeneration(const Body& body) {
 
 struct JinjaTemplate::Parsed {
   std::string origin;
+  JinjaEnvironment environment = JinjaEnvironment::kChat;
   jinja::Body body;
   bool has_generation = false;
 };
@@ -470,9 +490,11 @@ JinjaTemplate& JinjaTemplate::operator=(JinjaTemplate&&) noexcept = default;
 JinjaTemplate::~JinjaTemplate() = default;
 
 absl::StatusOr<JinjaTemplate> JinjaTemplate::Parse(absl::string_view source,
-                                                   const std::string& origin) {
+                                                   const std::string& origin,
+                                                   JinjaEnvironment environment) {
   auto parsed = std::make_unique<Parsed>();
-  ASSIGN_OR_RETURN(parsed->body, jinja::ParseTemplate(source, origin));
+  ASSIGN_OR_RETURN(parsed->body, jinja::ParseTemplate(source, origin, environment));
+  parsed->environment = environment;
   parsed->origin = origin;
   parsed->has_generation = jinja::HasGeneration(parsed->body);
   return JinjaTemplate(std::move(parsed));
@@ -483,7 +505,7 @@ absl::StatusOr<JinjaText> JinjaTemplate::Render(
   // Assignments of the template go to a scope of their own.
   const auto given = std::make_shared<jinja::Scope>(jinja::Scope{nullptr, variables});
   const auto scope = std::make_shared<jinja::Scope>(jinja::Scope{given, {}});
-  return jinja::Renderer(parsed_->origin).Run(parsed_->body, scope);
+  return jinja::Renderer(parsed_->origin, parsed_->environment).Run(parsed_->body, scope);
 }
 
 bool JinjaTemplate::has_generation() const { return parsed_->has_generation; }

@@ -1,4 +1,4 @@
-// Jinja2 templates as transformers renders them for chats: the same text, or an error. A template
+// Jinja2 templates of chats and of tasks: the text that Jinja2 gives, or an error. A template
 // has no access to anything but its variables, and its time and memory are bounded, so that one
 // from a stranger can be rendered.
 #ifndef WYVERN_DATA_CHAT_JINJA_H_
@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "data/chat/jinja_environment.h"
 #include "data/chat/jinja_value.h"
 
 namespace wyvern {
@@ -24,7 +25,9 @@ struct JinjaText {
 class JinjaTemplate {
  public:
   // Errors name the line of `origin`: a fault of syntax, a statement that is not supported.
-  static absl::StatusOr<JinjaTemplate> Parse(absl::string_view source, const std::string& origin);
+  static absl::StatusOr<JinjaTemplate> Parse(
+      absl::string_view source, const std::string& origin,
+      JinjaEnvironment environment = JinjaEnvironment::kChat);
   JinjaTemplate(JinjaTemplate&&) noexcept;
   JinjaTemplate& operator=(JinjaTemplate&&) noexcept;
   ~JinjaTemplate();

@@ -48,8 +48,8 @@ bool IsNamePart(char c) { return IsNameStart(c) || IsDigit(c); }
 
 class Lexer {
  public:
-  Lexer(std::string source, const std::string& origin)
-      : source_(std::move(source)), origin_(origin) {}
+  Lexer(std::string source, const std::string& origin, bool trims)
+      : source_(std::move(source)), origin_(origin), trims_(trims) {}
 
   absl::StatusOr<std::vector<Token>> Run() {
     while (at_ < source_.size()) RETURN_IF_ERROR(TextAndTag());
@@ -80,7 +80,7 @@ class Lexer {
   // The text before a delimiter that is followed by `sign`.
   absl::string_view CutText(absl::string_view text, char sign, bool is_print) const {
     if (sign == '-') return StripBack(text);
-    if (sign == '+' || is_print) return text;
+    if (sign == '+' || is_print || !trims_) return text;
     const size_t newline = text.rfind('\n');
     const size_t line = newline == absl::string_view::npos ? 0 : newline + 1;
     if (line == 0 && !line_starting_) return text;
@@ -135,7 +135,7 @@ class Lexer {
   void TrimBehindTag(char sign) {
     if (sign == '-') {
       AdvanceBehindSpace();
-    } else if (sign != '+' && absl::StartsWith(Rest(), "\n")) {
+    } else if (sign != '+' && trims_ && absl::StartsWith(Rest(), "\n")) {
       Advance(1);
     }
   }
@@ -333,6 +333,7 @@ class Lexer {
 
   const std::string source_;
   const std::string& origin_;
+  const bool trims_;  // a block takes the white space of its line along
   std::vector<Token> tokens_;
   size_t at_ = 0;
   int line_ = 1;
@@ -361,10 +362,12 @@ absl::string_view StripBack(absl::string_view text) {
   }
 }
 
-absl::StatusOr<std::vector<Token>> Tokenize(absl::string_view source, const std::string& origin) {
+absl::StatusOr<std::vector<Token>> Tokenize(absl::string_view source, const std::string& origin,
+                                            JinjaEnvironment environment) {
+  const bool is_chat = environment == JinjaEnvironment::kChat;
   std::string text = absl::StrReplaceAll(source, {{"\r\n", "\n"}, {"\r", "\n"}});
-  if (absl::EndsWith(text, "\n")) text.pop_back();
-  return Lexer(std::move(text), origin).Run();
+  if (is_chat && absl::EndsWith(text, "\n")) text.pop_back();
+  return Lexer(std::move(text), origin, /*trims=*/is_chat).Run();
 }
 
 }  // namespace wyvern::jinja

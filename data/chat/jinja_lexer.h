@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "data/chat/jinja_environment.h"
 #include "data/chat/jinja_value.h"
 
 namespace wyvern::jinja {
@@ -34,9 +35,10 @@ struct Token {
 absl::string_view StripFront(absl::string_view text);
 absl::string_view StripBack(absl::string_view text);
 
-// Ends with kEnd. Comments are left out, and whitespace as trim_blocks, lstrip_blocks and the signs
-// within the delimiters ask. Errors as of ParseTemplate.
-absl::StatusOr<std::vector<Token>> Tokenize(absl::string_view source, const std::string& origin);
+// Ends with kEnd. Comments are left out, and whitespace as the environment and the signs within the
+// delimiters ask. Errors as of ParseTemplate.
+absl::StatusOr<std::vector<Token>> Tokenize(absl::string_view source, const std::string& origin,
+                                            JinjaEnvironment environment);
 
 }  // namespace wyvern::jinja
 

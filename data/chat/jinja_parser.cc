@@ -579,8 +579,9 @@ class Parser : private Cursor {
 
 }  // namespace
 
-absl::StatusOr<Body> ParseTemplate(absl::string_view source, const std::string& origin) {
-  ASSIGN_OR_RETURN(std::vector<Token> tokens, Tokenize(source, origin));
+absl::StatusOr<Body> ParseTemplate(absl::string_view source, const std::string& origin,
+                                   JinjaEnvironment environment) {
+  ASSIGN_OR_RETURN(std::vector<Token> tokens, Tokenize(source, origin, environment));
   return Parser(std::move(tokens), origin).Run();
 }
 

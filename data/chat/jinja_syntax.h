@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "data/chat/jinja_environment.h"
 #include "data/chat/jinja_value.h"
 
 namespace wyvern::jinja {
@@ -83,11 +84,11 @@ struct Statement {
   std::vector<ExpressionPtr> defaults;
 };
 
-// Parses Jinja2 as transformers configures it for chat templates: trim_blocks, lstrip_blocks, break
-// and continue, and {% generation %}. Errors (InvalidArgument, "ORIGIN:LINE: ...") name faults of
-// syntax, and statements of Jinja2 that chat templates do not use: include, import, block, call,
-// filter and the like.
-absl::StatusOr<Body> ParseTemplate(absl::string_view source, const std::string& origin);
+// Parses Jinja2 with break and continue, and {% generation %}, as transformers knows it. Errors
+// (InvalidArgument, "ORIGIN:LINE: ...") name faults of syntax, and statements of Jinja2 that chat
+// templates do not use: include, import, block, call, filter and the like.
+absl::StatusOr<Body> ParseTemplate(absl::string_view source, const std::string& origin,
+                                   JinjaEnvironment environment);
 
 }  // namespace wyvern::jinja
 

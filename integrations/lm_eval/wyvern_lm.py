@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""lm-eval's model `wyvern`: a checkpoint of Wyvern, scored by `wyvern score`.
+"""lm-eval's model `wyvern`: a checkpoint of Wyvern, scored by `wyvern score`; and metrics of recall.
 
   wyvern_lm.py run --model wyvern --model_args checkpoint=RUN --tasks TASKS     as lm_eval run
   wyvern_lm.py ls tasks                                                         any command of lm_eval
 
-Other programs import this module and then find the model `wyvern` in lm-eval's registry.
+Other programs import this module and then find the model `wyvern` in lm-eval's registry, and the metrics `contains`
+and `word_recall`, which `wyvern eval --tasks` has, too.
 """
 
 import json
@@ -14,8 +15,27 @@ import subprocess
 import tempfile
 
 from lm_eval.api.model import LM
-from lm_eval.api.registry import register_model
+from lm_eval.api.registry import register_metric, register_model
 from lm_eval.models.utils import normalize_gen_kwargs
+
+
+def lower(text):
+    """Each character by itself, so that no text depends on what stands beside it."""
+    return "".join(character.lower() for character in text)
+
+
+@register_metric(metric="contains", higher_is_better=True, output_type="generate_until", aggregation="mean")
+def contains(references, predictions):
+    """Whether the text contains the target, whatever the case."""
+    return float(lower(references[0]) in lower(predictions[0]))
+
+
+@register_metric(metric="word_recall", higher_is_better=True, output_type="generate_until", aggregation="mean")
+def word_recall(references, predictions):
+    """The share of the target's words, which spaces divide, that the text contains, whatever the case."""
+    words = [word for word in references[0].split(" ") if word]
+    text = lower(predictions[0])
+    return sum(lower(word) in text for word in words) / len(words) if words else 1.0
 
 
 @register_model("wyvern")

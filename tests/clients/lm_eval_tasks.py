@@ -6,7 +6,8 @@
 WYVERN is the program. FOLDER is to hold the tasks. lm-eval runs them with the adapter of
 integrations/lm_eval, with its own client of the completions protocol against `wyvern score --serve`,
 and, given the exported folder of the same weights, with its own model `hf`. All of them must agree:
-in log-likelihoods within 1e-4, in texts and decisions exactly.
+in log-likelihoods within 1e-4, in texts and decisions exactly. `wyvern eval --tasks` runs the same files and must give
+lm-eval's metrics and their standard errors.
 """
 
 import argparse
@@ -50,7 +51,17 @@ def documents():
     cloze = [{"text": words(100 + i, 4 + 5 * (i % 8))} for i in range(24)]
     rolling = [{"text": words(200 + i, 1 + 12 * i) + "\n\u20ac \u4e2d"} for i in range(5)]
     generate = [{"text": words(300 + i, 2 + i), "answer": words(400 + i, 2)} for i in range(6)]
-    return {"choice": choice, "cloze": cloze, "rolling": rolling, "generate": generate}
+    pairs = [{"stem": words(500 + i, 3), "options": [words(510 + i, 1), words(530 + i, 2)], "right": i % 2,
+              "ending": words(550 + i, 2)} for i in range(8)]
+    fields = [{"question": words(600 + i, 4), "texts": [words(620 + 3 * i + j, 1 + j) for j in range(3)]}
+              for i in range(10)]
+    for i, doc in enumerate(fields):
+        doc["answer"] = doc["texts"][i % 3] if i != 4 else "none of them"
+    recall = [{"text": words(700 + i, 5), "value": words(720 + i, 1 + i % 3).upper()} for i in range(8)]
+    several = [{"text": words(800 + i, 3), "answers": [words(820 + i, 2).upper() + "!", words(840 + i, 1)]}
+               for i in range(6)]
+    return {"choice": choice, "cloze": cloze, "rolling": rolling, "generate": generate, "pairs": pairs,
+            "fields": fields, "recall": recall, "several": several}
 
 
 KINDS = {
@@ -78,6 +89,34 @@ doc_to_target: "{{answer}}"
 generation_kwargs: {until: ["state", "\\n\\n", "s t"], max_gen_toks: 12}
 metric_list: [{metric: exact_match}]
 """,
+    # The choices are contexts, as in WinoGrande.
+    "pairs": """output_type: multiple_choice
+doc_to_text: "{{right}}"
+doc_to_choice: "{{[stem ~ ' ' ~ options[0], stem ~ ' ' ~ options[1]]}}"
+doc_to_target: ending
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+""",
+    "fields": """output_type: multiple_choice
+description: "Some words.\n\n"
+doc_to_text: question
+gen_prefix: "then"
+doc_to_choice: texts
+doc_to_target: answer
+metric_list: [{metric: acc}, {metric: acc_norm}, {metric: acc_bytes}]
+metadata: {version: 1.0}
+""",
+    "recall": """output_type: generate_until
+doc_to_text: "{% if text %}\n{{text|trim}}\n{% endif %}\n"
+doc_to_target: "{{value}}"
+generation_kwargs: {until: [], max_gen_toks: 16, do_sample: false, temperature: 0.0}
+metric_list: [{metric: contains}, {metric: word_recall}]
+""",
+    "several": """output_type: generate_until
+doc_to_text: text
+doc_to_target: "{{answers}}"
+generation_kwargs: {until: "\n", max_gen_toks: 8}
+metric_list: [{metric: exact_match, ignore_case: true, ignore_punctuation: true}, {metric: contains}]
+""",
 }
 
 
@@ -92,11 +131,11 @@ def write_tasks(folder):
             encoding="utf-8")
 
 
-def evaluate(model, arguments, tasks):
+def evaluate(model, arguments, tasks, bootstrap_iters=0):
     """For each task, the responses to its requests and its metrics."""
     found = lm_eval.simple_evaluate(
         model=model, model_args=arguments, tasks=[f"local_{kind}" for kind in KINDS],
-        task_manager=tasks, log_samples=True, bootstrap_iters=0, verbosity="ERROR")
+        task_manager=tasks, log_samples=True, bootstrap_iters=bootstrap_iters, verbosity="ERROR")
     responses = {}
     for task, samples in found["samples"].items():
         samples = sorted(samples, key=lambda sample: sample["doc_id"])
@@ -104,6 +143,16 @@ def evaluate(model, arguments, tasks):
     metrics = {task: {name: value for name, value in values.items() if isinstance(value, float)}
                for task, values in found["results"].items()}
     return responses, metrics
+
+
+def evaluated(wyvern, checkpoint, folder):
+    """The metrics of `wyvern eval --tasks` on the same files."""
+    output = folder / "results.json"
+    subprocess.run([wyvern, "eval", checkpoint, "--tasks", *(str(folder / f"{kind}.yaml") for kind in KINDS),
+                    "--max-length", str(MAX_LENGTH), "--device", "cpu", "--output", output], check=True)
+    results = json.loads(output.read_text())["results"]
+    return {task: {name: value for name, value in values.items() if isinstance(value, float)}
+            for task, values in results.items()}
 
 
 def difference(path, a, b):
@@ -148,7 +197,10 @@ def main():
     tasks = lm_eval.tasks.TaskManager(include_path=str(options.folder), include_defaults=False)
 
     own, metrics = evaluate("wyvern", {"checkpoint": options.checkpoint, "wyvern": options.wyvern,
-                                       "max_length": MAX_LENGTH}, tasks)
+                                       "max_length": MAX_LENGTH}, tasks, bootstrap_iters=100000)
+    difference("wyvern eval", metrics, evaluated(options.wyvern, options.checkpoint, options.folder))
+    metrics = {task: {name: value for name, value in values.items() if "_stderr" not in name}
+               for task, values in metrics.items()}
     server = Server(options.wyvern, options.checkpoint)
     try:
         # This client cuts requests to two tokens less than `hf` does.

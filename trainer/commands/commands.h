@@ -38,7 +38,8 @@ void AddPlanCommand(CLI::App& app, int* exit_code);
 // wyvern data tokenizer | prepare | import-tokens | export-tokens | info
 void AddDataCommand(CLI::App& app, int* exit_code);
 
-// wyvern eval CHECKPOINT --data STORE: loss, perplexity and loss by position.
+// wyvern eval CHECKPOINT [--data STORE] [--tasks TASK.yaml ...]: loss, perplexity and loss by
+// position; scores of tasks.
 void AddEvalCommand(CLI::App& app, int* exit_code);
 
 // wyvern score CHECKPOINT REQUESTS: log-likelihoods and continuations, a line of JSON each.

@@ -8,10 +8,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "data/io/json.h"
 #include "data/io/json_members.h"
+#include "data/io/output.h"
 #include "data/sampling/sampler.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/manifest.h"
@@ -19,14 +22,17 @@
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
 #include "trainer/commands/compute_target.h"
+#include "trainer/commands/on_ranks.h"
 #include "trainer/config/load.h"
 #include "trainer/config/stages.h"
+#include "trainer/evaluation/evaluate.h"
 
 namespace wyvern {
 namespace {
 
 struct Options {
-  std::string checkpoint, data;
+  std::string checkpoint, data, output;
+  std::vector<std::string> tasks;
   ComputeTargetOptions target;
   int64_t batches = 0;
   int64_t batch = 0;    // samples at a time; 0: EvalSamplesAtOnce
@@ -34,6 +40,10 @@ struct Options {
   std::optional<DocumentBoundary> boundary;
   std::optional<SamplePacking> packing;
   bool json = false;
+  // These are of the tasks.
+  EncoderOptions encoder;
+  ScorerOptions scorer;
+  int64_t limit = 0;  // documents of each; 0: all
 };
 
 void Print(const Options& options, const EvalResult& result, double seconds) {
@@ -104,12 +114,8 @@ absl::Status ResolveSamples(Options* options) {
   return absl::OkStatus();
 }
 
-absl::Status RunEval(Options options) {
-  RETURN_IF_ERROR(ResolveSamples(&options));
-  ASSIGN_OR_RETURN(const ComputeTarget target, ChooseComputeTarget(options.target));
+absl::StatusOr<EvalResult> EvalData(const Options& options, Model* model) {
   ASSIGN_OR_RETURN(const std::shared_ptr<TokenStore> store, TokenStore::Open(options.data));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
-                   LoadModel(options.checkpoint, target.device, target.compute));
   RETURN_IF_ERROR(CheckData(options, *model, *store));
   const SequentialSampler sampler(store, options.seq_len, *options.boundary, *options.packing);
   if (sampler.num_samples() == 0) {
@@ -117,10 +123,9 @@ absl::Status RunEval(Options options) {
                                                    store->num_tokens(), " tokens"));
   }
   const std::vector<int64_t> samples = EvalSamples(sampler, options.batches);
-  const auto start = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, store->MakeStoreTokenizer());
   const TokenBytes bytes(*tokenizer);
-  Evaluator evaluator(model.get(), /*mesh=*/nullptr, &bytes);
+  Evaluator evaluator(model, /*mesh=*/nullptr, &bytes);
   const auto at_once =
       static_cast<size_t>(options.batch > 0 ? options.batch : EvalSamplesAtOnce(options.seq_len));
   for (size_t first = 0; first < samples.size(); first += at_once) {
@@ -128,13 +133,10 @@ absl::Status RunEval(Options options) {
                      sampler.Sample(absl::MakeConstSpan(samples).subspan(first, at_once)));
     evaluator.Add(batch);
   }
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  const EvalResult result = evaluator.Result();
-  if (options.json) {
-    std::printf("%s\n", JsonText(result.ToJson(), 2).c_str());
-  } else {
-    Print(options, result, seconds.count());
-  }
+  return evaluator.Result();
+}
+
+absl::Status CheckLoss(const Options& options, const EvalResult& result) {
   if (std::isfinite(result.loss)) return absl::OkStatus();
   return absl::DataLossError(
       result.num_targets == 0
@@ -145,14 +147,110 @@ absl::Status RunEval(Options options) {
                          "earlier checkpoint, or import the model anew"));
 }
 
+// The results and where they go; on several ranks rank 0 has them alone.
+struct Report {
+  std::optional<Output> output;
+  std::optional<EvalResult> data;
+  double data_seconds = 0;
+  std::vector<TaskResult> tasks;
+
+  absl::Status Measure(const Options& options, Model* model) {
+    if (options.data.empty()) return absl::OkStatus();
+    const auto start = std::chrono::steady_clock::now();
+    ASSIGN_OR_RETURN(data, EvalData(options, model));
+    data_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return absl::OkStatus();
+  }
+
+  absl::Status Show(const Options& options) {
+    nlohmann::json json = nlohmann::json::object();
+    if (data.has_value()) json = data->ToJson();
+    if (!tasks.empty()) json.update(ResultsJson(tasks));
+    const std::string text = JsonText(json, 2) + "\n";
+    if (options.json) {
+      std::printf("%s", text.c_str());
+    } else {
+      if (data.has_value()) Print(options, *data, data_seconds);
+      if (data.has_value() && !tasks.empty()) std::printf("\n");
+      if (!tasks.empty()) std::printf("%s", ResultsText(tasks).c_str());
+    }
+    if (output.has_value()) RETURN_IF_ERROR(output->CommitFile(text));
+    return data.has_value() ? CheckLoss(options, *data) : absl::OkStatus();
+  }
+};
+
+absl::StatusOr<Report> OpenReport(Options* options) {
+  Report report;
+  RETURN_IF_ERROR(ResolveSamples(options));
+  if (!options->output.empty()) {
+    ASSIGN_OR_RETURN(report.output, Output::Claim(options->output));
+  }
+  return report;
+}
+
+absl::Status RunEval(Options options) {
+  ASSIGN_OR_RETURN(Report report, OpenReport(&options));
+  ASSIGN_OR_RETURN(const ComputeTarget target, ChooseComputeTarget(options.target));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                   LoadModel(options.checkpoint, target.device, target.compute));
+  RETURN_IF_ERROR(report.Measure(options, model.get()));
+  return report.Show(options);
+}
+
+// Each rank has this before it scores tasks.
+struct Loaded {
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::vector<PreparedTask> tasks;
+  std::unique_ptr<Model> model;
+};
+
+absl::StatusOr<Loaded> LoadTasks(const Options& options, const std::string& checkpoint) {
+  Loaded loaded;
+  ASSIGN_OR_RETURN(std::vector<Task> tasks, ReadTasks(options.tasks));
+  ASSIGN_OR_RETURN(const ComputeTarget target, ChooseComputeTarget(options.target));
+  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpoint(checkpoint));
+  ASSIGN_OR_RETURN(const ModelConfig config, CheckpointModelConfig(info));
+  ASSIGN_OR_RETURN(loaded.tokenizer, LoadCheckpointTokenizer(info.path));
+  const RequestEncoder encoder(loaded.tokenizer.get(), config.vocab_size, options.encoder);
+  ASSIGN_OR_RETURN(loaded.tasks, PrepareTasks(std::move(tasks), options.limit, encoder));
+  ASSIGN_OR_RETURN(loaded.model, LoadModel(info.path, target.device, target.compute));
+  return loaded;
+}
+
+// All ranks have the whole model and divide the tasks' requests; rank 0 measures the loss.
+absl::Status RunEvalOnRanks(Options options, World* world) {
+  const bool main = world->rank() == 0;
+  if (world->size() > 1 && options.target.device != "cpu" && CudaAvailable()) {
+    RETURN_IF_ERROR(world->SelectGpu());
+  }
+  absl::StatusOr<Report> report = main ? OpenReport(&options) : absl::StatusOr<Report>(Report());
+  RETURN_IF_ERROR(Agree(world->host(), report.status()));
+  const std::string checkpoint = GatherTexts(world->host(), options.checkpoint).front();
+  const absl::StatusOr<Loaded> loaded = LoadTasks(options, checkpoint);
+  RETURN_IF_ERROR(Agree(world->host(), loaded.status()));
+  RETURN_IF_ERROR(Agree(world->host(),
+                        main ? report->Measure(options, loaded->model.get()) : absl::OkStatus()));
+  Scorer scorer(loaded->model.get(), options.scorer);
+  ASSIGN_OR_RETURN(report->tasks,
+                   EvaluateTasks(loaded->tasks, &scorer, loaded->tokenizer.get(),
+                                 {.index = world->rank(), .count = world->size()}, world->host(),
+                                 /*resample=*/main));
+  return Agree(world->host(), main ? report->Show(options) : absl::OkStatus());
+}
+
 }  // namespace
 
 void AddEvalCommand(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
-      app.add_subcommand("eval", "Loss, perplexity and loss by position on a token store");
+      app.add_subcommand("eval", "Loss and perplexity on a token store; scores of tasks");
   command->add_option("CHECKPOINT", options->checkpoint, kCheckpointHelp)->required();
-  command->add_option("--data", options->data, "Token store, such as data/text/val.h5")->required();
+  auto* const what = command->add_option_group("What to evaluate");
+  what->add_option("--data", options->data, "Token store, such as data/text/val.h5");
+  auto* const tasks = what->add_option("--tasks", options->tasks,
+                                       "Files of tasks in lm-eval's form (docs/evaluation.md)");
+  tasks->expected(1, -1);
+  what->require_option(1, 2);
   const int64_t most = (int64_t{1} << 31) - 1;  // products of two stay countable
   command
       ->add_option(
@@ -186,8 +284,31 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
           "whole (no document is split) or split (as in training, else split)")
       ->check(CLI::IsMember({"split", "whole"}));
   command->add_flag("--json", options->json, "Print one JSON object instead of a table");
+  command->add_option("--output", options->output, "File that gets this object, too");
+  command->add_option("--limit", options->limit, "Documents of each task, the first ones (0, all)")
+      ->needs(tasks)
+      ->check(CLI::Range(int64_t{0}, most));
+  command
+      ->add_option("--max-length", options->encoder.max_length,
+                   "Tokens that the model reads of a task's request at most: contexts are cut from "
+                   "the left, long texts divided into windows (0, any number)")
+      ->needs(tasks)
+      ->check(CLI::Range(int64_t{0}, most));
+  command
+      ->add_flag("--add-bos", options->encoder.add_bos,
+                 "Begin every text of a task with bos, as some imported models need it")
+      ->needs(tasks);
+  command
+      ->add_option("--batch-tokens", options->scorer.tokens_at_once,
+                   "Tokens of tasks at a time (4096), which change the results by rounding alone")
+      ->needs(tasks)
+      ->check(CLI::Range(int64_t{1}, most));
   options->target.AddTo(command);
-  command->callback([=] { *exit_code = ExitCode(RunEval(*options)); });
+  command->callback([=] {
+    *exit_code = options->tasks.empty()
+                     ? ExitCode(RunEval(*options))
+                     : OnAllRanks([&](World* world) { return RunEvalOnRanks(*options, world); });
+  });
 }
 
 }  // namespace wyvern

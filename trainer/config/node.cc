@@ -134,6 +134,7 @@ absl::StatusOr<ConfigNode> Convert(const YAML::Node& yaml, const std::string& or
       node.kind = ConfigNode::Kind::kScalar;
       node.scalar = yaml.Scalar();
       node.quoted = yaml.Tag() == "!";
+      if (yaml.Tag().size() > 1 && yaml.Tag()[0] == '!') node.tag = yaml.Tag();
       break;
     case YAML::NodeType::Sequence:
       node.kind = ConfigNode::Kind::kList;

@@ -22,6 +22,7 @@ struct ConfigNode {
   std::string where;    // "configs/a.yaml:4" or "--set a.b=c"
   std::string scalar;   // as written, without quotes
   bool quoted = false;  // a quoted scalar is a string, never a number
+  std::string tag;      // as !name, of a scalar that the file gives one; else empty
   std::vector<ConfigNode> list;
   std::vector<ConfigMember> map;  // in order; repeated keys stay
 

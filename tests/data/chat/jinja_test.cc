@@ -12,8 +12,9 @@
 namespace wyvern {
 namespace {
 
-absl::StatusOr<std::string> Render(const std::string& source, const std::string& variables) {
-  const auto parsed = JinjaTemplate::Parse(source, "t");
+absl::StatusOr<std::string> Render(const std::string& source, const std::string& variables,
+                                   JinjaEnvironment environment = JinjaEnvironment::kChat) {
+  const auto parsed = JinjaTemplate::Parse(source, "t", environment);
   if (!parsed.ok()) return parsed.status();
   std::vector<std::pair<std::string, jinja::Value>> values;
   const auto json = nlohmann::ordered_json::parse(variables);
@@ -193,6 +194,30 @@ TEST(Jinja, WhatFailsIsNamedWithItsLine) {
     EXPECT_TRUE(absl::StrContains(text.status().message(), expected))
         << source << ": " << text.status();
   }
+}
+
+// The texts and errors are those of Jinja2 3.1.6 in the environment of lm-eval.
+TEST(Jinja, TasksKeepWhiteSpaceAndRefuseWhatIsUndefined) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"a\n  {% if n %}\n  b\n  {% endif %}\nc\n", "a\n  \n  b\n  \nc\n"},
+      {"x {%- if n %} y{% endif -%} \nz", "x yz"},
+      {"{{ u is defined }} {{ u|default('d') }}\n", "False d\n"},
+      {"{% raw %}{{ n }}{% endraw %}\n", "{{ n }}\n"},
+      {"{# c #}\nq", "\nq"},
+      {"{{ l.index(2) }}{{ 1 if false }}", "2"}};
+  for (const auto& [source, expected] : cases) {
+    const auto text = Render(source, kVariables, JinjaEnvironment::kTask);
+    ASSERT_TRUE(text.ok()) << source << ": " << text.status();
+    EXPECT_EQ(*text, expected) << source;
+  }
+  for (const char* source : {"{{ u }}", "{% if u %}{% endif %}", "{% for x in u %}{% endfor %}",
+                             "{{ u == 1 }}", "{{ 1 == u }}", "{{ u|length }}", "{{ n ~ u }}",
+                             "{{ u or 1 }}", "{{ not u }}", "{{ u is string }}"}) {
+    const auto text = Render(source, kVariables, JinjaEnvironment::kTask);
+    EXPECT_EQ(text.status().message(), "t:1: 'u' is undefined") << source;
+  }
+  EXPECT_EQ(Render("{{ d.z }}", kVariables, JinjaEnvironment::kTask).status().message(),
+            "t:1: dict object has no attribute 'z'");
 }
 
 TEST(Jinja, DeepNestingIsAnErrorAndNoOverflow) {
