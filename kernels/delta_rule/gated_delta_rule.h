@@ -6,7 +6,7 @@
 //   S_t = S' + k_t e_t^T
 //   o_t = scale S_t^T q_t                the output reads the state after the update
 //
-// With l2_norm, q and k above are x (sum x^2 + 1e-6)^-1/2 of the inputs, over each head's K.
+// With l2_norm, q and k above are x (sum x^2 + l2_norm_eps)^-1/2 of the inputs, over each head's K.
 // T packed tokens, N documents, H key heads, HV value heads (HV % H == 0; value head j reads key
 // head j / (HV / H)), K key dim, V value dim, G = 1 (decay per head) or K (per channel). Row-major,
 // contiguous. S_0 of each document is h0 or zero; a document without tokens has ht = h0, dh0 = dht.
@@ -50,6 +50,7 @@ struct GatedDeltaRuleInputs {
   DeltaGate gate_form = DeltaGate::kLogDecay;
   DeltaBeta beta_form = DeltaBeta::kGiven;
   bool l2_norm = true;
+  double l2_norm_eps = 1e-6;                 // > 0
   double lower_bound = -5;                   // of the bounded gate, in [-5, 0)
   double scale = 1;                          // multiplies q as it is: 0 stands for nothing here
   const int32_t* cu_seqlens_host = nullptr;  // [N + 1] first token of each document, on the host;

@@ -3,17 +3,20 @@
 
   write_hf_reference.py FOLDER [--device cuda] [--tokens 150] [--batch 2]
 
-Loads FOLDER with transformers (llama) or with flash-linear-attention registered in transformers, in
+Loads FOLDER with transformers or with flash-linear-attention registered in transformers, in
 fp32 with TF32 off, and writes FOLDER/reference.safetensors: input_ids, logits, loss, the gradient of
 every tensor, and the losses and gradient norms of six AdamW steps. Every key of model.safetensors
 must be taken by the library, and none may be missing.
 """
 
 import argparse
+import tempfile
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
+
+BUFFERS = ("e_score_correction_bias", "expert_bias")  # in the files, and without a gradient
 
 
 def load(folder, device):
@@ -36,6 +39,21 @@ def forward(model, ids):
     return logits, loss
 
 
+def gradients(model):
+    """The gradient of every parameter, under the names and in the shapes of the library's files."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            value = parameter.detach().clone()
+            parameter.copy_(parameter.grad)
+            parameter.grad = value
+        with tempfile.TemporaryDirectory() as scratch:
+            model.save_pretrained(scratch)
+            stored = load_file(scratch + "/model.safetensors")
+        for parameter in model.parameters():
+            parameter.copy_(parameter.grad)
+    return {"grad." + k: v for k, v in stored.items() if not k.endswith(BUFFERS)}
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
@@ -53,8 +71,7 @@ def main():
     logits, loss = forward(model, ids)
     loss.backward()
     result = {"input_ids": ids, "logits": logits.detach(), "loss": loss.detach().reshape(1)}
-    for name, parameter in model.named_parameters():
-        result["grad." + name] = parameter.grad.clone()
+    result |= gradients(model)
 
     decayed = [p for p in model.parameters() if p.dim() >= 2]
     others = [p for p in model.parameters() if p.dim() < 2]

@@ -51,6 +51,10 @@ std::map<std::string, ModelConfig> TinyModels() {
   kda_bounded.gate_lower_bound = -2.5;
   kda_bounded.num_value_heads = 4;
   kda_bounded.decay_rank = 3;
+  DeltaMixerConfig kda_full_rank = kda_bounded;
+  kda_full_rank.decay_rank = DeltaMixerConfig::kFullRank;
+  kda_full_rank.output_gate_rank = 0;
+  kda_full_rank.l2_norm_eps = 0.2;
   const GlaMixerConfig gla{.num_heads = 2, .key_dim = 4, .value_dim = 5, .decay_rank = 3};
   const GlaMixerConfig gla_conv{.num_heads = 2,
                                 .key_dim = 3,
@@ -88,6 +92,9 @@ std::map<std::string, ModelConfig> TinyModels() {
                                            .rope = true,
                                            .rope_theta = 100,
                                            .output_gate = OutputGate::kSigmoid};
+  MlaMixerConfig mla_head_gate = mla;
+  mla_head_gate.output_gate = OutputGate::kSigmoid;
+  mla_head_gate.output_gate_scope = OutputGateScope::kHead;
   std::map<std::string, ModelConfig> all = {
       {"delta_net", TinyModel({delta_net})},
       {"delta_net_gated", TinyModel({delta_net_gated})},
@@ -95,6 +102,7 @@ std::map<std::string, ModelConfig> TinyModels() {
       {"gated_delta_net", TinyModel({gated})},
       {"kda", TinyModel({kda})},
       {"kda_bounded", TinyModel({kda_bounded})},
+      {"kda_full_rank", TinyModel({kda_full_rank})},
       {"gla", TinyModel({gla})},
       {"gla_conv", TinyModel({gla_conv, window})},
       {"attention", TinyModel({global})},
@@ -102,6 +110,7 @@ std::map<std::string, ModelConfig> TinyModels() {
       {"attention_with_everything", TinyModel({full})},
       {"mla", TinyModel({mla})},
       {"mla_with_everything", TinyModel({mla_with_everything})},
+      {"mla_head_gate", TinyModel({mla_head_gate})},
       {"kimi_linear", TinyModel({kda, kda, mla})},
       {"olmo_hybrid", TinyModel({post_norm, gated, post_norm})},
       {"hybrid", TinyModel({delta_net, window, gated, no_rope, kda_bounded})}};

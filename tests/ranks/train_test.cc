@@ -88,6 +88,10 @@ ModelConfig ConfigOf(const Case& c) {
     config.mixers["global"] = global;
     config.mixers["gated"].As<DeltaMixerConfig>()->num_value_heads = 4;
     config.pattern.push_back("global");
+    auto& kda = *config.mixers["kda"].As<DeltaMixerConfig>();
+    kda.gate_lower_bound = -5;
+    kda.decay_rank = DeltaMixerConfig::kFullRank;
+    kda.output_gate_rank = 0;
     MlaMixerConfig mla;
     mla.num_heads = 2;
     mla.kv_lora_rank = 12;
@@ -95,6 +99,8 @@ ModelConfig ConfigOf(const Case& c) {
     mla.qk_rope_dim = 4;
     mla.value_dim = 8;
     mla.rope = true;
+    mla.output_gate = OutputGate::kSigmoid;
+    mla.output_gate_scope = OutputGateScope::kHead;
     config.mixers["mla"] = mla;
     config.pattern.push_back("mla");
     config.num_layers = 6;

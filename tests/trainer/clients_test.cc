@@ -430,16 +430,20 @@ TEST_F(ClientsTest, IdsAreThoseOfTokenizersAndTiktoken) {
 }
 
 // Some seconds, most of them the imports.
-TEST_F(ClientsTest, TransformersTrainsAnExportedLlamaAlike) {
+TEST_F(ClientsTest, TransformersTrainsAnExportedModelAlike) {
   if (!Lacks("transformers, torch").empty()) GTEST_SKIP() << kNoTransformers;
-  const auto model = SomeModel("llama");
-  ASSERT_TRUE(SaveHfFolder(model.get(), Path("llama"), {}).ok());
-  ASSERT_TRUE(RunScript("write_hf_reference.py --tokens 20 " + Path("llama")).has_value());
-  const auto report = RunParity(Path("llama"), Device::kCpu, DType::kFloat32, {});
-  ASSERT_TRUE(report.ok()) << report.status();
-  EXPECT_GT(report->rows.size(), 30u);
-  for (const ParityRow& row : report->rows) {
-    EXPECT_TRUE(row.passed()) << row.quantity << ": " << row.error << ", at most " << row.limit;
+  for (const char* name : {"llama", "ling"}) {
+    SCOPED_TRACE(name);
+    const auto model = SomeModel(name);
+    ASSERT_TRUE(SaveHfFolder(model.get(), Path(name), {}).ok());
+    ASSERT_TRUE(
+        RunScript(absl::StrCat("write_hf_reference.py --tokens 20 ", Path(name))).has_value());
+    const auto report = RunParity(Path(name), Device::kCpu, DType::kFloat32, {});
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_GT(report->rows.size(), 30u);
+    for (const ParityRow& row : report->rows) {
+      EXPECT_TRUE(row.passed()) << row.quantity << ": " << row.error << ", at most " << row.limit;
+    }
   }
 }
 

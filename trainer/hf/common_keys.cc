@@ -61,7 +61,7 @@ void IgnoreCommonKeys(KeyReader* r) {
              "begin_suppress_tokens"});
 }
 
-void RefuseAlterations(KeyReader* r) {
+void RefuseAlterations(KeyReader* r, const char* passed_over) {
   for (const char* key : {"quantization_config", "compression_config"}) {
     r->Only(key, false, "the weights must not be quantized");
   }
@@ -78,8 +78,9 @@ void RefuseAlterations(KeyReader* r) {
   for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping"}) {
     r->Only(key, false, "logits are not capped");
   }
-  for (const char* key : {"use_qk_norm", "qk_layernorm"}) {
-    r->Only(key, false, "q and k are normalised as the family's library does");
+  for (const absl::string_view key : {"use_qk_norm", "qk_layernorm"}) {
+    if (passed_over != nullptr && key == passed_over) continue;
+    r->Only(key.data(), false, "q and k are normalised as the family's library does");
   }
   r->Only("use_parallel_residual", false, "it changes the layers");
 }
@@ -133,7 +134,7 @@ void RefuseSlidingWindow(KeyReader* r) {
   r->Only("use_sliding_window", false, "it changes the layers");
 }
 
-double ReadRopeTheta(KeyReader* r, std::optional<double>* partial_rotary_factor) {
+double ReadRopeTheta(KeyReader* r, std::optional<double>* partial_rotary_factor, double theta) {
   std::optional<double> outer, inner;
   r->Real("rope_theta", &outer);
   if (partial_rotary_factor != nullptr) r->Real("partial_rotary_factor", partial_rotary_factor);
@@ -167,7 +168,7 @@ double ReadRopeTheta(KeyReader* r, std::optional<double>* partial_rotary_factor)
     r->Fault("rope_theta",
              absl::StrCat(*outer, " contradicts rope_parameters.rope_theta ", *inner));
   }
-  return inner.value_or(outer.value_or(10000));
+  return inner.value_or(outer.value_or(theta));
 }
 
 void WriteRopeTheta(double theta, nlohmann::json* config, double partial_rotary_factor) {

@@ -16,8 +16,9 @@ namespace wyvern {
 // provenance, generation defaults, classification heads, storage.
 void IgnoreCommonKeys(KeyReader* r);
 
-// Refuses what changes the model's function in relatives of the families, and is served in none.
-void RefuseAlterations(KeyReader* r);
+// Refuses what changes the model's function in relatives of the families, and is served in none;
+// but for the key `passed_over`, if it is not null.
+void RefuseAlterations(KeyReader* r, const char* passed_over);
 
 // Vocabulary, tying, padding and the spread of initial weights.
 void ReadVocabulary(KeyReader* r, ModelConfig* m);
@@ -37,8 +38,10 @@ void RefuseSlidingWindow(KeyReader* r);
 
 // The base of rotary embeddings that are not scaled. transformers 5 writes rope_parameters
 // {rope_type, rope_theta, ...}; version 4 wrote rope_theta, partial_rotary_factor and rope_scaling
-// {rope_type or type, ...}. Without `partial_rotary_factor` the whole head must rotate.
-double ReadRopeTheta(KeyReader* r, std::optional<double>* partial_rotary_factor = nullptr);
+// {rope_type or type, ...}. Without `partial_rotary_factor` the whole head must rotate. `theta`:
+// without any.
+double ReadRopeTheta(KeyReader* r, std::optional<double>* partial_rotary_factor = nullptr,
+                     double theta = 10000);
 // Adds the keys of both versions; a factor of 1 is left out.
 void WriteRopeTheta(double theta, nlohmann::json* config, double partial_rotary_factor = 1);
 

@@ -71,9 +71,10 @@ absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config) {
   ModelConfig& m = result.model;
   m.zero_centered_norms = family->zero_centered_norms;
   IgnoreCommonKeys(&r);
-  RefuseAlterations(&r);
+  RefuseAlterations(&r, family->passed_over);
   ReadVocabulary(&r, &m);
   family->read(&r, &m);
+  if (family->extra_layers_key != nullptr) r.Int(family->extra_layers_key, &result.extra_layers);
   std::vector<std::string>& faults = findings.faults;
   if (faults.empty()) faults = m.Validate();
   if (!faults.empty()) {

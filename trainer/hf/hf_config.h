@@ -16,6 +16,8 @@ namespace wyvern {
 struct HfConfig {
   const HfFamily* family = nullptr;
   ModelConfig model;
+  // Layers behind the model's, for predicting several tokens, which are passed over.
+  int64_t extra_layers = 0;
   std::vector<std::string> warnings;  // keys that Wyvern does not know, one sentence each
   // Keys that a later export writes again: unknown ones, token ids, max_position_embeddings,
   // model_type.

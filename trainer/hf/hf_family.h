@@ -23,6 +23,11 @@ struct HfFamily {
   // False: the readers never tie the head to the embedding; a tied head is written as a copy.
   bool ties_head = true;
   bool zero_centered_norms = false;  // as ModelConfig's: the files hold weights around zero
+  // The key of config.json that counts layers behind the model's, which readers pass over; null:
+  // there is none.
+  const char* extra_layers_key = nullptr;
+  // A key that RefuseAlterations refuses in others, and that this family's readers pass over.
+  const char* passed_over = nullptr;
 
   // Reads the sizes, mixers and experts of the model. The vocabulary has been read.
   void (*read)(KeyReader* r, ModelConfig* m);

@@ -62,6 +62,7 @@ absl::StatusOr<HfImport> ImportHfFolder(const std::string& dir, const std::strin
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, DeclareModel(config.model, weights));
   ASSIGN_OR_RETURN(const HfModelWeights matched,
                    HfModelWeights::Match(weights, *config.family, model.get()));
+  RETURN_IF_ERROR(matched.CheckPlaces(config));
   std::set<std::string> nonfinite;
   std::vector<StreamedTensor> tensors;
   for (const Parameter* p : model->parameters()) {

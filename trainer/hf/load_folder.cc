@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "data/io/json.h"
 #include "kernels/runtime/operation.h"
 #include "kernels/runtime/status.h"
@@ -12,8 +14,13 @@ namespace wyvern {
 namespace {
 
 // Left over from readers' buffers, or layers that predict several tokens, which readers pass over.
-bool IsLeftOver(const std::string& name) {
-  return absl::EndsWith(name, "rotary_emb.inv_freq") || absl::StartsWith(name, "mtp.");
+bool IsLeftOver(absl::string_view name, const HfConfig& config) {
+  if (absl::EndsWith(name, "rotary_emb.inv_freq") || absl::StartsWith(name, "mtp.")) return true;
+  int64_t layer = -1;
+  if (!absl::ConsumePrefix(&name, "model.layers.")) return false;
+  if (!absl::SimpleAtoi(name.substr(0, name.find('.')), &layer)) return false;
+  const int64_t behind = layer - config.model.num_layers;
+  return behind >= 0 && behind < config.extra_layers;
 }
 
 // Whether two tensors of one shape hold the same numbers.
@@ -103,13 +110,17 @@ absl::StatusOr<HfModelWeights> HfModelWeights::Match(const HfWeights& weights,
     RETURN_IF_ERROR(
         matched.Add(buffer->name, buffer->shape, HfTensorsOf(*buffer, model->config(), family)));
   }
-  for (const std::string& name : weights.names()) {
-    const bool tied_head = name == kHfHeadName && model->config().tie_embeddings;
-    if (matched.used_.count(name) > 0 || tied_head || IsLeftOver(name)) continue;
-    return absl::InvalidArgumentError(absl::StrCat(weights.PathOf(name), ": the tensor ", name,
+  return matched;
+}
+
+absl::Status HfModelWeights::CheckPlaces(const HfConfig& config) const {
+  for (const std::string& name : weights_->names()) {
+    const bool tied_head = name == kHfHeadName && config.model.tie_embeddings;
+    if (used_.count(name) > 0 || tied_head || IsLeftOver(name, config)) continue;
+    return absl::InvalidArgumentError(absl::StrCat(weights_->PathOf(name), ": the tensor ", name,
                                                    " has no place in the model of config.json"));
   }
-  return matched;
+  return absl::OkStatus();
 }
 
 absl::Status HfModelWeights::Add(const std::string& name, const Shape& shape,
@@ -265,7 +276,9 @@ absl::StatusOr<HfModel> LoadHfFolder(const std::string& dir, Device device, DTyp
   ASSIGN_OR_RETURN(const HfWeights weights, HfWeights::Open(dir));
   RETURN_IF_ERROR(SettleTiedHead(weights, &config));
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> declared, DeclareModel(config.model, weights));
-  RETURN_IF_ERROR(HfModelWeights::Match(weights, *config.family, declared.get()).status());
+  ASSIGN_OR_RETURN(const HfModelWeights matched,
+                   HfModelWeights::Match(weights, *config.family, declared.get()));
+  RETURN_IF_ERROR(matched.CheckPlaces(config));
   HfModel result{.family = config.family,
                  .model = Model::Create(config.model, device, compute, trainable),
                  .warnings = config.warnings,

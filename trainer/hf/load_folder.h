@@ -35,9 +35,13 @@ absl::Status SettleTiedHead(const HfWeights& weights, HfConfig* config);
 class HfModelWeights {
  public:
   // `weights` outlives this; `model` need not have memory. Errors name the first tensor that is
-  // missing, has another shape or element type (and its file), or has no place in the model.
+  // missing, or has another shape or element type (and its file).
   static absl::StatusOr<HfModelWeights> Match(const HfWeights& weights, const HfFamily& family,
                                               Model* model);
+
+  // An error that names the first tensor of the folder that has no place in the model of its
+  // configuration, but those that readers pass over.
+  absl::Status CheckPlaces(const HfConfig& config) const;
 
   // Rows [begin, end) of the first axis of a parameter or buffer, on the CPU: fp64 where the folder
   // holds that, else fp32.

@@ -1,7 +1,6 @@
 #include "trainer/hf/own_mixer.h"
 
 #include "absl/strings/str_cat.h"
-#include "layers/mixers/delta/delta_config.h"
 
 namespace wyvern {
 
@@ -26,6 +25,12 @@ std::vector<MixerConfig> MixersInFull(const ModelConfig& m) {
 bool IsAttention(const MixerConfig& mixer) { return mixer.As<AttentionMixerConfig>() != nullptr; }
 
 bool IsDelta(const MixerConfig& mixer) { return mixer.As<DeltaMixerConfig>() != nullptr; }
+
+void CheckL2Norm(const DeltaMixerConfig& d, std::vector<std::string>* why) {
+  if (d.l2_norm_eps == DeltaMixerConfig().l2_norm_eps) return;
+  why->push_back(absl::StrCat("the L2 norms of its queries and keys have an eps of 1e-6, not ",
+                              d.l2_norm_eps, " (l2_norm_eps)"));
+}
 
 void CheckPlainAttention(const AttentionMixerConfig& a, std::vector<std::string>* why) {
   if (!a.rope) why->push_back("its attention always rotates (rope: false)");
@@ -58,6 +63,7 @@ const MixerConfig* OwnMixer(const std::vector<MixerConfig>& layers,
     }
   }
   if (first == nullptr && why->empty()) why->push_back("it has no layer of that kind");
+  if (first != nullptr && IsDelta(*first)) CheckL2Norm(*first->As<DeltaMixerConfig>(), why);
   return first;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "layers/mixers/attention/attention_config.h"
+#include "layers/mixers/delta/delta_config.h"
 #include "layers/model_config.h"
 
 namespace wyvern {
@@ -16,6 +17,8 @@ std::vector<MixerConfig> MixersInFull(const ModelConfig& m);
 bool IsAttention(const MixerConfig& mixer);
 bool IsDelta(const MixerConfig& mixer);
 
+// Adds to `why` that all families' libraries normalise q and k of the delta rule alike.
+void CheckL2Norm(const DeltaMixerConfig& d, std::vector<std::string>* why);
 // Adds to `why` what the attention of transformers' llama and its kin does not do.
 void CheckPlainAttention(const AttentionMixerConfig& a, std::vector<std::string>* why);
 

@@ -71,6 +71,7 @@ class HfFolderWeights : public ParentWeights {
                      DeclareModel(config.model, *weights->stored_));
     ASSIGN_OR_RETURN(weights->matched_,
                      HfModelWeights::Match(*weights->stored_, *config.family, model.get()));
+    RETURN_IF_ERROR(weights->matched_->CheckPlaces(config));
     weights->model_ = config.model;
     for (const Parameter* p : model->parameters()) weights->shapes_[p->name] = p->shape;
     for (const ModelBuffer* b : model->buffers()) weights->shapes_[b->name] = b->shape;

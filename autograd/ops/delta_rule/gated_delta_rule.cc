@@ -78,6 +78,7 @@ GatedDeltaRuleInputs<Io> KernelInputs(const Op::Inputs<Tensor>& in, const Op::Pa
           .gate_form = params.gate,
           .beta_form = params.beta,
           .l2_norm = params.l2_norm,
+          .l2_norm_eps = params.l2_norm_eps,
           .lower_bound = params.lower_bound,
           .scale = params.scale != 0 ? params.scale : 1 / std::sqrt(static_cast<double>(s.K)),
           .cu_seqlens_host = params.cu_seqlens_host.data(),

@@ -44,8 +44,9 @@ struct GatedDeltaRule {
     DeltaGate gate = DeltaGate::kLogDecay;
     double lower_bound = -5;  // of the bounded gate, in [-5, 0)
     DeltaBeta beta = DeltaBeta::kSigmoid;
-    bool l2_norm = true;  // normalise q and k inside, eps 1e-6 inside the root
-    double scale = 0;     // multiplies q; 0: K^-1/2
+    bool l2_norm = true;        // normalise q and k inside
+    double l2_norm_eps = 1e-6;  // inside the root, > 0
+    double scale = 0;           // multiplies q; 0: K^-1/2
     bool output_final_state = false;
 
     void MoveTo(Device device) { cu_seqlens = cu_seqlens.To(device); }

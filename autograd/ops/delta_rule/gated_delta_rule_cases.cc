@@ -21,6 +21,7 @@ enum class Gates {
   kCheckpoint,  // softplus: A log-uniform in (1, 201), raw gates as trained models have them
   kOneOff,      // kMambaInit and A = 0, a_log = -inf, in the first head
   kBounded,     // lower bound -5
+  kFloor,       // the same, and every step near it: about -300 over a chunk
 };
 
 struct Variant {
@@ -35,6 +36,7 @@ struct Variant {
   Keys keys = Keys::kRandom;
   bool initial_state = false, final_state = false;
   bool l2_norm = true;
+  double l2_norm_eps = 1e-6;
   double scale = 0;
   bool differences = true;
 };
@@ -84,11 +86,12 @@ void DrawGates(const Variant& v, int64_t num_tokens, CaseRandom* random, OpCase<
   } else if (v.gates == Gates::kSpiky) {
     gate = random->Uniform(shape, 0, 1);
     Map(gate, [](double u) { return u < 0.02 ? -1e4 : u < 0.1 ? -2661 : -0.5 * u; });
-  } else if (v.gates == Gates::kBounded) {
+  } else if (v.gates == Gates::kBounded || v.gates == Gates::kFloor) {
+    const bool floor = v.gates == Gates::kFloor;
     c->params.gate = DeltaGate::kBounded;
-    gate = random->Normal(shape, 0, 2);
-    c->in.a_log = random->Uniform({HV}, 0, std::log(4.0));
-    c->in.dt_bias = random->Normal(per_head);
+    gate = floor ? random->Uniform(shape, 1, 5) : random->Normal(shape, 0, 2);
+    c->in.a_log = random->Uniform({HV}, 0, std::log(floor ? 1.5 : 4.0));
+    c->in.dt_bias = floor ? random->Uniform(per_head, 0, 1) : random->Normal(per_head);
   } else {
     c->params.gate = DeltaGate::kSoftplus;
     const bool trained = v.gates == Gates::kCheckpoint;
@@ -117,6 +120,7 @@ OpCase<Op> MakeCase(const Variant& v, CaseRandom* random) {
   params.cu_seqlens = Tensor::FromVector(params.cu_seqlens_host, {N + 1});
   params.beta = v.beta;
   params.l2_norm = v.l2_norm;
+  params.l2_norm_eps = v.l2_norm_eps;
   params.scale = v.scale;
   params.output_final_state = v.final_state;
   c.in.q = DrawKeys(v, T, Keys::kRandom, random);
@@ -237,6 +241,22 @@ std::vector<Variant> Variants() {
        .value_dim = 128, .gates = Gates::kCheckpoint, .per_channel = true, .differences = false},
       {.name = "kda, bounded, 64 x 256", .lengths = {70, 65}, .heads = 4, .group = 2,
        .key_dim = 64, .value_dim = 256, .gates = Gates::kBounded, .per_channel = true,
+       .differences = false},
+      {.name = "kda, bounded, at the bound", .lengths = {66, 3}, .heads = 2,
+       .gates = Gates::kFloor, .per_channel = true, .initial_state = true, .final_state = true},
+      {.name = "kda, bounded, at the bound, 128 x 128", .lengths = {64, 130}, .heads = 2,
+       .key_dim = 128, .value_dim = 128, .gates = Gates::kFloor, .per_channel = true,
+       .initial_state = true, .final_state = true, .differences = false},
+
+      // Another epsilon of the norms, large enough to be seen.
+      {.name = "gdn, eps of the norm", .lengths = {5, 40}, .heads = 2, .gates = Gates::kMild,
+       .initial_state = true, .l2_norm_eps = 3},
+      {.name = "kda, eps of the norm", .lengths = {1, 40}, .heads = 2, .gates = Gates::kBounded,
+       .per_channel = true, .final_state = true, .l2_norm_eps = 3},
+      {.name = "gdn, eps of the norm, 128 x 128", .lengths = {1, 100}, .heads = 2, .key_dim = 128,
+       .value_dim = 128, .gates = Gates::kMambaInit, .l2_norm_eps = 30, .differences = false},
+      {.name = "kda, eps of the norm, 128 x 128", .lengths = {1, 100}, .heads = 2, .key_dim = 128,
+       .value_dim = 128, .gates = Gates::kMambaInit, .per_channel = true, .l2_norm_eps = 30,
        .differences = false},
       // clang-format on
   };

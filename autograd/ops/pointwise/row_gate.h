@@ -6,7 +6,7 @@
 
 namespace wyvern {
 
-// y_t = x_t * sigmoid(gate_t), one gate a row: the gate of shared experts.
+// y_t = x_t * sigmoid(gate_t), one gate a row: the gate of shared experts, and of attention heads.
 struct RowGate {
   static constexpr const char* kName = "row_gate";
   static constexpr WorkClass kClass = WorkClass::kPointwise;

@@ -6,8 +6,6 @@
 namespace wyvern {
 namespace {
 
-constexpr double kNormEps = 1e-6;
-
 template <typename Acc>
 Acc Sigmoid(Acc x) {
   const Acc e = std::exp(-std::abs(x));
@@ -31,7 +29,7 @@ void Normalise(const GatedDeltaRuleInputs<Acc>& in, const Acc* x, std::vector<Ac
     const Acc* from = x + row * dim;
     Acc square = 0;
     for (int64_t i = 0; i < dim; ++i) square += from[i] * from[i];
-    const Acc r = 1 / std::sqrt(square + static_cast<Acc>(kNormEps));
+    const Acc r = 1 / std::sqrt(square + static_cast<Acc>(in.l2_norm_eps));
     for (int64_t i = 0; i < dim; ++i) (*y)[row * dim + i] = from[i] * r;
     (*rnorm)[row] = r;
   }

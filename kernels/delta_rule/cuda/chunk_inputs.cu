@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kThreads)
 // padded with zeros to Kp columns.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    NormKernel(Args<T> a, const T* q, const T* k, bool l2_norm, T* q_copy, T* k_copy) {
+    NormKernel(Args<T> a, const T* q, const T* k, bool l2_norm, float eps, T* q_copy, T* k_copy) {
   const int64_t row =
       static_cast<int64_t>(blockIdx.x) * (kThreads / kWarpSize) + threadIdx.x / kWarpSize;
   if (row >= a.num_tokens * a.heads) return;
@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(kThreads)
     LoadPair(x, 2 * lane + 64 * i, a.key_dim, value[2 * i], value[2 * i + 1]);
     square += value[2 * i] * value[2 * i] + value[2 * i + 1] * value[2 * i + 1];
   }
-  const float r = l2_norm ? rsqrtf(WarpSum(square) + kNormEps) : 1.f;
+  const float r = l2_norm ? rsqrtf(WarpSum(square) + eps) : 1.f;
   if (lane == 0) (blockIdx.y == 0 ? a.q_norm : a.k_norm)[row] = r;
   if (copy == nullptr) return;
   copy += row * a.key_pad();
@@ -182,7 +182,8 @@ void ChunkInputs(const Args<T>& a, const GatedDeltaRuleInputs<T>& in, cudaStream
   // Args holds what later passes only read; buffers of this call's own are written here.
   T* const q_copy = a.q == in.q ? nullptr : const_cast<T*>(a.q);
   T* const k_copy = a.k == in.k ? nullptr : const_cast<T*>(a.k);
-  NormKernel<T><<<norm_grid, kThreads, 0, stream>>>(a, in.q, in.k, in.l2_norm, q_copy, k_copy);
+  NormKernel<T><<<norm_grid, kThreads, 0, stream>>>(
+      a, in.q, in.k, in.l2_norm, static_cast<float>(in.l2_norm_eps), q_copy, k_copy);
   CUDA_CHECK_LAUNCH();
   const int64_t token_heads = a.num_tokens * a.value_heads;
   BetaKernel<T>

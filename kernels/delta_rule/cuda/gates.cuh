@@ -7,8 +7,6 @@
 
 namespace wyvern::delta {
 
-constexpr float kNormEps = 1e-6f;
-
 // x[d] and x[d + 1] of a row of n elements, zero beyond it; one access where n is even (and x with
 // it aligned to pairs).
 template <typename T>

@@ -15,7 +15,7 @@ constexpr int kMinSlabRows = 32;
 // given r dn: dx = r dn - (r dn n) n.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    KeyGradKernel(Args<T> a, const T* q, const T* k, bool l2_norm, T* dq, T* dk) {
+    KeyGradKernel(Args<T> a, const T* q, const T* k, bool l2_norm, float eps, T* dq, T* dk) {
   const int64_t row =
       static_cast<int64_t>(blockIdx.x) * (kThreads / kWarpSize) + threadIdx.x / kWarpSize;
   T* out = blockIdx.y == 0 ? dq : dk;
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kThreads)
   }
   float along = 0.f;
   if (l2_norm) {
-    const float r = rsqrtf(WarpSum(square) + kNormEps);
+    const float r = rsqrtf(WarpSum(square) + eps);
     along = WarpSum(dot) * r * r;
   }
 #pragma unroll
@@ -144,7 +144,8 @@ void InputGrad(const Args<T>& a, const GatedDeltaRuleBwdParams<T>& p, cudaStream
   const int64_t token_heads = a.num_tokens * a.value_heads;
   if (token_heads > 0 && (p.dq != nullptr || p.dk != nullptr)) {
     const dim3 grid(Blocks(a.num_tokens * a.heads * kWarpSize), 2);
-    KeyGradKernel<T><<<grid, kThreads, 0, stream>>>(a, in.q, in.k, in.l2_norm, p.dq, p.dk);
+    KeyGradKernel<T><<<grid, kThreads, 0, stream>>>(a, in.q, in.k, in.l2_norm,
+                                                    static_cast<float>(in.l2_norm_eps), p.dq, p.dk);
     CUDA_CHECK_LAUNCH();
   }
   if (token_heads > 0 && p.d_beta != nullptr && in.beta != nullptr) {

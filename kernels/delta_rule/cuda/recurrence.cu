@@ -42,8 +42,9 @@ __global__ void __launch_bounds__(kThreads)
     const float k = tid < K ? ToFloatDevice(in.k[key + tid]) : 0.f;
     float q_factor = static_cast<float>(in.scale), k_factor = 1.f;
     if (in.l2_norm) {
-      q_factor *= rsqrtf(BlockSum<kThreads>(q * q, scratch) + kNormEps);
-      k_factor = rsqrtf(BlockSum<kThreads>(k * k, scratch) + kNormEps);
+      const float eps = static_cast<float>(in.l2_norm_eps);
+      q_factor *= rsqrtf(BlockSum<kThreads>(q * q, scratch) + eps);
+      k_factor = rsqrtf(BlockSum<kThreads>(k * k, scratch) + eps);
     }
     __syncthreads();  // the previous token's values are no longer read
     if (tid < kMaxKeyDim) {

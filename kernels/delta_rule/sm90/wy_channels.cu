@@ -66,8 +66,8 @@ __global__ void __launch_bounds__(kGroups* kWarpgroupThreads, 4 / kGroups)
   float query_norm[2], key_norm[2];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    query_norm[h] = NormOf(s.squares[0], row0 + 8 * h, in.l2_norm);
-    key_norm[h] = NormOf(s.squares[1], row0 + 8 * h, in.l2_norm);
+    query_norm[h] = NormOf(s.squares[0], row0 + 8 * h, in);
+    key_norm[h] = NormOf(s.squares[1], row0 + 8 * h, in);
   }
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
@@ -206,8 +206,8 @@ __global__ void __launch_bounds__(kGroups* kWarpgroupThreads, 4 / kGroups)
     rows[kKeyFactor * kChunk] = present ? 1.f : 0.f;
     rows[kBarFactor * kChunk] = present ? 1.f : 0.f;
     rows[kBeta * kChunk] = s.beta[tid];
-    rows[kQueryNorm * kChunk] = present ? NormOf(s.squares[0], tid, in.l2_norm) : 0.f;
-    rows[kKeyNorm * kChunk] = present ? NormOf(s.squares[1], tid, in.l2_norm) : 0.f;
+    rows[kQueryNorm * kChunk] = present ? NormOf(s.squares[0], tid, in) : 0.f;
+    rows[kKeyNorm * kChunk] = present ? NormOf(s.squares[1], tid, in) : 0.f;
 #pragma unroll
     for (int factor = kGate; factor < kNumRowFactors; ++factor) rows[factor * kChunk] = 0.f;
   }

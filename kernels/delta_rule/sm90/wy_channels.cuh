@@ -108,11 +108,11 @@ __device__ __forceinline__ void StoreSquares(float (&squares)[kChunk], const Bf1
 }
 template <int kGroups>
 __device__ __forceinline__ float NormOf(const float (&squares)[kGroups][kChunk], int row,
-                                        bool l2_norm) {
+                                        const GatedDeltaRuleInputs<Bf16>& in) {
   float sum = 0.f;
 #pragma unroll
   for (int g = 0; g < kGroups; ++g) sum += squares[g][row];
-  return l2_norm ? rsqrtf(sum + delta::kNormEps) : 1.f;
+  return in.l2_norm ? rsqrtf(sum + static_cast<float>(in.l2_norm_eps)) : 1.f;
 }
 
 // The block on the diagonal, and the columns of later blocks and of the next state.

@@ -23,7 +23,8 @@ struct Shared {
 static_assert(kUtScratchBytes <= kTileBytes);
 
 // r of the rows from the diagonal of X X^T.
-__device__ __forceinline__ void StoreNorms(const Accumulator& squares, int rows, float* norm) {
+__device__ __forceinline__ void StoreNorms(const Accumulator& squares, int rows, float eps,
+                                           float* norm) {
   const int lane = LaneId(), warp = WarpOfGroup();
   float diagonal[2] = {0.f, 0.f};  // of rows lane / 4 and lane / 4 + 8 of the warp's 16
 #pragma unroll
@@ -35,7 +36,7 @@ __device__ __forceinline__ void StoreNorms(const Accumulator& squares, int rows,
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = 16 * warp + 8 * half + lane / 4;
-    norm[row] = row < rows ? rsqrtf(diagonal[half] + delta::kNormEps) : 0.f;
+    norm[row] = row < rows ? rsqrtf(diagonal[half] + eps) : 0.f;
   }
 }
 
@@ -113,8 +114,9 @@ __global__ void __launch_bounds__(kThreads, 5)
   CommitProducts();
   WaitProducts<0>(p, m);
   if (in.l2_norm) {
-    StoreNorms(p, chunk.rows, s.query_norm);
-    StoreNorms(m, chunk.rows, s.key_norm);
+    const float eps = static_cast<float>(in.l2_norm_eps);
+    StoreNorms(p, chunk.rows, eps, s.query_norm);
+    StoreNorms(m, chunk.rows, eps, s.key_norm);
   }
   ProductFence();
   Products<kKeyBlocks>(p, s.tiles[0], s.tiles[2]);

@@ -40,15 +40,18 @@ void DeltaMixerConfig::Visit(ConfigVisitor& v) {
                "Whether beta lies in (0, 2) instead of (0, 1), which allows negative eigenvalues "
                "of the state transition.");
   });
+  v.Value("l2_norm_eps", &l2_norm_eps,
+          {"Epsilon of the L2 norms of queries and keys, inside the root.", "(0, inf)"});
   v.Only(decay == DeltaDecay::kPerChannel, absl::StrCat("type: ", TypeName()),
          [this](ConfigVisitor& only) {
            only.Value("gate_lower_bound", &gate_lower_bound,
                       {"Lower bound of the log-decay, which makes the gate a bounded one; unset: a "
                        "softplus gate.",
                        "[-5, 0)"});
-           only.Value(
-               "decay_rank", &decay_rank,
-               {"Rank of the low-rank projection to the decays; 0: value_dim.", "[0, 262144]"});
+           only.CountOr("full", "decay_rank", &decay_rank,
+                        {"Rank of the low-rank projection to the decays; 0: value_dim; full: one "
+                         "full matrix.",
+                         "[0, 262144]"});
          });
   v.Enumerated("output_gate", kOutputGateNames, &output_gate,
                "Activation of the gate before the output projection.");
@@ -92,8 +95,9 @@ void DeltaMixerConfig::Validate(const ModelConfig&, Faults faults) const {
       faults.Add("gate_lower_bound", "expected a number in [-5, 0), got ", bound);
     }
   }
-  faults.NotNegative("decay_rank", decay_rank, "value_dim", kMaxWidth);
-  if (decay_rank > 0 && decay != DeltaDecay::kPerChannel) {
+  faults.PositiveReal("l2_norm_eps", l2_norm_eps);
+  if (decay_rank != kFullRank) faults.NotNegative("decay_rank", decay_rank, "value_dim", kMaxWidth);
+  if (decay_rank != 0 && decay != DeltaDecay::kPerChannel) {
     faults.Add("decay_rank", decay_rank, " has no effect without a decay per channel (kda)");
   }
   if (output_norm_eps.has_value()) faults.PositiveReal("output_norm_eps", *output_norm_eps);

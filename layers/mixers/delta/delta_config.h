@@ -17,6 +17,7 @@ struct ModelConfig;
 struct DeltaMixerConfig {
   // An output_gate_rank that Visit replaces by value_dim, once that has been read.
   static constexpr int64_t kValueDim = -1;
+  static constexpr int64_t kFullRank = -1;  // a decay_rank
 
   DeltaDecay decay = DeltaDecay::kNone;
   int64_t num_heads = 16;
@@ -26,8 +27,9 @@ struct DeltaMixerConfig {
   int64_t conv_width = 4;                  // 0: SiLU without a convolution
   bool learned_beta = true;                // false: beta = 1 and no projection
   bool negative_eigenvalues = false;       // beta in (0, 2)
+  double l2_norm_eps = 1e-6;               // of the norms of q and k
   std::optional<double> gate_lower_bound;  // KDA: bounded gate; unset: softplus
-  int64_t decay_rank = 0;                  // KDA's two-step decay projection; 0: value_dim
+  int64_t decay_rank = 0;  // KDA's two-step decay projection; 0: value_dim; kFullRank: one matrix
   OutputGate output_gate = OutputGate::kNone;
   int64_t output_gate_rank = 0;           // two-step projection of that rank; 0: one matrix
   bool output_gate_bias = true;           // of the second step

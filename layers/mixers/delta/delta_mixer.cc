@@ -44,9 +44,13 @@ DeltaMixer::DeltaMixer(const ModelConfig& model, const DeltaMixerConfig& config)
     dt_bias_ = AddParameter("dt_bias",
                             {.shape = {HV}, .kind = ParameterKind::kDtBias, .init = InitDtBias()});
   } else if (config.decay == DeltaDecay::kPerChannel) {
-    const int64_t rank = config.decay_rank > 0 ? config.decay_rank : config.value_dim;
-    add("decay_down", &decay_proj_, D, rank);
-    add("decay_up", &decay_up_, rank, HV * K);
+    if (config.decay_rank == DeltaMixerConfig::kFullRank) {
+      add("decay_proj", &decay_proj_, D, HV * K);
+    } else {
+      const int64_t rank = config.decay_rank > 0 ? config.decay_rank : config.value_dim;
+      add("decay_down", &decay_proj_, D, rank);
+      add("decay_up", &decay_up_, rank, HV * K);
+    }
     const bool bounded = config.gate_lower_bound.has_value();
     a_log_ = AddParameter("a_log", {.shape = {HV},
                                     .kind = ParameterKind::kALog,
@@ -116,6 +120,7 @@ Var DeltaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, MixerC
                                 .beta = !config_.learned_beta          ? DeltaBeta::kGiven
                                         : config_.negative_eigenvalues ? DeltaBeta::kTwiceSigmoid
                                                                        : DeltaBeta::kSigmoid,
+                                .l2_norm_eps = config_.l2_norm_eps,
                                 .output_final_state = state != nullptr};
   const GatedDeltaRule::Inputs<Var> in = {.q = q.Reshape({T, H, K}),
                                           .k = k.Reshape({T, H, K}),

@@ -14,7 +14,7 @@ namespace wyvern {
 // DeltaNet (arXiv 2406.06484), Gated DeltaNet (2412.06464) and Kimi Delta Attention (2510.26692).
 //
 //   q, k, v = SiLU(Conv(x W_q)), SiLU(Conv(x W_k)), SiLU(Conv(x W_v))
-//   o       = GatedDeltaRule(q, k, v, beta logit x W_b, gate x W_a (KDA: x W_a0 W_a1))
+//   o       = GatedDeltaRule(q, k, v, beta logit x W_b, gate x W_a (KDA: or x W_a0 W_a1))
 //   y       = (RMSNorm_head(o) * act(x W_g)) W_o
 //
 // L2 norms, beta's sigmoid, dt_bias and A_log act inside GatedDeltaRule.
@@ -30,7 +30,7 @@ class DeltaMixer : public Mixer {
   Linear q_proj_, k_proj_, v_proj_;
   ShortConvolution q_conv_, k_conv_, v_conv_;
   std::unique_ptr<Linear> beta_proj_;
-  std::unique_ptr<Linear> decay_proj_, decay_up_;  // decay_proj_ is the first of two for KDA
+  std::unique_ptr<Linear> decay_proj_, decay_up_;  // with decay_up_, decay_proj_ is the first step
   Parameter* a_log_ = nullptr;
   Parameter* dt_bias_ = nullptr;
   std::unique_ptr<Linear> gate_proj_, gate_up_;

@@ -31,6 +31,10 @@ void MlaMixerConfig::Visit(ConfigVisitor& v) {
   });
   v.Enumerated("output_gate", kOutputGateNames, &output_gate,
                "Activation of the gate before the output projection: none or sigmoid.");
+  v.Only(output_gate != OutputGate::kNone, "output_gate: none", [this](ConfigVisitor& only) {
+    only.Enumerated("output_gate_scope", {"channel", "head"}, &output_gate_scope,
+                    "What one number of the gate scales: a channel, or a head.");
+  });
 }
 
 void MlaMixerConfig::Validate(const ModelConfig&, Faults faults) const {
@@ -58,6 +62,9 @@ void MlaMixerConfig::Validate(const ModelConfig&, Faults faults) const {
   faults.PositiveReal("rope_theta", rope_theta);
   if (!rope && rope_theta != MlaMixerConfig().rope_theta) {
     faults.Add("rope_theta", rope_theta, " has no effect with rope: false; remove one");
+  }
+  if (output_gate_scope != OutputGateScope::kChannel && output_gate == OutputGate::kNone) {
+    faults.Add("output_gate_scope", "head has no effect with output_gate: none; remove one");
   }
   if (output_gate == OutputGate::kSilu) {
     faults.Add("output_gate", "attention serves none or sigmoid, got silu");

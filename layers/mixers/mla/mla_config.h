@@ -11,6 +11,9 @@ namespace wyvern {
 class ConfigVisitor;
 struct ModelConfig;
 
+// A number of the output gate scales one channel, or a head's whole output.
+enum class OutputGateScope { kChannel, kHead };
+
 // Multi-head latent attention (arXiv 2405.04434): causal softmax attention whose keys and values
 // come from one latent vector a token. A head's queries and keys have qk_nope_dim dims of its own
 // and qk_rope_dim behind them, of which the keys' are shared by all heads; the latter rotate if
@@ -26,6 +29,7 @@ struct MlaMixerConfig {
   bool rope = false;
   double rope_theta = 10000;
   OutputGate output_gate = OutputGate::kNone;  // none or sigmoid, full rank
+  OutputGateScope output_gate_scope = OutputGateScope::kChannel;
 
   int64_t QueryDim() const { return qk_nope_dim + qk_rope_dim; }
 

@@ -5,6 +5,7 @@
 #include "autograd/ops/attention/latent_attention.h"
 #include "autograd/ops/attention/mla_keys.h"
 #include "autograd/ops/attention/rope.h"
+#include "autograd/ops/pointwise/row_gate.h"
 #include "autograd/ops/pointwise/sigmoid_gate.h"
 #include "autograd/parallel/context_rows.h"
 
@@ -45,7 +46,9 @@ MlaMixer::MlaMixer(const ModelConfig& model, const MlaMixerConfig& config)
   AddChild("kv_norm", &kv_norm_);
   AddChild("kv_b_proj", &kv_b_proj_);
   if (config.output_gate != OutputGate::kNone) {
-    gate_proj_ = std::make_unique<Linear>(model.hidden_size, config.num_heads * config.value_dim);
+    const bool by_head = config.output_gate_scope == OutputGateScope::kHead;
+    gate_proj_ = std::make_unique<Linear>(model.hidden_size,
+                                          config.num_heads * (by_head ? 1 : config.value_dim));
     AddChild("gate_proj", gate_proj_.get());
   }
   AddChild("o_proj", &o_proj_);
@@ -153,13 +156,17 @@ Var MlaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, MixerCac
     }
     o = Expanded(tape, q, c, r, params);
   }
-  o = o.Reshape({T, config_.num_heads * config_.value_dim});
+  const int64_t H = config_.num_heads, V = config_.value_dim;
   if (gate_proj_ != nullptr) {
     const Var gate = gate_proj_->Forward(tape, x);
     tape.Discard({x});
-    o = tape.Apply<SigmoidGate>({.x = o, .gate = gate}, {}).y;
+    if (config_.output_gate_scope == OutputGateScope::kHead) {
+      o = tape.Apply<RowGate>({.x = o.Reshape({T * H, V}), .gate = gate.Reshape({T * H, 1})}, {}).y;
+    } else {
+      o = tape.Apply<SigmoidGate>({.x = o.Reshape({T, H * V}), .gate = gate}, {}).y;
+    }
   }
-  return o_proj_.Forward(tape, o);
+  return o_proj_.Forward(tape, o.Reshape({T, H * V}));
 }
 
 }  // namespace wyvern

@@ -18,7 +18,7 @@ namespace wyvern {
 //   q       = x W_q, or RMSNorm(x W_qa) W_qb      each head [own P | R]
 //   [c | r] = x W_kva;   c = RMSNorm(c)           c [L] and r [R] serve all heads
 //   [n | v] = c W_kvb                             own parts [P] of all heads' keys, then all values
-//   y       = (Attention(q, [n | r], v) * sigmoid(x W_g)) W_o
+//   y       = (Attention(q, [n | r], v) * sigmoid(x W_g)) W_o     a gate a channel, or a head
 //
 // The last R dims of q and r are rotated, and the output gated, as configured. The rows of W_kvb
 // are those of a Hugging Face kv_b_proj, whose heads hold [n | v] each, in another order: values
@@ -58,7 +58,7 @@ class MlaMixer : public Mixer {
   Linear kv_a_proj_;
   Norm kv_norm_;
   Linear kv_b_proj_;
-  std::unique_ptr<Linear> gate_proj_;
+  std::unique_ptr<Linear> gate_proj_;  // to a number a channel, or a head
   Linear o_proj_;
   LinearGroup inputs_;
 };

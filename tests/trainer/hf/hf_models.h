@@ -111,6 +111,28 @@ inline std::vector<std::pair<std::string, ModelConfig>> HfTestModels() {
       .num_heads = 2, .kv_lora_rank = 12, .qk_nope_dim = 8, .qk_rope_dim = 4, .value_dim = 6};
   MlaMixerConfig mla_steps = mla;
   mla_steps.q_lora_rank = 10;
+  DeltaMixerConfig kimi_bounded = kimi_kda;
+  kimi_bounded.gate_lower_bound = -5;
+  kimi_bounded.output_gate_rank = 0;
+  kimi_bounded.output_gate_bias = true;
+  MlaMixerConfig mla_gated = mla_steps;
+  mla_gated.output_gate = OutputGate::kSigmoid;
+  DeltaMixerConfig ling_kda = kimi_bounded;
+  ling_kda.decay_rank = DeltaMixerConfig::kFullRank;
+  MlaMixerConfig ling_mla = mla_gated;
+  ling_mla.q_lora_rank = 0;
+  ling_mla.rope = true;
+  ling_mla.rope_theta = 500;
+  ling_mla.output_gate_scope = OutputGateScope::kHead;
+  ModelConfig ling = HfTestModel(ling_kda, {{ling_mla, {2, 4}}});
+  ling.moe = MoeConfig{.num_experts = 8,
+                       .experts_per_token = 2,
+                       .intermediate_size = 12,
+                       .scale = 2.5,
+                       .groups = 4,
+                       .top_groups = 2};
+  ling_kda.gate_lower_bound.reset();
+  ling_mla.q_lora_rank = 10;
   ModelConfig tied = HfTestModel(delta_net);
   tied.tie_embeddings = true;
   tied.padding_id = 3;
@@ -191,6 +213,10 @@ inline std::vector<std::pair<std::string, ModelConfig>> HfTestModels() {
       {"kimi", kimi},
       {"kimi_steps", kimi_steps},
       {"kimi_mla", HfTestModel(mla)},
+      {"kimi_gates", HfTestModel(kimi_bounded, {{mla_gated, {3, 4}}})},
+      {"ling", ling},
+      {"ling_dense", HfTestModel(ling_kda, {{ling_mla, {1, 4}}})},
+      {"ling_mla", HfTestModel(ling_mla)},
   };
 }
 

@@ -63,15 +63,15 @@ TEST_P(HfParityOfOtherConfigurations, HoldsInEmulatedBf16) {
   ExpectParity(std::string("tests/trainer/hf/reference/") + GetParam(), DType::kBf16);
 }
 
-INSTANTIATE_TEST_SUITE_P(Reference, HfParityOfOtherConfigurations,
-                         testing::Values("delta_net-expanded", "delta_net-global",
-                                         "gated_deltanet-gva", "gated_deltanet-hybrid", "gla-clamp",
-                                         "gla-no-gate", "kda-neg-eigval", "kda-safe-gate",
-                                         "kimi_linear-groups", "kimi_linear-published",
-                                         "kimi_linear-softmax", "llama-biases", "mistral-window",
-                                         "olmo_hybrid-nope", "qwen3-window", "qwen3_5-tied",
-                                         "qwen3_next-dense-first", "transformer-qk-norm"),
-                         [](const auto& info) { return Identifier(info.param); });
+INSTANTIATE_TEST_SUITE_P(
+    Reference, HfParityOfOtherConfigurations,
+    testing::Values("bailing_hybrid-dense", "bailing_hybrid-groups", "delta_net-expanded",
+                    "delta_net-global", "gated_deltanet-gva", "gated_deltanet-hybrid", "gla-clamp",
+                    "gla-no-gate", "kda-neg-eigval", "kda-safe-gate", "kimi_linear-gates",
+                    "kimi_linear-groups", "kimi_linear-published", "kimi_linear-softmax",
+                    "llama-biases", "mistral-window", "olmo_hybrid-nope", "qwen3-window",
+                    "qwen3_5-tied", "qwen3_next-dense-first", "transformer-qk-norm"),
+    [](const auto& info) { return Identifier(info.param); });
 
 // Parity must see what it is for: the same weights under slightly other mathematics.
 TEST(HfParity, FailsWhenTheMathematicsDiffers) {

@@ -43,8 +43,10 @@ void Check(const ModelConfig& /*m*/, const MixerConfig& mixer, std::vector<std::
         absl::StrCat("its output_gate is sigmoid with output_gate_rank = value_dim ", d.value_dim));
   }
   if (d.decay_rank != d.value_dim) {
-    why->push_back(
-        absl::StrCat("its decay_rank is value_dim ", d.value_dim, ", not ", d.decay_rank));
+    why->push_back(absl::StrCat("its decay_rank is value_dim ", d.value_dim, ", not ",
+                                d.decay_rank == DeltaMixerConfig::kFullRank
+                                    ? std::string("full")
+                                    : absl::StrCat(d.decay_rank)));
   }
   if (!d.output_gate_bias) why->push_back("its output gate has a bias (output_gate_bias)");
   if (std::isnan(ExpandFactor(d.key_dim, d.value_dim))) why->push_back(NoExpandFactor(d));

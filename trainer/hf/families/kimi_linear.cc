@@ -1,6 +1,5 @@
 // kimi_linear, in the vocabularies of the files that moonshotai published and of transformers 5.
 // Kimi Linear: arXiv 2510.26692.
-#include <algorithm>
 #include <optional>
 #include <set>
 
@@ -8,26 +7,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "data/io/json_members.h"
-#include "kernels/runtime/checked_math.h"
-#include "layers/mixers/delta/delta_config.h"
-#include "layers/mixers/mla/mla_config.h"
 #include "trainer/hf/common_keys.h"
+#include "trainer/hf/families/kda_hybrid.h"
 #include "trainer/hf/families/registry.h"
-#include "trainer/hf/own_mixer.h"
 
 namespace wyvern {
 namespace {
 
 using nlohmann::json;
-
-// A size that has no default: the library's own are another model's.
-void Size(KeyReader* r, const char* key, int64_t* value) {
-  if (!r->Has(key)) {
-    r->Fault(key, "is missing");
-    return;
-  }
-  r->Int(key, value);
-}
 
 // Layer numbers from 1.
 std::set<int64_t> Layers(KeyReader* r, const char* key, int64_t num_layers) {
@@ -58,11 +45,17 @@ void ReadMixers(KeyReader* r, ModelConfig* m) {
   DeltaMixerConfig kda{.decay = DeltaDecay::kPerChannel,
                        .output_gate = OutputGate::kSigmoid,
                        .output_gate_bias = false};
-  Size(&inner, "num_heads", &kda.num_heads);
-  Size(&inner, "head_dim", &kda.key_dim);
-  Size(&inner, "short_conv_kernel_size", &kda.conv_width);
+  ReadSize(&inner, "num_heads", &kda.num_heads);
+  ReadSize(&inner, "head_dim", &kda.key_dim);
+  ReadSize(&inner, "short_conv_kernel_size", &kda.conv_width);
   kda.value_dim = kda.decay_rank = kda.output_gate_rank = kda.key_dim;
-  inner.Only("gate_lower_bound", nullptr, "decays are not bounded");
+  inner.Real("gate_lower_bound", &kda.gate_lower_bound);
+  bool full_rank_gate = false;
+  inner.Bool("use_full_rank_gate", &full_rank_gate);
+  if (full_rank_gate) {
+    kda.output_gate_rank = 0;
+    kda.output_gate_bias = true;  // of a second matrix, which there is not
+  }
   const std::set<int64_t> kda_layers = Layers(&inner, "kda_layers", m->num_layers);
   std::set<int64_t> full_layers = Layers(&inner, "full_attn_layers", m->num_layers);
   const bool listed = inner.Has("kda_layers") || inner.Has("full_attn_layers");
@@ -90,28 +83,12 @@ void ReadMixers(KeyReader* r, ModelConfig* m) {
   inner.NoteUnknown();
 
   MlaMixerConfig mla;
-  Size(r, "num_attention_heads", &mla.num_heads);
-  r->Only("num_key_value_heads", mla.num_heads, "MLA has a key head for each head");
-  r->Int("q_lora_rank", &mla.q_lora_rank);
-  Size(r, "kv_lora_rank", &mla.kv_lora_rank);
-  Size(r, "qk_nope_head_dim", &mla.qk_nope_dim);
-  Size(r, "qk_rope_head_dim", &mla.qk_rope_dim);
-  Size(r, "v_head_dim", &mla.value_dim);
-  r->Only("qk_head_dim", SaturatedSum(mla.qk_nope_dim, mla.qk_rope_dim),
-          "it contradicts qk_nope_head_dim + qk_rope_head_dim");
+  ReadMla(r, &mla);
   r->Only("mla_use_nope", true, "MLA does not rotate");
-
-  if (static_cast<int64_t>(full_layers.size()) < m->num_layers) {
-    m->mixers["kda"] = kda;
-    m->pattern = {"kda"};
-  }
-  if (full_layers.empty()) return;
-  m->mixers["mla"] = mla;
-  if (m->pattern.empty()) {
-    m->pattern = {"mla"};
-  } else {
-    m->at["mla"] = {full_layers.begin(), full_layers.end()};
-  }
+  bool gated = false;
+  r->Bool("mla_use_output_gate", &gated);
+  if (gated) mla.output_gate = OutputGate::kSigmoid;
+  UseKdaAndMla(kda, mla, full_layers, m);
 }
 
 void ReadExperts(KeyReader* r, ModelConfig* m) {
@@ -123,8 +100,8 @@ void ReadExperts(KeyReader* r, ModelConfig* m) {
   if (!r->Has("num_experts")) return;
   MoeConfig moe;
   r->Int("num_experts", &moe.num_experts);
-  Size(r, "num_experts_per_token", &moe.experts_per_token);
-  Size(r, "moe_intermediate_size", &moe.intermediate_size);
+  ReadSize(r, "num_experts_per_token", &moe.experts_per_token);
+  ReadSize(r, "moe_intermediate_size", &moe.intermediate_size);
   moe.shared_experts = 0;
   r->Int("num_shared_experts", &moe.shared_experts);
   std::string score = "sigmoid";
@@ -146,23 +123,14 @@ void ReadExperts(KeyReader* r, ModelConfig* m) {
   moe.first_dense = 0;
   r->Int("first_k_dense_replace", &moe.first_dense);
   r->Int("moe_layer_freq", &moe.every);
-  if (dense.has_value()) {
-    std::vector<bool> sparse = *dense;
-    sparse.flip();
-    if (!FindExpertLayers(sparse, &moe)) {
-      r->Fault("mlp_layer_types",
-               "is not supported: dense layers first, then every n-th layer sparse");
-    }
-    if (std::find(sparse.begin(), sparse.end(), true) == sparse.end()) return;
-  } else if (moe.first_dense >= m->num_layers) {
-    return;  // no layer has experts
-  }
-  m->moe = moe;
+  std::optional<std::vector<bool>> sparse = dense;
+  if (sparse.has_value()) sparse->flip();
+  UseExperts(r, sparse, moe, m);
 }
 
 void Read(KeyReader* r, ModelConfig* m) {
-  Size(r, "hidden_size", &m->hidden_size);
-  Size(r, "num_hidden_layers", &m->num_layers);
+  ReadSize(r, "hidden_size", &m->hidden_size);
+  ReadSize(r, "num_hidden_layers", &m->num_layers);
   if (!r->Has("intermediate_size")) r->Fault("intermediate_size", "is missing");
   ReadIntermediateSize(r, m);
   if (!r->Has("rms_norm_eps")) r->Fault("rms_norm_eps", "is missing");
@@ -172,6 +140,9 @@ void Read(KeyReader* r, ModelConfig* m) {
   r->Only("attention_bias", false, "projections have no bias");
   r->Only("attention_dropout", 0.0, "there is no dropout");
   r->Only("num_nextn_predict_layers", 0, "there is no multi-token prediction");
+  // Kimi K3 has these, and other layers.
+  r->Only("attn_res_block_size", nullptr, "the residual path has no attention");
+  r->Only("routed_expert_hidden_size", nullptr, "experts have the model's width");
   // Vestigial head_dim and positions; nothing rotates.
   r->Ignore({"head_dim", "rope_theta", "rope_scaling", "rope_parameters", "model_max_length",
              "pretraining_tp"});
@@ -182,84 +153,35 @@ void Read(KeyReader* r, ModelConfig* m) {
 
 // ---- writing ----------------------------------------------------------------------------------
 
-void CheckKda(const DeltaMixerConfig& d, std::vector<std::string>* why) {
-  if (d.decay != DeltaDecay::kPerChannel) {
-    why->push_back("its delta-rule layers are kda");
-    return;
-  }
-  if (d.num_value_heads != d.num_heads) why->push_back("its kda has no num_value_heads of its own");
-  if (d.value_dim != d.key_dim || d.decay_rank != d.key_dim || d.output_gate_rank != d.key_dim) {
-    why->push_back(
-        "its kda has one head_dim for key_dim, value_dim, decay_rank and "
-        "output_gate_rank");
-  }
-  if (d.output_gate != OutputGate::kSigmoid || d.output_gate_bias) {
-    why->push_back("its kda has an output_gate of sigmoid without output_gate_bias");
-  }
-  if (d.conv_width < 1) why->push_back("its kda has a convolution (conv_width)");
-  if (d.output_norm_eps.has_value()) {
-    why->push_back("its kda's output norms have its norm_eps (output_norm_eps)");
-  }
-  if (!d.learned_beta || d.negative_eigenvalues) {
-    why->push_back("its kda learns beta in (0, 1) (learned_beta, negative_eigenvalues)");
-  }
-  if (d.gate_lower_bound.has_value()) why->push_back("its kda has no gate_lower_bound");
-}
-
-void CheckMla(const MlaMixerConfig& a, std::vector<std::string>* why) {
-  if (a.rope) why->push_back("its mla does not rotate (rope)");
-  if (a.latent_norm_eps != 1e-6) {
-    why->push_back(absl::StrCat("its latent_norm_eps is 1e-6, not ", a.latent_norm_eps));
-  }
-  if (a.output_gate != OutputGate::kNone) why->push_back("its mla has no output_gate");
-}
-
 std::vector<std::string> WhyNot(const ModelConfig& m) {
-  const std::vector<MixerConfig> layers = MixersInFull(m);
   std::vector<std::string> why;
-  const DeltaMixerConfig* kda = nullptr;
-  const MlaMixerConfig* mla = nullptr;
-  const auto check = [&](const auto* mixer, const auto** first, const auto& check_one) {
-    if (*first == nullptr) {
-      *first = mixer;
-      check_one(*mixer, &why);
-    } else if (!(*mixer == **first)) {
-      why.push_back("its config.json has room for one kind of kda and one of mla");
-      return false;
+  const KdaHybridMixers mixers = CheckKdaHybrid(m, &why);
+  if (mixers.kda.has_value() && mixers.kda->decay == DeltaDecay::kPerChannel) {
+    const DeltaMixerConfig& d = *mixers.kda;
+    if (d.decay_rank != d.key_dim) why.push_back("its kda has a decay_rank of head_dim");
+    if (d.output_gate_rank != d.key_dim && d.output_gate_rank != 0) {
+      why.push_back("its kda has an output_gate_rank of head_dim, or 0");
     }
-    return true;
-  };
-  for (size_t i = 0; i < layers.size(); ++i) {
-    const auto* d = layers[i].As<DeltaMixerConfig>();
-    const auto* a = layers[i].As<MlaMixerConfig>();
-    if (d == nullptr && a == nullptr) {
-      why.push_back(absl::StrCat("layer ", i + 1, " is ", layers[i].type().name));
-      break;
-    }
-    if (d != nullptr ? !check(d, &kda, CheckKda) : !check(a, &mla, CheckMla)) break;
   }
-  if (mla == nullptr && why.empty()) why.push_back("it has a layer of mla");
-  if (m.mlp_bias) why.push_back("its MLP has no bias (mlp_bias)");
-  if (m.moe.has_value() && m.moe->shared_gate) {
-    why.push_back("its shared experts have no gate (shared_gate)");
+  if (!mixers.mla.has_value()) return why;
+  if (mixers.mla->rope) why.push_back("its mla does not rotate (rope)");
+  if (mixers.mla->output_gate_scope != OutputGateScope::kChannel) {
+    why.push_back("its mla's output_gate_scope is channel");
   }
   return why;
 }
 
 void Write(const ModelConfig& m, json* c) {
-  const std::vector<MixerConfig> layers = MixersInFull(m);
+  const KdaHybridMixers mixers = KdaHybridMixersOf(m);
+  // If there is no KDA, any numbers do.
+  const DeltaMixerConfig kda = mixers.kda.value_or(
+      DeltaMixerConfig{.decay = DeltaDecay::kPerChannel, .num_heads = 32, .output_gate_rank = 128});
+  const MlaMixerConfig& mla = *mixers.mla;
   json& config = *c;
-  json kda_layers = json::array(), full_layers = kda_layers, types = kda_layers,
-       mlp_types = kda_layers;
-  DeltaMixerConfig kda{.num_heads = 32};  // if there is none, any numbers do
-  MlaMixerConfig mla;
+  json kda_layers = json::array(), full_layers = kda_layers;
   for (int64_t i = 0; i < m.num_layers; ++i) {
-    const auto* d = layers[i].As<DeltaMixerConfig>();
-    if (d != nullptr) kda = *d;
-    if (d == nullptr) mla = *layers[i].As<MlaMixerConfig>();
-    (d != nullptr ? kda_layers : full_layers).push_back(i + 1);
-    types.push_back(d != nullptr ? "linear_attention" : "full_attention");
-    mlp_types.push_back(m.IsMoe(i) ? "sparse" : "dense");
+    const bool full = m.MixerOfLayer(i).As<MlaMixerConfig>() != nullptr;
+    (full ? full_layers : kda_layers).push_back(i + 1);
   }
   config["rms_norm_eps"] = m.norm_eps;
   config["hidden_act"] = "silu";
@@ -268,15 +190,14 @@ void Write(const ModelConfig& m, json* c) {
                                   {"short_conv_kernel_size", kda.conv_width},
                                   {"kda_layers", kda_layers},
                                   {"full_attn_layers", full_layers}};
-  config["layer_types"] = types;
-  config["mlp_layer_types"] = mlp_types;
-  config["num_attention_heads"] = config["num_key_value_heads"] = mla.num_heads;
-  config["q_lora_rank"] = mla.q_lora_rank > 0 ? json(mla.q_lora_rank) : json(nullptr);
-  config["kv_lora_rank"] = mla.kv_lora_rank;
-  config["qk_nope_head_dim"] = mla.qk_nope_dim;
-  config["qk_rope_head_dim"] = mla.qk_rope_dim;
-  config["v_head_dim"] = mla.value_dim;
+  json& linear = config["linear_attn_config"];
+  if (kda.gate_lower_bound.has_value()) linear["gate_lower_bound"] = *kda.gate_lower_bound;
+  if (kda.output_gate_rank == 0) linear["use_full_rank_gate"] = true;
+  config["layer_types"] = LayerTypes(m);
+  config["mlp_layer_types"] = MlpLayerTypes(m);
+  WriteMla(mla, c);
   config["mla_use_nope"] = true;
+  if (mla.output_gate != OutputGate::kNone) config["mla_use_output_gate"] = true;
   config["head_dim"] = mla.qk_rope_dim;  // vestigial; what transformers writes
   config["rope_theta"] = 10000.0;        // likewise
   config["model_max_length"] = config["max_position_embeddings"];
@@ -300,14 +221,10 @@ void Write(const ModelConfig& m, json* c) {
 
 // ---- tensors ----------------------------------------------------------------------------------
 
-constexpr RenamedPart kKdaParts[] = {{"q_conv.", "q_conv1d."},     {"k_conv.", "k_conv1d."},
-                                     {"v_conv.", "v_conv1d."},     {"beta_proj.", "b_proj."},
-                                     {"decay_down.", "f_a_proj."}, {"decay_up.", "f_b_proj."},
-                                     {"a_log", "A_log"},           {"gate_down.", "g_a_proj."},
-                                     {"gate_up.", "g_b_proj."},    {"output_norm.", "o_norm."}};
-constexpr RenamedPart kMlaParts[] = {{"kv_a_proj.", "kv_a_proj_with_mqa."},
-                                     {"kv_norm.", "kv_a_layernorm."},
-                                     {"q_norm.", "q_a_layernorm."}};
+constexpr RenamedPart kLowRankParts[] = {{"decay_down.", "f_a_proj."},
+                                         {"decay_up.", "f_b_proj."},
+                                         {"gate_down.", "g_a_proj."},
+                                         {"gate_up.", "g_b_proj."}};
 constexpr RenamedPart kMoeParts[] = {
     {"moe.router.weight", "block_sparse_moe.gate.weight"},
     {"moe.router.bias", "block_sparse_moe.gate.e_score_correction_bias"},
@@ -317,14 +234,13 @@ constexpr RenamedPart kExpertParts[] = {{"moe.experts.gate.weight", ".w1.weight"
                                         {"moe.experts.down.weight", ".w2.weight"}};
 
 HfTensor MixerTensor(absl::string_view name, const Shape& shape, const MixerConfig& mixer) {
-  const auto* mla = mixer.As<MlaMixerConfig>();
-  if (mla == nullptr) {
-    return {.name = absl::StrCat("self_attn.", Renamed(name, kKdaParts)),
-            .shape = name == "a_log" ? Shape{1, 1, shape[0], 1} : shape};
-  }
-  HfTensor tensor{.name = absl::StrCat("self_attn.", Renamed(name, kMlaParts)), .shape = shape};
+  std::string theirs = Renamed(name, kKdaHybridParts);
+  if (theirs == name) theirs = Renamed(name, kLowRankParts);
+  HfTensor tensor{.name = absl::StrCat("self_attn.", theirs), .shape = shape};
+  if (name == "a_log") tensor.shape = {1, 1, shape[0], 1};
   if (name == "kv_b_proj.weight") {
-    tensor.rows = KvRowsByHead(mla->num_heads, mla->qk_nope_dim, mla->value_dim);
+    const auto& mla = *mixer.As<MlaMixerConfig>();
+    tensor.rows = KvRowsByHead(mla.num_heads, mla.qk_nope_dim, mla.value_dim);
   }
   return tensor;
 }

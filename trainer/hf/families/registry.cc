@@ -18,6 +18,7 @@ const std::vector<const HfFamily*>& HfFamilies() {
       &kQwen3NextFamily,
       &kQwen35Family,
       &kOlmoHybridFamily,
+      &kBailingHybridFamily,
       &kKimiLinearFamily,
   };
   // clang-format on

@@ -20,6 +20,7 @@ extern const HfFamily kQwen3NextFamily;
 extern const HfFamily kQwen35Family;
 extern const HfFamily kOlmoHybridFamily;
 extern const HfFamily kKimiLinearFamily;
+extern const HfFamily kBailingHybridFamily;
 
 }  // namespace wyvern
 

@@ -129,6 +129,27 @@ TEST(HfKimi, TheVocabularyOfTransformersSaysTheSame) {
   EXPECT_EQ(Read(written->config), published);
 }
 
+// As Kimi K3's configuration says them: bounded decays, gates of one matrix, gated MLA.
+TEST(HfKimi, TheKeysOfGatesAreRead) {
+  json config = Published();
+  json& linear = config["linear_attn_config"];
+  linear["gate_lower_bound"] = -5.0;
+  linear["use_full_rank_gate"] = true;
+  config["mla_use_output_gate"] = true;
+  const ModelConfig m = Read(config);
+  const auto& kda = *m.MixerOfLayer(0).As<DeltaMixerConfig>();
+  EXPECT_EQ(kda.gate_lower_bound, -5);
+  EXPECT_EQ(kda.output_gate_rank, 0);
+  EXPECT_EQ(kda.decay_rank, 128);
+  const auto& mla = *m.MixerOfLayer(26).As<MlaMixerConfig>();
+  EXPECT_EQ(mla.output_gate, OutputGate::kSigmoid);
+  EXPECT_EQ(mla.output_gate_scope, OutputGateScope::kChannel);
+  const auto written = WriteHfConfig(m, {});
+  ASSERT_TRUE(written.ok()) << written.status();
+  EXPECT_EQ(written->config["linear_attn_config"], linear);
+  EXPECT_EQ(written->config["mla_use_output_gate"], true);
+}
+
 // Several numbers can give one list of sparse layers: those the configuration has are kept.
 TEST(HfKimi, NumbersThatGiveTheLayerListStay) {
   ModelConfig model = Read(Published());
@@ -153,7 +174,9 @@ TEST(HfKimi, WhatIsNotServedIsRefusedByName) {
   };
   refuses("/mla_use_nope", false, "mla_use_nope");
   refuses("/num_key_value_heads", 8, "num_key_value_heads: 8");
-  refuses("/linear_attn_config/gate_lower_bound", -5.0, "linear_attn_config.gate_lower_bound");
+  refuses("/linear_attn_config/gate_lower_bound", -6.0, "gate_lower_bound: expected a number in");
+  refuses("/attn_res_block_size", 12, "attn_res_block_size");
+  refuses("/routed_expert_hidden_size", 3584, "routed_expert_hidden_size");
   refuses("/linear_attn_config/kda_layers", {1, 2, 3}, "layer 5 stands in neither");
   refuses("/linear_attn_config/full_attn_layers", {28}, "28 is not a layer from 1 to 27");
   refuses("/linear_attn_config", nullptr, "linear_attn_config: expected an object");
@@ -184,10 +207,17 @@ TEST(HfKimi, WhatItsConfigCannotHoldIsNotExported) {
     return *m->mixers["mixer"].As<DeltaMixerConfig>();
   };
   refuses([&](ModelConfig* m) { mla(m).rope = true; }, "does not rotate");
-  refuses([&](ModelConfig* m) { mla(m).output_gate = OutputGate::kSigmoid; }, "output_gate");
+  refuses(
+      [&](ModelConfig* m) {
+        mla(m).output_gate = OutputGate::kSigmoid;
+        mla(m).output_gate_scope = OutputGateScope::kHead;
+      },
+      "output_gate_scope");
+  refuses([&](ModelConfig* m) { kda(m).l2_norm_eps = 1e-5; }, "l2_norm_eps");
+  refuses([&](ModelConfig* m) { kda(m).decay_rank = DeltaMixerConfig::kFullRank; }, "decay_rank");
+  refuses([&](ModelConfig* m) { kda(m).output_gate_rank = 4; }, "output_gate_rank");
   refuses([&](ModelConfig* m) { mla(m).latent_norm_eps = 1e-5; }, "latent_norm_eps");
   refuses([&](ModelConfig* m) { kda(m).output_gate_bias = true; }, "output_gate_bias");
-  refuses([&](ModelConfig* m) { kda(m).gate_lower_bound = -2; }, "gate_lower_bound");
   refuses([&](ModelConfig* m) { kda(m).value_dim = 4; }, "head_dim");
   refuses([&](ModelConfig* m) { m->mixers["attention_0"] = AttentionMixerConfig{.num_heads = 2}; },
           "layer 2 is attention");

@@ -105,10 +105,11 @@ def delta(m, p, pre, h, c, fam):
         a = linear(m, h, g_("a_proj.weight")).astype(m.acc) + g_("dt_bias").astype(m.acc)
         g = (-jnp.exp(g_("A_log").astype(m.acc)) * jax.nn.softplus(a))[..., None]
     else:
-        f = linear(m, linear(m, h, g_("f_proj.0.weight")), g_("f_proj.1.weight")).astype(
-            m.acc
-        ) + g_("dt_bias").astype(m.acc)
-        f = f.reshape(T, HV, K)
+        if pre + "f_proj.weight" in p:  # one matrix
+            f = linear(m, h, g_("f_proj.weight"))
+        else:
+            f = linear(m, linear(m, h, g_("f_proj.0.weight")), g_("f_proj.1.weight"))
+        f = (f.astype(m.acc) + g_("dt_bias").astype(m.acc)).reshape(T, HV, K)
         A = jnp.exp(g_("A_log").astype(m.acc))[:, None]
         g = (
             c["lower_bound"] * jax.nn.sigmoid(A * f)
@@ -129,14 +130,12 @@ def delta(m, p, pre, h, c, fam):
     _, o = jax.lax.scan(step, jnp.zeros((HV, K, V), m.acc), (q, k, v, beta, g))
     o = rms(m, o.astype(m.io), g_("o_norm.weight"), c["norm_eps"]).astype(m.acc)
     if fam == "kda":
-        z = (
-            linear(
-                m, linear(m, h, g_("g_proj.0.weight")), g_("g_proj.1.weight"), g_("g_proj.1.bias")
-            )
-            .astype(m.acc)
-            .reshape(T, HV, V)
-        )
-        o = o * jax.nn.sigmoid(z)
+        if pre + "g_proj.weight" in p:  # one matrix
+            z = linear(m, h, g_("g_proj.weight"))
+        else:
+            z = linear(m, h, g_("g_proj.0.weight"))
+            z = linear(m, z, g_("g_proj.1.weight"), g_("g_proj.1.bias"))
+        o = o * jax.nn.sigmoid(z.astype(m.acc).reshape(T, HV, V))
     elif c["use_gate"]:
         o = o * silu(linear(m, h, g_("g_proj.weight")).astype(m.acc).reshape(T, HV, V))
     return linear(m, o.astype(m.io).reshape(T, HV * V), g_("o_proj.weight"))

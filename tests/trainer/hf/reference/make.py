@@ -370,7 +370,7 @@ def write(out, cases, shapes, draw):
             **{
                 "grad." + k: v.astype(np.float32)
                 for k, v in o["grad"].items()
-                if not k.endswith("correction_bias")  # a buffer, no parameter
+                if not k.endswith(("correction_bias", "expert_bias"))  # buffers
             },
         )
         ref["train.loss"] = np.array(o["losses"], np.float32)

@@ -24,7 +24,8 @@ def kda(m, p, pre, h, c):
     }
     q = {n: w for n, w in p.items() if n.startswith(pre)}
     for new, old in names.items():
-        q[pre + new] = p[pre + old]
+        if pre + old in p:
+            q[pre + new] = p[pre + old]
     width = lin["num_heads"] * lin["head_dim"]
     q[pre + "g_proj.1.bias"] = jnp.zeros(width, m.acc)
     q[pre + "A_log"] = p[pre + "A_log"].reshape(-1)
@@ -36,11 +37,22 @@ def kda(m, p, pre, h, c):
         use_short_conv=True,
         allow_neg_eigval=False,
         norm_eps=c["rms_norm_eps"],
+        lower_bound=lin.get("gate_lower_bound"),
     )
     return delta(m, q, pre, h, cc, "kda")
 
 
-def mla(m, p, pre, h, c):
+def pairs(m, x, theta):
+    """RoPE of [T, heads, dims] whose dims 2 i and 2 i + 1 rotate together."""
+    T, _, R = x.shape
+    a = np.arange(T)[:, None, None] * theta ** (-np.arange(0, R, 2) / R)
+    cos, sin = jnp.asarray(np.cos(a), m.acc), jnp.asarray(np.sin(a), m.acc)
+    x = x.reshape(*x.shape[:2], R // 2, 2)
+    x1, x2 = x[..., 0], x[..., 1]
+    return jnp.stack([x1 * cos - x2 * sin, x2 * cos + x1 * sin], -1).reshape(T, -1, R)
+
+
+def mla(m, p, pre, h, c, theta=None):
     T = h.shape[0]
     H, dn, dr, dv = (
         c[k]
@@ -56,11 +68,17 @@ def mla(m, p, pre, h, c):
     both = linear(m, h, p[pre + "kv_a_proj_with_mqa.weight"])
     low = rms(m, both[:, :r], p[pre + "kv_a_layernorm.weight"], 1e-6)
     kv = linear(m, low, p[pre + "kv_b_proj.weight"]).reshape(T, H, dn + dv)
-    shared = jnp.broadcast_to(both[:, None, r:], (T, H, dr))
+    shared = both[:, None, r:]
+    if theta:
+        shared = pairs(m, shared, theta)
+        q = jnp.concatenate([q[..., :dn], pairs(m, q[..., dn:], theta)], -1)
+    shared = jnp.broadcast_to(shared, (T, H, dr))
     k = jnp.concatenate([kv[..., :dn], shared], -1)
     s = jnp.einsum("ihd,jhd->hij", q, k) * (dn + dr) ** -0.5
     s = jnp.where(np.tril(np.ones((T, T), bool)), s, -jnp.inf)
     o = jnp.einsum("hij,jhd->ihd", jax.nn.softmax(s, -1), kv[..., dn:])
+    if pre + "g_proj.weight" in p:  # a gate a channel, or a head
+        o = o * jax.nn.sigmoid(linear(m, h, p[pre + "g_proj.weight"])).reshape(T, H, -1)
     return linear(m, o.reshape(T, H * dv), p[pre + "o_proj.weight"])
 
 
@@ -196,6 +214,21 @@ CASES = {
             full_attn_layers=[1, 3],
         ),
     ),
+    # The keys of Kimi K3: bounded decays, gates of one matrix, gated MLA, which the last layers are.
+    "kimi_linear-gates": base(
+        num_hidden_layers=5,
+        q_lora_rank=10,
+        mla_use_output_gate=True,
+        linear_attn_config=dict(
+            num_heads=2,
+            head_dim=8,
+            short_conv_kernel_size=4,
+            gate_lower_bound=-5.0,
+            use_full_rank_gate=True,
+            kda_layers=[1, 2, 3],
+            full_attn_layers=[4, 5],
+        ),
+    ),
     "kimi_linear-softmax": base(moe_router_activation_func="softmax", num_hidden_layers=3),
 }
 
@@ -237,11 +270,16 @@ def shapes(c):
             s[a + "kv_a_layernorm.weight"] = (r,)
             s[a + "kv_b_proj.weight"] = (nh * (dn + dv), r)
             s[a + "o_proj.weight"] = (D, nh * dv)
+            if c.get("mla_use_output_gate"):
+                s[a + "g_proj.weight"] = (nh * dv, D)
         else:
             for n in "qkv":
                 s[f"{a}{n}_proj.weight"] = (H * d, D)
                 s[f"{a}{n}_conv1d.weight"] = (H * d, 1, W)
-            for n in "fg":
+            full_rank = lin.get("use_full_rank_gate")
+            if full_rank:
+                s[a + "g_proj.weight"] = (H * d, D)
+            for n in "f" if full_rank else "fg":
                 s[f"{a}{n}_a_proj.weight"] = (d, D)
                 s[f"{a}{n}_b_proj.weight"] = (H * d, d)
             s[a + "A_log"] = (1, 1, H, 1)
