@@ -27,7 +27,7 @@ std::string DescribeExports(const ModelConfig& model, const std::string& prefix)
   std::vector<std::string> names;
   std::string others;
   for (const HfFamily* family : HfFamilies()) {
-    std::vector<std::string> why = family->why_not(model);
+    std::vector<std::string> why = WhyNotAs(*family, model);
     if (why.empty()) {
       names.emplace_back(family->model_type);
       continue;

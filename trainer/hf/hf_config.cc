@@ -34,18 +34,30 @@ std::vector<const HfFamily*> FamiliesOf(const std::string& mixer_type) {
   return families;
 }
 
+// The language model of a configuration that also has a model of images: text_config, whose
+// model_type ends in _text, with what the configuration itself says of the head. Null of others.
+nlohmann::json TextConfigOf(const nlohmann::json& config) {
+  const auto type = config.find("model_type"), text = config.find("text_config");
+  if (type == config.end() || !type->is_string() || text == config.end() || !text->is_object()) {
+    return nullptr;
+  }
+  const std::string text_type = type->get<std::string>() + "_text";
+  if (FindHfFamily(text_type) == nullptr) return nullptr;
+  nlohmann::json inner = *text;
+  inner["model_type"] = text_type;
+  if (config.contains("tie_word_embeddings")) {
+    inner["tie_word_embeddings"] = config["tie_word_embeddings"];
+  }
+  return inner;
+}
+
 absl::StatusOr<const HfFamily*> ChooseFamily(const ModelConfig& m, const HfFamily* wanted) {
   std::vector<const HfFamily*> candidates = {wanted};
   if (wanted == nullptr) candidates = FamiliesOf(TellingType(m));
   if (candidates.empty()) candidates = FamiliesOf("attention");  // which say what they cannot hold
   std::vector<std::string> refusals;
   for (const HfFamily* family : candidates) {
-    std::vector<std::string> why = family->why_not(m);
-    if (m.zero_centered_norms != family->zero_centered_norms) {
-      why.push_back(absl::StrCat("its norms scale by ",
-                                 family->zero_centered_norms ? "1 + weight" : "weight",
-                                 " (zero_centered_norms)"));
-    }
+    const std::vector<std::string> why = WhyNotAs(*family, m);
     if (why.empty()) return family;
     refusals.push_back(absl::StrCat("a Hugging Face ", family->model_type,
                                     " folder cannot hold this model: ", absl::StrJoin(why, "; ")));
@@ -55,10 +67,22 @@ absl::StatusOr<const HfFamily*> ChooseFamily(const ModelConfig& m, const HfFamil
 
 }  // namespace
 
-absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config) {
-  if (!config.is_object()) return absl::InvalidArgumentError("config.json: expected an object");
+std::vector<std::string> WhyNotAs(const HfFamily& family, const ModelConfig& model) {
+  std::vector<std::string> why = family.why_not(model);
+  if (model.zero_centered_norms != family.zero_centered_norms) {
+    why.push_back(absl::StrCat("its norms scale by ",
+                               family.zero_centered_norms ? "1 + weight" : "weight",
+                               " (zero_centered_norms)"));
+  }
+  return why;
+}
+
+absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& file) {
+  if (!file.is_object()) return absl::InvalidArgumentError("config.json: expected an object");
+  const nlohmann::json text = TextConfigOf(file);
+  const nlohmann::json& config = text.is_null() ? file : text;
   KeyFindings findings;
-  KeyReader r(config, "", &findings);
+  KeyReader r(config, text.is_null() ? "" : "text_config.", &findings);
   std::string model_type;
   r.String("model_type", &model_type);
   const HfFamily* family = FindHfFamily(model_type);
@@ -85,6 +109,11 @@ absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config) {
     }
     return absl::InvalidArgumentError(
         absl::StrCat("config.json: ", absl::StrJoin(faults, "\nconfig.json: ")));
+  }
+  if (!text.is_null()) {
+    result.warnings.push_back(absl::StrCat("config.json: of this ", file["model_type"].dump(),
+                                           " the language model alone is read, not the model of "
+                                           "images"));
   }
   result.kept = nlohmann::json::object();
   for (const char* key : {"model_type", "bos_token_id", "eos_token_id", "max_position_embeddings",

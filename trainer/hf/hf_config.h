@@ -25,8 +25,12 @@ struct HfConfig {
 };
 
 // Reads a parsed config.json. InvalidArgument lists every fault by its key: what is mistyped or
-// impossible, and what would change the mathematics in a way that Wyvern does not serve.
-absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& config);
+// impossible, and what would change the mathematics in a way that Wyvern does not serve. Of a model
+// of images and text the language model is read (text_config), with a warning.
+absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& file);
+
+// Why a folder of the family cannot hold the model, one reason each; empty: it can.
+std::vector<std::string> WhyNotAs(const HfFamily& family, const ModelConfig& model);
 
 struct HfWriteOptions {
   // Null: that of the layers that are not attention; without any, llama if it can hold the model,

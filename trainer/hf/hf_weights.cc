@@ -3,7 +3,9 @@
 #include <cmath>
 #include <filesystem>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "data/io/json.h"
 #include "data/io/plain_name.h"
 #include "kernels/runtime/status.h"
@@ -57,7 +59,7 @@ absl::StatusOr<HfWeights> HfWeights::Open(const std::string& dir) {
   std::error_code ignored;
   if (std::filesystem::exists(single, ignored)) {
     ASSIGN_OR_RETURN(SafetensorsReader file, SafetensorsReader::Open(single));
-    for (const auto& [name, entry] : file.tensors()) weights.file_of_[name] = 0;
+    for (const auto& [name, entry] : file.tensors()) weights.Add(name, 0);
     weights.files_.push_back(std::move(file));
     return weights;
   }
@@ -88,37 +90,47 @@ absl::StatusOr<HfWeights> HfWeights::Open(const std::string& dir) {
       return absl::DataLossError(
           absl::StrCat(index, ": ", name, " is not in ", file_name, " as the index says"));
     }
-    weights.file_of_[name] = it->second;
+    weights.Add(name, it->second);
   }
   return weights;
 }
 
+void HfWeights::Add(const std::string& name, size_t file) {
+  constexpr absl::string_view kText = "model.language_model.", kImages = "model.visual.";
+  if (absl::StartsWith(name, kImages)) return;
+  absl::string_view rest = name;
+  const bool is_text = absl::ConsumePrefix(&rest, kText);
+  places_[is_text ? absl::StrCat("model.", rest) : name] = {file, name};
+}
+
 std::vector<std::string> HfWeights::names() const {
   std::vector<std::string> names;
-  for (const auto& [name, file] : file_of_) names.push_back(name);
+  for (const auto& [name, place] : places_) names.push_back(name);
   return names;
 }
 
 const std::string& HfWeights::PathOf(const std::string& name) const {
-  return files_[file_of_.at(name)].path();
+  return files_[places_.at(name).file].path();
 }
 
 absl::StatusOr<SafetensorsEntry> HfWeights::Find(const std::string& name) const {
-  const auto it = file_of_.find(name);
-  if (it == file_of_.end()) {
+  const auto it = places_.find(name);
+  if (it == places_.end()) {
     return absl::NotFoundError(absl::StrCat(dir_, ": the weights lack the tensor ", name));
   }
-  return files_[it->second].Find(name);
+  return files_[it->second.file].Find(it->second.name);
 }
 
 absl::StatusOr<Tensor> HfWeights::Read(const std::string& name) const {
   RETURN_IF_ERROR(Find(name).status());
-  return ReadFloatTensor(files_[file_of_.at(name)], name);
+  const Place& place = places_.at(name);
+  return ReadFloatTensor(files_[place.file], place.name);
 }
 
 absl::StatusOr<Tensor> HfWeights::Read(const std::string& name, int64_t begin, int64_t end) const {
   RETURN_IF_ERROR(Find(name).status());
-  return ReadFloats(files_[file_of_.at(name)], name, begin, end);
+  const Place& place = places_.at(name);
+  return ReadFloats(files_[place.file], place.name, begin, end);
 }
 
 absl::StatusOr<Tensor> ReadFloatTensor(const SafetensorsReader& file, const std::string& name) {

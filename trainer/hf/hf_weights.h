@@ -13,14 +13,17 @@
 
 namespace wyvern {
 
-// The tensors of a folder, wherever they lie. Nothing is read before it is asked for.
+// The tensors of a folder, wherever they lie. Nothing is read before it is asked for. Of a model of
+// images and text these are its language model's, by the names that they have without the other
+// one: model.language_model.norm.weight is model.norm.weight; those of the images, model.visual,
+// are not there.
 class HfWeights {
  public:
   // dir/model.safetensors, else the files that dir/model.safetensors.index.json names.
   static absl::StatusOr<HfWeights> Open(const std::string& dir);
 
   std::vector<std::string> names() const;
-  bool Has(const std::string& name) const { return file_of_.count(name) > 0; }
+  bool Has(const std::string& name) const { return places_.count(name) > 0; }
   const std::string& dir() const { return dir_; }
   // The file that holds it.
   const std::string& PathOf(const std::string& name) const;
@@ -32,9 +35,15 @@ class HfWeights {
   absl::StatusOr<Tensor> Read(const std::string& name, int64_t begin, int64_t end) const;
 
  private:
+  struct Place {
+    size_t file = 0;
+    std::string name;  // in the file
+  };
+  void Add(const std::string& name, size_t file);
+
   std::string dir_;
   std::vector<SafetensorsReader> files_;
-  std::map<std::string, size_t> file_of_;
+  std::map<std::string, Place> places_;
 };
 
 // The type in which a floating tensor is read. Error: its elements are not F32, BF16, F16 or F64;

@@ -200,6 +200,52 @@ TEST_F(TiedHeadTest, KimiLinearIsTiedOnlyWithoutAHead) {
   EXPECT_EQ(TestLogits(alone->model.get()), expected);
 }
 
+// Qwen3.5 as it is published: a model of images and text, of which the language model is read.
+TEST(ImagesAndTextTest, TheLanguageModelIsReadAlone) {
+  const std::string source = "tests/trainer/hf/reference/qwen3_5-tied";
+  const auto text = LoadHfFolder(source, Device::kCpu, DType::kFloat32, false);
+  ASSERT_TRUE(text.ok()) << text.status();
+  const TemporaryFolder folder;
+  std::map<std::string, RawTensor> tensors;
+  for (auto& [name, tensor] : ReadRaw(source + "/model.safetensors")) {
+    ASSERT_TRUE(absl::StartsWith(name, "model.")) << name;
+    tensors[absl::StrCat("model.language_model.", name.substr(6))] = tensor;
+  }
+  const RawTensor any = tensors.begin()->second;
+  tensors["model.visual.patch_embed.proj.weight"] = any;
+  tensors["mtp.norm.weight"] = any;
+  WriteRaw(folder / "model.safetensors", tensors);
+  nlohmann::json inner = *ReadJsonFile(source + "/config.json");
+  inner.erase("tie_word_embeddings");
+  nlohmann::json config = {{"model_type", "qwen3_5"},
+                           {"architectures", {"Qwen3_5ForConditionalGeneration"}},
+                           {"text_config", inner},
+                           {"vision_config", {{"model_type", "qwen3_5_vision"}, {"depth", 2}}},
+                           {"image_token_id", 30},
+                           {"tie_word_embeddings", true}};
+  const auto load = [&] {
+    EXPECT_TRUE(WriteFileAtomically(folder / "config.json", JsonText(config)).ok());
+    return LoadHfFolder(folder / ".", Device::kCpu, DType::kFloat32, false);
+  };
+  const auto both = load();
+  ASSERT_TRUE(both.ok()) << both.status();
+  EXPECT_EQ(both->model->config(), text->model->config());
+  EXPECT_EQ(TestLogits(both->model.get()), TestLogits(text->model.get()));
+  ASSERT_EQ(both->warnings.size(), 1u);
+  EXPECT_TRUE(
+      absl::StrContains(both->warnings[0], "of this \"qwen3_5\" the language model alone is read"))
+      << both->warnings[0];
+  EXPECT_FALSE(both->kept.contains("image_token_id"));
+  // It leaves as a language model.
+  EXPECT_TRUE(SaveHfFolder(both->model.get(), folder / "out", {}).ok());
+  EXPECT_EQ(FolderLogits(folder / "out"), TestLogits(text->model.get()));
+  config["text_config"]["head_dim"] = "eight";
+  EXPECT_TRUE(absl::StrContains(load().status().message(), "text_config.head_dim: "))
+      << load().status();
+  config["model_type"] = "qwen9";
+  EXPECT_TRUE(absl::StrContains(load().status().message(), "\"qwen9\" is not supported"));
+}
+
 class HfFolderDamage : public testing::Test {
  protected:
   void SetUp() override {
