@@ -20,6 +20,7 @@ void AddAllCommands(CLI::App& app, int* exit_code) {
   AddExportCommand(app, exit_code);
   AddParityCommand(app, exit_code);
   AddSelftestCommand(app, exit_code);
+  AddVerifyCommand(app, exit_code);
   AddBenchCommand(app, exit_code);
   AddCompletionCommand(app, exit_code);
   AddManCommand(app, exit_code);

@@ -69,6 +69,10 @@ void AddParityCommand(CLI::App& app, int* exit_code);
 // wyvern selftest: every op's registry row as a table; exit code 1 when anything fails.
 void AddSelftestCommand(CLI::App& app, int* exit_code);
 
+// wyvern verify CONFIG: trains a few steps and checks resume, exports, numbers and speed on this
+// machine, as a card; exit code 1 when anything fails.
+void AddVerifyCommand(CLI::App& app, int* exit_code);
+
 // wyvern bench ops: every op's time, or that of any shape, beside what the bytes it must move and
 // the FLOPs it must compute would take at the device's rates; or the paths that its kernels take.
 // wyvern bench step CONFIG: whole training steps, and where their time goes.

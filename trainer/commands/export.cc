@@ -103,14 +103,7 @@ absl::Status Run(const Options& options) {
     out.config.family = FindHfFamily(out.config.keep["model_type"].get<std::string>());
   }
   ASSIGN_OR_RETURN(const ModelConfig model, CheckpointModelConfig(info));
-  const HfSource source = [&](const std::string& name,
-                              const Shape& shape) -> absl::StatusOr<Tensor> {
-    const Tensor values = Tensor::Empty(shape, DType::kFloat32, Device::kCpu);
-    RETURN_IF_ERROR(ReadCheckpoint(info.path, {{absl::StrCat("model/", name), values}},
-                                   {.convert_floats = true}));
-    return values;
-  };
-  RETURN_IF_ERROR(SaveHfFolder(model, source, options.dir, out));
+  RETURN_IF_ERROR(SaveHfFolder(model, SourceOfCheckpoint(info.path), options.dir, out));
   Say(absl::StrCat(info.path, ": ", CountParameters(model), " parameters in ", options.dtype,
                    " -> ", options.dir));
   return absl::OkStatus();

@@ -1,8 +1,6 @@
 #include "trainer/hf/parity.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <map>
 #include <optional>
 
@@ -12,6 +10,7 @@
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
 #include "trainer/hf/load_folder.h"
+#include "trainer/hf/relative_error.h"
 #include "trainer/hf/tensor_names.h"
 #include "trainer/optimizer/optimizer.h"
 
@@ -19,24 +18,6 @@ namespace wyvern {
 namespace {
 
 constexpr int kSteps = 6;
-
-std::vector<double> OnHost(const Tensor& t) {
-  return t.To(Device::kCpu).To(DType::kFloat64).ToVector<double>();
-}
-
-double RelativeRms(const std::vector<double>& x, const std::vector<double>& reference) {
-  double difference = 0, norm = 0;
-  for (size_t i = 0; i < x.size(); ++i) {
-    difference += (x[i] - reference[i]) * (x[i] - reference[i]);
-    norm += reference[i] * reference[i];
-  }
-  if (norm == 0) return difference == 0 ? 0 : std::numeric_limits<double>::infinity();
-  return std::sqrt(difference / norm);
-}
-
-double Relative(double x, double reference) {
-  return std::abs(x - reference) / std::abs(reference);
-}
 
 struct Reference {
   SafetensorsReader file;

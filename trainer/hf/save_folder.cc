@@ -10,6 +10,7 @@
 #include "data/io/output.h"
 #include "data/io/safetensors.h"
 #include "kernels/runtime/status.h"
+#include "trainer/checkpoint/read.h"
 #include "trainer/hf/tensor_names.h"
 
 namespace wyvern {
@@ -172,6 +173,15 @@ absl::Status WriteFolder(const ModelConfig& model, const HfSource& source, const
 }
 
 }  // namespace
+
+HfSource SourceOfCheckpoint(const std::string& path) {
+  return [path](const std::string& name, const Shape& shape) -> absl::StatusOr<Tensor> {
+    const Tensor values = Tensor::Empty(shape, DType::kFloat32, Device::kCpu);
+    RETURN_IF_ERROR(
+        ReadCheckpoint(path, {{absl::StrCat("model/", name), values}}, {.convert_floats = true}));
+    return values;
+  };
+}
 
 absl::Status SaveHfFolder(const ModelConfig& model, const HfSource& source, const std::string& dir,
                           const HfExportOptions& options) {

@@ -23,6 +23,9 @@ struct HfExportOptions {
 // Gives a parameter's master weights or a buffer, whole and in the accumulation dtype, by its name.
 using HfSource = std::function<absl::StatusOr<Tensor>(const std::string& name, const Shape& shape)>;
 
+// Reads them from a checkpoint, one at a time.
+HfSource SourceOfCheckpoint(const std::string& path);
+
 // Writes a folder that flash-linear-attention or transformers load. The weights are rounded if
 // config.dtype is "bfloat16" (A_log, dt_bias and correction biases stay in fp32); a tied head is
 // left out, or a copy that is not tied where the family's readers never tie (HfFamily::ties_head).

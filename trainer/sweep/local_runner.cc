@@ -1,31 +1,26 @@
 #include "trainer/sweep/local_runner.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <map>
 #include <set>
 #include <thread>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "data/io/file.h"
 #include "data/io/printable.h"
 #include "data/io/terminal.h"
 #include "kernels/runtime/gpu.h"
 #include "kernels/runtime/status.h"
 #include "trainer/report/console.h"
+#include "trainer/run/self_process.h"
 #include "trainer/run/stop_signal.h"
 #include "trainer/sweep/run_state.h"
 #include "trainer/sweep/status_table.h"
@@ -44,15 +39,6 @@ std::string Environment(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-// Whether a variable belongs to one of several ranks: a sweep may be started as one, its runs are
-// not.
-bool IsOfRanks(const std::string& name) {
-  static const std::set<std::string> kNames = {"RANK",        "WORLD_SIZE",  "LOCAL_RANK",
-                                               "MASTER_ADDR", "MASTER_PORT", "LOCAL_WORLD_SIZE"};
-  return kNames.count(name) > 0 || absl::StartsWith(name, "OMPI_COMM_WORLD_") ||
-         absl::StartsWith(name, "PMI_") || absl::StartsWith(name, "PMIX_");
-}
-
 // The environment of a job's process.
 std::vector<std::string> JobEnvironment(const SweepRun& run, int64_t slot, int64_t jobs) {
   std::map<std::string, std::string> added;
@@ -67,20 +53,7 @@ std::vector<std::string> JobEnvironment(const SweepRun& run, int64_t slot, int64
     added["OMP_NUM_THREADS"] = share;
     if (Environment("OPENBLAS_NUM_THREADS").empty()) added["OPENBLAS_NUM_THREADS"] = share;
   }
-  std::vector<std::string> all;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string text = *entry, name = text.substr(0, text.find('='));
-    if (added.count(name) == 0 && !IsOfRanks(name)) all.push_back(text);
-  }
-  for (const auto& [name, value] : added) all.push_back(absl::StrCat(name, "=", value));
-  return all;
-}
-
-std::vector<char*> Pointers(std::vector<std::string>* texts) {
-  std::vector<char*> pointers;
-  for (std::string& text : *texts) pointers.push_back(text.data());
-  pointers.push_back(nullptr);
-  return pointers;
+  return EnvironmentOfOne(added);
 }
 
 class LocalSweep {
@@ -203,30 +176,13 @@ class LocalSweep {
     const SweepRun& run = plan_.runs[index];
     const bool goes_on = states_[index].step > 0;
     ForgetExit(run);
-    const int log = open(run.LogPath().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-    if (log < 0) return ErrnoStatus(errno, "cannot open", run.LogPath());
-    std::vector<std::string> arguments = {"wyvern", "train", run.Dir() + "/config.yaml"};
-    std::vector<std::string> environment =
-        JobEnvironment(run, static_cast<int64_t>(slot_index), static_cast<int64_t>(slots_.size()));
-    std::vector<char*> argv = Pointers(&arguments), envp = Pointers(&environment);
-    const pid_t parent = getpid();
-    const pid_t pid = fork();
-    if (pid < 0) {
-      close(log);
-      return ErrnoStatus(errno, "cannot start", "wyvern train");
-    }
-    if (pid == 0) {
-      // A group of its own: Ctrl-C reaches the sweep, which passes it on once. Should the sweep
-      // die, the run saves and stops.
-      setpgid(0, 0);
-      prctl(PR_SET_PDEATHSIG, SIGTERM);
-      if (getppid() != parent) _exit(1);
-      dup2(log, STDOUT_FILENO);
-      dup2(log, STDERR_FILENO);
-      execve("/proc/self/exe", argv.data(), envp.data());
-      _exit(127);
-    }
-    close(log);
+    // Ctrl-C reaches the sweep, which passes it on once. Should the sweep die, the run saves and
+    // stops.
+    ASSIGN_OR_RETURN(const pid_t pid,
+                     StartSelf({"train", run.Dir() + "/config.yaml"},
+                               JobEnvironment(run, static_cast<int64_t>(slot_index),
+                                              static_cast<int64_t>(slots_.size())),
+                               run.LogPath()));
     slots_[slot_index] = {pid, index, Clock::now()};
     states_[index].stage = RunStage::kRunning;
     Say(absl::StrCat(goes_on ? "resumed  " : "started  ", run.name, "  (", run.LogPath(), ")"));

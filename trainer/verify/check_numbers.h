@@ -1,0 +1,23 @@
+#ifndef WYVERN_TRAINER_VERIFY_CHECK_NUMBERS_H_
+#define WYVERN_TRAINER_VERIFY_CHECK_NUMBERS_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "data/sampling/batch.h"
+#include "kernels/runtime/device.h"
+#include "kernels/runtime/dtype.h"
+#include "trainer/verify/card.h"
+
+namespace wyvern {
+
+// Logits, loss and every parameter's gradient of the checkpoint's model over `batch`, on `device`
+// in `compute`, beside the ops of the CPU. The limits follow the rule of trainer/hf/parity.h: in
+// fp32, beside fp64, logits 1e-5, loss 2e-6, gradients 1e-4; in bf16, beside fp32, twice the
+// largest of eight deviations that random rounding of what bf16 stores brings about.
+absl::StatusOr<NumbersCheck> CheckNumbers(const std::string& checkpoint, Device device,
+                                          DType compute, const Batch& batch);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_VERIFY_CHECK_NUMBERS_H_

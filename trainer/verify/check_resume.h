@@ -1,0 +1,26 @@
+#ifndef WYVERN_TRAINER_VERIFY_CHECK_RESUME_H_
+#define WYVERN_TRAINER_VERIFY_CHECK_RESUME_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "trainer/config/run_config.h"
+#include "trainer/verify/card.h"
+
+namespace wyvern {
+
+// Trains VerifiedRun, each time as a process of `wyvern train`: once without interruption, in the
+// folder run.dir, and once from each checkpoint before the last. Of these checkpoints those alone
+// stay that later checks read: the last one of run.dir. Errors: a process that fails, with the end
+// of its log.
+absl::StatusOr<std::vector<ResumeCheck>> CheckResume(const RunConfig& run);
+
+// The checkpoints' tensors that are not the same bits, each by its name, and those that only one of
+// them has. Both were written by one rank.
+absl::StatusOr<std::vector<std::string>> DifferentTensors(const std::string& checkpoint,
+                                                          const std::string& other);
+
+}  // namespace wyvern
+
+#endif  // WYVERN_TRAINER_VERIFY_CHECK_RESUME_H_
