@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Runs an exported folder in its own library and keeps the results for `wyvern parity FOLDER`.
+"""Runs exported folders in their own library and keeps the results for `wyvern parity FOLDER`.
 
-  write_hf_reference.py FOLDER [--device cuda] [--tokens 150] [--batch 2]
+  write_hf_reference.py FOLDER... [--device cuda] [--tokens 150] [--batch 2]
 
-Loads FOLDER with transformers or with flash-linear-attention registered in transformers, in
-fp32 with TF32 off, and writes FOLDER/reference.safetensors: input_ids, logits, loss, the gradient of
-every tensor, and the losses and gradient norms of six AdamW steps. Every key of model.safetensors
-must be taken by the library, and none may be missing.
+Loads each FOLDER with transformers, or with flash-linear-attention registered in transformers, or
+with the code of its own that Wyvern wrote, in fp32 with TF32 off, and writes
+FOLDER/reference.safetensors: input_ids, logits, loss, the gradient of every tensor, and the losses
+and gradient norms of six AdamW steps. Every key of model.safetensors must be taken by the library,
+and none may be missing.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-BUFFERS = ("e_score_correction_bias", "expert_bias")  # in the files, and without a gradient
+BUFFERS = ("e_score_correction_bias", "expert_bias", "router.bias")  # in the files, and without a gradient
 
 
 def load(folder, device):
@@ -25,7 +26,7 @@ def load(folder, device):
     except ImportError:
         pass
     model, info = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True)
+        folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=True)
     faults = {k: v for k, v in info.items() if v and k != "error_msgs"}
     if faults:
         raise SystemExit(f"the library and the folder disagree: {faults}")
@@ -56,15 +57,19 @@ def gradients(model):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder")
+    parser.add_argument("folders", nargs="+", metavar="FOLDER")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tokens", type=int, default=150)
     parser.add_argument("--batch", type=int, default=2)
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    for folder in options.folders:
+        write_reference(folder, options)
 
-    model = load(options.folder, options.device)
+
+def write_reference(folder, options):
+    model = load(folder, options.device)
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(model.config.vocab_size, (options.batch, options.tokens),
                         generator=generator).to(options.device)
@@ -89,8 +94,8 @@ def main():
     result["train.loss"] = torch.stack(losses)
     result["train.grad_norm"] = torch.stack(norms)
     save_file({k: v.detach().cpu().contiguous() for k, v in result.items()},
-              options.folder + "/reference.safetensors")
-    print(f"loss {float(result['loss']):.6f}; now run: wyvern parity {options.folder}")
+              folder + "/reference.safetensors")
+    print(f"loss {float(result['loss']):.6f}; now run: wyvern parity {folder}")
 
 
 if __name__ == "__main__":

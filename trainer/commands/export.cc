@@ -124,7 +124,8 @@ void AddExportCommand(CLI::App& app, int* exit_code) {
   for (const HfFamily* family : HfFamilies()) families.push_back(family->model_type);
   command
       ->add_option("--family", options->family,
-                   "auto (default), or of a model of attention layers alone llama or transformer")
+                   "auto (default); wyvern, which holds any model with its own modeling_wyvern.py; "
+                   "or another that holds this one, as config show says")
       ->check(CLI::IsMember(families));
   command->add_option("--max-shard-gb", options->max_shard_gb, "Largest file in 10^9 bytes (5)")
       ->check(CLI::Range(1e-9, 1e9));

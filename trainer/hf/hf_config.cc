@@ -62,16 +62,19 @@ absl::StatusOr<const HfFamily*> ChooseFamily(const ModelConfig& m, const HfFamil
     refusals.push_back(absl::StrCat("a Hugging Face ", family->model_type,
                                     " folder cannot hold this model: ", absl::StrJoin(why, "; ")));
   }
-  return absl::FailedPreconditionError(absl::StrJoin(refusals, "\n"));
+  return absl::FailedPreconditionError(
+      absl::StrCat(absl::StrJoin(refusals, "\n"),
+                   "\nthe family wyvern, whose folders have a modeling_wyvern.py, holds any model: "
+                   "--family wyvern"));
 }
 
 }  // namespace
 
 std::vector<std::string> WhyNotAs(const HfFamily& family, const ModelConfig& model) {
   std::vector<std::string> why = family.why_not(model);
-  if (model.zero_centered_norms != family.zero_centered_norms) {
+  if (family.zero_centered_norms.value_or(model.zero_centered_norms) != model.zero_centered_norms) {
     why.push_back(absl::StrCat("its norms scale by ",
-                               family.zero_centered_norms ? "1 + weight" : "weight",
+                               *family.zero_centered_norms ? "1 + weight" : "weight",
                                " (zero_centered_norms)"));
   }
   return why;
@@ -93,7 +96,7 @@ absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& file) {
   }
   HfConfig result{.family = family};
   ModelConfig& m = result.model;
-  m.zero_centered_norms = family->zero_centered_norms;
+  m.zero_centered_norms = family->zero_centered_norms.value_or(false);
   IgnoreCommonKeys(&r);
   RefuseAlterations(&r, family->passed_over);
   ReadVocabulary(&r, &m);

@@ -3,7 +3,9 @@
 #ifndef WYVERN_TRAINER_HF_HF_FAMILY_H_
 #define WYVERN_TRAINER_HF_HF_FAMILY_H_
 
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,12 +19,14 @@ namespace wyvern {
 struct HfFamily {
   const char* model_type;    // in config.json, and the name of the family
   const char* architecture;  // the class in config.json's `architectures`
-  // The type of the mixer that makes a model one of this family: see WriteHfConfig.
+  // The type of the mixer that makes a model one of this family: see WriteHfConfig. Empty: a family
+  // that is written only where it is asked for.
   const char* mixer_type;
   const char* embedding_name;
   // False: the readers never tie the head to the embedding; a tied head is written as a copy.
   bool ties_head = true;
-  bool zero_centered_norms = false;  // as ModelConfig's: the files hold weights around zero
+  // As ModelConfig's: the files hold weights around zero. Unset: config.json says whether they do.
+  std::optional<bool> zero_centered_norms = false;
   // The key of config.json that counts layers behind the model's, which readers pass over; null:
   // there is none.
   const char* extra_layers_key = nullptr;
@@ -31,7 +35,7 @@ struct HfFamily {
 
   // Reads the sizes, mixers and experts of the model. The vocabulary has been read.
   void (*read)(KeyReader* r, ModelConfig* m);
-  // Why config.json cannot express the model, one reason each; empty: it can be written.
+  // Why config.json cannot express the model, one reason each; ask WhyNotAs, which knows more.
   std::vector<std::string> (*why_not)(const ModelConfig& m);
   // Adds the keys that other families do not share. Requires an empty why_not.
   void (*write)(const ModelConfig& m, nlohmann::json* config);
@@ -40,13 +44,15 @@ struct HfFamily {
   // is the parameter's as all families store it.
   std::vector<HfTensor> (*layer_tensors)(absl::string_view name, const Shape& shape,
                                          const MixerConfig& mixer);
+  // Further files of a folder whose config.json is this, name -> content; null: none.
+  std::map<std::string, std::string> (*files)(const nlohmann::json& config) = nullptr;
 };
 
 // All of them, in the order of families/registry.cc.
 const std::vector<const HfFamily*>& HfFamilies();
 // Null if there is none.
 const HfFamily* FindHfFamily(absl::string_view model_type);
-// "delta_net, ... or kimi_linear"
+// "delta_net, ... or wyvern"
 std::string HfFamilyNames();
 
 }  // namespace wyvern

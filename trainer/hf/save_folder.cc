@@ -134,7 +134,8 @@ absl::Status CheckLeftOut(Model* model, const HfFamily& family, const HfSource& 
       if (x == 0) continue;
       return absl::FailedPreconditionError(absl::StrCat(
           buffer->name, " is not zero, and a Hugging Face ", family.model_type,
-          " folder has no place for it: train such a model with train.balance_rate: 0"));
+          " folder has no place for it: train such a model with train.balance_rate: 0, or export "
+          "it with --family wyvern"));
     }
   }
   return absl::OkStatus();
@@ -166,7 +167,9 @@ absl::Status WriteFolder(const ModelConfig& model, const HfSource& source, const
     RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(dir, "/model.safetensors.index.json"),
                                         JsonText(index, 2) + "\n"));
   }
-  for (const auto& [name, content] : options.more_files) {
+  std::map<std::string, std::string> files = options.more_files;
+  if (config.family->files != nullptr) files.merge(config.family->files(config.config));
+  for (const auto& [name, content] : files) {
     RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(dir, "/", name), content));
   }
   return WriteFileAtomically(absl::StrCat(dir, "/config.json"), JsonText(config.config, 2) + "\n");

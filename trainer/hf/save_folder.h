@@ -17,7 +17,8 @@ namespace wyvern {
 struct HfExportOptions {
   HfWriteOptions config;
   int64_t max_shard_bytes = int64_t{5} << 30;
-  std::map<std::string, std::string> more_files;  // name -> content: a tokenizer
+  // name -> content: a tokenizer. They come before what the family has under their names.
+  std::map<std::string, std::string> more_files;
 };
 
 // Gives a parameter's master weights or a buffer, whole and in the accumulation dtype, by its name.

@@ -20,6 +20,7 @@ const std::vector<const HfFamily*>& HfFamilies() {
       &kOlmoHybridFamily,
       &kBailingHybridFamily,
       &kKimiLinearFamily,
+      &kWyvernFamily,
   };
   // clang-format on
   return rows;

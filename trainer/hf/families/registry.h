@@ -21,6 +21,8 @@ extern const HfFamily kQwen35Family;
 extern const HfFamily kOlmoHybridFamily;
 extern const HfFamily kKimiLinearFamily;
 extern const HfFamily kBailingHybridFamily;
+// Any model, with code of its own.
+extern const HfFamily kWyvernFamily;
 
 }  // namespace wyvern
 
