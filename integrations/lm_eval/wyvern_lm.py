@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import tempfile
 
+import lm_eval.api.metrics  # noqa: F401  (registers the aggregation `mean`)
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_metric, register_model
 from lm_eval.models.utils import normalize_gen_kwargs
