@@ -12,6 +12,13 @@ namespace {
 // Elements of a part that are reduced at a time, so that what arrives stays in the cache.
 constexpr int64_t kSegment = 64 * 1024;
 
+// Up to so many bytes of all ranks together, a round's delay counts more than its bytes: the
+// collectives that agree on a step take about log2 of the ranks in rounds, not their number.
+constexpr int64_t kFewBytes = 64 * 1024;
+
+// Whether sums and maxima are the same in any order.
+bool IsExact(DType dtype) { return dtype == DType::kInt32 || dtype == DType::kInt64; }
+
 template <typename T>
 struct Sum {
   using Type = T;
@@ -75,6 +82,16 @@ class HostCommunicator : public Communicator {
         members_(std::move(members)) {}
 
   Pending AllReduce(const void* in, void* out, int64_t count, DType dtype, ReduceOp op) override {
+    const int64_t bytes = count * SizeOf(dtype);
+    if (bytes * size() <= kFewBytes) {
+      ReduceGathered(in, out, count, dtype, op);
+      return Pending();
+    }
+    if (IsExact(dtype)) {
+      Copy(in, out, bytes);
+      ReduceByDoubling(out, count, dtype, op);
+      return Pending();
+    }
     // Each rank reduces one part, and all gather the results.
     std::vector<int64_t> counts;
     for (int r = 0; r < size(); ++r) counts.push_back(Begin(r + 1, count) - Begin(r, count));
@@ -182,21 +199,96 @@ class HostCommunicator : public Communicator {
     }
   }
 
-  // Around the ring: each rank passes on what it received last.
+  // Every rank gathers all and reduces them, in the same order.
+  void ReduceGathered(const void* in, void* out, int64_t count, DType dtype, ReduceOp op) {
+    const int64_t bytes = count * SizeOf(dtype);
+    std::vector<char> all(static_cast<size_t>(bytes) * members_.size());
+    GatherInRounds("all_reduce", in, all.data(), std::vector<int64_t>(members_.size(), bytes));
+    std::vector<const void*> parts;
+    for (int r = 0; r < size(); ++r) parts.push_back(all.data() + r * bytes);
+    ReduceParts(dtype, parts, out, count, op);
+  }
+
+  // Recursive doubling: in the round of `step` two ranks that are so far apart add what each has
+  // of `step` ranks. Those beyond the largest power of two give theirs to another one first, and
+  // get the result at the end.
+  void ReduceByDoubling(void* data, int64_t count, DType dtype, ReduceOp op) {
+    const int64_t bytes = count * SizeOf(dtype);
+    int paired = 1;
+    while (2 * paired <= size()) paired *= 2;
+    const bool is_extra = rank() >= paired;
+    const int partner = is_extra ? rank() - paired : rank() + paired;
+    const bool has_partner = partner < size();
+    std::vector<char> other(static_cast<size_t>(bytes));
+    const auto add = [&] { ReduceParts(dtype, {data, other.data()}, data, count, op); };
+    if (is_extra) {
+      Exchange("all_reduce", partner, data, bytes, 0, nullptr, 0);
+      Exchange("all_reduce", 0, nullptr, 0, partner, data, bytes);
+      return;
+    }
+    if (has_partner) {
+      Exchange("all_reduce", 0, nullptr, 0, partner, other.data(), bytes);
+      add();
+    }
+    for (int step = 1; step < paired; step *= 2) {
+      const int peer = rank() ^ step;
+      Exchange("all_reduce", peer, data, bytes, peer, other.data(), bytes);
+      add();
+    }
+    if (has_partner) Exchange("all_reduce", partner, data, bytes, 0, nullptr, 0);
+  }
+
   void Gather(const char* operation, const void* in, void* out, absl::Span<const int64_t> counts,
               DType dtype) {
     CHECK(counts.size() == members_.size(), counts.size(), " counts in a group of ", size());
-    const int64_t bytes = SizeOf(dtype);
+    std::vector<int64_t> bytes;
+    for (const int64_t count : counts) bytes.push_back(count * SizeOf(dtype));
+    if (SumOfCounts(bytes, bytes.size()) <= kFewBytes) {
+      GatherInRounds(operation, in, out, bytes);
+    } else {
+      GatherAroundRing(operation, in, out, bytes);
+    }
+  }
+
+  // Bruck et al., "Efficient Algorithms for All-to-All Communications in Multiport Message-Passing
+  // Systems", 1997: after a round a rank has the parts of twice as many ranks, from itself on.
+  void GatherInRounds(const char* operation, const void* in, void* out,
+                      absl::Span<const int64_t> bytes) {
+    // Where the parts lie in `out`, and in `held`: from this rank's on.
+    std::vector<int64_t> places = {0}, begins = {0};
+    const auto rank_at = [&](int i) { return (rank() + i) % size(); };
+    for (int i = 0; i < size(); ++i) {
+      places.push_back(places.back() + bytes[static_cast<size_t>(i)]);
+      begins.push_back(begins.back() + bytes[static_cast<size_t>(rank_at(i))]);
+    }
+    const auto begin = [&](int i) { return begins[static_cast<size_t>(i)]; };
+    std::vector<char> held(static_cast<size_t>(begins.back()));
+    Copy(in, held.data(), begin(1));
+    for (int have = 1; have < size(); have *= 2) {
+      const int more = std::min(have, size() - have);
+      Exchange(operation, (rank() - have + size()) % size(), held.data(), begin(more),
+               rank_at(have), held.data() + begin(have), begin(have + more) - begin(have));
+    }
+    for (int i = 0; i < size(); ++i) {
+      Copy(held.data() + begin(i),
+           static_cast<char*>(out) + places[static_cast<size_t>(rank_at(i))],
+           begin(i + 1) - begin(i));
+    }
+  }
+
+  // Each rank passes on what it received last.
+  void GatherAroundRing(const char* operation, const void* in, void* out,
+                        absl::Span<const int64_t> bytes) {
     const auto part = [&](int r) {
-      return static_cast<char*>(out) + SumOfCounts(counts, static_cast<size_t>(r)) * bytes;
+      return static_cast<char*>(out) + SumOfCounts(bytes, static_cast<size_t>(r));
     };
-    Copy(in, part(rank()), counts[static_cast<size_t>(rank())] * bytes);
+    Copy(in, part(rank()), bytes[static_cast<size_t>(rank())]);
     const int right = (rank() + 1) % size(), left = (rank() - 1 + size()) % size();
     for (int step = 0; step + 1 < size(); ++step) {
       const int sent = (rank() - step + size()) % size();
       const int received = (sent - 1 + size()) % size();
-      Exchange(operation, right, part(sent), counts[static_cast<size_t>(sent)] * bytes, left,
-               part(received), counts[static_cast<size_t>(received)] * bytes);
+      Exchange(operation, right, part(sent), bytes[static_cast<size_t>(sent)], left, part(received),
+               bytes[static_cast<size_t>(received)]);
     }
   }
 
