@@ -6,8 +6,8 @@
 serves any mix of DeltaNet, Gated DeltaNet, Kimi Delta Attention, gated linear attention, softmax
 attention and multi-head latent attention, with MLPs or experts. config.json describes the model
 under "wyvern", in the keys of Wyvern's own configuration; a key that this file does not know is an
-error. In fp32 on a CPU the logits are those of Wyvern within rounding. On CUDA the rules run in the
-kernels of flash-linear-attention where that is installed.
+error. In fp32 the logits are those of Wyvern within rounding. In bf16 and fp16 on CUDA the rules run
+in the kernels of flash-linear-attention where that is installed.
 
 Shapes: B sequences, T tokens, S keys, D width, H heads, K and V dims of a head, C tokens of a chunk.
 """
@@ -167,7 +167,8 @@ def run_rule(kind, q, k, v, g, beta, state, keep_state):
     g [B, T, H, G] with G = 1 or K, or None without decay, beta [B, T, H]; state [B, H, K, V] in fp32
     or None for zeros. Returns o [B, T, H, V], and the last state if it is to be kept.
     """
-    ops = fla_ops() if q.is_cuda else None
+    # In fp32 these kernels round to TF32, or refuse.
+    ops = fla_ops() if v.is_cuda and v.dtype in (torch.bfloat16, torch.float16) else None
     if ops is not None:
         single = q.shape[1] == 1 and not torch.is_grad_enabled()
         options = {"initial_state": state, "output_final_state": keep_state}

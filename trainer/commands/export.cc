@@ -123,9 +123,10 @@ void AddExportCommand(CLI::App& app, int* exit_code) {
   std::vector<std::string> families = {"auto"};
   for (const HfFamily* family : HfFamilies()) families.push_back(family->model_type);
   command
-      ->add_option("--family", options->family,
-                   "auto (default); wyvern, which holds any model with its own modeling_wyvern.py; "
-                   "or another that holds this one, as config show says")
+      ->add_option(
+          "--family", options->family,
+          "auto (default); wyvern, which holds mixed models too, with its own modeling_wyvern.py; "
+          "or another that holds this one, as config show says")
       ->check(CLI::IsMember(families));
   command->add_option("--max-shard-gb", options->max_shard_gb, "Largest file in 10^9 bytes (5)")
       ->check(CLI::Range(1e-9, 1e9));

@@ -62,10 +62,12 @@ absl::StatusOr<const HfFamily*> ChooseFamily(const ModelConfig& m, const HfFamil
     refusals.push_back(absl::StrCat("a Hugging Face ", family->model_type,
                                     " folder cannot hold this model: ", absl::StrJoin(why, "; ")));
   }
-  return absl::FailedPreconditionError(
-      absl::StrCat(absl::StrJoin(refusals, "\n"),
-                   "\nthe family wyvern, whose folders have a modeling_wyvern.py, holds any model: "
-                   "--family wyvern"));
+  const HfFamily* own = FindHfFamily("wyvern");
+  if (wanted != own && WhyNotAs(*own, m).empty()) {
+    refusals.push_back(
+        "the family wyvern, with a modeling_wyvern.py of its own, holds it: --family wyvern");
+  }
+  return absl::FailedPreconditionError(absl::StrJoin(refusals, "\n"));
 }
 
 }  // namespace

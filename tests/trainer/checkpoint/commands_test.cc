@@ -130,7 +130,8 @@ schedule: {type: constant}
   const Result show = Call({"config", "show", Path("run.yaml")});
   ASSERT_EQ(show.exit_code, 0) << show.err;
   EXPECT_TRUE(absl::StrContains(show.out, "not as qwen3_next: its norms scale by 1 + weight"));
-  EXPECT_TRUE(absl::StrContains(show.out, "\n# exports as        gated_deltanet, wyvern\n")) << show.out;
+  EXPECT_TRUE(absl::StrContains(show.out, "\n# exports as        gated_deltanet, wyvern\n"))
+      << show.out;
   EXPECT_TRUE(absl::StrContains(show.out, "\n#   not as llama: ")) << show.out;
 }
 

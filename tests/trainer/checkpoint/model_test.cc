@@ -1,6 +1,7 @@
 #include "trainer/checkpoint/model.h"
 
 #include "absl/strings/match.h"
+#include "data/io/json.h"
 #include "data/tokenizer/byte_tokenizer.h"
 #include "layers/mixers/delta/delta_config.h"
 #include "tests/trainer/checkpoint/fixture.h"
@@ -98,6 +99,45 @@ TEST(ModelJson, EveryConfigurationComesBack) {
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_TRUE(*again == config);
   EXPECT_EQ(FirstDifference(json, ModelConfigToJson(*again), "model"), "");
+}
+
+// The keys of the first checkpoints. A key that came later needs a row of AddedKeys.
+TEST(ModelJson, WhatTheFirstCheckpointsHaveIsEnough) {
+  const auto json = ParseJson(R"({
+    "vocab_size": 77, "hidden_size": 32, "num_layers": 6, "intermediate_size": 40,
+    "mlp_bias": false, "tie_embeddings": false, "norm_eps": 1e-6, "initializer_range": 0.02,
+    "padding_id": -1, "pattern": ["kda", "gdn", "delta", "gla", "mla", "attention"], "at": {},
+    "mixers": {
+      "kda": {"type": "kda", "num_heads": 2, "num_value_heads": 0, "key_dim": 16, "value_dim": 16,
+              "conv_width": 4, "learned_beta": true, "negative_eigenvalues": false,
+              "gate_lower_bound": null, "decay_rank": 0, "output_gate": "sigmoid",
+              "output_gate_rank": 16},
+      "gdn": {"type": "gated_delta_net", "num_heads": 2, "num_value_heads": 0, "key_dim": 16,
+              "value_dim": 16, "conv_width": 4, "learned_beta": true,
+              "negative_eigenvalues": false, "gate_lower_bound": null, "decay_rank": 0,
+              "output_gate": "silu", "output_gate_rank": 0},
+      "delta": {"type": "delta_net", "num_heads": 2, "num_value_heads": 0, "key_dim": 16,
+                "value_dim": 16, "conv_width": 4, "learned_beta": true,
+                "negative_eigenvalues": false, "gate_lower_bound": null, "decay_rank": 0,
+                "output_gate": "none", "output_gate_rank": 0},
+      "gla": {"type": "gla", "num_heads": 2, "key_dim": 16, "value_dim": 16, "conv_width": 0,
+              "decay_rank": 4, "decay_normalizer": 16, "min_log_decay": null,
+              "output_gate": "silu"},
+      "mla": {"type": "mla", "num_heads": 2, "q_lora_rank": 0, "kv_lora_rank": 16,
+              "qk_nope_dim": 8, "qk_rope_dim": 4, "value_dim": 8, "latent_norm_eps": 1e-6,
+              "rope": false, "rope_theta": 10000, "output_gate": "none"},
+      "attention": {"type": "attention", "num_heads": 2, "num_kv_heads": 0, "head_dim": 0,
+                    "window": 0, "rope": true, "rope_theta": 10000, "qkv_bias": false,
+                    "output_bias": false, "qk_norm": false, "qk_norm_eps": 1e-5,
+                    "output_gate": "none"}},
+    "moe": {"num_experts": 4, "experts_per_token": 2, "intermediate_size": 8, "shared_experts": 1,
+            "first_dense": 1, "every": 1, "router": "sigmoid", "renormalize": true, "scale": 1,
+            "groups": 1, "top_groups": 1}})",
+                              "model");
+  ASSERT_TRUE(json.ok()) << json.status();
+  const auto config = ModelConfigFromJson(*json);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(ModelConfigToJson(*config), *json);  // and no more is written where it has no effect
 }
 
 TEST(ModelJson, FaultsNameTheKey) {

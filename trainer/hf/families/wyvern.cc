@@ -51,7 +51,25 @@ void Read(KeyReader* r, ModelConfig* m) {
   *m = *std::move(model);
 }
 
-std::vector<std::string> WhyNot(const ModelConfig&) { return {}; }
+// The types of mixers that modeling_wyvern.py serves, all but those that are newer than it.
+bool IsServed(const std::string& mixer_type) {
+  static const auto* types =
+      new std::set<std::string>{"delta_net", "gated_delta_net", "kda", "gla", "attention", "mla"};
+  return types->count(mixer_type) > 0;
+}
+
+std::vector<std::string> WhyNot(const ModelConfig& m) {
+  std::set<std::string> not_served;
+  for (int64_t i = 0; i < m.num_layers; ++i) {
+    const std::string& type = m.MixerOfLayer(i).type().name;
+    if (!IsServed(type)) not_served.insert(type);
+  }
+  std::vector<std::string> why;
+  for (const std::string& type : not_served) {
+    why.push_back(absl::StrCat("modeling_wyvern.py does not serve the mixer ", type));
+  }
+  return why;
+}
 
 void Write(const ModelConfig& m, nlohmann::json* config) {
   nlohmann::json section = ModelConfigToJson(m);
