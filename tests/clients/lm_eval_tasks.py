@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT / "integrations" / "lm_eval"))
 
 import lm_eval  # noqa: E402
 import lm_eval.tasks  # noqa: E402
+import write_tasks  # noqa: E402
 import wyvern_lm  # noqa: E402,F401  (registers the model)
 
 TOLERANCE = 1e-4
@@ -57,11 +58,13 @@ def documents():
               for i in range(10)]
     for i, doc in enumerate(fields):
         doc["answer"] = doc["texts"][i % 3] if i != 4 else "none of them"
-    recall = [{"text": words(700 + i, 5), "value": words(720 + i, 1 + i % 3).upper()} for i in range(8)]
-    several = [{"text": words(800 + i, 3), "answers": [words(820 + i, 2).upper() + "!", words(840 + i, 1)]}
-               for i in range(6)]
+    recall = [{"text": words(700 + i, 5), "value": words(720 + i, 1 + i % 2).upper()} for i in range(24)]
+    several = [{"text": words(800 + i, 3),
+                "answers": [words(820 + 7 * i + j, 1).upper() + "!" * (j % 2) for j in range(4)]}
+               for i in range(12)]
+    shots = [{"text": words(900 + i, 1 + i % 2)} for i in range(10)]
     return {"choice": choice, "cloze": cloze, "rolling": rolling, "generate": generate, "pairs": pairs,
-            "fields": fields, "recall": recall, "several": several}
+            "fields": fields, "recall": recall, "several": several, "shots": shots}
 
 
 KINDS = {
@@ -106,7 +109,7 @@ metric_list: [{metric: acc}, {metric: acc_norm}, {metric: acc_bytes}]
 metadata: {version: 1.0}
 """,
     "recall": """output_type: generate_until
-doc_to_text: "{% if text %}\n{{text|trim}}\n{% endif %}\n"
+doc_to_text: "{% if text %}\n{% endif %}{{text|trim}}"
 doc_to_target: "{{value}}"
 generation_kwargs: {until: [], max_gen_toks: 16, do_sample: false, temperature: 0.0}
 metric_list: [{metric: contains}, {metric: word_recall}]
@@ -114,13 +117,21 @@ metric_list: [{metric: contains}, {metric: word_recall}]
     "several": """output_type: generate_until
 doc_to_text: text
 doc_to_target: "{{answers}}"
-generation_kwargs: {until: "\n", max_gen_toks: 8}
+gen_prefix: " "
+generation_kwargs: {until: " ", max_gen_toks: 8}
 metric_list: [{metric: exact_match, ignore_case: true, ignore_punctuation: true}, {metric: contains}]
+""",
+    # With examples, which `wyvern eval` does not draw itself.
+    "shots": """output_type: loglikelihood
+doc_to_text: text
+doc_to_target: " state"
+fewshot_split: test
+num_fewshot: 2
 """,
 }
 
 
-def write_tasks(folder):
+def write_local_tasks(folder):
     folder.mkdir(parents=True, exist_ok=True)
     for kind, docs in documents().items():
         data = folder / f"{kind}.jsonl"
@@ -145,10 +156,10 @@ def evaluate(model, arguments, tasks, bootstrap_iters=0):
     return responses, metrics
 
 
-def evaluated(wyvern, checkpoint, folder):
-    """The metrics of `wyvern eval --tasks` on the same files."""
-    output = folder / "results.json"
-    subprocess.run([wyvern, "eval", checkpoint, "--tasks", *(str(folder / f"{kind}.yaml") for kind in KINDS),
+def evaluated(wyvern, checkpoint, files):
+    """The metrics of `wyvern eval --tasks` on these files."""
+    output = files[0].parent / "results.json"
+    subprocess.run([wyvern, "eval", checkpoint, "--tasks", *files,
                     "--max-length", str(MAX_LENGTH), "--device", "cpu", "--output", output], check=True)
     results = json.loads(output.read_text())["results"]
     return {task: {name: value for name, value in values.items() if isinstance(value, float)}
@@ -193,12 +204,24 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--hf")
     options = parser.parse_args()
-    write_tasks(options.folder)
+    write_local_tasks(options.folder)
     tasks = lm_eval.tasks.TaskManager(include_path=str(options.folder), include_defaults=False)
+
+    # The adapter as a program of its own.
+    subprocess.run([sys.executable, wyvern_lm.__file__, "--help"], check=True, stdout=subprocess.DEVNULL)
 
     own, metrics = evaluate("wyvern", {"checkpoint": options.checkpoint, "wyvern": options.wyvern,
                                        "max_length": MAX_LENGTH}, tasks, bootstrap_iters=100000)
-    difference("wyvern eval", metrics, evaluated(options.wyvern, options.checkpoint, options.folder))
+    files = [options.folder / f"{kind}.yaml" for kind in KINDS if kind != "shots"]
+    without_examples = {task: values for task, values in metrics.items() if task != "local_shots"}
+    difference("wyvern eval", without_examples, evaluated(options.wyvern, options.checkpoint, files))
+    # The same tasks, written without templates.
+    written = options.folder / "written"
+    written.mkdir()
+    for name, task in tasks.load(list(metrics))["tasks"].items():
+        write_tasks.write(written, name, task, num_fewshot=None, limit=None)
+    files = [written / f"{name}.yaml" for name in metrics]
+    difference("written tasks", metrics, evaluated(options.wyvern, options.checkpoint, files))
     metrics = {task: {name: value for name, value in values.items() if "_stderr" not in name}
                for task, values in metrics.items()}
     server = Server(options.wyvern, options.checkpoint)

@@ -43,7 +43,7 @@ schedule: {type: constant, peak: 1e-2, warmup_steps: 4}
                                               more_arguments, " >", log, " 2>&1")
                                      .c_str());
     EXPECT_EQ(code, 0) << Read(log);
-    EXPECT_TRUE(absl::StrContains(Read(log), "OK: 79 documents, ")) << Read(log);
+    EXPECT_TRUE(absl::StrContains(Read(log), "OK: 111 documents, ")) << Read(log);
   }
 };
 

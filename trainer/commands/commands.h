@@ -35,7 +35,7 @@ void AddConfigCommand(CLI::App& app, int* exit_code);
 // need not be there, and a mesh that fits.
 void AddPlanCommand(CLI::App& app, int* exit_code);
 
-// wyvern data tokenizer | prepare | import-tokens | export-tokens | info
+// wyvern data tokenizer | prepare | import-tokens | export-tokens | make-task | info
 void AddDataCommand(CLI::App& app, int* exit_code);
 
 // wyvern eval CHECKPOINT [--data STORE] [--tasks TASK.yaml ...]: loss, perplexity and loss by

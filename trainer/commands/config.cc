@@ -12,6 +12,7 @@
 #include "trainer/checkpoint/model.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/load_config.h"
 #include "trainer/config/load.h"
 #include "trainer/config/reference.h"
 #include "trainer/hf/load_folder.h"
@@ -44,7 +45,7 @@ std::string DescribeExports(const ModelConfig& model, const std::string& prefix)
 }
 
 absl::Status Show(const std::string& path, const std::vector<std::string>& sets) {
-  ASSIGN_OR_RETURN(const RunConfig config, AsUsage(LoadRunConfig(path, sets)));
+  ASSIGN_OR_RETURN(const RunConfig config, LoadConfigAndTasks(path, sets));
   std::printf("%s%s# hash              %s\n%s", DescribeCost(config, "# ").c_str(),
               DescribeExports(config.model, "# ").c_str(), ConfigHash(config).c_str(),
               ToYaml(config).c_str());

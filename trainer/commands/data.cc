@@ -13,6 +13,7 @@
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
 #include "trainer/commands/data_options.h"
+#include "trainer/commands/make_task.h"
 #include "trainer/commands/token_files.h"
 
 namespace wyvern {
@@ -217,6 +218,7 @@ void AddDataCommand(CLI::App& app, int* exit_code) {
   AddTokenizer(data, exit_code);
   AddPrepare(data, exit_code);
   AddTokenFileCommands(data, exit_code);
+  AddMakeTaskCommand(data, exit_code);
 
   struct InfoOptions {
     std::string path;

@@ -9,6 +9,7 @@
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/load_config.h"
 #include "trainer/commands/on_ranks.h"
 #include "trainer/config/load.h"
 #include "trainer/run/engine.h"
@@ -71,7 +72,7 @@ void AddPreflightCommand(CLI::App& app, int* exit_code) {
   command->add_option("CONFIG", options->path, "YAML file")->required();
   command->add_option("--set", options->sets, "key=value: overrides a key of the file");
   command->callback([=] {
-    const absl::StatusOr<RunConfig> config = AsUsage(LoadRunConfig(options->path, options->sets));
+    const absl::StatusOr<RunConfig> config = LoadConfigAndTasks(options->path, options->sets);
     *exit_code = OnAllRanks(config, [&](World* world) { return Run(config, world); });
   });
 }

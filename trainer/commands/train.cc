@@ -18,6 +18,7 @@
 #include "trainer/checkpoint/parent_record.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
+#include "trainer/commands/load_config.h"
 #include "trainer/commands/on_ranks.h"
 #include "trainer/config/load.h"
 #include "trainer/config/stages.h"
@@ -181,7 +182,7 @@ int Train(const std::string& path, const std::vector<std::string>& sets,
           const std::string& resume) {
   OutputIsOnlyALog();
   const StopAtOnce outside_of_training;
-  const absl::StatusOr<RunConfig> config = AsUsage(LoadRunConfig(path, sets));
+  const absl::StatusOr<RunConfig> config = LoadConfigAndTasks(path, sets);
   int stopped_code = 0;
   const int code = OnAllRanks(
       config, [&](World* world) { return TrainOnRanks(config, resume, world, &stopped_code); });

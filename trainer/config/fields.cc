@@ -421,6 +421,22 @@ void VisitValidation(ConfigVisitor& v, ValidationSection* c) {
   });
 }
 
+void VisitEvaluation(ConfigVisitor& v, EvaluationSection* c) {
+  v.Value(
+      "every", &c->every,
+      {"Steps between evaluations, with one after the last step; 0: never.", "[0, inf)", "steps"});
+  v.Only(c->every != 0, "every: 0", [c](ConfigVisitor& only) {
+    only.Value("tasks", &c->tasks,
+               "Files of tasks in lm-eval's form (docs/evaluation.md), one at least.");
+    only.Value("limit", &c->limit,
+               {"Documents of each task, the first ones; 0: all.", "[0, 2147483647]"});
+    only.Value("max_length", &c->max_length,
+               {"Tokens that the model reads of a request at most: contexts are cut from the left, "
+                "long texts divided into windows; 0: any number.",
+                "[0, 2147483647]", "tokens"});
+  });
+}
+
 void VisitGenerate(ConfigVisitor& v, GenerateSection* c) {
   v.Value("prompt", &c->prompt,
           "Prompt of the text that is generated after training; empty: none is.");
@@ -489,6 +505,10 @@ void VisitRunConfig(ConfigVisitor& v, RunConfig* c) {
   });
   v.Section("validation", "The loss on held-out documents.",
             [c](ConfigVisitor& keys) { VisitValidation(keys, &c->validation); });
+  if (v.Has("evaluation", c->evaluation.every != 0)) {
+    v.Section("evaluation", "The scores of tasks, as `wyvern eval --tasks` gives them.",
+              [c](ConfigVisitor& keys) { VisitEvaluation(keys, &c->evaluation); });
+  }
   v.Section("checkpoint", "Checkpoints, written in the background.", [c](ConfigVisitor& keys) {
     keys.Value("every", &c->checkpoint.every,
                {"Steps between checkpoints, with one after the last step; 0: only that one.",

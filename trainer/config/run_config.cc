@@ -348,6 +348,13 @@ void ValidateRest(const RunConfig& config, Faults* f) {
   f->Unless(config.validation.every >= 0, "validation.every", "expected at least 0, got ",
             config.validation.every);
   f->Range("validation.batches", config.validation.batches, 1, kMaxCount);
+  const EvaluationSection& evaluation = config.evaluation;
+  f->Unless(evaluation.every >= 0, "evaluation.every", "expected at least 0, got ",
+            evaluation.every);
+  f->Unless(evaluation.every == 0 || !evaluation.tasks.empty(), "evaluation.tasks",
+            "expected the files of tasks, got none; name some, or set evaluation.every: 0");
+  f->Range("evaluation.limit", evaluation.limit, 0, kMaxCount);
+  f->Range("evaluation.max_length", evaluation.max_length, 0, kMaxCount);
   f->Unless(config.checkpoint.every >= 0, "checkpoint.every", "expected at least 0, got ",
             config.checkpoint.every);
   const CheckpointSection& saved = config.checkpoint;

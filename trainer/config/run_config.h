@@ -192,6 +192,16 @@ struct ValidationSection {
   bool operator==(const ValidationSection&) const = default;
 };
 
+// Tasks that the model is scored on while it trains.
+struct EvaluationSection {
+  int64_t every = 0;               // steps; also after the last; 0: never
+  std::vector<std::string> tasks;  // files (trainer/evaluation/task.h)
+  int64_t limit = 0;               // documents of each, the first ones; 0: all
+  int64_t max_length = 0;          // tokens that the model reads of a request; 0: all
+
+  bool operator==(const EvaluationSection&) const = default;
+};
+
 struct CheckpointSection {
   int64_t every = 1000;  // steps; also after the last; 0: only then
   int64_t keep = 2;      // newest checkpoints kept; -1: all
@@ -238,6 +248,7 @@ struct RunConfig {
   ScheduleSection schedule;
   std::vector<StageSection> stages;
   ValidationSection validation;
+  EvaluationSection evaluation;
   CheckpointSection checkpoint;
   LoggingSection logging;
   GenerateSection generate;

@@ -12,6 +12,7 @@
 #include "data/io/json.h"
 #include "kernels/runtime/check.h"
 #include "kernels/runtime/status.h"
+#include "trainer/evaluation/documents.h"
 #include "trainer/requests/share.h"
 
 namespace wyvern {
@@ -62,6 +63,14 @@ absl::StatusOr<std::vector<Task>> ReadTasks(absl::Span<const std::string> paths)
     tasks.push_back(std::move(task));
   }
   return tasks;
+}
+
+absl::Status CheckTasks(absl::Span<const std::string> paths) {
+  ASSIGN_OR_RETURN(const std::vector<Task> tasks, ReadTasks(paths));
+  for (const Task& task : tasks) {
+    RETURN_IF_ERROR(ReadDocuments(task.data_files, /*limit=*/0).status());
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<PreparedTask>> PrepareTasks(std::vector<Task> tasks, int64_t limit,

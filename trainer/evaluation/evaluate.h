@@ -16,6 +16,9 @@ namespace wyvern {
 // Reads the tasks of the files. Errors: as of ReadTask; two tasks of one name.
 absl::StatusOr<std::vector<Task>> ReadTasks(absl::Span<const std::string> paths);
 
+// Whether the tasks and their documents can be read. Errors: as of ReadTasks and ReadDocuments.
+absl::Status CheckTasks(absl::Span<const std::string> paths);
+
 // Errors: as of PrepareTask; a checkpoint without a tokenizer.
 absl::StatusOr<std::vector<PreparedTask>> PrepareTasks(std::vector<Task> tasks, int64_t limit,
                                                        const RequestEncoder& encoder);

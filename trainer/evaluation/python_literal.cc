@@ -1,6 +1,7 @@
 #include "trainer/evaluation/python_literal.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -120,7 +121,7 @@ class LiteralParser {
     if (absl::SimpleAtoi(plain, &integer) && !has_leading_zero) {
       value = Value::Int(integer);
     } else if (plain.find_first_of(".eE") != std::string::npos &&
-               absl::SimpleAtod(plain, &number)) {
+               absl::SimpleAtod(plain, &number) && std::isfinite(number)) {
       value = Value::Float(number);
     } else {
       return Fault();

@@ -8,8 +8,8 @@
 
 namespace wyvern {
 
-// Strings with every prefix but b and f, decimal numbers, True, False, None, lists, tuples and
-// dicts. Error (InvalidArgument): anything else, or what is nested more than 64 deep.
+// Strings with every prefix but b and f, finite decimal numbers, True, False, None, lists, tuples
+// and dicts. Error (InvalidArgument): anything else, or what is nested more than 64 deep.
 absl::StatusOr<jinja::Value> ParsePythonLiteral(absl::string_view text);
 
 }  // namespace wyvern

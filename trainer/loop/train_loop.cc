@@ -77,6 +77,10 @@ absl::Status TrainingRun::Step() {
     BeginPhase("validation");
     Validate(&*metrics);
   }
+  if (!tasks_.empty() && (last || IsDue(plan_.config.evaluation.every))) {
+    BeginPhase("evaluation");
+    EvaluateTasks(&*metrics);
+  }
   if (waits_.has_value()) AddWaits(&*metrics);
   return Agreed(Log(*metrics));
 }

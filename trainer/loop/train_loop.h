@@ -12,6 +12,7 @@
 #include "data/sampling/prefetcher.h"
 #include "trainer/checkpoint/read.h"
 #include "trainer/checkpoint/saver.h"
+#include "trainer/evaluation/prepared_task.h"
 #include "trainer/loop/batch_change.h"
 #include "trainer/loop/run_log.h"
 #include "trainer/loop/train_step.h"
@@ -87,6 +88,7 @@ class TrainingRun {
   absl::StatusOr<std::string> Begin(const std::string& resume);
   absl::Status Prepare(Preflight* preflight);
   absl::Status PrepareData();
+  absl::Status PrepareTasks();
   absl::StatusOr<std::string> ChooseCheckpoint(const std::string& resume);
   // The checkpoint that OpenCheckpoint found under a name. Says which later ones were passed over.
   std::string Newest(const std::string& given, const CheckpointInfo& found);
@@ -126,6 +128,9 @@ class TrainingRun {
   // Handles a step that was not finite: an error under the policy `stop`, or after many.
   absl::Status Skip(const StepResult& result, absl::Span<const Batch> batches);
   void Validate(StepMetrics* metrics);
+  // Scores the tasks. One that fails, as the numbers of a run that diverges do, costs a line on the
+  // console and leaves no metrics.
+  void EvaluateTasks(StepMetrics* metrics);
   void AddSources(const StepResult& result, const Stage& stage, StepMetrics* metrics) const;
   absl::Status Log(const StepMetrics& metrics);
   int ReceivedSignal() const;  // by any rank
@@ -154,6 +159,7 @@ class TrainingRun {
   std::vector<BatchChange> batch_changes_;
   std::vector<EvalBatch> validation_;
   std::optional<TokenBytes> token_bytes_;  // while there is something to validate
+  std::vector<PreparedTask> tasks_;        // of the evaluation
   Engine engine_;
   RunLog log_;
   std::unique_ptr<CheckpointSaver> saver_;

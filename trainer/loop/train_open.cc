@@ -56,7 +56,7 @@ absl::Status TrainingRun::PrepareData() {
   ASSIGN_OR_RETURN(data_, PrepareRunData(plan_.config, plan_.stages, world_->size() > 1));
   ASSIGN_OR_RETURN(validation_, ValidationBatches(plan_.config, data_));
   if (!validation_.empty()) token_bytes_.emplace(*data_.tokenizer);
-  return absl::OkStatus();
+  return PrepareTasks();
 }
 
 absl::Status TrainingRun::Prepare(Preflight* preflight) {

@@ -13,7 +13,7 @@
 namespace wyvern {
 
 // "step 17", and what of it: "data", "batch", "forward and backward", "update", "validation",
-// "checkpoint" in this order. Messages then begin with "step 17, update".
+// "evaluation", "checkpoint" in this order. Messages then begin with "step 17, update".
 void BeginStep(int64_t step);
 void BeginPhase(const std::string& phase);
 

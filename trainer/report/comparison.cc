@@ -70,6 +70,15 @@ std::string Charts(const std::vector<Run>& runs) {
     add(small(absl::StrCat("Validation set ", set), "nats per token"), marked,
         of({"validation", set, "loss"}));
   }
+  std::set<std::pair<std::string, std::string>> scores;
+  for (const Run& run : runs) {
+    for (const auto& [metric, tasks] : TasksByMetric(run.metrics)) {
+      for (const std::string& task : tasks) scores.emplace(task, metric);
+    }
+  }
+  for (const auto& [task, metric] : scores) {
+    add(small(absl::StrCat("Task ", task), metric), marked, of({"evaluation", task, metric}));
+  }
   Chart rate = small("Learning rate", "");
   rate.format = Chart::Format::kScientific;
   rate.from_zero = true;

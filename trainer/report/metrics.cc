@@ -32,6 +32,14 @@ std::string StepMetrics::ToJson() const {
       json["validation"][set.name]["bits_per_byte"] = *set.bits_per_byte;
     }
   }
+  for (const TaskMetrics& task : tasks) {
+    for (const TaskMetrics::Score& score : task.scores) {
+      json["evaluation"][task.name][score.metric] = score.value;
+      if (score.standard_error.has_value()) {
+        json["evaluation"][task.name][score.metric + "_stderr"] = *score.standard_error;
+      }
+    }
+  }
   for (const SourceMetrics& source : sources) {
     if (source.loss.has_value()) json["loss_by_source"][source.name] = *source.loss;
     json["epochs"][source.name] = source.epochs;
@@ -74,6 +82,11 @@ std::vector<std::pair<std::string, double>> StepMetrics::Scalars() const {
   for (const SetMetrics& set : sets) {
     scalars.emplace_back(absl::StrCat("validation_loss/", set.name), set.loss);
     put(absl::StrCat("validation_bits_per_byte/", set.name), set.bits_per_byte);
+  }
+  for (const TaskMetrics& task : tasks) {
+    for (const TaskMetrics::Score& score : task.scores) {
+      scalars.emplace_back(absl::StrCat("evaluation/", task.name, "/", score.metric), score.value);
+    }
   }
   for (const SourceMetrics& source : sources) {
     put(absl::StrCat("source_loss/", source.name), source.loss);

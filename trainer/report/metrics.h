@@ -30,6 +30,17 @@ struct SetMetrics {
   std::optional<double> bits_per_byte;
 };
 
+// A task of evaluation, with the metrics that it has.
+struct TaskMetrics {
+  struct Score {
+    std::string metric;
+    double value = 0;
+    std::optional<double> standard_error;
+  };
+  std::string name;
+  std::vector<Score> scores;
+};
+
 // A source of the training data.
 struct SourceMetrics {
   std::string name;            // its folder
@@ -66,6 +77,7 @@ struct StepMetrics {
   std::string time;       // when the line was written, UtcTime
   std::optional<double> elapsed_s;     // of the run until then, without the breaks between resumes
   std::vector<SetMetrics> sets;        // when measured
+  std::vector<TaskMetrics> tasks;      // when measured
   std::vector<SourceMetrics> sources;  // where they are told apart
   bool skipped = false;  // loss or gradient was not finite and the update was left out
 

@@ -159,7 +159,16 @@ std::string NamedCharts(const RunMetrics& metrics, const std::string& x_label) {
     add(&sources, name, line, Smooth(loss, SmoothWidth(loss)));
     add(&epochs, name, line, metrics.Column({"epochs", name}));
   }
-  return RenderChart(sets) + RenderChart(bits) + RenderChart(sources) + RenderChart(epochs);
+  std::string html =
+      RenderChart(sets) + RenderChart(bits) + RenderChart(sources) + RenderChart(epochs);
+  for (const auto& [metric, tasks] : TasksByMetric(metrics)) {
+    Chart chart = small(absl::StrCat("Tasks: ", metric).c_str(), "");
+    for (const std::string& task : tasks) {
+      add(&chart, task, marked, metrics.Column({"evaluation", task, metric}));
+    }
+    html += RenderChart(chart);
+  }
+  return html;
 }
 
 std::string Charts(const RunMetrics& metrics, const RunMetrics& ancestors) {

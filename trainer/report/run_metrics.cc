@@ -4,21 +4,31 @@
 #include <cmath>
 #include <limits>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "trainer/report/metrics_file.h"
 
 namespace wyvern {
+namespace {
+
+// The value to which the keys lead, each inside the value of the one before; null: none.
+const nlohmann::json* FindAt(const nlohmann::json& row, const std::vector<std::string>& keys) {
+  const nlohmann::json* value = &row;
+  for (const std::string& key : keys) {
+    const auto found = value->is_object() ? value->find(key) : value->end();
+    if (found == value->end()) return nullptr;
+    value = &*found;
+  }
+  return value;
+}
+
+}  // namespace
 
 Points RunMetrics::Column(const std::vector<std::string>& keys) const {
   Points points;
   for (const auto& [step, row] : rows) {
-    const nlohmann::json* value = &row;
-    for (const std::string& key : keys) {
-      const auto found = value->is_object() ? value->find(key) : value->end();
-      value = found == value->end() ? nullptr : &*found;
-      if (value == nullptr) break;
-    }
+    const nlohmann::json* value = FindAt(row, keys);
     if (value != nullptr && value->is_number() && std::isfinite(value->get<double>())) {
       points.emplace_back(static_cast<double>(step), value->get<double>());
     }
@@ -26,14 +36,24 @@ Points RunMetrics::Column(const std::vector<std::string>& keys) const {
   return points;
 }
 
-std::set<std::string> RunMetrics::Names(const char* key) const {
+std::set<std::string> RunMetrics::Names(const std::vector<std::string>& keys) const {
   std::set<std::string> names;
   for (const auto& [step, row] : rows) {
-    const auto object = row.find(key);
-    if (object == row.end() || !object->is_object()) continue;
+    const nlohmann::json* object = FindAt(row, keys);
+    if (object == nullptr || !object->is_object()) continue;
     for (const auto& [name, value] : object->items()) names.insert(name);
   }
   return names;
+}
+
+std::map<std::string, std::set<std::string>> TasksByMetric(const RunMetrics& metrics) {
+  std::map<std::string, std::set<std::string>> tasks;
+  for (const std::string& task : metrics.Names("evaluation")) {
+    for (const std::string& metric : metrics.Names({"evaluation", task})) {
+      if (!absl::EndsWith(metric, "_stderr")) tasks[metric].insert(task);
+    }
+  }
+  return tasks;
 }
 
 RunMetrics ReadRunMetrics(const std::string& metrics_jsonl) {

@@ -22,9 +22,15 @@ struct RunMetrics {
   // number.
   Points Column(const std::vector<std::string>& keys) const;
   Points Column(const char* key) const { return Column(std::vector<std::string>{key}); }
-  // The keys of the objects at `key` in all rows.
-  std::set<std::string> Names(const char* key) const;
+  // The keys of the objects in all rows to which these keys lead.
+  std::set<std::string> Names(const std::vector<std::string>& keys) const;
+  std::set<std::string> Names(const char* key) const {
+    return Names(std::vector<std::string>{key});
+  }
 };
+
+// The tasks of evaluation that have each metric, without the standard errors.
+std::map<std::string, std::set<std::string>> TasksByMetric(const RunMetrics& metrics);
 
 // The last of several lines with one step counts. Lines that cannot be read are counted.
 RunMetrics ReadRunMetrics(const std::string& metrics_jsonl);

@@ -84,6 +84,7 @@ RunConfig Checked(bool with_stages) {
   config.data.seq_len = 1;
   config.data.sources = {{.dir = "store", .text = {.paths = {"a.txt"}}}};
   config.validation.sets = {{.name = "set", .dir = "set"}};
+  config.evaluation = {.every = 1, .tasks = {"task.yaml"}};
   config.train.batch_tokens = 1;
   config.train.steps = with_stages ? 0 : 1;
   if (with_stages) config.stages = {{.name = "a", .steps = 1, .sources = config.data.sources}};

@@ -36,7 +36,7 @@ TEST(PythonLiteral, ReadsWhatPythonReads) {
 TEST(PythonLiteral, RefusesTheRest) {
   for (const char* text :
        {"", "a", "[a]", "['a'", "'a", "'a\nb'", "01", "1 2", "[1 2]", "[,]", "f'a'", "b'a'",
-        "len([])", "1 + 2", "{'a'}", "'\\ud800'", "'\\xg0'", "nan"}) {
+        "len([])", "1 + 2", "{'a'}", "'\\ud800'", "'\\xg0'", "nan", "1e999"}) {
     EXPECT_FALSE(ParsePythonLiteral(text).ok()) << text;
   }
   EXPECT_EQ(ParsePythonLiteral(std::string(100000, '[')).status().message(), "nested too deeply");

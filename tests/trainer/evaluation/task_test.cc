@@ -58,6 +58,15 @@ metadata: {version: 1.0}
   EXPECT_FALSE(generate->metrics[0].ignore_numbers);
 }
 
+TEST_F(TaskTest, TheExamplesAreTasks) {
+  for (const char* name : {"swde", "squad_completion", "fda"}) {
+    const auto task = ReadTask(absl::StrCat("integrations/lm_eval/tasks/", name, ".yaml"));
+    ASSERT_TRUE(task.ok()) << task.status();
+    EXPECT_EQ(task->metrics[0].metric, Metric::kContains);
+    EXPECT_EQ(task->max_gen_toks, 48);
+  }
+}
+
 TEST_F(TaskTest, FilesWithoutASplitAreTheSplitTrain) {
   const std::string yaml = R"(task: t
 dataset_path: json
