@@ -233,8 +233,8 @@ def main():
     finally:
         server.stop()
     if options.hf is not None:
-        others["hf"] = evaluate("hf", {"pretrained": options.hf, "dtype": "float32",
-                                       "device": "cpu", "max_length": MAX_LENGTH}, tasks)
+        others["hf"] = evaluate("hf", {"pretrained": options.hf, "dtype": "float32", "device": "cpu",
+                                       "max_length": MAX_LENGTH, "trust_remote_code": True}, tasks)
     print(json.dumps(metrics, indent=1, sort_keys=True))
     for name, (responses, other_metrics) in others.items():
         largest = difference(name, own, responses)
