@@ -11,6 +11,7 @@ Block::Block(const ModelConfig& model, int64_t index, Communicator* experts)
       mlp_norm_(model.hidden_size, model.norm_eps, model.zero_centered_norms) {
   AddChild("mixer_norm", &mixer_norm_);
   AddChild("mixer", mixer_.get());
+  if (!model.mlp) return;
   AddChild("mlp_norm", &mlp_norm_);
   if (model.IsMoe(index)) {
     moe_ = std::make_unique<Moe>(model, experts);
@@ -26,8 +27,9 @@ Stream Block::Forward(Tape& tape, const Stream& x, const Packing& packing, Mixer
   if (post_norm_) return ForwardPostNorm(tape, x, packing, cache, balance_factor);
   const auto first = mixer_norm_.Forward(tape, x.update, x.residual);
   const Var residual = x.residual.defined() ? first.sum : x.update;
-  const auto second =
-      mlp_norm_.Forward(tape, mixer_->Forward(tape, first.y, packing, cache), residual);
+  const Var mixed = mixer_->Forward(tape, first.y, packing, cache);
+  if (!HasMlp()) return {.update = mixed, .residual = residual};
+  const auto second = mlp_norm_.Forward(tape, mixed, residual);
   return {.update = ForwardMlp(tape, second.y, packing, balance_factor), .residual = second.sum};
 }
 
@@ -39,6 +41,7 @@ Stream Block::ForwardPostNorm(Tape& tape, const Stream& x, const Packing& packin
   };
   const Var first = x.residual.defined() ? sum(x.update, x.residual) : x.update;
   const Var mixed = mixer_norm_.Forward(tape, mixer_->Forward(tape, first, packing, cache)).y;
+  if (!HasMlp()) return {.update = mixed, .residual = first};
   const Var second = sum(mixed, first);
   const Var update = mlp_norm_.Forward(tape, ForwardMlp(tape, second, packing, balance_factor)).y;
   return {.update = update, .residual = second};

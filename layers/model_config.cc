@@ -127,7 +127,7 @@ void ValidateLayout(const ModelConfig& c, Faults faults) {
 void ValidateSize(const ModelConfig& c, Faults faults) {
   const auto layers = static_cast<double>(c.num_layers);
   const auto hidden = static_cast<double>(c.hidden_size);
-  double inner = layers * static_cast<double>(c.IntermediateSize());
+  double inner = c.mlp ? layers * static_cast<double>(c.IntermediateSize()) : 0;
   if (c.moe.has_value()) {
     inner += layers * static_cast<double>((c.moe->num_experts + c.moe->shared_experts) *
                                           c.moe->intermediate_size);
@@ -173,6 +173,11 @@ std::vector<std::string> ModelConfig::Validate() const {
   faults.Positive("hidden_size", hidden_size, kMaxWidth);
   faults.Positive("num_layers", num_layers, kMaxLayers);
   faults.NotNegative("intermediate_size", intermediate_size, "from hidden_size", kMaxInner);
+  if (!mlp) {
+    faults.Unless(intermediate_size == 0, "intermediate_size", "has no effect with mlp: false");
+    faults.Unless(!mlp_bias, "mlp_bias", "has no effect with mlp: false");
+    faults.Unless(!moe.has_value(), "moe", "has no place with mlp: false; remove one");
+  }
   faults.PositiveReal("norm_eps", norm_eps);
   faults.PositiveReal("initializer_range", initializer_range);
   if (padding_id < -1 || padding_id >= vocab_size) {

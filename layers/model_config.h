@@ -35,6 +35,7 @@ struct ModelConfig {
   int64_t hidden_size = 2048;
   int64_t num_layers = 24;
   int64_t intermediate_size = 0;  // SwiGLU; 0: 256 ceil(int(hidden_size 8 / 3) / 256)
+  bool mlp = true;                // false: a block is its mixer alone, as in Mamba
   bool mlp_bias = false;
   bool tie_embeddings = false;
   double norm_eps = 1e-6;  // of every norm, the mixers' output norms included

@@ -9,6 +9,8 @@
 #include "autograd/ops/head/embedding.h"
 #include "autograd/ops/head/linear_cross_entropy.h"
 #include "autograd/ops/linear_attention/gated_linear_attention.h"
+#include "autograd/ops/linear_attention/mamba_inputs.h"
+#include "autograd/ops/linear_attention/mamba_output.h"
 #include "autograd/ops/matmul/matmul.h"
 #include "autograd/ops/moe/grouped_matmul.h"
 #include "autograd/ops/moe/moe_balance.h"
@@ -39,6 +41,8 @@ const std::vector<OpRow>& OpRegistry() {
       MakeOpRow<L2Norm>(),
       MakeOpRow<LatentAttention>(),
       MakeOpRow<LinearCrossEntropy>(),
+      MakeOpRow<MambaInputs>(),
+      MakeOpRow<MambaOutput>(),
       MakeOpRow<MatMul>(),
       MakeOpRow<MlaKeys>(),
       MakeOpRow<MoeBalance>(),

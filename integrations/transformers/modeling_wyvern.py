@@ -3,8 +3,8 @@
     AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True)
 
 `wyvern export CHECKPOINT FOLDER --family wyvern` writes this file beside the weights. One class
-serves any mix of DeltaNet, Gated DeltaNet, Kimi Delta Attention, gated linear attention, softmax
-attention and multi-head latent attention, with MLPs or experts. config.json describes the model
+serves any mix of DeltaNet, Gated DeltaNet, Kimi Delta Attention, gated linear attention, Mamba-2,
+softmax attention and multi-head latent attention, with MLPs, experts or neither. config.json describes the model
 under "wyvern", in the keys of Wyvern's own configuration; a key that this file does not know is an
 error. In fp32 the logits are those of Wyvern within rounding. In bf16 and fp16 on CUDA the rules run
 in the kernels of flash-linear-attention where that is installed.
@@ -104,9 +104,10 @@ class RmsNorm(nn.Module):
 class ShortConvolution(nn.Module):
     """Causal depthwise convolution; `tail` [B, D, W - 1] holds the inputs before x."""
 
-    def __init__(self, dim, width):
+    def __init__(self, dim, width, bias=False):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(dim, 1, width))
+        self.bias = nn.Parameter(torch.empty(dim)) if bias else None
 
     def forward(self, x, tail):
         dim, _, width = self.weight.shape
@@ -114,7 +115,8 @@ class ShortConvolution(nn.Module):
         if tail is None:
             tail = x.new_zeros(x.shape[0], dim, width - 1)
         x = torch.cat([tail, x], dim=2)
-        y = F.conv1d(x, self.weight.to(x.dtype), groups=dim)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        y = F.conv1d(x, self.weight.to(x.dtype), bias, groups=dim)
         return y.transpose(1, 2), x[:, :, x.shape[2] - (width - 1):]
 
 
@@ -357,6 +359,52 @@ class GlaMixer(LinearMixer):
         return self.mix("gla", x, q, k, v, g.unflatten(-1, (self.H, self.K)), None, cache)
 
 
+class Mamba2Mixer(nn.Module):
+    """Mamba-2 (arXiv 2405.21060): gated linear attention with a decay per head."""
+
+    def __init__(self, config, norm_eps, zero_centered, keys, kind):
+        super().__init__()
+        self.H, self.P = keys.take("num_heads"), keys.take("head_dim")
+        self.N, self.G = keys.take("state_dim"), keys.take("num_groups")
+        values, states, bias = self.H * self.P, self.G * self.N, keys.take("bias")
+        self.sizes = [values, states, states]
+        for name, width in (("gate", values), ("v", values), ("k", states), ("q", states),
+                            ("dt", self.H)):
+            setattr(self, f"{name}_proj", nn.Linear(config.hidden_size, width, bias=bias))
+        self.conv = ShortConvolution(sum(self.sizes), keys.take("conv_width"),
+                                     keys.take("conv_bias"))
+        self.a_log = nn.Parameter(torch.empty(self.H))
+        self.dt_bias = nn.Parameter(torch.empty(self.H))
+        self.skip = nn.Parameter(torch.empty(self.H))
+        self.limits = keys.take("min_dt"), keys.take("max_dt")
+        self.output_norm = RmsNorm(values, norm_eps)
+        self.o_proj = nn.Linear(values, config.hidden_size, bias=bias)
+
+    def forward(self, x, batch, cache):
+        x = batch.without_padding(x)
+        u = torch.cat([self.v_proj(x), self.k_proj(x), self.q_proj(x)], dim=-1)
+        u, tail = self.conv(batch.without_padding(u), None if cache is None else cache.get("conv"))
+        v, k, q = F.silu(u).split(self.sizes, dim=-1)
+        v = v.unflatten(-1, (self.H, self.P))
+        k, q = (y.unflatten(-1, (self.G, self.N)).repeat_interleave(self.H // self.G, dim=2)
+                for y in (k, q))
+        step = F.softplus(accumulated(self.dt_proj(x)) + accumulated(self.dt_bias))
+        step = batch.without_padding(step.clamp(*self.limits))  # padding neither decays nor writes
+        g = (-accumulated(self.a_log).exp() * step).unsqueeze(-1)
+        if q.is_cuda:  # the kernels take a decay per channel
+            g = g.expand(-1, -1, -1, self.N).contiguous()
+        state = None if cache is None else cache.get("state")
+        written = (accumulated(v) * step.unsqueeze(-1)).to(v.dtype)
+        o, state = run_rule("gla", q * self.N ** 0.5, k, written, g, None, state, cache is not None)
+        if cache is not None:
+            cache["conv"], cache["state"] = tail, state
+        y = accumulated(o) + accumulated(self.skip).unsqueeze(-1) * accumulated(v)
+        y = y.flatten(2) * F.silu(accumulated(self.gate_proj(x)))
+        y = y.unflatten(-1, (self.G, -1))
+        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.output_norm.eps)
+        return self.o_proj((y.flatten(2) * accumulated(self.output_norm.weight)).to(x.dtype))
+
+
 class SoftmaxMixer(nn.Module):
     """What both kinds of softmax attention share: the cache of keys, the gate, the output."""
 
@@ -459,7 +507,7 @@ class MlaMixer(SoftmaxMixer):
 
 
 MIXERS = {"delta_net": DeltaMixer, "gated_delta_net": DeltaMixer, "kda": DeltaMixer,
-          "gla": GlaMixer, "attention": AttentionMixer, "mla": MlaMixer}
+          "gla": GlaMixer, "mamba2": Mamba2Mixer, "attention": AttentionMixer, "mla": MlaMixer}
 
 
 # ---- MLP and experts ------------------------------------------------------------------------------
@@ -658,7 +706,7 @@ class WyvernCache(Cache):
 
 
 class WyvernBlock(nn.Module):
-    """x + mixer(norm(x)), then x + mlp(norm(x)); with post_norm x + norm(mixer(x)) and so on."""
+    """x + mixer(norm(x)), then x + mlp(norm(x)) if there is one; with post_norm the norms behind."""
 
     def __init__(self, config, name, keys, layer):
         super().__init__()
@@ -669,6 +717,8 @@ class WyvernBlock(nn.Module):
         self.mixer_norm = RmsNorm(D, eps, zero_centered)
         self.mixer = MIXERS[kind](config, eps, zero_centered, section, kind)
         section.finish()
+        if not keys.mlp:
+            return
         self.mlp_norm = RmsNorm(D, eps, zero_centered)
         if keys.has_experts(layer):
             section = Keys("wyvern.moe", keys.moe)
@@ -679,11 +729,15 @@ class WyvernBlock(nn.Module):
             self.mlp = Mlp(D, config.intermediate_size, keys.mlp_bias)
 
     def forward(self, x, batch, cache):
-        mlp = self.moe if hasattr(self, "moe") else self.mlp
         if self.post_norm:
             x = x + self.mixer_norm(self.mixer(x, batch, cache))
+        else:
+            x = x + self.mixer(self.mixer_norm(x), batch, cache)
+        if not hasattr(self, "mlp_norm"):
+            return x
+        mlp = self.moe if hasattr(self, "moe") else self.mlp
+        if self.post_norm:
             return x + self.mlp_norm(mlp(x))
-        x = x + self.mixer(self.mixer_norm(x), batch, cache)
         return x + mlp(self.mlp_norm(x))
 
 
@@ -693,7 +747,8 @@ class ModelKeys(SimpleNamespace):
     @classmethod
     def of(cls, config):
         keys = Keys("wyvern", config.wyvern)
-        model = cls(norm_eps=keys.take("norm_eps"), mlp_bias=keys.take("mlp_bias"),
+        model = cls(norm_eps=keys.take("norm_eps"), mlp=keys.take("mlp", True),
+                    mlp_bias=keys.take("mlp_bias", False),
                     zero_centered=keys.take("zero_centered_norms", False),
                     mixers=keys.take("mixers"), pattern=keys.take("pattern"), at=keys.take("at"),
                     moe=keys.take("moe", None))
@@ -724,7 +779,7 @@ class WyvernPreTrainedModel(PreTrainedModel):
         """Keeps in fp32 what Wyvern keeps in it, as far as the model has it."""
         parts = {part for name, _ in self.named_parameters() for part in name.split(".")}
         self._keep_in_fp32_modules_strict = [
-            name for name in ("a_log", "dt_bias", "router") if name in parts]
+            name for name in ("a_log", "dt_bias", "skip", "router") if name in parts]
         super().post_init()
 
     def _init_weights(self, module):
@@ -741,13 +796,15 @@ class WyvernPreTrainedModel(PreTrainedModel):
             return
         fill("weight", lambda x: x.normal_(0, self.config.initializer_range))
         fill("bias", torch.zeros_like)
-        if isinstance(module, DeltaMixer):
+        fill("skip", torch.ones_like)
+        if isinstance(module, Mamba2Mixer):
+            fill("a_log", lambda x: x.uniform_(1, 16).log_())
+        elif isinstance(module, DeltaMixer):
             least = 1 if module.kind == "kda" else 0
             fill("a_log", torch.zeros_like if module.lower_bound is not None
                  else lambda x: x.uniform_(least, 16).log_())
-            # The inverse of softplus at a step between 0.001 and 0.1.
-            fill("dt_bias", lambda x: (x.uniform_(math.log(0.001), math.log(0.1)).exp_().expm1_()
-                                       .log_()))
+        # The inverse of softplus at a step between 0.001 and 0.1.
+        fill("dt_bias", lambda x: x.uniform_(math.log(0.001), math.log(0.1)).exp_().expm1_().log_())
 
 
 class WyvernModel(WyvernPreTrainedModel):

@@ -2,6 +2,7 @@
 #include "layers/mixers/attention/attention_mixer.h"
 #include "layers/mixers/delta/delta_mixer.h"
 #include "layers/mixers/gla/gla_mixer.h"
+#include "layers/mixers/mamba2/mamba2_mixer.h"
 #include "layers/mixers/mla/mla_mixer.h"
 
 namespace wyvern {
@@ -38,6 +39,8 @@ const std::vector<MixerType>& MixerTypes() {
                                        .output_gate_rank = DeltaMixerConfig::kValueDim}),
       Row<GlaMixer>("gla", "Gated linear attention (arXiv 2312.06635): a decay per key channel.",
                     GlaMixerConfig(), /*context_parallel=*/false),
+      Row<Mamba2Mixer>("mamba2", "Mamba-2 (arXiv 2405.21060): a state with a decay per head.",
+                       Mamba2MixerConfig(), /*context_parallel=*/false),
       Row<AttentionMixer>("attention", "Causal softmax attention, full or over a sliding window.",
                           AttentionMixerConfig()),
       Row<MlaMixer>("mla", "Multi-head latent attention (arXiv 2405.04434).", MlaMixerConfig()),

@@ -5,6 +5,7 @@
 #include "layers/mixers/attention/attention_config.h"
 #include "layers/mixers/delta/delta_config.h"
 #include "layers/mixers/gla/gla_config.h"
+#include "layers/mixers/mamba2/mamba2_config.h"
 #include "layers/mixers/mla/mla_config.h"
 
 namespace wyvern {
@@ -64,6 +65,16 @@ std::map<std::string, ModelConfig> TinyModels() {
                                 .decay_normalizer = 2,
                                 .min_log_decay = -0.9,
                                 .output_gate = OutputGate::kNone};
+  const Mamba2MixerConfig mamba2{.num_heads = 2, .head_dim = 3, .state_dim = 4};
+  const Mamba2MixerConfig mamba2_groups{.num_heads = 4,
+                                        .head_dim = 2,
+                                        .state_dim = 3,
+                                        .num_groups = 2,
+                                        .conv_width = 3,
+                                        .conv_bias = false,
+                                        .bias = true,
+                                        .min_dt = 0.01,
+                                        .max_dt = 0.05};
   const AttentionMixerConfig global{.num_heads = 2};
   const AttentionMixerConfig window{.num_heads = 4, .num_kv_heads = 2, .window = 5};
   const AttentionMixerConfig full{.num_heads = 2,
@@ -105,6 +116,8 @@ std::map<std::string, ModelConfig> TinyModels() {
       {"kda_full_rank", TinyModel({kda_full_rank})},
       {"gla", TinyModel({gla})},
       {"gla_conv", TinyModel({gla_conv, window})},
+      {"mamba2", TinyModel({mamba2, mamba2})},
+      {"mamba2_hybrid", TinyModel({mamba2_groups, window})},
       {"attention", TinyModel({global})},
       {"window", TinyModel({window})},
       {"attention_with_everything", TinyModel({full})},
@@ -117,6 +130,8 @@ std::map<std::string, ModelConfig> TinyModels() {
   all["gated_delta_net"].tie_embeddings = true;
   all["gated_delta_net"].padding_id = 2;
   all["kda"].padding_id = 2;
+  all["mamba2"].mlp = false;
+  all["mamba2"].intermediate_size = 0;
   all["attention_with_everything"].mlp_bias = true;
   ModelConfig moe = TinyModel({no_rope, kda, gated});
   moe.moe = MoeConfig{.num_experts = 6,

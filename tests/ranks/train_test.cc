@@ -3,6 +3,7 @@
 
 #include "layers/mixers/attention/attention_config.h"
 #include "layers/mixers/delta/delta_config.h"
+#include "layers/mixers/mamba2/mamba2_config.h"
 #include "layers/mixers/mla/mla_config.h"
 #include "tests/ranks/batches.h"
 #include "tests/ranks/mesh_training.h"
@@ -26,6 +27,7 @@ struct Case {
   OptimizerType optimizer = OptimizerType::kAdamW;
   double qk_clip = 0;
   int64_t steps = kSteps;
+  bool mamba2 = false;  // a layer of it more
 
   // At the larger one, the rounding of one process alone moves the deeper model's later losses by
   // more than the tolerance.
@@ -79,6 +81,12 @@ ModelConfig ConfigOf(const Case& c) {
   ModelConfig config = TinyConfig(kVocab);
   config.initializer_range = 0.1;
   config.tie_embeddings = c.tied;
+  if (c.mamba2) {
+    config.mixers["mamba2"] = Mamba2MixerConfig{
+        .num_heads = 2, .head_dim = 8, .state_dim = 8, .num_groups = 2, .bias = true};
+    config.pattern.push_back("mamba2");
+    config.num_layers = 5;
+  }
   if (c.mesh.context > 1) {
     // A mixer for every form of what goes from rank to rank.
     AttentionMixerConfig global;
@@ -222,6 +230,17 @@ TEST(TrainRanks, EveryMeshTrainsWithMuonAsOneProcess) {
     if (c.micro_batches != 1) continue;
     c.optimizer = OptimizerType::kMuon;
     c.qk_clip = 0.3;
+    c.steps = 5;
+    c.dtype = DType::kFloat64;
+    ExpectSame(c, 1e-10, 1e-8);
+  }
+}
+
+// Its sequences are not cut over ranks.
+TEST(TrainRanks, EveryMeshTrainsMamba2AsOneProcess) {
+  for (Case c : Cases()) {
+    if (c.mesh.context > 1 || c.micro_batches != 1) continue;
+    c.mamba2 = true;
     c.steps = 5;
     c.dtype = DType::kFloat64;
     ExpectSame(c, 1e-10, 1e-8);

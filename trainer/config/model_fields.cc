@@ -64,10 +64,14 @@ void VisitModelConfig(ConfigVisitor& v, ModelConfig* c) {
   v.Value("hidden_size", &c->hidden_size, {"Width of the residual.", "[1, 262144]"});
   v.Value("num_layers", &c->num_layers,
           {"Number of blocks, each a mixer and an MLP.", "[1, 4096]"});
-  v.Value("intermediate_size", &c->intermediate_size,
-          {"Width of the SwiGLU MLP; 0: 8/3 of hidden_size, rounded up to a multiple of 256.",
-           "[0, 4194304]"});
-  v.Value("mlp_bias", &c->mlp_bias, "Whether the projections of the MLP have biases.");
+  v.Value("mlp", &c->mlp,
+          "Whether blocks have an MLP; false: each is its mixer alone, as in Mamba.");
+  v.Only(c->mlp, "mlp: false", [c](ConfigVisitor& only) {
+    only.Value("intermediate_size", &c->intermediate_size,
+               {"Width of the SwiGLU MLP; 0: 8/3 of hidden_size, rounded up to a multiple of 256.",
+                "[0, 4194304]"});
+    only.Value("mlp_bias", &c->mlp_bias, "Whether the projections of the MLP have biases.");
+  });
   v.Value("tie_embeddings", &c->tie_embeddings,
           "Whether the head is the embedding (tied embeddings).");
   v.Value("norm_eps", &c->norm_eps,

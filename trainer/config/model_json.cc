@@ -19,15 +19,12 @@ using Json = nlohmann::json;
 
 // Keys that older files lack, and the value that each would have had there.
 const std::map<std::string, Json>& AddedKeys() {
-  static const auto* keys = new std::map<std::string, Json>{{"l2_norm_eps", 1e-6},
-                                                            {"output_gate_bias", true},
-                                                            {"output_gate_scope", "channel"},
-                                                            {"output_norm_eps", nullptr},
-                                                            {"post_norm", false},
-                                                            {"qk_norm_scope", "head"},
-                                                            {"rotary_dim", 0},
-                                                            {"shared_gate", false},
-                                                            {"zero_centered_norms", false}};
+  static const auto* keys = new std::map<std::string, Json>{
+      {"l2_norm_eps", 1e-6},        {"mlp", true},
+      {"output_gate_bias", true},   {"output_gate_scope", "channel"},
+      {"output_norm_eps", nullptr}, {"post_norm", false},
+      {"qk_norm_scope", "head"},    {"rotary_dim", 0},
+      {"shared_gate", false},       {"zero_centered_norms", false}};
   return *keys;
 }
 

@@ -74,6 +74,9 @@ absl::StatusOr<const HfFamily*> ChooseFamily(const ModelConfig& m, const HfFamil
 
 std::vector<std::string> WhyNotAs(const HfFamily& family, const ModelConfig& model) {
   std::vector<std::string> why = family.why_not(model);
+  if (family.has_mlp.value_or(model.mlp) != model.mlp) {
+    why.push_back(absl::StrCat("its layers have ", *family.has_mlp ? "an" : "no", " MLP (mlp)"));
+  }
   if (family.zero_centered_norms.value_or(model.zero_centered_norms) != model.zero_centered_norms) {
     why.push_back(absl::StrCat("its norms scale by ",
                                *family.zero_centered_norms ? "1 + weight" : "weight",
@@ -98,6 +101,7 @@ absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& file) {
   }
   HfConfig result{.family = family};
   ModelConfig& m = result.model;
+  m.mlp = family->has_mlp.value_or(true);
   m.zero_centered_norms = family->zero_centered_norms.value_or(false);
   IgnoreCommonKeys(&r);
   RefuseAlterations(&r, family->passed_over);
@@ -124,6 +128,10 @@ absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& file) {
   for (const char* key : {"model_type", "bos_token_id", "eos_token_id", "max_position_embeddings",
                           "model_max_length"}) {
     if (r.Has(key)) result.kept[key] = config[key];
+  }
+  // A padding token that no row of the embedding stands for.
+  if (m.padding_id < 0 && r.Has("pad_token_id")) {
+    result.kept["pad_token_id"] = config["pad_token_id"];
   }
   for (const std::string& key : r.NoteUnknown()) result.kept[key] = config[key];
   for (const std::string& key : findings.unknown) {

@@ -23,8 +23,11 @@ struct HfFamily {
   // that is written only where it is asked for.
   const char* mixer_type;
   const char* embedding_name;
+  const char* final_norm_name = "model.norm.weight";
+  const char* layers_prefix = "model.layers.";
   // False: the readers never tie the head to the embedding; a tied head is written as a copy.
   bool ties_head = true;
+  std::optional<bool> has_mlp = true;  // as ModelConfig::mlp; unset: config.json says it
   // As ModelConfig's: the files hold weights around zero. Unset: config.json says whether they do.
   std::optional<bool> zero_centered_norms = false;
   // The key of config.json that counts layers behind the model's, which readers pass over; null:
@@ -40,8 +43,8 @@ struct HfFamily {
   // Adds the keys that other families do not share. Requires an empty why_not.
   void (*write)(const ModelConfig& m, nlohmann::json* config);
   // The tensors that hold a layer's parameter or buffer, as HfTensorsOf gives them. `name` is what
-  // follows "blocks.N." in Wyvern; the result's names are what follows "model.layers.N.". `shape`
-  // is the parameter's as all families store it.
+  // follows "blocks.N." in Wyvern; the result's names are what follows layers_prefix and "N.".
+  // `shape` is the parameter's as all families store it.
   std::vector<HfTensor> (*layer_tensors)(absl::string_view name, const Shape& shape,
                                          const MixerConfig& mixer);
   // Further files of a folder whose config.json is this, name -> content; null: none.

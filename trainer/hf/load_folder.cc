@@ -23,6 +23,29 @@ bool IsLeftOver(absl::string_view name, const HfConfig& config) {
   return behind >= 0 && behind < config.extra_layers;
 }
 
+// Python's writers leave numbers bare that JSON does not have; each becomes the text of its name.
+std::string Quoted(absl::string_view text) {
+  std::string quoted;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (!in_string) {
+      bool found = false;
+      for (const absl::string_view name : {"Infinity", "-Infinity", "NaN"}) {
+        if (!absl::StartsWith(text.substr(i), name)) continue;
+        absl::StrAppend(&quoted, "\"", name, "\"");
+        i += name.size() - 1;
+        found = true;
+        break;
+      }
+      if (found) continue;
+    }
+    if (text[i] == '"') in_string = !in_string;
+    quoted.push_back(text[i]);
+    if (in_string && text[i] == '\\' && i + 1 < text.size()) quoted.push_back(text[++i]);
+  }
+  return quoted;
+}
+
 // Whether two tensors of one shape hold the same numbers.
 absl::StatusOr<bool> Equal(const HfWeights& weights, const std::string& a, const std::string& b) {
   constexpr int64_t kPiece = int64_t{1} << 22;
@@ -59,7 +82,8 @@ std::string PackedMlpName(const HfWeights& weights, const std::string& wanted) {
 absl::StatusOr<HfConfig> ReadHfConfigFile(const std::string& dir) {
   const Operation reading(absl::StrCat("reading ", dir, "/config.json"));
   const std::string path = absl::StrCat(dir, "/config.json");
-  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
+  ASSIGN_OR_RETURN(const std::string text, ReadJsonText(path));
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(Quoted(text), path));
   absl::StatusOr<HfConfig> config = ReadHfConfig(json);
   if (!config.ok()) {
     return absl::Status(config.status().code(), absl::StrCat(dir, ": ", config.status().message()));

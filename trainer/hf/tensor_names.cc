@@ -27,7 +27,7 @@ std::vector<HfTensor> InLayer(const std::string& full_name, const Shape& shape,
   const int64_t block = SplitBlock(full_name, &name);
   CHECK(block >= 0, full_name);
   std::vector<HfTensor> tensors = family.layer_tensors(name, shape, model.MixerOfLayer(block));
-  const std::string layer = absl::StrCat("model.layers.", block, ".");
+  const std::string layer = absl::StrCat(family.layers_prefix, block, ".");
   for (HfTensor& tensor : tensors) {
     tensor.name = layer + tensor.name;
     if (!tensor.other_name.empty()) tensor.other_name = layer + tensor.other_name;
@@ -54,7 +54,7 @@ std::vector<HfTensor> HfTensorsOf(const Parameter& parameter, const ModelConfig&
   }
   if (parameter.name == "head.weight") return {{.name = kHfHeadName, .shape = shape}};
   if (parameter.name == "final_norm.weight") {
-    return {{.name = "model.norm.weight", .shape = shape}};
+    return {{.name = family.final_norm_name, .shape = shape}};
   }
   return InLayer(parameter.name, shape, model, family);
 }

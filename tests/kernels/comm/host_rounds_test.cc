@@ -64,8 +64,9 @@ Cost OnThreads(int size, const std::function<void(Communicator&)>& body) {
   std::iota(members.begin(), members.end(), 0);
   for (int r = 0; r < size; ++r) {
     transports.push_back(std::make_unique<ThreadTransport>(&mail, r, size));
-    threads.emplace_back(
-        [&, r] { body(*MakeHostCommunicator(transports[static_cast<size_t>(r)].get(), members, "all")); });
+    threads.emplace_back([&, r] {
+      body(*MakeHostCommunicator(transports[static_cast<size_t>(r)].get(), members, "all"));
+    });
   }
   for (std::thread& thread : threads) thread.join();
   Cost cost;
@@ -146,8 +147,8 @@ TEST(HostRounds, LongPartsMoveOnceAroundTheRing) {
     const Cost cost = OnThreads(size, [&](Communicator& group) {
       const std::vector<float> own(kCount, static_cast<float>(group.rank()));
       std::vector<float> all(static_cast<size_t>(kCount * size));
-      group.AllGather(own.data(), all.data(), std::vector<int64_t>(static_cast<size_t>(size), kCount),
-                      DType::kFloat32);
+      group.AllGather(own.data(), all.data(),
+                      std::vector<int64_t>(static_cast<size_t>(size), kCount), DType::kFloat32);
       for (int r = 0; r < size; ++r) EXPECT_EQ(all[static_cast<size_t>(r * kCount + 7)], r);
     });
     EXPECT_EQ(cost.exchanges, size - 1);

@@ -159,7 +159,8 @@ TEST(ModelJson, FaultsNameTheKey) {
   json = good;
   json["mixers"]["kda"]["type"] = "mamba";
   expect(json,
-         "model.mixers.kda.type: expected delta_net, gated_delta_net, kda, gla, attention or mla");
+         "model.mixers.kda.type: expected delta_net, gated_delta_net, kda, gla, mamba2, attention "
+         "or mla");
   json = good;
   json["num_layers"] = 0;
   expect(json, "num_layers");

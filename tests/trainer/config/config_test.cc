@@ -333,7 +333,7 @@ TEST(Config, OverridesSayWhatIsThereAndWhichFormTheyActOn) {
       << ErrorOf(kBase, {"model.pattern=[gnd]"});
   EXPECT_TRUE(Contains(ErrorOf(kBase, {"model.mixers.kda.type=kad"}),
                        "model.mixers.kda.type: expected one of delta_net, gated_delta_net, kda, "
-                       "gla, attention, mla, got 'kad'; did you mean 'kda'?"));
+                       "gla, mamba2, attention, mla, got 'kad'; did you mean 'kda'?"));
 }
 
 TEST(Config, BrokenYamlIsAnErrorWithItsLine) {

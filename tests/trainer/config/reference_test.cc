@@ -151,6 +151,7 @@ TEST(ConfigReference, RangesAreThoseThatAreChecked) {
   const std::set<std::string> bounded = {"model.mixers.attention.num_heads",
                                          "model.mixers.attention.num_kv_heads",
                                          "model.mixers.attention.rotary_dim",
+                                         "model.mixers.mamba2.num_groups",
                                          "model.mixers.mla.qk_nope_dim",
                                          "model.moe.top_groups",
                                          "model.at.<mixer>",

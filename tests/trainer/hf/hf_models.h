@@ -13,6 +13,7 @@
 #include "layers/mixers/attention/attention_config.h"
 #include "layers/mixers/delta/delta_config.h"
 #include "layers/mixers/gla/gla_config.h"
+#include "layers/mixers/mamba2/mamba2_config.h"
 #include "layers/mixers/mla/mla_config.h"
 #include "layers/model.h"
 #include "trainer/hf/hf_config.h"
@@ -93,6 +94,21 @@ inline std::vector<std::pair<std::string, ModelConfig>> HfTestModels() {
   gla_conv.conv_width = 3;
   gla_conv.min_log_decay = -0.25;
   gla_conv.output_gate = OutputGate::kNone;
+  ModelConfig mamba2 =
+      HfTestModel(Mamba2MixerConfig{.num_heads = 4, .head_dim = 8, .state_dim = 6});
+  mamba2.mlp = false;
+  mamba2.intermediate_size = 0;
+  ModelConfig mamba2_groups = mamba2;
+  mamba2_groups.tie_embeddings = true;
+  mamba2_groups.mixers["mixer"] = Mamba2MixerConfig{.num_heads = 8,
+                                                    .head_dim = 4,
+                                                    .state_dim = 5,
+                                                    .num_groups = 2,
+                                                    .conv_width = 3,
+                                                    .conv_bias = false,
+                                                    .bias = true,
+                                                    .min_dt = 0.001,
+                                                    .max_dt = 0.1};
   const AttentionMixerConfig global{.num_heads = 4};
   const AttentionMixerConfig window{
       .num_heads = 2, .num_kv_heads = 1, .window = 5, .rope_theta = 500, .qkv_bias = true};
@@ -199,6 +215,8 @@ inline std::vector<std::pair<std::string, ModelConfig>> HfTestModels() {
       {"kda_bounded", HfTestModel(kda_bounded, {{global, {4}}})},
       {"gla", HfTestModel(gla)},
       {"gla_conv", HfTestModel(gla_conv, {{window, {2}}})},
+      {"mamba2", mamba2},
+      {"mamba2_groups", mamba2_groups},
       {"transformer_qk_norm", HfTestModel(normed)},
       {"transformer_window", HfTestModel(window)},
       {"llama", HfTestModel(global)},

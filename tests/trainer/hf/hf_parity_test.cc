@@ -46,8 +46,8 @@ INSTANTIATE_TEST_SUITE_P(Golden, HfParity,
                          testing::Values("fla-delta_net", "fla-delta_net-gate-neg-eigval",
                                          "fla-delta_net-swa", "fla-gated_deltanet", "fla-gla",
                                          "fla-gla-conv", "fla-kda", "fla-transformer", "hf-llama",
-                                         "hf-kimi_linear", "hf-olmo_hybrid", "hf-qwen3_5",
-                                         "hf-qwen3_next"),
+                                         "hf-kimi_linear", "hf-mamba2", "hf-olmo_hybrid",
+                                         "hf-qwen3_5", "hf-qwen3_next"),
                          [](const auto& info) { return Identifier(info.param); });
 
 // Configurations that the golden folders lack; reference/make.py computed them with equations
@@ -69,8 +69,9 @@ INSTANTIATE_TEST_SUITE_P(
                     "delta_net-global", "gated_deltanet-gva", "gated_deltanet-hybrid", "gla-clamp",
                     "gla-no-gate", "kda-neg-eigval", "kda-safe-gate", "kimi_linear-gates",
                     "kimi_linear-groups", "kimi_linear-published", "kimi_linear-softmax",
-                    "llama-biases", "mistral-window", "olmo_hybrid-nope", "qwen3-window",
-                    "qwen3_5-tied", "qwen3_next-dense-first", "transformer-qk-norm"),
+                    "llama-biases", "mamba2-groups", "mamba2-limits", "mistral-window",
+                    "olmo_hybrid-nope", "qwen3-window", "qwen3_5-tied", "qwen3_next-dense-first",
+                    "transformer-qk-norm"),
     [](const auto& info) { return Identifier(info.param); });
 
 // Parity must see what it is for: the same weights under slightly other mathematics.

@@ -15,8 +15,9 @@ namespace wyvern {
 
 inline std::vector<std::pair<std::string, ModelConfig>> WyvernTestModels() {
   std::vector<std::pair<std::string, ModelConfig>> models;
-  for (const char* name : {"delta_net", "delta_net_plain", "gated_plain", "kda_bounded", "gla_conv",
-                           "llama_biases", "olmo_hybrid", "kimi_steps"}) {
+  for (const char* name :
+       {"delta_net", "delta_net_plain", "gated_plain", "kda_bounded", "gla_conv", "mamba2",
+        "mamba2_groups", "llama_biases", "olmo_hybrid", "kimi_steps"}) {
     models.emplace_back(name, HfTestModelNamed(name));
   }
   const DeltaMixerConfig gdn{.decay = DeltaDecay::kPerHead,

@@ -11,6 +11,7 @@ const std::vector<const HfFamily*>& HfFamilies() {
       &kGatedDeltaNetFamily,
       &kKdaFamily,
       &kGlaFamily,
+      &kMamba2Family,
       &kTransformerFamily,
       &kMistralFamily,
       &kLlamaFamily,

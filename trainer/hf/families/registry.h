@@ -14,6 +14,7 @@ extern const HfFamily kGlaFamily;
 extern const HfFamily kTransformerFamily;
 // Hugging Face transformers.
 extern const HfFamily kLlamaFamily;
+extern const HfFamily kMamba2Family;
 extern const HfFamily kMistralFamily;
 extern const HfFamily kQwen3Family;
 extern const HfFamily kQwen3NextFamily;

@@ -43,6 +43,7 @@ void Read(KeyReader* r, ModelConfig* m) {
   }
   nlohmann::json whole = section;
   for (const std::string& key : KeysOutside()) whole[key] = keys[key];
+  if (section.value("mlp", nlohmann::json(true)) == false) whole["intermediate_size"] = 0;
   absl::StatusOr<ModelConfig> model = ModelConfigFromJson(whole);
   if (!model.ok()) {
     r->Fault(kSection, std::string(model.status().message()));
@@ -53,8 +54,8 @@ void Read(KeyReader* r, ModelConfig* m) {
 
 // The types of mixers that modeling_wyvern.py serves, all but those that are newer than it.
 bool IsServed(const std::string& mixer_type) {
-  static const auto* types =
-      new std::set<std::string>{"delta_net", "gated_delta_net", "kda", "gla", "attention", "mla"};
+  static const auto* types = new std::set<std::string>{"delta_net", "gated_delta_net", "kda", "gla",
+                                                       "mamba2",    "attention",       "mla"};
   return types->count(mixer_type) > 0;
 }
 
@@ -99,6 +100,7 @@ const HfFamily kWyvernFamily = {.model_type = "wyvern",
                                 .architecture = "WyvernForCausalLM",
                                 .mixer_type = "",
                                 .embedding_name = kHfEmbeddingName,
+                                .has_mlp = std::nullopt,
                                 .zero_centered_norms = std::nullopt,
                                 .read = Read,
                                 .why_not = WhyNot,
