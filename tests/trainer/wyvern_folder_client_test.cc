@@ -72,7 +72,8 @@ TEST_F(WyvernFolderTest, EveryModelTrainsAlike) {
 
 TEST_F(WyvernFolderTest, GreedyTextIsTheSame) {
   std::vector<std::pair<std::string, ModelConfig>> models;
-  for (const char* name : {"quickstart", "everything", "lone_experts", "delta_net_plain", "mamba2_groups"}) {
+  for (const char* name :
+       {"quickstart", "everything", "lone_experts", "delta_net_plain", "mamba2_groups"}) {
     models.emplace_back(name, WyvernTestModelNamed(name));
   }
   const std::string folders = Export(models);

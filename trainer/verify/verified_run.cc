@@ -66,6 +66,7 @@ RunConfig VerifiedRun(const RunConfig& recipe, const std::string& data, const st
   run.schedule = {.type = ScheduleType::kConstant, .peak = recipe.schedule.peak};
   run.stages.clear();
   run.validation = {.every = 0};
+  run.evaluation = {};
   run.checkpoint = {.every = kVerifiedEvery, .keep = -1};
   run.logging = {};
   run.generate = {};

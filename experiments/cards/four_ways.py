@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Scores one checkpoint in the four ways that there are, on tasks of local files, and compares them.
+
+  four_ways.py CHECKPOINT FOLDER TASK.yaml ... [--wyvern PROGRAM] [--device cuda] [--dtype bf16] [--max-length N]
+
+`wyvern eval --tasks`; lm-eval with the adapter of integrations/lm_eval; lm-eval's own model `hf` on the export; and
+lm-eval's client of the completions protocol against `wyvern score --serve`. FOLDER gets the export, results.json and
+results.md. The exit code is 1 where fp32 disagrees: perplexities by more than 1e-4 of them, or accuracies at all.
+"""
+
+import argparse
+import json
+import math
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TQDM_DISABLE="1",
+                  HF_DATASETS_DISABLE_PROGRESS_BARS="1")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "integrations" / "lm_eval"))
+
+import lm_eval  # noqa: E402
+import lm_eval.tasks  # noqa: E402
+import wyvern_lm  # noqa: E402,F401  (registers the model)
+
+TOLERANCE = 1e-4  # of perplexities, relative
+WAYS = ["wyvern eval", "adapter", "hf", "server"]
+
+
+def numbers(results):
+    """{"task metric": value} of lm-eval's results."""
+    return {f"{task} {metric.split(',')[0]}": value for task, metrics in results.items()
+            for metric, value in metrics.items() if isinstance(value, float) and "_stderr" not in metric}
+
+
+def own(options):
+    output = options.folder / "eval.json"
+    subprocess.run([options.wyvern, "eval", options.checkpoint, "--tasks", *options.tasks, "--device", options.device,
+                    "--precision", options.dtype, "--max-length", str(options.max_length), "--output", output],
+                   check=True)
+    return numbers(json.loads(output.read_text())["results"])
+
+
+def lm_evals(model, arguments, options):
+    # One manager for each file: a folder may hold others. lm-eval looks for data files from where it is started.
+    found = {}
+    for path in options.tasks:
+        os.chdir(path.parent)
+        config = lm_eval.tasks.TaskManager(include_path=str(path.parent), include_defaults=False)
+        name = next(line.split(":")[1].strip() for line in path.read_text().splitlines() if line.startswith("task:"))
+        found.update(lm_eval.simple_evaluate(model=model, model_args=arguments, tasks=[name], task_manager=config,
+                                             bootstrap_iters=0, verbosity="ERROR")["results"])
+    return numbers(found)
+
+
+def hf(options):
+    export = options.folder / "export"
+    if not export.exists():
+        subprocess.run([options.wyvern, "export", options.checkpoint, export, "--family", options.family], check=True)
+    return lm_evals("hf", {"pretrained": str(export), "trust_remote_code": True, "device": options.device,
+                           "dtype": {"fp32": "float32", "bf16": "bfloat16"}[options.dtype],
+                           "max_length": options.max_length}, options)
+
+
+def server(options):
+    process = subprocess.Popen([options.wyvern, "score", options.checkpoint, "--serve", "--port", "0", "--device",
+                                options.device, "--precision", options.dtype], stdout=subprocess.PIPE, text=True)
+    try:
+        url = process.stdout.readline().split()[-1]
+        # This client cuts requests to two tokens less than `hf` does.
+        return lm_evals("local-completions", {"base_url": url + "/completions", "model": "wyvern", "batch_size": 8,
+                                              "max_length": options.max_length + 2}, options)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+        process.wait(timeout=60)
+
+
+def is_equal(name, values):
+    if "perplexity" in name or "bits_per_byte" in name:
+        return max(values) - min(values) <= TOLERANCE * min(values)
+    return max(values) == min(values)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint")
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("tasks", type=pathlib.Path, nargs="+")
+    parser.add_argument("--wyvern", default="wyvern")
+    parser.add_argument("--family", default="wyvern")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--max-length", type=int, default=2048)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    options.folder = options.folder.resolve()
+    options.checkpoint = str(pathlib.Path(options.checkpoint).resolve())
+    options.tasks = [path.resolve() for path in options.tasks]
+    options.wyvern = shutil.which(options.wyvern) or options.wyvern
+    adapter = {"checkpoint": options.checkpoint, "wyvern": options.wyvern, "max_length": options.max_length,
+               "device": options.device, "precision": options.dtype}
+    found = [own(options), lm_evals("wyvern", adapter, options), hf(options), server(options)]
+    lines = ["| task, metric | " + " | ".join(WAYS) + " | largest difference |", "|---" * 6 + "|"]
+    rows, agree = [], True
+    for name in found[0]:
+        values = [way.get(name, math.nan) for way in found]
+        agree = agree and is_equal(name, values)
+        rows.append({"quantity": name, **dict(zip(WAYS, values))})
+        lines.append("| " + " | ".join([name, *(f"{value:.6g}" for value in values),
+                                        f"{max(values) - min(values):.1e}"]) + " |")
+    text = "\n".join(lines) + "\n"
+    (options.folder / "results.md").write_text(text, encoding="utf-8")
+    (options.folder / "results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    print(text, end="")
+    if options.dtype == "fp32" and not agree:
+        raise SystemExit("the ways do not agree")
+
+
+if __name__ == "__main__":
+    main()
