@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tasks of a text that a model has not seen, of the kinds of the papers' tables, as files in lm-eval's form.
+"""Tasks of a text, of the kinds of the papers' tables, as files in lm-eval's form.
 
   make_tasks.py TEXT FOLDER [--limit N]
 
