@@ -28,6 +28,10 @@ TEST(PaperConfigs, HaveTheirExactParameterCounts) {
   constexpr int64_t kDeltaNet = 1365677056;
   EXPECT_EQ(Parameters("delta_net_340m"), 374362112);
   EXPECT_EQ(Parameters("gla_340m"), 374475776);
+  // The joined input and its convolution with biases; steps, decays and skips; output and norms.
+  constexpr int64_t kMamba =
+      1024 * (2 * 2048 + 2 * 128 + 32) + 5 * (2048 + 2 * 128) + 3 * 32 + 2048 * 1024 + 2048 + 1024;
+  EXPECT_EQ(Parameters("mamba2_370m"), 48 * kMamba + 32000 * 1024 + 1024);
   EXPECT_EQ(Parameters("delta_net_1.3b"), kDeltaNet);
   // A DeltaNet mixer has three convolutions, beta's projection and the output norm on top of the
   // four matrices that attention of the same width has.
