@@ -88,7 +88,7 @@ class Parser : private Cursor {
       s->kind = name == "break" ? Statement::Kind::kBreak : Statement::Kind::kContinue;
       return ExpectBlockEnd();
     }
-    return Fault(absl::StrCat("the statement '", name, "' is not supported in a chat template"));
+    return Fault(absl::StrCat("the statement '", name, "' is not supported in a template"));
   }
 
   absl::Status ParseIf(Statement* s) {

@@ -24,6 +24,8 @@ inline constexpr FileKind kJsonFile{"a JSON file", int64_t{1} << 30};
 inline constexpr FileKind kManifestFile{"a checkpoint's manifest", int64_t{2} << 30};
 inline constexpr FileKind kTableFile{"a table of points", int64_t{64} << 20};
 inline constexpr FileKind kSampleFile{"a run's sample", int64_t{16} << 20};
+inline constexpr FileKind kTaskFile{"a task of evaluation", int64_t{16} << 20};
+inline constexpr FileKind kHaystackFile{"a haystack", int64_t{1} << 30};
 inline constexpr FileKind kNoteFile{"a note of a few words", int64_t{64} << 10};
 inline constexpr FileKind kMetricsFile{"a run's metrics", int64_t{4} << 30};
 

@@ -6,6 +6,7 @@
 #include "data/store/shard_plan.h"
 #include "tests/data/data_fixture.h"
 #include "trainer/checkpoint/manifest.h"
+#include "trainer/evaluation/task.h"
 #include "trainer/scaling/points.h"
 
 namespace wyvern {
@@ -40,6 +41,8 @@ TEST_F(BoundedFilesTest, NoneIsReadBeyondItsLimit) {
   std::filesystem::create_directories(Path("store"));
   WriteHuge("store/shards.json");
   ExpectRefused(ReadShardPlan(Path("store")).status(), "store/shards.json", "a JSON file");
+  WriteHuge("task.yaml");
+  ExpectRefused(ReadTask(Path("task.yaml")).status(), "task.yaml", "a task of evaluation");
 }
 
 }  // namespace

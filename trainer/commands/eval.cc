@@ -14,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "data/io/json.h"
 #include "data/io/json_members.h"
-#include "data/io/output.h"
+#include "data/io/output_file.h"
 #include "data/sampling/sampler.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/manifest.h"
@@ -183,7 +183,7 @@ absl::StatusOr<Report> OpenReport(Options* options) {
   Report report;
   RETURN_IF_ERROR(ResolveSamples(options));
   if (!options->output.empty()) {
-    ASSIGN_OR_RETURN(report.output, Output::Claim(options->output));
+    ASSIGN_OR_RETURN(report.output, ClaimFile(options->output));
   }
   return report;
 }

@@ -6,8 +6,9 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "data/io/bounded_file.h"
 #include "data/io/file.h"
-#include "data/io/output.h"
+#include "data/io/output_file.h"
 #include "data/tokenizer/tokenizer.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
@@ -30,7 +31,7 @@ absl::Status MakeTask(const Options& options) {
       return absl::InvalidArgumentError(
           absl::StrCat("--haystack: ", options.kind, " hides needles in a text; name its file"));
     }
-    ASSIGN_OR_RETURN(wanted.essay, ReadFile(options.haystack));
+    ASSIGN_OR_RETURN(wanted.essay, ReadFileOf(kHaystackFile, options.haystack));
   } else if (!options.haystack.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("--haystack: ", options.kind, " writes its haystack itself"));
@@ -39,8 +40,8 @@ absl::Status MakeTask(const Options& options) {
   ASSIGN_OR_RETURN(const RecallTask task, MakeRecallTask(wanted, *tokenizer));
   const std::string path = absl::StrCat(options.output, "/", task.name);
   // The task comes last: where it is, its documents are.
-  ASSIGN_OR_RETURN(Output documents, Output::Claim(path + ".jsonl"));
-  ASSIGN_OR_RETURN(Output yaml, Output::Claim(path + ".yaml"));
+  ASSIGN_OR_RETURN(Output documents, ClaimFile(path + ".jsonl"));
+  ASSIGN_OR_RETURN(Output yaml, ClaimFile(path + ".yaml"));
   RETURN_IF_ERROR(documents.CommitFile(task.documents));
   RETURN_IF_ERROR(yaml.CommitFile(task.yaml));
   std::printf("%s.yaml\n", path.c_str());

@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "data/io/file.h"
 #include "data/io/json.h"
-#include "data/io/output.h"
+#include "data/io/output_file.h"
 #include "kernels/runtime/status.h"
 #include "trainer/checkpoint/chat_record.h"
 #include "trainer/checkpoint/model.h"
@@ -88,7 +88,7 @@ absl::StatusOr<Inputs> OpenInputs(const Options& options) {
   ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpointAloud(options.checkpoint));
   inputs.checkpoint = info.path;  // a run may save another one meanwhile
   if (options.output != "-") {
-    ASSIGN_OR_RETURN(inputs.output, Output::Claim(options.output));
+    ASSIGN_OR_RETURN(inputs.output, ClaimFile(options.output));
   }
   ASSIGN_OR_RETURN(inputs.lines,
                    ReadFile(options.requests == "-" ? "/dev/stdin" : options.requests));

@@ -78,7 +78,7 @@ void AddVerifyCommand(CLI::App& app, int* exit_code) {
   command->add_option("--only", options->checks, "Of resume, exports, numbers and speed")
       ->check(CLI::IsMember({"resume", "exports", "numbers", "speed"}));
   command->callback([=] {
-    const StopAtOnce nothing_to_save;
+    const StopAtOnce nothing_to_save("the same command begins anew");
     *exit_code = ExitCode(Verify(*options));
   });
 }

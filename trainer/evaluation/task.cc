@@ -7,7 +7,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "data/io/file.h"
+#include "data/io/bounded_file.h"
+#include "data/io/utf8.h"
 #include "kernels/runtime/status.h"
 #include "trainer/evaluation/yaml_value.h"
 
@@ -383,7 +384,11 @@ bool IsHigherBetter(Metric metric) {
 }
 
 absl::StatusOr<Task> ReadTask(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string yaml, ReadFile(path));
+  ASSIGN_OR_RETURN(const std::string yaml, ReadFileOf(kTaskFile, path));
+  if (const size_t good = Utf8PrefixLength(yaml); good < yaml.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": byte ", good + 1, ": it is not UTF-8, or a zero byte"));
+  }
   ASSIGN_OR_RETURN(const ConfigNode root, ParseConfigText(yaml, path));
   return TaskReader(root, path).Read();
 }

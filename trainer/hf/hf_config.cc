@@ -35,18 +35,27 @@ std::vector<const HfFamily*> FamiliesOf(const std::string& mixer_type) {
 }
 
 // The language model of a configuration that also has a model of images: text_config, whose
-// model_type ends in _text, with what the configuration itself says of the head. Null of others.
-nlohmann::json TextConfigOf(const nlohmann::json& config) {
+// model_type ends in _text, with what the configuration itself says of the head and of quantized
+// weights. Null of others.
+absl::StatusOr<nlohmann::json> TextConfigOf(const nlohmann::json& config) {
   const auto type = config.find("model_type"), text = config.find("text_config");
-  if (type == config.end() || !type->is_string() || text == config.end() || !text->is_object()) {
-    return nullptr;
-  }
+  if (type == config.end() || !type->is_string()) return nlohmann::json();
   const std::string text_type = type->get<std::string>() + "_text";
-  if (FindHfFamily(text_type) == nullptr) return nullptr;
+  if (FindHfFamily(text_type) == nullptr) return nlohmann::json();
+  if (text == config.end() || !text->is_object()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "config.json: text_config: expected an object, the keys of the language model of a ",
+        type->dump(), text == config.end() ? "; it is missing" : ""));
+  }
   nlohmann::json inner = *text;
+  if (inner.contains("model_type") && inner["model_type"] != text_type) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("config.json: text_config.model_type: expected \"", text_type, "\" in a ",
+                     type->dump(), ", got ", inner["model_type"].dump()));
+  }
   inner["model_type"] = text_type;
-  if (config.contains("tie_word_embeddings")) {
-    inner["tie_word_embeddings"] = config["tie_word_embeddings"];
+  for (const char* key : {"tie_word_embeddings", "quantization_config"}) {
+    if (config.contains(key)) inner[key] = config[key];
   }
   return inner;
 }
@@ -87,7 +96,7 @@ std::vector<std::string> WhyNotAs(const HfFamily& family, const ModelConfig& mod
 
 absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& file) {
   if (!file.is_object()) return absl::InvalidArgumentError("config.json: expected an object");
-  const nlohmann::json text = TextConfigOf(file);
+  ASSIGN_OR_RETURN(const nlohmann::json text, TextConfigOf(file));
   const nlohmann::json& config = text.is_null() ? file : text;
   KeyFindings findings;
   KeyReader r(config, text.is_null() ? "" : "text_config.", &findings);

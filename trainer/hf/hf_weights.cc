@@ -59,7 +59,7 @@ absl::StatusOr<HfWeights> HfWeights::Open(const std::string& dir) {
   std::error_code ignored;
   if (std::filesystem::exists(single, ignored)) {
     ASSIGN_OR_RETURN(SafetensorsReader file, SafetensorsReader::Open(single));
-    for (const auto& [name, entry] : file.tensors()) weights.Add(name, 0);
+    for (const auto& [name, entry] : file.tensors()) RETURN_IF_ERROR(weights.Add(name, 0));
     weights.files_.push_back(std::move(file));
     return weights;
   }
@@ -90,17 +90,21 @@ absl::StatusOr<HfWeights> HfWeights::Open(const std::string& dir) {
       return absl::DataLossError(
           absl::StrCat(index, ": ", name, " is not in ", file_name, " as the index says"));
     }
-    weights.Add(name, it->second);
+    RETURN_IF_ERROR(weights.Add(name, it->second));
   }
   return weights;
 }
 
-void HfWeights::Add(const std::string& name, size_t file) {
+absl::Status HfWeights::Add(const std::string& name, size_t file) {
   constexpr absl::string_view kText = "model.language_model.", kImages = "model.visual.";
-  if (absl::StartsWith(name, kImages)) return;
+  if (absl::StartsWith(name, kImages)) return absl::OkStatus();
   absl::string_view rest = name;
   const bool is_text = absl::ConsumePrefix(&rest, kText);
-  places_[is_text ? absl::StrCat("model.", rest) : name] = {file, name};
+  const auto [place, is_new] =
+      places_.try_emplace(is_text ? absl::StrCat("model.", rest) : name, Place{file, name});
+  if (is_new) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(dir_, ": the weights hold ", place->second.name, " and ",
+                                          name, ", which are one tensor; remove one of them"));
 }
 
 std::vector<std::string> HfWeights::names() const {

@@ -39,7 +39,7 @@ class HfWeights {
     size_t file = 0;
     std::string name;  // in the file
   };
-  void Add(const std::string& name, size_t file);
+  absl::Status Add(const std::string& name, size_t file);
 
   std::string dir_;
   std::vector<SafetensorsReader> files_;

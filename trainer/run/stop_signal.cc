@@ -69,6 +69,8 @@ void ReadRanks() {
 // Only what is safe in a signal handler.
 void Put(const char* text) { (void)!write(STDERR_FILENO, text, std::strlen(text)); }
 
+const char* g_advice = "";  // of the newest StopAtOnce
+
 extern "C" void HandleAtOnce(int signal) {
   if (g_says) {
     if (g_stderr_is_terminal) Put("\n");  // behind a line of progress
@@ -77,7 +79,9 @@ extern "C" void HandleAtOnce(int signal) {
         : signal == SIGINT ? "SIGINT"
         : signal == SIGHUP ? "SIGHUP"
                            : "SIGUSR1");
-    Put(", while no step was running; the same command goes on from what is saved\n");
+    Put(", while no step was running; ");
+    Put(g_advice);
+    Put("\n");
   }
   if (signal != SIGUSR1) _exit(128 + signal);
   _exit(g_is_one_of_several ? 128 + SIGTERM : 0);
@@ -108,7 +112,8 @@ StopSignal::StopSignal() {
 
 StopSignal::~StopSignal() { PutBack(before_); }
 
-StopAtOnce::StopAtOnce() {
+StopAtOnce::StopAtOnce(const char* advice) {
+  g_advice = advice;
   ReadRanks();
   before_ = Install(HandleAtOnce, 0);
 }

@@ -32,7 +32,8 @@ class StopSignal {
 // the others too. Of ranks that mpirun started, the first one alone prints the line.
 class StopAtOnce {
  public:
-  StopAtOnce();
+  // `advice` ends the line, and lives as long as the program.
+  explicit StopAtOnce(const char* advice = "the same command goes on from what is saved");
   ~StopAtOnce();
   StopAtOnce(const StopAtOnce&) = delete;
   StopAtOnce& operator=(const StopAtOnce&) = delete;

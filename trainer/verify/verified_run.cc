@@ -24,11 +24,10 @@ int64_t MicroBatch(const RunConfig& recipe) {
 absl::Status WriteRandomDocuments(const RunConfig& recipe, const std::string& dir) {
   const std::unique_ptr<Tokenizer> tokenizer = MakeByteTokenizer();
   if (recipe.model.vocab_size < tokenizer->vocab_size()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("model.vocab_size: ", recipe.model.vocab_size,
-                     "; the documents that `wyvern "
-                     "verify` makes are of bytes, whose vocabulary has ",
-                     tokenizer->vocab_size()));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "model.vocab_size: ", recipe.model.vocab_size,
+        "; the documents that `wyvern verify` makes are of bytes, whose vocabulary has ",
+        tokenizer->vocab_size(), "; set it to that, or check the speed alone (--only speed)"));
   }
   ASSIGN_OR_RETURN(const auto writer, TokenStoreWriter::Create(dir + "/train.h5", *tokenizer));
   const Random random(recipe.run.seed, "verified documents");

@@ -62,5 +62,28 @@ TEST_F(EvalTasksTest, AWrongTaskIsToldAndLeavesNoFile) {
   EXPECT_TRUE(absl::StrContains(twice.err, "another file's task is named cloze, too")) << twice.err;
 }
 
+TEST_F(EvalTasksTest, AFolderInTheOutputsPlaceIsToldBeforeTheWork) {
+  namespace fs = std::filesystem;
+  fs::create_directories(Path("recall/vt_1500.yaml"));
+  const ProcessResult eval = Wyvern(Args(Path("recall")));
+  EXPECT_EQ(eval.exit_code, 1);
+  EXPECT_TRUE(absl::StrContains(eval.err, "/recall: a folder; name a file to write")) << eval.err;
+  EXPECT_EQ(eval.out, "");
+  // A task without its documents, or other documents beside an old task, would be half of one.
+  const ProcessResult make = Wyvern({"data", "make-task", "vt", "--tokenizer", "byte", "--tokens",
+                                     "1500", "--samples", "1", "-o", Path("recall")});
+  EXPECT_EQ(make.exit_code, 1);
+  EXPECT_TRUE(absl::StrContains(make.err, "/vt_1500.yaml: a folder;")) << make.err;
+  EXPECT_FALSE(fs::exists(Path("recall/vt_1500.jsonl")));
+}
+
+TEST_F(EvalTasksTest, AHaystackWithoutAnEndIsRefused) {
+  const ProcessResult result = Wyvern({"data", "make-task", "niah_single_2", "--tokenizer", "byte",
+                                       "--haystack", "/dev/zero", "-o", Path("recall")});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_TRUE(absl::StrContains(result.err, "neither a file nor a pipe; expected a haystack"))
+      << result.err;
+}
+
 }  // namespace
 }  // namespace wyvern

@@ -67,6 +67,11 @@ TEST_F(TaskTest, TheExamplesAreTasks) {
   }
 }
 
+TEST_F(TaskTest, ATaskIsATextInUtf8) {
+  const absl::Status status = Read(absl::StrCat(kData, kChoice, "metadata: \xff\n")).status();
+  EXPECT_TRUE(absl::EndsWith(status.message(), ": it is not UTF-8, or a zero byte")) << status;
+}
+
 TEST_F(TaskTest, FilesWithoutASplitAreTheSplitTrain) {
   const std::string yaml = R"(task: t
 dataset_path: json

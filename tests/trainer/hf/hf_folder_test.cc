@@ -239,11 +239,31 @@ TEST(ImagesAndTextTest, TheLanguageModelIsReadAlone) {
   // It leaves as a language model.
   EXPECT_TRUE(SaveHfFolder(both->model.get(), folder / "out", {}).ok());
   EXPECT_EQ(FolderLogits(folder / "out"), TestLogits(text->model.get()));
-  config["text_config"]["head_dim"] = "eight";
-  EXPECT_TRUE(absl::StrContains(load().status().message(), "text_config.head_dim: "))
-      << load().status();
-  config["model_type"] = "qwen9";
-  EXPECT_TRUE(absl::StrContains(load().status().message(), "\"qwen9\" is not supported"));
+  const auto refuses = [&](const nlohmann::json& changed, const char* what) {
+    config = changed;
+    EXPECT_TRUE(absl::StrContains(load().status().message(), what)) << load().status();
+  };
+  const nlohmann::json good = config;
+  nlohmann::json bad = good;
+  bad["text_config"]["head_dim"] = "eight";
+  refuses(bad, "text_config.head_dim: ");
+  bad = good;
+  bad["text_config"]["model_type"] = "llama";
+  refuses(bad, "text_config.model_type: expected \"qwen3_5_text\"");
+  bad["text_config"] = "none";
+  refuses(bad, "text_config: expected an object, the keys of the language model");
+  bad.erase("text_config");
+  refuses(bad, "; it is missing");
+  bad = good;
+  bad["quantization_config"] = {{"quant_method", "fp8"}};
+  refuses(bad, "quantization_config");
+  bad = good;
+  bad["model_type"] = "qwen9";
+  refuses(bad, "\"qwen9\" is not supported");
+  // Neither of two values of one tensor is taken for the other.
+  tensors["model.norm.weight"] = any;
+  WriteRaw(folder / "model.safetensors", tensors);
+  refuses(good, ", which are one tensor; remove one of them");
 }
 
 class HfFolderDamage : public testing::Test {

@@ -36,7 +36,9 @@ class VerifyTest : public RunTest {
 
 TEST_F(VerifyTest, WritesTheCardOfARecipe) {
   for (int time = 0; time < 2; ++time) {  // the second replaces the first
-    const ProcessResult result = Verify({"--tokens", "40", "--set", "model.pattern=[gdn]"});
+    const ProcessResult result =
+        Verify({"--tokens", "40", "--set", "model.pattern=[gdn]", "evaluation.every=3",
+                "evaluation.tasks=[none.yaml]"});  // which is not read
     ASSERT_EQ(result.exit_code, 0) << result.err << result.out;
     EXPECT_TRUE(absl::StrContains(result.out, "Everything that was checked passed."));
   }
@@ -81,6 +83,7 @@ TEST_F(VerifyTest, RefusesWhatItCannotDo) {
                                       "tokenizer.type=store", "data.sources=[{dir: none}]"});
   EXPECT_EQ(small.exit_code, 1);
   EXPECT_TRUE(absl::StrContains(small.err, "model.vocab_size: 100; the documents")) << small.err;
+  EXPECT_TRUE(absl::StrContains(small.err, "has 258; set it to that")) << small.err;
   EXPECT_FALSE(fs::exists(Path("card")));
   const ProcessResult failing =
       Verify({"--only", "resume", "--set", "train.nonfinite=stop", "schedule.peak=1e30"});
