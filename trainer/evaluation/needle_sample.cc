@@ -43,7 +43,7 @@ NeedleForm FormOf(RecallKind kind) {
 // Draws needles whose keys no other needle has.
 class Needles {
  public:
-  Needles(const NeedleForm& form, RecallDraws draws) : form_(form), draws_(std::move(draws)) {}
+  Needles(const NeedleForm& form, RecallDraws draws) : form_(form), draws_(draws) {}
 
   struct Needle {
     std::string key, value, sentence;

@@ -155,7 +155,7 @@ class LiteralParser {
       const size_t quote = rest_.find_first_of("'\"");
       const std::string prefix =
           absl::AsciiStrToLower(rest_.substr(0, std::min(quote, rest_.size())));
-      if (quote == absl::string_view::npos || (prefix != "" && prefix != "r" && prefix != "u")) {
+      if (quote == absl::string_view::npos || (!prefix.empty() && prefix != "r" && prefix != "u")) {
         return Value::Text(std::move(text));
       }
       rest_.remove_prefix(quote);

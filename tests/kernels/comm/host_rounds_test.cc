@@ -62,10 +62,12 @@ Cost OnThreads(int size, const std::function<void(Communicator&)>& body) {
   std::vector<std::thread> threads;
   std::vector<int> members(static_cast<size_t>(size));
   std::iota(members.begin(), members.end(), 0);
-  for (int r = 0; r < size; ++r) {
+  for (const int r : members) {
     transports.push_back(std::make_unique<ThreadTransport>(&mail, r, size));
-    threads.emplace_back([&, r] {
-      body(*MakeHostCommunicator(transports[static_cast<size_t>(r)].get(), members, "all"));
+  }
+  for (const auto& transport : transports) {
+    threads.emplace_back([&body, &members, own = transport.get()] {
+      body(*MakeHostCommunicator(own, members, "all"));
     });
   }
   for (std::thread& thread : threads) thread.join();

@@ -58,7 +58,7 @@ TEST(HfFamilies, EachRowOfATensorBelongsToOneParameter) {
     ASSERT_TRUE(written.ok()) << name << ": " << written.status();
     const std::unique_ptr<Model> model = Model::Declare(config);
     std::map<std::string, Claimed> tensors;
-    const auto add = [&](const std::vector<HfTensor>& parts, const Shape& shape) {
+    const auto add = [&, name = name](const std::vector<HfTensor>& parts, const Shape& shape) {
       int64_t num_elements = 0;
       for (const HfTensor& tensor : parts) {
         Claimed& claimed = tensors[tensor.name];
