@@ -33,6 +33,9 @@ struct AttentionShape {
   int64_t window = 0;  // 0: no limit
   double scale = 0;
   bool max_logit = false;  // whether the forward gives the largest s_ij of each head
+  // No backward follows, and the forward need not leave lse in any order: the kernels may attend to
+  // runs of the keys one by one.
+  bool forward_only = false;
   int64_t q_stride = 0, k_stride = 0, v_stride = 0;  // elements from one token to the next
   // [N + 1] token offsets at which the documents start, on the host and (CUDA only) on the device.
   const int32_t *cu_seqlens_q = nullptr, *cu_seqlens_k = nullptr;

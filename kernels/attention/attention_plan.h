@@ -4,6 +4,7 @@
 #define WYVERN_KERNELS_ATTENTION_ATTENTION_PLAN_H_
 
 #include <string>
+#include <vector>
 
 #include "kernels/attention/attention.h"
 #include "kernels/runtime/gpu.h"
@@ -43,11 +44,21 @@ struct AttentionGroup {
   int64_t docs = 0, kv_heads = 0;
 };
 
+// Queries behind many cached keys (a long prompt that is read in pieces), as calls of cuDNN: the
+// first `queries` attend to the keys before all of them, run by run and without a mask, and to
+// their own ones causally. The results are merged (kernels/attention/attention_merge.h). Fewer than
+// 64 queries are left to the tiled engine.
+struct AttentionRuns {
+  int64_t queries = 0;        // a multiple of 64; 0: the keys are not divided
+  std::vector<int64_t> keys;  // lengths of the runs, from the first key on
+};
+
 struct AttentionPlan {
   // lse is [N, H, S] when cuDNN runs the forward, else [Tq, H]; the tiled backward reads either.
   AttentionEngine forward = AttentionEngine::kTiled, backward = AttentionEngine::kTiled;
   AttentionGroup group;  // of cuDNN's backward; the last one may be smaller
   AttentionTiles tiles;  // of the tiled engine
+  AttentionRuns runs;    // if not empty, they take the place of `forward`
 
   std::string ToString() const;
 };
@@ -65,6 +76,12 @@ AttentionPlan TiledAttention(const AttentionDesc& desc);
 
 // The length that all documents share, queries and keys alike; 0 if they do not.
 int64_t EqualLength(const AttentionShape& s);
+
+// The runs of a forward that nothing follows, of one document without a window and with more keys
+// than queries. Runs are as long as the queries, times powers of two, so that pieces of one length
+// ask for few plans of cuDNN; what remains is a run of its own. None where the tiled engine takes
+// less time than plans do.
+AttentionRuns DivideKeys(const AttentionShape& s);
 
 // The fewest calls of even size for N documents of `length` tokens; no documents: none would do.
 AttentionGroup CudnnBackwardGroup(const AttentionShape& s, int64_t length);

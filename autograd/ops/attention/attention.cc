@@ -29,6 +29,7 @@ AttentionShape MakeShape(const Attention::Inputs<Tensor>& in, const Attention::P
                       .window = params.window,
                       .scale = params.scale,
                       .max_logit = params.want_max_logit,
+                      .forward_only = params.forward_only,
                       .q_stride = in.q.row_stride(),
                       .k_stride = in.k.row_stride(),
                       .v_stride = in.v.row_stride(),

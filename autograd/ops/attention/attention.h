@@ -37,6 +37,7 @@ struct Attention {
     int64_t window = 0;  // keys i - window < j <= i are seen; 0: all j <= i
     double scale = 0;    // 0: D^-1/2
     bool want_max_logit = false;
+    bool forward_only = false;  // no backward follows
 
     void MoveTo(Device device) {
       cu_seqlens_q = cu_seqlens_q.To(device);

@@ -3,6 +3,7 @@
 #include <initializer_list>
 #include <type_traits>
 
+#include "kernels/attention/cuda/attention_runs.h"
 #include "kernels/attention/cuda/attention_tiled.h"
 #include "kernels/attention/cuda/cudnn_attention.h"
 #include "kernels/common/common.cuh"
@@ -81,7 +82,8 @@ attention::Launch MakeLaunch(const AttentionPlan& plan, bool vectors, AttentionS
 // The choice, after asking cuDNN whether it supports the shape. The answer never changes, so that
 // the backward knows what the forward ran.
 AttentionPlan Choose(const AttentionShape& s, DType io) {
-  const AttentionPlan plan = ChooseAttention({s, io}, CurrentGpu());
+  AttentionPlan plan = ChooseAttention({s, io}, CurrentGpu());
+  if (plan.runs.queries > 0 && !AttentionRunsSupported(s, plan.runs)) plan.runs = {};
   if (plan.forward == AttentionEngine::kCudnn && !CudnnAttentionForwardSupports(s)) {
     return TiledAttention({s, io});
   }
@@ -106,6 +108,7 @@ void AttentionFwd(CudaTag, const AttentionFwdParams<Io>& params) {
   NotePlan("attention", plan);
   const int64_t num_rows = p.shape.num_queries * p.shape.num_heads;
   if constexpr (std::is_same_v<Io, Bf16>) {
+    if (plan.runs.queries > 0) return AttentionByRuns(p, plan.runs);
     if (plan.forward == AttentionEngine::kCudnn && !p.shape.max_logit) {
       return CudnnAttentionForward(p, nullptr, nullptr);
     }

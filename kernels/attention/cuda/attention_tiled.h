@@ -6,23 +6,18 @@
 
 #include <algorithm>
 
+#include "kernels/attention/attention_merge.h"
 #include "kernels/attention/attention_plan.h"
 
 namespace wyvern::attention {
-
-// Where lse of query i of a document and head h lies: behind the document's first query's place,
-// at h * head + i * token. [Tq, H] has strides 1 and H, [N, H, S] has S and 1.
-struct LseStrides {
-  int64_t head = 1, token = 0;
-};
 
 // A launch as the host knows it.
 struct Launch {
   int padded_dim = 0;
   int max_queries = 0, max_keys = 0;  // of any document
   bool vectors = false;               // 16-byte copies fit every row
-  LseStrides lse;
-  float* row_max = nullptr;  // [H, Tq] the largest logit of each row, written if not null
+  LseStrides lse;                     // behind the place of a document's first query
+  float* row_max = nullptr;           // [H, Tq] the largest logit of each row, written if not null
 };
 
 void TiledForward(const AttentionFwdParams<Bf16>& p, const Launch& launch);

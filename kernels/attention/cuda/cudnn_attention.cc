@@ -37,15 +37,16 @@ using TensorRef = std::shared_ptr<fe::graph::Tensor_attributes>;
 enum Uid : int64_t { kQ = 1, kK, kV, kO, kStats, kDo, kDq, kDk, kDv, kRowMax, kRowSum };
 
 struct Key {
-  int64_t docs, length, heads, kv_heads, key_dim, value_dim, window;
+  int64_t docs, length, keys, heads, kv_heads, key_dim, value_dim, window;
   int64_t heads_of_token;  // of which `heads` take part; kv_heads likewise
   int64_t q_stride, k_stride, v_stride, dv_stride;
   float scale;
   bool max_logit;  // of the forward
+  bool causal;
 
   auto Tie() const {
-    return std::tie(docs, length, heads, kv_heads, key_dim, value_dim, window, heads_of_token,
-                    q_stride, k_stride, v_stride, dv_stride, scale, max_logit);
+    return std::tie(docs, length, keys, heads, kv_heads, key_dim, value_dim, window, heads_of_token,
+                    q_stride, k_stride, v_stride, dv_stride, scale, max_logit, causal);
   }
   bool operator<(const Key& other) const { return Tie() < other.Tie(); }
 
@@ -56,6 +57,7 @@ Key KeyOf(const AttentionShape& s) {
   const int64_t length = EqualLength(s);
   return {.docs = s.num_docs,
           .length = length,
+          .keys = length,
           .heads = s.num_heads,
           .kv_heads = s.num_kv_heads,
           .key_dim = s.key_dim,
@@ -67,7 +69,18 @@ Key KeyOf(const AttentionShape& s) {
           .v_stride = s.v_stride,
           .dv_stride = 0,
           .scale = static_cast<float>(s.scale),
-          .max_logit = s.max_logit};
+          .max_logit = s.max_logit,
+          .causal = true};
+}
+
+// One document, whose queries see all keys.
+Key UnmaskedKeyOf(const AttentionShape& s) {
+  Key key = KeyOf(s);
+  key.length = s.num_queries;
+  key.keys = s.num_keys;
+  key.window = 0;
+  key.causal = false;
+  return key;
 }
 
 struct Plan {
@@ -83,15 +96,17 @@ std::unique_ptr<Plan> NewPlan() {
   return plan;
 }
 
-// Packed tokens [N S, all heads, dim], of which `heads` are seen as [N, heads, S, dim]; tokens lie
-// `token` elements apart, or one after another.
+// Packed tokens [N S, all heads, dim], of which `heads` are seen as [N, heads, S, dim], S queries
+// or keys; tokens lie `token` elements apart, or one after another.
 fe::graph::Tensor_attributes Packed(const Key& key, Uid uid, int64_t heads, int64_t dim,
                                     int64_t token = 0) {
   if (token == 0) token = key.HeadsOfToken(heads) * dim;
+  const bool of_keys = uid == kK || uid == kV || uid == kDk || uid == kDv;
+  const int64_t length = of_keys ? key.keys : key.length;
   return fe::graph::Tensor_attributes()
       .set_uid(uid)
-      .set_dim({key.docs, heads, key.length, dim})
-      .set_stride({key.length * token, dim, token, 1});
+      .set_dim({key.docs, heads, length, dim})
+      .set_stride({length * token, dim, token, 1});
 }
 
 // A number for each row: its lse, or a part of that.
@@ -112,11 +127,13 @@ void SetOutput(const TensorRef& tensor, const fe::graph::Tensor_attributes& like
       .set_data_type(like.get_data_type());
 }
 
-// Keys with row >= column are seen and, under a window, those with column + window > row.
+// Without a mask all keys are seen, else those with row >= column and, under a window, with column
+// + window > row.
 template <typename Attributes>
 void SetMask(const Key& key, Attributes* attributes) {
-  attributes->set_attn_scale(key.scale)
-      .set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT)
+  attributes->set_attn_scale(key.scale);
+  if (!key.causal) return;
+  attributes->set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT)
       .set_diagonal_band_right_bound(0);
   if (key.window > 0) attributes->set_diagonal_band_left_bound(static_cast<int>(key.window));
 }
@@ -233,8 +250,9 @@ class PlanCache {
     }
     if (plan == nullptr) {
       const std::string message =
-          absl::StrCat("attention of ", key.docs, " x ", key.length, " tokens, heads ", key.heads,
-                       "/", key.kv_heads, ", dims ", key.key_dim, "/", key.value_dim, ", window ",
+          absl::StrCat("attention of ", key.docs, " x ", key.length, " tokens",
+                       key.causal ? "" : absl::StrCat(" to ", key.keys), ", heads ", key.heads, "/",
+                       key.kv_heads, ", dims ", key.key_dim, "/", key.value_dim, ", window ",
                        key.window, " runs without cuDNN (", why, ")\n");
       std::fputs(message.c_str(), stderr);
     }
@@ -281,6 +299,18 @@ bool CudnnAttentionBackwardSupports(const AttentionBwdParams<Bf16>& p,
     all = all && PlanCache::Get().Find(key, true) != nullptr;
   });
   return all;
+}
+
+bool CudnnAttentionUnmaskedSupports(const AttentionShape& shape) {
+  return PlanCache::Get().Find(UnmaskedKeyOf(shape), false) != nullptr;
+}
+
+void CudnnAttentionUnmasked(const AttentionFwdParams<Bf16>& p) {
+  PlanCache& cache = PlanCache::Get();
+  cache.Execute(
+      *cache.Find(UnmaskedKeyOf(p.shape), false),
+      {{kQ, Pointer(p.q)}, {kK, Pointer(p.k)}, {kV, Pointer(p.v)}, {kO, p.o}, {kStats, p.lse}},
+      p.stream);
 }
 
 void CudnnAttentionForward(const AttentionFwdParams<Bf16>& p, float* row_max, float* row_sum) {

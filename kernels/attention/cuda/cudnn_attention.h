@@ -13,6 +13,10 @@ namespace wyvern {
 bool CudnnAttentionForwardSupports(const AttentionShape& shape);
 bool CudnnAttentionBackwardSupports(const AttentionBwdParams<Bf16>& p, const AttentionGroup& group);
 
+// The same of one document whose num_queries queries see all its num_keys keys; lse is [H, S].
+bool CudnnAttentionUnmaskedSupports(const AttentionShape& shape);
+void CudnnAttentionUnmasked(const AttentionFwdParams<Bf16>& p);
+
 // For supported shapes. lse is [N, H, S]. With shape.max_logit the forward writes, instead of lse
 // and max_logit, each row's largest logit and its sum of exponentials relative to that, [N, H, S];
 // otherwise both are null. The backward makes one call per group.

@@ -74,7 +74,8 @@ Var AttentionMixer::Forward(Tape& tape, const Var& x, const Packing& packing,
   Attention::Params params{.cu_seqlens_q = packing.cu_seqlens,
                            .cu_seqlens_q_host = packing.cu_seqlens_host,
                            .window = config_.window,
-                           .want_max_logit = TracksMaxLogit(tape)};
+                           .want_max_logit = TracksMaxLogit(tape),
+                           .forward_only = cache != nullptr};
   if (cache != nullptr) {
     KeyValueCache::View seen = Own<KeyValueCache>(cache)->Append(
         k.value().Contiguous(), v.value().Contiguous(), packing.cu_seqlens_host, config_.window);

@@ -98,7 +98,8 @@ Var MlaMixer::Continued(Tape& tape, const Var& q, const Tensor& latent) const {
                                 {.value_dim = config_.value_dim})
         .o;
   }
-  Attention::Params params{.cu_seqlens_q_host = {0, T}, .cu_seqlens_k_host = {0, Tk}};
+  Attention::Params params{
+      .cu_seqlens_q_host = {0, T}, .cu_seqlens_k_host = {0, Tk}, .forward_only = true};
   const Device device = latent.device();
   params.cu_seqlens_q = Tensor::FromVector(params.cu_seqlens_q_host, {2}).To(device);
   params.cu_seqlens_k = Tensor::FromVector(params.cu_seqlens_k_host, {2}).To(device);

@@ -3,12 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "autograd/check/op_check.h"
 #include "kernels/attention/attention_plan.h"
 #include "kernels/runtime/gpu.h"
 #include "tests/support/within_limits.h"
 #ifdef WYVERN_CUDA
-#include "absl/strings/str_cat.h"
 #include "kernels/attention/cuda/cudnn_attention.h"
 #endif
 
@@ -270,6 +271,72 @@ TEST(Attention, CudnnsCallsCoverEveryDocumentAndHead) {
         },
         cudnn, tiled);
   }
+}
+
+// Pieces of long prompts: some queries beyond a multiple of 64, keys that are no multiple of them.
+TEST(Attention, RunsOfCachedKeysAgreeWithTheTiledKernels) {
+  std::string why;
+  if (!CudaAvailable(&why)) GTEST_SKIP() << why;
+  struct Size {
+    int32_t queries, keys;
+    int64_t kv_heads, key_dim;
+  };
+  for (const Size size : {Size{4096, 16384, 32, 192}, Size{4096 + 40, 4096 * 4 + 300, 32, 192},
+                          Size{4096, 12288, 4, 128}, Size{8192, 8192 + 100, 32, 192}}) {
+    SCOPED_TRACE(absl::StrCat(size.queries, " queries, ", size.keys, " keys, key heads ",
+                              size.kv_heads, ", key dim ", size.key_dim));
+    CaseRandom random("runs");
+    const auto draw = [&](int64_t tokens, int64_t heads, int64_t dim) {
+      return ToTypeOn(random.Normal({tokens, heads, dim}), DType::kBf16, Device::kCuda);
+    };
+    const Attention::Inputs<Tensor> in = {draw(size.queries, 32, size.key_dim),
+                                          draw(size.keys, size.kv_heads, size.key_dim),
+                                          draw(size.keys, size.kv_heads, 128)};
+    Attention::Params params = Packed({0, size.queries});
+    params.cu_seqlens_k_host = {0, size.keys};
+    params.cu_seqlens_k = Index(params.cu_seqlens_k_host);
+    params = ParamsOn<Attention>(params, Device::kCuda);
+    const Tensor tiled = Attention::Forward(in, params, nullptr).o;
+    params.forward_only = true;
+    const Tensor by_runs = Attention::Forward(in, params, nullptr).o;
+    EXPECT_LE(RelativeRmsError(by_runs.To(Device::kCpu).To(DType::kFloat64),
+                               tiled.To(Device::kCpu).To(DType::kFloat64)),
+              8e-3);
+    EXPECT_TRUE(BitwiseEqual(by_runs, Attention::Forward(in, params, nullptr).o));
+    if (CurrentGpu().major == 9) {
+      EXPECT_FALSE(BitwiseEqual(by_runs, tiled));
+    }
+  }
+}
+
+TEST(AttentionPlan, KeysBeforeALongPieceAreDivided) {
+  const auto divide = [](int32_t queries, int32_t before, bool forward_only = true,
+                         int64_t window = 0) {
+    const std::vector<int32_t> cu_q = {0, queries}, cu_k = {0, queries + before};
+    AttentionShape s = ShapeOf(cu_q, cu_k, 192, 128);
+    s.num_heads = s.num_kv_heads = 32;
+    s.k_stride = 32 * 192;
+    s.v_stride = 32 * 256;
+    s.forward_only = forward_only;
+    s.window = window;
+    const AttentionRuns runs = ChooseAttention({s, DType::kBf16}, MetaGpu()).runs;
+    int64_t sum = 0;
+    for (const int64_t run : runs.keys) sum += run;
+    EXPECT_EQ(sum, runs.queries > 0 ? before : 0);
+    return absl::StrCat(runs.queries, ": ", absl::StrJoin(runs.keys, " "));
+  };
+  EXPECT_EQ(divide(4096, 4096 * 7), "4096: 16384 8192 4096");
+  EXPECT_EQ(divide(4096 + 63, 4096 * 2 + 5), "4096: 8192 5");
+  EXPECT_EQ(divide(8192, 100), "8192: 100");
+  // Offsets of the values fit 32 bits with a sign: runs are not longer than 262144 keys.
+  EXPECT_EQ(divide(262144, 3 * 262144), "262144: 262144 262144 262144");
+  EXPECT_EQ(divide(131072, 7 * 131072), "131072: 262144 262144 262144 131072");
+  // The tiled engine is done before cuDNN has made plans.
+  EXPECT_EQ(divide(1024, 4096), "0: ");
+  EXPECT_EQ(divide(63, 1 << 20), "0: ");
+  EXPECT_EQ(divide(4096, 4096 * 7, /*forward_only=*/false), "0: ");
+  EXPECT_EQ(divide(4096, 4096 * 7, true, /*window=*/512), "0: ");
+  EXPECT_EQ(divide(262144, 0), "0: ");
 }
 
 TEST(AttentionPlan, CudnnServesEqualDocumentsInBf16) {
