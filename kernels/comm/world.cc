@@ -26,11 +26,6 @@
 namespace wyvern {
 namespace {
 
-std::string Lookup(const std::string& name) {
-  const char* value = std::getenv(name.c_str());
-  return value == nullptr ? "" : value;
-}
-
 std::string HostName() {
   char name[256] = "";
   gethostname(name, sizeof(name) - 1);
@@ -135,6 +130,11 @@ absl::Status CheckStartedAlone(const EnvironmentLookup& variable) {
 
 }  // namespace
 
+std::string EnvironmentVariable(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  return value == nullptr ? "" : value;
+}
+
 absl::StatusOr<RankEnvironment> ReadRankEnvironment(const EnvironmentLookup& variable) {
   RankEnvironment e;
   constexpr int kMaxRanks = 1 << 20;
@@ -170,7 +170,7 @@ absl::StatusOr<RankEnvironment> ReadRankEnvironment(const EnvironmentLookup& var
 }
 
 absl::StatusOr<std::unique_ptr<World>> World::Connect(const Joining& joining) {
-  ASSIGN_OR_RETURN(const RankEnvironment e, ReadRankEnvironment(Lookup));
+  ASSIGN_OR_RETURN(const RankEnvironment e, ReadRankEnvironment(EnvironmentVariable));
   if (e.start == RankEnvironment::Start::kSingle) return Single();
   const double timeout = CommTimeout();
   SetCommTimeout(e.rendezvous_timeout.value_or(joining.timeout > 0 ? joining.timeout : timeout));

@@ -45,6 +45,7 @@ struct Joining {
 // variables go before the others. Errors: variables that are missing, are no numbers, contradict
 // each other, or can never work.
 using EnvironmentLookup = std::function<std::string(const std::string& name)>;
+std::string EnvironmentVariable(const std::string& name);  // of this process
 absl::StatusOr<RankEnvironment> ReadRankEnvironment(const EnvironmentLookup& variable);
 
 // All processes of a run.

@@ -10,6 +10,7 @@
 #include "data/io/json.h"
 #include "data/io/output.h"
 #include "data/io/say.h"
+#include "kernels/comm/world.h"
 #include "kernels/runtime/status.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/commands.h"
@@ -32,6 +33,12 @@ absl::Status MakeFolder(const std::string& dir) {
 }
 
 absl::Status Verify(Options options) {
+  ASSIGN_OR_RETURN(const RankEnvironment ranks, AsUsage(ReadRankEnvironment(EnvironmentVariable)));
+  if (ranks.start != RankEnvironment::Start::kSingle) {
+    return absl::InvalidArgumentError(
+        "verify: it runs as one process, which starts others itself; start it without mpirun, "
+        "srun or scripts/launch");
+  }
   ASSIGN_OR_RETURN(const RunConfig recipe,
                    AsUsage(LoadRunConfig(options.verify.recipe, options.sets)));
   options.verify.checks = {options.checks.begin(), options.checks.end()};
@@ -51,12 +58,17 @@ absl::Status Verify(Options options) {
   ASSIGN_OR_RETURN(Card card, VerifyRecipe(recipe, options.verify, scratch));
   for (const std::string& set : options.sets) card.facts.emplace_back("with", set);
   std::filesystem::remove_all(scratch, ignored);
-  RETURN_IF_ERROR(WriteFileAtomically(made + "/card.json", JsonText(card.Json(), 1) + "\n"));
-  RETURN_IF_ERROR(WriteFileAtomically(made + "/card.md", card.Markdown()));
+  nlohmann::json json = card.Json();
+  if (std::filesystem::exists(dir + "/card.json", ignored)) {
+    ASSIGN_OR_RETURN(const nlohmann::json older, ReadJsonFile(dir + "/card.json"));
+    KeepOtherChecks(older, &json);
+  }
+  RETURN_IF_ERROR(WriteFileAtomically(made + "/card.json", JsonText(json, 1) + "\n"));
+  RETURN_IF_ERROR(WriteFileAtomically(made + "/card.md", CardMarkdown(json)));
   RETURN_IF_ERROR(output.CommitReplacing());
-  Say(absl::StrCat("\n", card.Markdown()));
+  Say(absl::StrCat("\n", CardMarkdown(json)));
   Say(absl::StrCat("card: ", dir, "/card.md, ", dir, "/card.json"));
-  if (card.passed()) return absl::OkStatus();
+  if (json["passed"]) return absl::OkStatus();
   return absl::InternalError(absl::StrCat("verify: not everything passed; see ", dir, "/card.md"));
 }
 
@@ -75,7 +87,10 @@ void AddVerifyCommand(CLI::App& app, int* exit_code) {
       ->add_option("--tokens", options->verify.max_tokens,
                    "Tokens whose logits and gradients are compared with the CPU's (256)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  command->add_option("--only", options->checks, "Of resume, exports, numbers and speed")
+  command
+      ->add_option("--only", options->checks,
+                   "Of resume, exports, numbers and speed; an older card of the same program, "
+                   "configuration and device keeps its others")
       ->check(CLI::IsMember({"resume", "exports", "numbers", "speed"}));
   command->callback([=] {
     const StopAtOnce nothing_to_save("the same command begins anew");

@@ -21,12 +21,17 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 absl::StatusOr<std::string> ReadAll(const std::string& path) {
+  constexpr size_t kMostBytes = size_t{1} << 31;
   ASSIGN_OR_RETURN(const std::unique_ptr<ByteStream> stream, ByteStream::Open(path));
   std::string text;
   std::vector<char> buffer(size_t{1} << 16);
   while (true) {
     ASSIGN_OR_RETURN(const size_t size, stream->Read(buffer.data(), buffer.size()));
     if (size == 0) return text;
+    if (text.size() + size > kMostBytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": more than 2 GiB of documents; divide it, or name another file"));
+    }
     text.append(buffer.data(), size);
   }
 }

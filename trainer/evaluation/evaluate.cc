@@ -129,6 +129,12 @@ std::string ResultsText(absl::Span<const TaskResult> results) {
     absl::StrAppendFormat(&text, "%-*s  %*s  %-*s  %*s  %*s\n", widths[0], row[0], widths[1],
                           row[1], widths[2], row[2], widths[3], row[3], widths[4], row[4]);
   }
+  for (const TaskResult& task : results) {
+    if (task.num_without_choice == 0) continue;
+    absl::StrAppend(&text, task.name, ": the target of ", task.num_without_choice, " of ",
+                    task.num_documents,
+                    " documents is none of their choices; they count as wrong\n");
+  }
   return text;
 }
 
@@ -142,6 +148,9 @@ Json ResultsJson(absl::Span<const TaskResult> results) {
       error = metric.standard_error.has_value() ? Json(*metric.standard_error) : Json("N/A");
     }
     json["n-samples"][task.name] = {{"effective", task.num_documents}};
+    if (task.num_without_choice > 0) {
+      json["n-samples"][task.name]["without_choice"] = task.num_without_choice;
+    }
   }
   return json;
 }

@@ -71,6 +71,13 @@ double ScoreText(const TaskMetric& metric, const std::string& text, const std::s
   }
 }
 
+// Whether the document has choices, but none that is right.
+bool HasNoRightChoice(const DocumentKey& key) {
+  const auto count = static_cast<int64_t>(key.characters.size());
+  return count > 0 && std::none_of(key.right.begin(), key.right.end(),
+                                   [&](int64_t i) { return i >= 0 && i < count; });
+}
+
 // A value and what it is divided by, where a metric has one.
 struct Item {
   double value = 0, weight = 1;
@@ -150,6 +157,8 @@ TaskResult Grade(const PreparedTask& task, absl::Span<const Json> answers, bool 
         task.requests.size());
   TaskResult result{.name = task.task.name,
                     .num_documents = static_cast<int64_t>(task.documents.size()),
+                    .num_without_choice = std::count_if(task.documents.begin(),
+                                                        task.documents.end(), HasNoRightChoice),
                     .metrics = {}};
   for (const TaskMetric& metric : task.task.metrics) {
     std::vector<Item> items;

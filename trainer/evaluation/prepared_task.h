@@ -45,6 +45,7 @@ struct MetricResult {
 struct TaskResult {
   std::string name;
   int64_t num_documents = 0;
+  int64_t num_without_choice = 0;  // documents none of whose choices is right; they count as wrong
   std::vector<MetricResult> metrics;
 };
 

@@ -1,6 +1,7 @@
 #include "trainer/verify/card.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -14,40 +15,50 @@ bool AllPassed(const std::vector<Check>& checks) {
   return std::all_of(checks.begin(), checks.end(), [](const Check& c) { return c.passed(); });
 }
 
-const char* Verdict(bool passed) { return passed ? "passed" : "FAILED"; }
+const char* Verdict(const nlohmann::json& row) { return row["passed"] ? "passed" : "FAILED"; }
+
+// A number that is none is null in JSON.
+double Number(const nlohmann::json& value) {
+  return value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN();
+}
 
 // "all 120 equal", or what is not.
-std::string Differences(const std::vector<std::string>& different, int64_t count) {
+std::string Differences(const nlohmann::json& different, int64_t count) {
   constexpr size_t kShown = 5;
   if (count == 0) return "there were none";
   if (different.empty()) return absl::StrCat("all ", count, " equal");
-  const auto shown = static_cast<int64_t>(std::min(different.size(), kShown));
-  return absl::StrCat(different.size(), " of ", count, " differ: ",
-                      absl::StrJoin(different.begin(), different.begin() + shown, ", "),
-                      different.size() > kShown ? ", ..." : "");
+  const auto names = different.get<std::vector<std::string>>();
+  const size_t shown = std::min(names.size(), kShown);
+  return absl::StrCat(names.size(), " of ", count,
+                      " differ: ", absl::StrJoin(names.begin(), names.begin() + shown, ", "),
+                      names.size() > kShown ? ", ..." : "");
 }
 
-std::string ResumeTable(const std::vector<ResumeCheck>& checks) {
+std::string ResumeTable(const nlohmann::json& checks) {
   std::string text =
       "\n## Resume\n\nA run was continued from each of its checkpoints. At the end every loss and "
       "every tensor, the\noptimizer's too, has the bits of the run that was not interrupted.\n\n"
       "| from step | to step | tensors and losses | |\n|---|---|---|---|\n";
-  for (const ResumeCheck& c : checks) {
-    absl::StrAppend(&text, "| ", c.from_step, " | ", c.to_step, " | ",
-                    Differences(c.different, c.num_tensors + c.num_losses), " | ",
-                    Verdict(c.passed()), " |\n");
+  for (const nlohmann::json& c : checks) {
+    absl::StrAppend(
+        &text, "| ", c["from_step"].get<int64_t>(), " | ", c["to_step"].get<int64_t>(), " | ",
+        Differences(c["different"], c["tensors"].get<int64_t>() + c["losses"].get<int64_t>()),
+        " | ", Verdict(c), " |\n");
   }
   return text;
 }
 
-std::string ExportTable(const std::vector<ExportCheck>& checks) {
+std::string ExportTable(const nlohmann::json& checks) {
   std::string rows, others;
-  for (const ExportCheck& c : checks) {
-    if (c.why_not.empty()) {
-      absl::StrAppend(&rows, "| ", c.family, " | ", Differences(c.different, c.num_tensors), " | ",
-                      Verdict(c.passed()), " |\n");
+  for (const nlohmann::json& c : checks) {
+    const auto family = c["family"].get<std::string>();
+    if (!c.contains("cannot_hold_it")) {
+      absl::StrAppend(&rows, "| ", family, " | ", Differences(c["different"], c["tensors"]), " | ",
+                      Verdict(c), " |\n");
     } else {
-      absl::StrAppend(&others, "- ", c.family, ": ", absl::StrJoin(c.why_not, "; "), "\n");
+      absl::StrAppend(&others, "- ", family, ": ",
+                      absl::StrJoin(c["cannot_hold_it"].get<std::vector<std::string>>(), "; "),
+                      "\n");
     }
   }
   return absl::StrCat(
@@ -58,42 +69,53 @@ std::string ExportTable(const std::vector<ExportCheck>& checks) {
       rows, others.empty() ? "" : "\nThe others cannot hold it:\n\n", others);
 }
 
-std::string NumbersTable(const NumbersCheck& check) {
+std::string NumbersTable(const nlohmann::json& check) {
   constexpr size_t kShown = 8;
-  std::vector<NumbersCheck::Row> rows = check.rows;
+  std::vector<nlohmann::json> rows = check.value("errors", std::vector<nlohmann::json>());
   // The nearest to their limits first.
   std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
-    return a.passed() != b.passed() ? b.passed() : a.error * b.limit > b.error * a.limit;
+    if (a["passed"] != b["passed"]) return b["passed"].template get<bool>();
+    return Number(a["error"]) * Number(b["limit"]) > Number(b["error"]) * Number(a["limit"]);
   });
-  const auto num_failed = std::count_if(rows.begin(), rows.end(),
-                                        [](const NumbersCheck::Row& r) { return !r.passed(); });
+  const auto num_failed =
+      std::count_if(rows.begin(), rows.end(), [](const auto& r) { return !r["passed"]; });
   std::string text = absl::StrFormat(
       "\n## Logits and gradients\n\nThe last checkpoint's model over %d tokens, beside %s. The "
       "cosine of a token's logits with the\nreference's is %.8f in the mean and %.8f at least. Of "
       "%d quantities, %d are beyond their limits.\nErrors are relative: root mean squares of "
       "tensors. The nearest to their limits, and the logits:\n\n"
       "| quantity | error | limit | |\n|---|---|---|---|\n",
-      check.num_tokens, check.reference, check.mean_cosine, check.least_cosine, rows.size(),
-      num_failed);
+      check["tokens"].get<int64_t>(), check["reference"].get<std::string>(),
+      Number(check["mean_cosine"]), Number(check["least_cosine"]), rows.size(), num_failed);
   for (size_t i = 0; i < rows.size(); ++i) {
-    const NumbersCheck::Row& row = rows[i];
-    if (i >= kShown && row.passed() && row.quantity != "logits") continue;
-    absl::StrAppendFormat(&text, "| %s | %.2e | %.2e | %s |\n", row.quantity, row.error, row.limit,
-                          Verdict(row.passed()));
+    const nlohmann::json& row = rows[i];
+    if (i >= kShown && row["passed"] && row["quantity"] != "logits") continue;
+    absl::StrAppendFormat(&text, "| %s | %.2e | %.2e | %s |\n", row["quantity"].get<std::string>(),
+                          Number(row["error"]), Number(row["limit"]), Verdict(row));
   }
   return text;
 }
 
-std::string SpeedTable(const StepBench& speed) {
+std::string SpeedTable(const nlohmann::json& speed) {
   std::string text = absl::StrFormat(
       "\n## Speed\n\n| | |\n|---|---|\n| step | %d x %d tokens, %d blocks recomputed |\n"
       "| median | %.2f ms |\n| tokens a second | %.0f |\n",
-      speed.options.micro_batches * speed.options.sequences, speed.options.seq_len,
-      speed.recompute_blocks, speed.MedianMs(), speed.TokensPerSecond());
-  if (speed.Mfu() > 0) absl::StrAppendFormat(&text, "| MFU | %.1f%% |\n", 100 * speed.Mfu());
-  absl::StrAppendFormat(&text, "| peak memory | %.2f GB |\n| device | %s |\n",
-                        static_cast<double>(speed.peak_bytes) / 1e9, speed.rates.Describe());
+      speed["micro_batches"].get<int64_t>() * speed["sequences"].get<int64_t>(),
+      speed["seq_len"].get<int64_t>(), speed["recompute_blocks"].get<int64_t>(),
+      Number(speed["step_ms"]), Number(speed["tokens_per_s"]));
+  if (speed.contains("mfu")) {
+    absl::StrAppendFormat(&text, "| MFU | %.1f%% |\n", 100 * Number(speed["mfu"]));
+  }
+  absl::StrAppendFormat(&text, "| peak memory | %.2f GB |\n| copies | %.0f GB/s |\n",
+                        Number(speed["peak_bytes"]) / 1e9, Number(speed["copy_bytes_per_s"]) / 1e9);
   return text;
+}
+
+// Whether nothing in a section of a card has failed.
+bool AllPassedIn(const nlohmann::json& section) {
+  if (section.is_object()) return section.value("passed", true);
+  return std::all_of(section.begin(), section.end(),
+                     [](const nlohmann::json& row) { return row.value("passed", true); });
 }
 
 }  // namespace
@@ -108,7 +130,7 @@ bool Card::passed() const {
 
 nlohmann::json Card::Json() const {
   nlohmann::json card = {{"name", name}, {"passed", passed()}};
-  for (const auto& [fact, value] : facts) card["facts"][fact] = value;
+  card["facts"] = facts;
   if (resume.has_value()) {
     for (const ResumeCheck& c : *resume) {
       card["resume"].push_back({{"from_step", c.from_step},
@@ -148,16 +170,28 @@ nlohmann::json Card::Json() const {
   return card;
 }
 
-std::string Card::Markdown() const {
-  std::string text = absl::StrCat("# ", name, "\n\n",
-                                  passed() ? "Everything that was checked passed."
-                                           : "**Not everything that was checked passed.**",
+void KeepOtherChecks(const nlohmann::json& older, nlohmann::json* card) {
+  if (older.value("facts", nlohmann::json()) != (*card)["facts"]) return;
+  for (const char* check : {"resume", "exports", "numbers", "speed"}) {
+    if (card->contains(check) || !older.contains(check)) continue;
+    (*card)[check] = older[check];
+    (*card)["passed"] = (*card)["passed"] && AllPassedIn(older[check]);
+  }
+}
+
+std::string CardMarkdown(const nlohmann::json& card) {
+  std::string text = absl::StrCat("# ", card["name"].get<std::string>(), "\n\n",
+                                  card["passed"] ? "Everything that was checked passed."
+                                                 : "**Not everything that was checked passed.**",
                                   "\n\n| | |\n|---|---|\n");
-  for (const auto& [fact, value] : facts) absl::StrAppend(&text, "| ", fact, " | ", value, " |\n");
-  if (resume.has_value()) text += ResumeTable(*resume);
-  if (exports.has_value()) text += ExportTable(*exports);
-  if (numbers.has_value()) text += NumbersTable(*numbers);
-  if (speed.has_value()) text += SpeedTable(*speed);
+  for (const nlohmann::json& fact : card["facts"]) {
+    absl::StrAppend(&text, "| ", fact[0].get<std::string>(), " | ", fact[1].get<std::string>(),
+                    " |\n");
+  }
+  if (card.contains("resume")) text += ResumeTable(card["resume"]);
+  if (card.contains("exports")) text += ExportTable(card["exports"]);
+  if (card.contains("numbers")) text += NumbersTable(card["numbers"]);
+  if (card.contains("speed")) text += SpeedTable(card["speed"]);
   return text;
 }
 

@@ -61,9 +61,16 @@ struct Card {
 
   bool passed() const;  // of all that was checked
 
+  // {name, passed, facts: [[fact, value], ...], resume, exports, numbers, speed}
   nlohmann::json Json() const;
-  std::string Markdown() const;
 };
+
+// Takes into `card` the checks that it lacks and an older card has, if all facts of both are equal:
+// the configuration, the versions, the device.
+void KeepOtherChecks(const nlohmann::json& older, nlohmann::json* card);
+
+// A card's JSON, to be read.
+std::string CardMarkdown(const nlohmann::json& card);
 
 }  // namespace wyvern
 

@@ -14,7 +14,10 @@ namespace wyvern {
 // Logits, loss and every parameter's gradient of the checkpoint's model over `batch`, on `device`
 // in `compute`, beside the ops of the CPU. The limits follow the rule of trainer/hf/parity.h: in
 // fp32, beside fp64, logits 1e-5, loss 2e-6, gradients 1e-4; in bf16, beside fp32, twice the
-// largest of eight deviations that random rounding of what bf16 stores brings about.
+// largest of eight deviations that random rounding of what bf16 stores brings about. Gradients that
+// such rounding moves by half of them, as those of queries and keys before attention has learnt
+// anything, are compared in fp32 on the same device instead; their rows end with ", in fp32". On
+// the CPU, bf16 is emulated.
 absl::StatusOr<NumbersCheck> CheckNumbers(const std::string& checkpoint, Device device,
                                           DType compute, const Batch& batch);
 

@@ -1,5 +1,4 @@
 #include "kernels/attention/attention_merge.h"
-
 #include "kernels/common/common.cuh"
 
 namespace wyvern {

@@ -1,8 +1,7 @@
-#include "kernels/attention/cuda/attention_runs.h"
-
 #include <array>
 
 #include "kernels/attention/attention_merge.h"
+#include "kernels/attention/cuda/attention_runs.h"
 #include "kernels/attention/cuda/cudnn_attention.h"
 #include "kernels/common/common.cuh"
 #include "kernels/runtime/allocator.h"
@@ -75,12 +74,13 @@ void AttentionByRuns(const AttentionFwdParams<Bf16>& p, const AttentionRuns& run
   q.v += first * s.v_stride;
   AttentionFwd(CudaTag{}, q);
   // As that one leaves it.
-  const bool by_cudnn = ChooseAttention({q.shape, DType::kBf16}, CurrentGpu()).forward ==
-                            AttentionEngine::kCudnn &&
-                        CudnnAttentionForwardSupports(q.shape);
+  const bool by_cudnn =
+      ChooseAttention({q.shape, DType::kBf16}, CurrentGpu()).forward == AttentionEngine::kCudnn &&
+      CudnnAttentionForwardSupports(q.shape);
   const LseStrides strides = by_cudnn ? LseStrides{T, 1} : LseStrides{1, H};
 
-  const Buffer o(Device::kCuda, T * H * DV * sizeof(Bf16)), lse(Device::kCuda, T * H * sizeof(float));
+  const Buffer o(Device::kCuda, T * H * DV * sizeof(Bf16)),
+      lse(Device::kCuda, T * H * sizeof(float));
   int64_t key = 0;
   for (size_t i = 0; i < num_runs; ++i) {
     q.shape = RunShape(s, T, runs.keys[i]);

@@ -30,7 +30,8 @@ Result Causal(const std::vector<double>& q, const double* k, const double* v, in
               int64_t keys) {
   const int32_t cu_q[] = {0, static_cast<int32_t>(queries)};
   const int32_t cu_k[] = {0, static_cast<int32_t>(keys)};
-  Result r{std::vector<double>(queries * kHeads * kValueDim), std::vector<double>(queries * kHeads)};
+  Result r{std::vector<double>(queries * kHeads * kValueDim),
+           std::vector<double>(queries * kHeads)};
   AttentionFwd(CpuTag{}, AttentionFwdParams<double>{.shape = {.num_docs = 1,
                                                               .num_queries = queries,
                                                               .num_keys = keys,
@@ -55,7 +56,8 @@ Result Causal(const std::vector<double>& q, const double* k, const double* v, in
 // All queries see all keys; lse is [H, T].
 Result Unmasked(const std::vector<double>& q, const double* k, const double* v, int64_t queries,
                 int64_t keys) {
-  Result r{std::vector<double>(queries * kHeads * kValueDim), std::vector<double>(queries * kHeads)};
+  Result r{std::vector<double>(queries * kHeads * kValueDim),
+           std::vector<double>(queries * kHeads)};
   for (int64_t t = 0; t < queries; ++t) {
     for (int64_t h = 0; h < kHeads; ++h) {
       double total = 0;
@@ -67,7 +69,8 @@ Result Unmasked(const std::vector<double>& q, const double* k, const double* v, 
         }
         const double weight = std::exp(0.5 * score);
         total += weight;
-        for (int64_t d = 0; d < kValueDim; ++d) o[d] += weight * v[(j * kHeads + h) * kValueDim + d];
+        for (int64_t d = 0; d < kValueDim; ++d)
+          o[d] += weight * v[(j * kHeads + h) * kValueDim + d];
       }
       for (int64_t d = 0; d < kValueDim; ++d) o[d] /= total;
       r.lse[h * queries + t] = std::log(total);
@@ -84,8 +87,7 @@ TEST(AttentionMerge, RunsOfKeysTogetherEqualAllKeysAtOnce) {
   Result merged = Causal(q, &k[before * kHeads * kDim], &v[before * kHeads * kValueDim], T, T);
   int64_t key = 0;
   for (const int64_t run : runs) {
-    const Result part =
-        Unmasked(q, &k[key * kHeads * kDim], &v[key * kHeads * kValueDim], T, run);
+    const Result part = Unmasked(q, &k[key * kHeads * kDim], &v[key * kHeads * kValueDim], T, run);
     AttentionMerge(CpuTag{}, AttentionMergeParams<double>{.num_queries = T,
                                                           .num_heads = kHeads,
                                                           .value_dim = kValueDim,

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/data/data_fixture.h"
+#include "trainer/evaluation/evaluate.h"
 
 namespace wyvern {
 namespace {
@@ -104,7 +105,12 @@ metric_list: [{metric: acc}]
         Prepare(absl::StrCat(kKeys, key, "\n"),
                 R"({"q": "q", "c": ["a", "b"], "n": 1, "answer": "b", "list": [1], "x": [1]})");
     ASSERT_TRUE(task.ok()) << key << ": " << task.status();
-    EXPECT_EQ(Grade(*task, {Score(-2), Score(-1)}, false).metrics[0].value, value) << key;
+    const TaskResult result = Grade(*task, {Score(-2), Score(-1)}, false);
+    EXPECT_EQ(result.metrics[0].value, value) << key;
+    EXPECT_EQ(result.num_without_choice, value == 0 ? 1 : 0) << key;
+    EXPECT_EQ(absl::StrContains(ResultsText({result}), "the target of 1 of 1 documents is none"),
+              value == 0)
+        << key;
   }
 }
 

@@ -49,8 +49,14 @@ TEST_F(VerifyTest, WritesTheCardOfARecipe) {
   EXPECT_EQ(files, (std::set<std::string>{"card.json", "card.md"}));
   const nlohmann::json card = *ReadJsonFile(Path("card/card.json"));
   EXPECT_EQ(card["passed"], true);
-  EXPECT_EQ(card["facts"]["layers"], "3 gdn");
-  EXPECT_EQ(card["facts"]["precision"], "fp32");
+  const auto fact = [&](const std::string& name) -> std::string {
+    for (const nlohmann::json& pair : card["facts"]) {
+      if (pair[0] == name) return pair[1];
+    }
+    return "";
+  };
+  EXPECT_EQ(fact("layers"), "3 gdn");
+  EXPECT_EQ(fact("precision"), "fp32");
   ASSERT_EQ(card["resume"].size(), 2u);
   EXPECT_EQ(card["resume"][1]["from_step"], 6);
   EXPECT_EQ(card["resume"][1]["losses"], 3);
@@ -71,6 +77,11 @@ TEST_F(VerifyTest, WritesTheCardOfARecipe) {
 }
 
 TEST_F(VerifyTest, RefusesWhatItCannotDo) {
+  setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
+  const ProcessResult of_mpi = Verify({});
+  unsetenv("OMPI_COMM_WORLD_SIZE");
+  EXPECT_EQ(of_mpi.exit_code, 1);
+  EXPECT_TRUE(absl::StrContains(of_mpi.err, "verify: it runs as one process")) << of_mpi.err;
   fs::create_directory(Path("card"));
   WriteText("card/mine.txt", "");
   const ProcessResult occupied = Verify({});
@@ -104,12 +115,38 @@ TEST_F(VerifyTest, TensorsOfOtherBitsAreNamed) {
   EXPECT_FALSE((ResumeCheck{.num_tensors = 9}.passed())) << "no loss was compared";
 }
 
-TEST_F(VerifyTest, NumbersBesideTheirReference) {
+// Two documents of 5 and 12 tokens.
+Batch TwoDocuments() {
   Batch batch = {.cu_seqlens = {0, 5, 17}};
   for (int i = 0; i < 17; ++i) {
     batch.tokens.push_back((i * 7 + 3) % 50);
     batch.targets.push_back(i == 4 || i == 16 ? kIgnoredTarget : (i * 7 + 10) % 50);
   }
+  return batch;
+}
+
+TEST_F(VerifyTest, LimitsInBf16AreMeasuredForEachGradient) {
+  const NumbersCheck check =
+      *CheckNumbers(Saved("one", 1), Device::kCpu, DType::kBf16, TwoDocuments());
+  EXPECT_EQ(check.reference, "fp32 on the CPU");
+  size_t lost = 0;  // in the rounding of bf16
+  for (const NumbersCheck::Row& row : check.rows) {
+    EXPECT_TRUE(row.passed()) << row.quantity << " " << row.error << " " << row.limit;
+    EXPECT_LT(row.limit, 0.5) << row.quantity;
+    if (absl::EndsWith(row.quantity, ", in fp32")) {
+      ++lost;
+      EXPECT_EQ(row.error, 0) << row.quantity << ": the reference is the same";
+      EXPECT_GE(row.limit, 1e-4) << row.quantity;
+    } else {
+      EXPECT_GT(row.error, 0) << row.quantity << ": bf16 beside fp32";
+    }
+  }
+  EXPECT_GT(lost, 0u);
+  EXPECT_LT(lost, check.rows.size());
+}
+
+TEST_F(VerifyTest, NumbersBesideTheirReference) {
+  const Batch batch = TwoDocuments();
   const std::string checkpoint = Saved("one", 1);
   const NumbersCheck exact = *CheckNumbers(checkpoint, Device::kCpu, DType::kFloat32, batch);
   EXPECT_TRUE(exact.passed());
@@ -126,7 +163,8 @@ TEST(CardTest, SaysWhatFailed) {
   EXPECT_FALSE(card.passed()) << "nothing was compared";
   card.numbers->rows = {{"logits", 1e-7, 1e-5}, {"grad a", 2e-4, 1e-4}};
   EXPECT_FALSE(card.passed());
-  EXPECT_TRUE(absl::StrContains(card.Markdown(), "| grad a | 2.00e-04 | 1.00e-04 | FAILED |"));
+  EXPECT_TRUE(
+      absl::StrContains(CardMarkdown(card.Json()), "| grad a | 2.00e-04 | 1.00e-04 | FAILED |"));
   card.numbers->rows[1].error = std::numeric_limits<double>::quiet_NaN();
   EXPECT_FALSE(card.passed());
   card.numbers->rows[1].error = 0;
@@ -135,8 +173,34 @@ TEST(CardTest, SaysWhatFailed) {
                   {.family = "kda", .num_tensors = 3, .different = {"model/b"}}};
   EXPECT_FALSE(card.passed());
   EXPECT_EQ(card.Json()["exports"][1]["different"][0], "model/b");
-  EXPECT_TRUE(absl::StrContains(card.Markdown(), "1 of 3 differ: model/b"));
-  EXPECT_TRUE(absl::StrContains(card.Markdown(), "**Not everything that was checked passed.**"));
+  EXPECT_TRUE(absl::StrContains(CardMarkdown(card.Json()), "1 of 3 differ: model/b"));
+  EXPECT_TRUE(
+      absl::StrContains(CardMarkdown(card.Json()), "**Not everything that was checked passed.**"));
+}
+
+TEST(CardTest, AnOlderCardOfTheSameFactsKeepsItsOtherChecks) {
+  Card older = {.name = "a", .facts = {{"configuration", "12"}}};
+  older.resume = {{.from_step = 3, .to_step = 9, .num_tensors = 4, .num_losses = 6}};
+  older.exports = {{.family = "kda", .num_tensors = 3, .different = {"model/b"}}};
+  Card newer = {.name = "a", .facts = older.facts};
+  newer.exports = {{.family = "kda", .num_tensors = 3}};
+  nlohmann::json card = newer.Json();
+  KeepOtherChecks(older.Json(), &card);
+  EXPECT_EQ(card["passed"], true);
+  EXPECT_EQ(card["resume"], older.Json()["resume"]);
+  EXPECT_EQ(card["exports"], newer.Json()["exports"]);
+  EXPECT_TRUE(absl::StrContains(CardMarkdown(card), "| 3 | 9 | all 10 equal | passed |"));
+
+  older.resume->at(0).different = {"step 5 loss"};
+  card = newer.Json();
+  KeepOtherChecks(older.Json(), &card);
+  EXPECT_EQ(card["passed"], false) << "what was kept has failed";
+
+  newer.facts = {{"configuration", "13"}};
+  card = newer.Json();
+  KeepOtherChecks(older.Json(), &card);
+  EXPECT_FALSE(card.contains("resume"));
+  EXPECT_EQ(card["passed"], true);
 }
 
 }  // namespace
