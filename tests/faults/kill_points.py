@@ -49,6 +49,9 @@ validation: {every: 3, batches: 1}
 checkpoint: {every: 1, keep: 2}
 logging: {every: 1}
 """
+# llama.cpp has no delta rule without attention.
+LLAMA = RUN.replace("gdn: {type: gated_delta_net, num_heads: 1, key_dim: 8, value_dim: 8}",
+                    "llama: {type: attention, num_heads: 1}").replace("[gdn]", "[llama]")
 SWEEP = """name: tiny
 dir: sweep
 base: run.yaml
@@ -76,6 +79,7 @@ def texts(folder):
                      for _ in range(number)]
         (folder / name).write_text("\n\n".join(documents))
     (folder / "run.yaml").write_text(RUN)
+    (folder / "llama.yaml").write_text(LLAMA)
     (folder / "sweep.yaml").write_text(SWEEP)
 
 
@@ -133,6 +137,8 @@ SCENARIOS = [
              whole=[["checkpoint", "verify", "run"], ["data", "info", "--verify", "store/train.h5"]]),
     Scenario("export", ["export", "run", "hf"], before=[TRAIN], once="hf",
              whole=[["checkpoint", "verify", "run"]]),
+    Scenario("gguf", ["export", "run", "model.gguf", "--format", "gguf"], before=[["train", "llama.yaml"]],
+             once="model.gguf", whole=[["checkpoint", "verify", "run"]]),
     Scenario("import", ["import", "hf", "checkpoint"], before=[TRAIN, ["export", "run", "hf"]],
              once="checkpoint"),
     Scenario("report", ["fit", "--points", "points.csv", "--output", "fit"]),

@@ -58,8 +58,8 @@ void AddBranchCommand(CLI::App& app, int* exit_code);
 // weights.
 void AddImportCommand(CLI::App& app, int* exit_code);
 
-// wyvern export CHECKPOINT HF_DIR: a checkpoint becomes a folder that flash-linear-attention or
-// transformers load.
+// wyvern export CHECKPOINT OUT: a checkpoint becomes a folder that flash-linear-attention or
+// transformers load, or a GGUF file that llama.cpp loads.
 void AddExportCommand(CLI::App& app, int* exit_code);
 
 // wyvern parity HF_DIR: compares with the folder's reference.safetensors as a table; exit code 1

@@ -15,6 +15,7 @@
 #include "trainer/commands/load_config.h"
 #include "trainer/config/load.h"
 #include "trainer/config/reference.h"
+#include "trainer/gguf/architecture.h"
 #include "trainer/hf/load_folder.h"
 #include "trainer/plan/cost_text.h"
 
@@ -44,11 +45,19 @@ std::string DescribeExports(const ModelConfig& model, const std::string& prefix)
                       others);
 }
 
+// The same of GGUF files, of which a model has one kind at most.
+std::string DescribeGguf(const ModelConfig& model, const std::string& prefix) {
+  const absl::StatusOr<const GgufArchitecture*> found = FindGgufArchitecture(model);
+  return absl::StrCat(prefix, "as GGUF           ",
+                      found.ok() ? (*found)->name : absl::StrCat("no; ", found.status().message()),
+                      "\n");
+}
+
 absl::Status Show(const std::string& path, const std::vector<std::string>& sets) {
   ASSIGN_OR_RETURN(const RunConfig config, LoadConfigAndTasks(path, sets));
-  std::printf("%s%s# hash              %s\n%s", DescribeCost(config, "# ").c_str(),
-              DescribeExports(config.model, "# ").c_str(), ConfigHash(config).c_str(),
-              ToYaml(config).c_str());
+  std::printf("%s%s%s# hash              %s\n%s", DescribeCost(config, "# ").c_str(),
+              DescribeExports(config.model, "# ").c_str(), DescribeGguf(config.model, "# ").c_str(),
+              ConfigHash(config).c_str(), ToYaml(config).c_str());
   return absl::OkStatus();
 }
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "data/io/json.h"
+#include "data/io/json_members.h"
 #include "data/io/say.h"
 #include "data/tokenizer/end_of_turn.h"
 #include "kernels/runtime/status.h"
@@ -16,15 +17,18 @@
 #include "trainer/commands/commands.h"
 #include "trainer/config/load.h"
 #include "trainer/config/stages.h"
+#include "trainer/gguf/save_gguf.h"
+#include "trainer/gguf/tokenizer.h"
 #include "trainer/hf/save_folder.h"
 
 namespace wyvern {
 namespace {
 
 struct Options {
-  std::string checkpoint, dir, dtype = "fp32", family = "auto";
-  double max_shard_gb = 5;
+  std::string checkpoint, output, format = "hf", dtype = "fp32", family = "auto";
+  double max_shard_gb = 0;  // 0: as the help says
   int64_t max_positions = 0;
+  bool no_tokenizer = false;
 };
 
 // The chat template of the checkpoint's run, in the place of the tokenizer's own, and by which
@@ -83,16 +87,16 @@ int64_t TrainedLength(const CheckpointInfo& info) {
   return length;
 }
 
-absl::Status Run(const Options& options) {
+absl::Status ExportHf(const Options& options, const CheckpointInfo& info) {
   HfExportOptions out;
   out.config.dtype = options.dtype == "bf16" ? "bfloat16" : "float32";
-  out.max_shard_bytes = static_cast<int64_t>(options.max_shard_gb * 1e9);
-  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpointAloud(options.checkpoint));
+  out.max_shard_bytes =
+      static_cast<int64_t>((options.max_shard_gb > 0 ? options.max_shard_gb : 5) * 1e9);
   if (info.meta.is_object() && info.meta.contains("huggingface") &&
       info.meta["huggingface"].is_object()) {
     out.config.keep = info.meta["huggingface"];
   }
-  RETURN_IF_ERROR(AddTokenizer(info, &out));
+  if (!options.no_tokenizer) RETURN_IF_ERROR(AddTokenizer(info, &out));
   if (const int64_t trained = TrainedLength(info); trained > 0) {
     out.config.keep["max_position_embeddings"] = trained;
   }
@@ -103,9 +107,87 @@ absl::Status Run(const Options& options) {
     out.config.family = FindHfFamily(out.config.keep["model_type"].get<std::string>());
   }
   ASSIGN_OR_RETURN(const ModelConfig model, CheckpointModelConfig(info));
-  RETURN_IF_ERROR(SaveHfFolder(model, SourceOfCheckpoint(info.path), options.dir, out));
+  return SaveHfFolder(model, SourceOfCheckpoint(info.path), options.output, out);
+}
+
+// The tokenizer that the checkpoint has, with its chat template.
+absl::StatusOr<GgufTokenizer> GgufTokenizerOf(const CheckpointInfo& info,
+                                              const ModelConfig& model) {
+  const auto tokenizer = LoadCheckpointTokenizer(info.path);
+  if (absl::IsNotFound(tokenizer.status())) {
+    Say(absl::StrCat(info.path,
+                     ": holds no tokenizer; the file has none either, and takes token ids alone"));
+    return GgufTokenizer{.metadata = NoGgufTokenizer(), .warnings = {}};
+  }
+  RETURN_IF_ERROR(tokenizer.status());
+  GgufTokenizerOptions options{.vocab_size = model.vocab_size, .padding_id = model.padding_id};
+  if (info.meta.is_object() && info.meta.contains("config")) {
+    options.add_bos = CheckpointAddsBos(info);
+  } else {
+    ASSIGN_OR_RETURN(options.add_bos, TokenizerAddsBos(**tokenizer));
+  }
+  ASSIGN_OR_RETURN(const ChatOptions chat, CheckpointChat(info, tokenizer->get()));
+  options.chat_template = chat.source;
+  if (!chat.source.empty()) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<ChatTemplate> made, ChatTemplate::Make(chat));
+    options.end_of_turn_id = FindEndOfTurn(*made, **tokenizer).id;
+  }
+  return MakeGgufTokenizer(**tokenizer, options);
+}
+
+absl::Status ExportGguf(const Options& options, const CheckpointInfo& info) {
+  GgufOptions out;
+  out.dtype = options.dtype == "bf16"   ? GgufDType::kBf16
+              : options.dtype == "fp16" ? GgufDType::kF16
+                                        : GgufDType::kF32;
+  if (options.max_positions > 0) {
+    out.context_length = options.max_positions;
+  } else if (const int64_t trained = TrainedLength(info); trained > 0) {
+    out.context_length = trained;
+  } else if (info.meta.is_object() && info.meta.contains("huggingface")) {
+    const JsonMembers kept(info.meta["huggingface"], info.path, "huggingface");
+    for (const char* key : {"model_max_length", "max_position_embeddings"}) {
+      const absl::StatusOr<int64_t> length = kept.Count(key);
+      if (length.ok() && *length > 0 && *length <= std::numeric_limits<int>::max()) {
+        out.context_length = *length;
+      }
+    }
+  }
+  ASSIGN_OR_RETURN(const ModelConfig model, CheckpointModelConfig(info));
+  GgufTokenizer tokenizer{.metadata = NoGgufTokenizer(), .warnings = {}};
+  if (!options.no_tokenizer) {
+    ASSIGN_OR_RETURN(tokenizer, GgufTokenizerOf(info, model));
+  }
+  out.tokenizer = tokenizer.metadata;
+  ASSIGN_OR_RETURN(const GgufSaved saved,
+                   SaveGguf(model, SourceOfCheckpoint(info.path), options.output, out));
+  std::vector<std::string> warnings = tokenizer.warnings;
+  warnings.insert(warnings.end(), saved.warnings.begin(), saved.warnings.end());
+  for (const std::string& warning : warnings) {
+    std::fprintf(stderr, "wyvern: warning: %s\n", warning.c_str());
+  }
+  return absl::OkStatus();
+}
+
+// Options that the format has no use for.
+absl::Status CheckFormat(const Options& options) {
+  const bool gguf = options.format == "gguf";
+  const char* of_other = gguf && options.family != "auto"   ? "--family"
+                         : gguf && options.max_shard_gb > 0 ? "--max-shard-gb"
+                         : !gguf && options.dtype == "fp16" ? "--dtype fp16"
+                                                            : nullptr;
+  if (of_other == nullptr) return absl::OkStatus();
+  return AsUsage(absl::InvalidArgumentError(
+      absl::StrCat(of_other, " is not for --format ", options.format, "; leave it out")));
+}
+
+absl::Status Run(const Options& options) {
+  RETURN_IF_ERROR(CheckFormat(options));
+  ASSIGN_OR_RETURN(const CheckpointInfo info, OpenCheckpointAloud(options.checkpoint));
+  RETURN_IF_ERROR(options.format == "gguf" ? ExportGguf(options, info) : ExportHf(options, info));
+  ASSIGN_OR_RETURN(const ModelConfig model, CheckpointModelConfig(info));
   Say(absl::StrCat(info.path, ": ", CountParameters(model), " parameters in ", options.dtype,
-                   " -> ", options.dir));
+                   " -> ", options.output));
   return absl::OkStatus();
 }
 
@@ -113,29 +195,42 @@ absl::Status Run(const Options& options) {
 
 void AddExportCommand(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand(
-      "export", "Write a Hugging Face folder that flash-linear-attention or transformers load");
+  CLI::App* command = app.add_subcommand("export",
+                                         "Write a Hugging Face folder that flash-linear-attention "
+                                         "or transformers load, or a GGUF file "
+                                         "that llama.cpp loads");
   command->add_option("CHECKPOINT", options->checkpoint, kCheckpointHelp)->required();
-  command->add_option("HF_DIR", options->dir, "Folder to write; must not exist, or be empty")
+  command
+      ->add_option(
+          "OUT", options->output,
+          "Folder to write, which must not exist or be empty; or GGUF file, which must not "
+          "exist")
       ->required();
-  command->add_option("--dtype", options->dtype, "fp32 (default) or bf16")
-      ->check(CLI::IsMember({"fp32", "bf16"}));
+  command->add_option("--format", options->format, "hf (default) or gguf")
+      ->check(CLI::IsMember({"hf", "gguf"}));
+  command->add_option("--dtype", options->dtype, "fp32 (default), bf16, or fp16 in a GGUF file")
+      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}));
   std::vector<std::string> families = {"auto"};
   for (const HfFamily* family : HfFamilies()) families.push_back(family->model_type);
   command
       ->add_option(
           "--family", options->family,
           "auto (default); wyvern, which holds mixed models too, with its own modeling_wyvern.py; "
-          "or another that holds this one, as config show says")
+          "or another that holds this one, as config show says. The model alone decides on that of "
+          "a "
+          "GGUF file")
       ->check(CLI::IsMember(families));
-  command->add_option("--max-shard-gb", options->max_shard_gb, "Largest file in 10^9 bytes (5)")
+  command
+      ->add_option("--max-shard-gb", options->max_shard_gb,
+                   "Largest file of a folder in 10^9 bytes (5)")
       ->check(CLI::Range(1e-9, 1e9));
   command
       ->add_option(
           "--max-positions", options->max_positions,
-          "max_position_embeddings of config.json (as long as the samples of the run, or as "
-          "imported)")
+          "max_position_embeddings of config.json, or the GGUF file's context_length (as long as "
+          "the samples of the run, or as imported)")
       ->check(CLI::Range(1, std::numeric_limits<int>::max()));
+  command->add_flag("--no-tokenizer", options->no_tokenizer, "Leave the tokenizer out");
   command->callback([=] { *exit_code = ExitCode(Run(*options)); });
 }
 

@@ -1,6 +1,5 @@
 #include "trainer/hf/hf_weights.h"
 
-#include <cmath>
 #include <filesystem>
 
 #include "absl/strings/match.h"
@@ -8,18 +7,11 @@
 #include "absl/strings/strip.h"
 #include "data/io/json.h"
 #include "data/io/plain_name.h"
+#include "kernels/runtime/half.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
 namespace {
-
-float HalfToFloat(uint16_t half) {
-  const int exponent = (half >> 10) & 31, mantissa = half & 1023;
-  const float sign = (half & 0x8000) != 0 ? -1.0f : 1.0f;
-  if (exponent == 31) return mantissa != 0 ? std::nanf("") : sign * INFINITY;
-  if (exponent == 0) return sign * std::ldexp(static_cast<float>(mantissa), -24);
-  return sign * std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
-}
 
 // Elements [begin, end) of a tensor.
 absl::StatusOr<Tensor> ReadFloats(const SafetensorsReader& file, const std::string& name,

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <map>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -205,16 +206,20 @@ absl::Status SaveHfFolder(const ModelConfig& model, const HfSource& source, cons
   return output.Commit();
 }
 
-absl::Status SaveHfFolder(Model* model, const std::string& dir, const HfExportOptions& options) {
+HfSource SourceOfModel(Model* model) {
   std::map<std::string, Tensor> tensors;
   for (const Parameter* p : model->parameters()) {
     tensors[p->name] = p->master.defined() ? p->master : p->value;
   }
   for (const ModelBuffer* buffer : model->buffers()) tensors[buffer->name] = buffer->value;
-  const HfSource source = [&](const std::string& name, const Shape&) -> absl::StatusOr<Tensor> {
+  return [tensors = std::move(tensors)](const std::string& name,
+                                        const Shape&) -> absl::StatusOr<Tensor> {
     return tensors.at(name);
   };
-  return SaveHfFolder(model->config(), source, dir, options);
+}
+
+absl::Status SaveHfFolder(Model* model, const std::string& dir, const HfExportOptions& options) {
+  return SaveHfFolder(model->config(), SourceOfModel(model), dir, options);
 }
 
 }  // namespace wyvern

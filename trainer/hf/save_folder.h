@@ -26,6 +26,8 @@ using HfSource = std::function<absl::StatusOr<Tensor>(const std::string& name, c
 
 // Reads them from a checkpoint, one at a time.
 HfSource SourceOfCheckpoint(const std::string& path);
+// Gives those of a model in memory, whose parameters are whole.
+HfSource SourceOfModel(Model* model);
 
 // Writes a folder that flash-linear-attention or transformers load. The weights are rounded if
 // config.dtype is "bfloat16" (A_log, dt_bias and correction biases stay in fp32); a tied head is

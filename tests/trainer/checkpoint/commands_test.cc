@@ -9,11 +9,13 @@
 #include "data/sampling/sampler.h"
 #include "data/tokenizer/byte_tokenizer.h"
 #include "tests/trainer/checkpoint/fixture.h"
+#include "tests/trainer/gguf/gguf_models.h"
 #include "tests/trainer/hf/hf_models.h"
 #include "tests/trainer/saved_model.h"
 #include "tests/trainer/tiny_model.h"
 #include "trainer/checkpoint/chat_record.h"
 #include "trainer/checkpoint/model.h"
+#include "trainer/commands/command.h"
 #include "trainer/config/load.h"
 #include "trainer/config/model_json.h"
 #include "trainer/inference/eval.h"
@@ -133,6 +135,42 @@ schedule: {type: constant}
   EXPECT_TRUE(absl::StrContains(show.out, "\n# exports as        gated_deltanet, wyvern\n"))
       << show.out;
   EXPECT_TRUE(absl::StrContains(show.out, "\n#   not as llama: ")) << show.out;
+  EXPECT_TRUE(
+      absl::StrContains(show.out, "\n# as GGUF           no; llama.cpp's qwen3next cannot "))
+      << show.out;
+}
+
+TEST_F(CheckpointCommandsTest, ExportsGgufFilesWhereLlamaCppHasTheArchitecture) {
+  const auto llama = Model::Create(GgufTestModelNamed("llama"), Device::kCpu, DType::kFloat32,
+                                   /*trainable=*/false);
+  llama->Initialize(1);
+  ASSERT_TRUE(SaveRun(Path("llama"), 3, {.model = llama.get()}).ok());
+  const auto gguf = [this](const std::string& run, const std::vector<std::string>& more) {
+    std::vector<std::string> command = {"export", Path(run), Path("model.gguf"), "--format",
+                                        "gguf"};
+    command.insert(command.end(), more.begin(), more.end());
+    return Call(command);
+  };
+  for (const Result& refused :
+       {gguf("llama", {"--family", "llama"}), gguf("llama", {"--max-shard-gb", "1"}),
+        Call({"export", Path("llama"), Path("hf"), "--dtype", "fp16"})}) {
+    EXPECT_EQ(refused.exit_code, kWrongUsage) << refused.err;
+    EXPECT_TRUE(absl::StrContains(refused.err, " is not for --format ")) << refused.err;
+  }
+  const Result done = gguf("llama", {"--dtype", "fp16"});
+  EXPECT_EQ(done.exit_code, 0) << done.err;
+  EXPECT_TRUE(absl::StrContains(done.out, "holds no tokenizer; the file has none either"))
+      << done.out;
+  const Result again = gguf("llama", {});
+  EXPECT_EQ(again.exit_code, 1);
+  EXPECT_TRUE(absl::StrContains(again.err, "model.gguf: exists; choose another name"));
+  // The model of the fixture.
+  ASSERT_TRUE(SaveRun(Path("other"), 3, {.model = model_.get()}).ok());
+  const Result refused = gguf("other", {});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_TRUE(absl::StrContains(
+      refused.err, "llama.cpp's kimi-linear cannot hold this model: its delta-rule layers are kda"))
+      << refused.err;
 }
 
 TEST_F(CheckpointCommandsTest, TheModelIsPrintedAsARunsFileHasIt) {
