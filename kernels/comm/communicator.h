@@ -68,6 +68,8 @@ class Communicator {
   int size() const { return size_; }
   const std::string& name() const { return name_; }  // "shard": for messages
   Device device() const { return device_; }          // where the buffers lie
+  // Collectives in host memory so far, each of which has waited for other ranks.
+  int64_t num_host_calls() const { return num_host_calls_; }
 
   // out[i] = sum (or maximum) of in[i] over the ranks. In place: out == in.
   virtual Pending AllReduce(const void* in, void* out, int64_t count, DType dtype,
@@ -101,11 +103,13 @@ class Communicator {
  protected:
   Communicator(int rank, int size, std::string name, Device device)
       : rank_(rank), size_(size), name_(std::move(name)), device_(device) {}
+  void CountHostCall() { ++num_host_calls_; }
 
  private:
   int rank_, size_;
   std::string name_;
   Device device_;
+  int64_t num_host_calls_ = 0;
 };
 
 // A group of this process alone. Copies run on the compute stream.

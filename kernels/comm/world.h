@@ -6,10 +6,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/comm/communicator.h"
+#include "kernels/comm/host/background_reduction.h"
 #include "kernels/comm/host/transport.h"
 #include "kernels/comm/meta_communicator.h"
 
@@ -73,6 +75,12 @@ class World {
 
   // All ranks, in host memory: for counters, agreements and small tables.
   Communicator& host() { return *host_; }
+  // Messages between two ranks; null: one rank.
+  Transport* transport() const { return transport_.get(); }
+  // One over all ranks, for what they agree on while they compute. At most one a run.
+  std::unique_ptr<BackgroundReduction> MakeBackgroundReduction(std::vector<ReduceOp> ops) const {
+    return std::make_unique<BackgroundReduction>(transport_.get(), std::move(ops));
+  }
 
   // A group whose buffers lie on `device`. All ranks of the run call this in the same order, each
   // with the group that it is a member of; ranks ascend. On CUDA, SelectGpu comes first.

@@ -8,6 +8,8 @@ namespace {
 
 TEST(CommRanks, CollectivesInHostMemory) { CheckCollectives(TheWorld().host()); }
 
+TEST(CommRanks, ReductionsProceedBesideCollectives) { CheckBackgroundReduction(TheWorld()); }
+
 TEST(CommRanks, CollectivesOfHalves) {
   World& world = TheWorld();
   const int half = world.size() / 2;

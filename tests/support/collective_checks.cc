@@ -244,4 +244,28 @@ void CheckCollectives(Communicator& group) {
   group.Barrier();
 }
 
+void CheckBackgroundReduction(World& world) {
+  const int64_t n = world.size(), rank = world.rank();
+  const auto reduction = world.MakeBackgroundReduction({ReduceOp::kSum, ReduceOp::kMax});
+  for (int64_t step = 0; step < 4; ++step) {
+    reduction->Start({step + rank, -step * rank});
+    // Short, around the ring, and from one rank: what is posted comes between their messages.
+    for (const int64_t count : {1, 100000}) {
+      std::vector<float> sums(static_cast<size_t>(count), 1.f);
+      world.host().AllReduce(sums.data(), sums.data(), count, DType::kFloat32);
+      EXPECT_EQ(sums.front(), n);
+      EXPECT_EQ(sums.back(), n);
+      reduction->Progress();
+      std::vector<int32_t> from_last(static_cast<size_t>(count), static_cast<int32_t>(rank));
+      world.host().Broadcast(from_last.data(), count, DType::kInt32, world.size() - 1);
+      EXPECT_EQ(from_last.back(), n - 1);
+      // On some ranks it proceeds at other times than on others.
+      if (rank % 2 == 0) reduction->Progress();
+    }
+    EXPECT_EQ(reduction->Finish(), (std::vector<int64_t>{step * n + n * (n - 1) / 2, 0}));
+  }
+  EXPECT_EQ(reduction->num_finished(), 4);
+  world.host().Barrier();
+}
+
 }  // namespace wyvern

@@ -4,12 +4,16 @@
 #define WYVERN_TESTS_SUPPORT_COLLECTIVE_CHECKS_H_
 
 #include "kernels/comm/communicator.h"
+#include "kernels/comm/world.h"
 
 namespace wyvern {
 
 // Reports through GoogleTest. Sums of floats must be those of adding in the order of the ranks, to
 // the bit in host memory and but for their rounding on CUDA.
 void CheckCollectives(Communicator& group);
+
+// Reductions in the background of a world, beside long and short collectives.
+void CheckBackgroundReduction(World& world);
 
 }  // namespace wyvern
 

@@ -153,16 +153,14 @@ absl::Status CheckpointSaver::Publish(const std::vector<std::string>& texts) {
   return RotateCheckpoints(run_dir_, contents_.step, keep_last_, options_.keep_every);
 }
 
-std::optional<SavedCheckpoint> CheckpointSaver::Poll() {
-  if (phase_ == Phase::kNone) return std::nullopt;
-  int32_t busy = 0;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    busy = busy_ ? 1 : 0;
-  }
+bool CheckpointSaver::busy() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return busy_;
+}
+
+std::optional<SavedCheckpoint> CheckpointSaver::Advance(bool any_busy) {
+  if (phase_ == Phase::kNone || any_busy) return std::nullopt;
   Communicator& host = world_->host();
-  host.AllReduce(&busy, &busy, 1, DType::kInt32, ReduceOp::kMax);
-  if (busy != 0) return std::nullopt;
   if (thread_.joinable()) thread_.join();
   const absl::Status status = Agree(host, std::exchange(thread_status_, absl::OkStatus()));
   if (!status.ok() || phase_ == Phase::kPublishing) return Finish(status);
@@ -181,7 +179,9 @@ std::optional<SavedCheckpoint> CheckpointSaver::Wait() {
       std::unique_lock<std::mutex> lock(mutex_);
       changed_.wait_for(lock, kPeriod, [this] { return !busy_; });
     }
-    if (std::optional<SavedCheckpoint> saved = Poll()) return saved;
+    int32_t any_busy = busy() ? 1 : 0;
+    world_->host().AllReduce(&any_busy, &any_busy, 1, DType::kInt32, ReduceOp::kMax);
+    if (std::optional<SavedCheckpoint> saved = Advance(any_busy != 0)) return saved;
   }
   return std::nullopt;
 }

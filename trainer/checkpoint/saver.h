@@ -3,12 +3,12 @@
 //   Start    (all ranks) rank 0 makes a temporary folder; every rank copies the parts that it is
 //            to save into host memory: the only time that training stalls.
 //   1.       A thread of every rank writes its shards and syncs them. It talks to no other rank.
-//   Poll     (all ranks, at the end of each step) one small reduction: is a thread still at work?
-//            If none is and all succeeded, rank 0 gets every rank's list of slices.
+//   Advance  (all ranks, at the end of each step) with what they have agreed on: is a thread still
+//            at work? If none is and all succeeded, rank 0 gets every rank's list of slices.
 //   2.       A thread of rank 0 merges the lists, checks that they cover every tensor and that
 //            every shard is there in full size, writes the manifest, renames the folder and
 //            rotates.
-//   Poll     When that is done, all ranks learn how it ended.
+//   Advance  When that is done, all ranks learn how it ended.
 //
 // So a folder gets a checkpoint's name only after every rank has said that its shards are on disk;
 // a rank that dies or fails before that leaves a temporary folder, which the next Start removes.
@@ -73,10 +73,13 @@ class CheckpointSaver {
   absl::Status Start(CheckpointContents contents);
 
   bool in_flight() const { return phase_ != Phase::kNone; }
-  // The end of the checkpoint in flight, once it has come to it; nullopt before, or if there is
-  // none. A failed one has left no folder behind.
-  std::optional<SavedCheckpoint> Poll();
-  // Polls until nothing is in flight. No rank waits in a collective for another one's disk.
+  // Whether this rank's thread is at work on it.
+  bool busy();
+  // Moves it on where `any_busy`, busy() of any rank at one moment, says that it can. Returns its
+  // end, once it has come to it; nullopt before, or if there is none. A failed one has left no
+  // folder behind.
+  std::optional<SavedCheckpoint> Advance(bool any_busy);
+  // Advances until nothing is in flight. No rank waits in a collective for another one's disk.
   std::optional<SavedCheckpoint> Wait();
 
  private:

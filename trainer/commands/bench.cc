@@ -10,6 +10,7 @@
 #include "kernels/runtime/gpu.h"
 #include "kernels/runtime/nearest.h"
 #include "kernels/runtime/status.h"
+#include "trainer/bench/agreement_bench.h"
 #include "trainer/bench/decode_bench.h"
 #include "trainer/bench/device_rates.h"
 #include "trainer/bench/op_shape.h"
@@ -308,6 +309,30 @@ void AddTokenizer(CLI::App* bench, int* exit_code) {
   });
 }
 
+absl::Status BenchAgreements(int repeats, bool json, World* world) {
+  ASSIGN_OR_RETURN(const AgreementBench bench, BenchAgreement(world, repeats));
+  if (world->rank() != 0) return absl::OkStatus();
+  std::printf("%s\n", json ? JsonText(bench.Json()).c_str() : bench.ToString().c_str());
+  return absl::OkStatus();
+}
+
+void AddAgreement(CLI::App* bench, int* exit_code) {
+  struct Options {
+    int repeats = 9;
+    bool json = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = bench->add_subcommand(
+      "agreement", "Time what ranks tell each other once a step; start it on several ranks");
+  command->add_option("--repeats", options->repeats, "The median of so many times (default 9)")
+      ->check(CLI::Range(1, 1000));
+  command->add_flag("--json", options->json, "One JSON object");
+  command->callback([=] {
+    *exit_code = OnAllRanks(
+        [&](World* world) { return BenchAgreements(options->repeats, options->json, world); });
+  });
+}
+
 }  // namespace
 
 void AddBenchCommand(CLI::App& app, int* exit_code) {
@@ -317,6 +342,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
   AddStep(bench, exit_code);
   AddDecode(bench, exit_code);
   AddTokenizer(bench, exit_code);
+  AddAgreement(bench, exit_code);
 }
 
 }  // namespace wyvern

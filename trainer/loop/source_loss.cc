@@ -21,10 +21,15 @@ std::vector<SourceLoss> LossBySource(absl::Span<const Batch> micro_batches,
     }
   }
   if (parallel != nullptr) {
-    Communicator& host = parallel->mesh().world().host();
-    const auto size = static_cast<int64_t>(num_sources);
-    host.AllReduce(sums.data(), sums.data(), size, DType::kFloat64);
-    host.AllReduce(counts.data(), counts.data(), size, DType::kInt64);
+    // Counts are exact in fp64 too, so one exchange has both.
+    std::vector<double> both = sums;
+    both.insert(both.end(), counts.begin(), counts.end());
+    parallel->mesh().world().host().AllReduce(both.data(), both.data(),
+                                              static_cast<int64_t>(both.size()), DType::kFloat64);
+    for (size_t s = 0; s < num_sources; ++s) {
+      sums[s] = both[s];
+      counts[s] = static_cast<int64_t>(both[num_sources + s]);
+    }
   }
   std::vector<SourceLoss> result;
   for (size_t s = 0; s < num_sources; ++s) result.push_back({sums[s], counts[s]});

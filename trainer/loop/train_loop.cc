@@ -25,10 +25,16 @@ constexpr int64_t kMaxSkippedInARow = 50;
 
 absl::Status TrainingRun::Run() {
   const absl::Status status = Train();
-  LogOfRank(status.ok() ? absl::StrCat("ends after step ", counters_.step)
+  LogOfRank(status.ok() ? absl::StrCat("ends after step ", counters_.step, AgreementsText())
                         : absl::StrCat("fails: ", status.message()));
   SetCommActivity("after training");
   return status;
+}
+
+std::string TrainingRun::AgreementsText() const {
+  if (!agreement_.has_value()) return "";
+  return absl::StrCat(", with ", agreement_->num_exchanges(), " agreements beside its steps and ",
+                      agreed_apart_, " apart from them");
 }
 
 absl::Status TrainingRun::Train() {
@@ -39,14 +45,27 @@ absl::Status TrainingRun::Train() {
   if (finished()) return Save(/*last=*/true);
   // Where it fails, so does each checkpoint, and says so.
   saver_->Reserve(Contents().parts).IgnoreError();
-  if (world_->size() > 1) waits_.emplace(world_);
+  agreement_.emplace(world_, plan_.mesh.context);
+  if (engine_.parallel != nullptr) {
+    engine_.parallel->BetweenUnits([this] { agreement_->Progress(); });
+  }
+  BeginStep(counters_.step + 1);
+  StartAgreement(counters_.step);
+  agreement_->Finish();
   while (!finished() && stop_signal_ == 0) {
-    const absl::Status status = Step();
+    const int64_t calls = world_->host().num_host_calls();
+    absl::Status status = Step();
     if (!status.ok()) return SaveAfter(status);
-    stop_signal_ = ReceivedSignal();
+    agreed_apart_ += world_->host().num_host_calls() - calls;
+    const bool alone = world_->size() == 1;
+    stop_signal_ = alone ? StopSignal::Received() : agreement_->news().stop_signal;
     const bool last = finished() || stop_signal_ != 0;
-    PollSaver();
-    if (last || IsDue(plan_.config.checkpoint.every)) RETURN_IF_ERROR(Save(last));
+    const bool saves = last || IsDue(plan_.config.checkpoint.every);
+    // Between checkpoints the other ranks learn in the next step that a line was not written.
+    if (alone || saves) status = Agreed(std::exchange(logged_, absl::OkStatus()));
+    if (!status.ok()) return SaveAfter(status);
+    AdvanceSaver();
+    if (saves) RETURN_IF_ERROR(Save(last));
     if (stop_signal_ != 0 && !finished()) {
       log_.Line(
           absl::StrFormat("stopped by %s after step %d of %d, saved; the same command "
@@ -68,9 +87,11 @@ absl::Status TrainingRun::Train() {
 absl::Status TrainingRun::Step() {
   const Stage& stage = EnterStage();
   BeginStep(counters_.step + 1);
-  const absl::StatusOr<std::vector<Batch>> batches = Fetch(stage);
-  RETURN_IF_ERROR(Agreed(batches.status()));
-  absl::StatusOr<StepMetrics> metrics = Update(stage, *batches);
+  BeginPhase("data");
+  if (agreement_->news().data_failed) return Agreed(next_batches_.status());
+  const std::vector<Batch> batches = *std::move(next_batches_);
+  StartAgreement(counters_.step + 1);
+  absl::StatusOr<StepMetrics> metrics = Update(stage, batches);
   if (!metrics.ok()) return Agreed(metrics.status());
   const bool last = counters_.step == plan_.total_steps();
   if (!validation_.empty() && (last || IsDue(plan_.config.validation.every))) {
@@ -81,8 +102,9 @@ absl::Status TrainingRun::Step() {
     BeginPhase("evaluation");
     EvaluateTasks(&*metrics);
   }
-  if (waits_.has_value()) AddWaits(&*metrics);
-  return Agreed(Log(*metrics));
+  if (world_->size() > 1) AddWaits(&*metrics);
+  logged_ = Log(*metrics);
+  return absl::OkStatus();
 }
 
 absl::Status TrainingRun::Start() {
@@ -106,7 +128,7 @@ absl::Status TrainingRun::Start() {
 const Stage& TrainingRun::EnterStage() {
   const Stage& stage = StageOfStep(plan_.stages, counters_.step);
   const bool begins = counters_.step == stage.first_step;
-  if (prefetcher_ != nullptr && !begins) return stage;
+  if (counters_.step != first_step_ && !begins) return stage;
   if (begins) counters_.stage_updates = 0;
   if (plan_.stages.size() > 1) {
     log_.Line(absl::StrFormat("stage %d of %d, %s: steps %d to %d, %d tokens in sequences of %d",
@@ -117,28 +139,43 @@ const Stage& TrainingRun::EnterStage() {
       log_.Line(absl::StrCat("  its mixture: ", DescribeMixture(data_, stage)));
     }
   }
-  const int64_t ranks = plan_.num_data_ranks();
-  const int64_t index = engine_.mesh == nullptr ? 0 : engine_.mesh->data_index();
-  const int64_t micro_batches = plan_.MicroBatchesOfRank(stage);
-  const Sampler* sampler = data_.stages[static_cast<size_t>(stage.index)].sampler.get();
-  prefetcher_ = std::make_unique<Prefetcher>(
-      [this, &stage, sampler](int64_t number) {
-        const RunPlan::Samples samples = plan_.SamplesOfMicroBatch(stage, number);
-        return sampler->Sample(samples.first, samples.count);
-      },
-      (counters_.step - stage.batches_first_step) * micro_batches * ranks + index, ranks,
-      static_cast<int>(std::clamp<int64_t>(2 * micro_batches, 4, 64)));
   return stage;
 }
 
-absl::StatusOr<std::vector<Batch>> TrainingRun::Fetch(const Stage& stage) {
-  BeginPhase("data");
+absl::StatusOr<std::vector<Batch>> TrainingRun::Fetch(int64_t step) {
   std::vector<Batch> batches;
-  for (int64_t i = 0; i < plan_.MicroBatchesOfRank(stage); ++i) {
+  if (step >= plan_.total_steps()) return batches;
+  const Stage& stage = StageOfStep(plan_.stages, step);
+  const int64_t micro_batches = plan_.MicroBatchesOfRank(stage);
+  if (prefetcher_ == nullptr || step == stage.first_step) {
+    const int64_t ranks = plan_.num_data_ranks();
+    const int64_t index = engine_.mesh == nullptr ? 0 : engine_.mesh->data_index();
+    const Sampler* sampler = data_.stages[static_cast<size_t>(stage.index)].sampler.get();
+    prefetcher_ = std::make_unique<Prefetcher>(
+        [this, &stage, sampler](int64_t number) {
+          const RunPlan::Samples samples = plan_.SamplesOfMicroBatch(stage, number);
+          return sampler->Sample(samples.first, samples.count);
+        },
+        (step - stage.batches_first_step) * micro_batches * ranks + index, ranks,
+        static_cast<int>(std::clamp<int64_t>(2 * micro_batches, 4, 64)));
+  }
+  for (int64_t i = 0; i < micro_batches; ++i) {
     ASSIGN_OR_RETURN(Batch batch, prefetcher_->Next());
     batches.push_back(std::move(batch));
   }
   return batches;
+}
+
+void TrainingRun::StartAgreement(int64_t next_step) {
+  next_batches_ = Fetch(next_step);
+  StepNews news{.data_failed = !next_batches_.ok(),
+                .log_failed = !logged_.ok(),
+                .stop_signal = StopSignal::Received(),
+                .saver_busy = saver_->busy()};
+  if (next_batches_.ok()) {
+    for (const Batch& batch : *next_batches_) news.next_targets += batch.num_targets();
+  }
+  agreement_->Start(news);
 }
 
 absl::StatusOr<StepMetrics> TrainingRun::Update(const Stage& stage,
@@ -148,7 +185,11 @@ absl::StatusOr<StepMetrics> TrainingRun::Update(const Stage& stage,
   const StepResult result =
       TrainStep(engine_.model.get(), engine_.optimizer.get(), batches, lr,
                 plan_.config.train.grad_clip, counters_.updates + 1, engine_.parallel.get(),
-                plan_.config.logging.by_source ? data_.stores.size() : 0);
+                plan_.config.logging.by_source ? data_.stores.size() : 0, &*agreement_);
+  if (result.abandoned) {
+    // Rank 0, which writes the lines, knows why.
+    return logged_.ok() ? absl::AbortedError("rank 0 cannot write its log") : logged_;
+  }
   const double seconds = MonotonicSeconds() - begin;
   if (result.updated) {
     ++counters_.updates;
@@ -237,12 +278,6 @@ absl::Status TrainingRun::Log(const StepMetrics& metrics) {
   return absl::OkStatus();
 }
 
-int TrainingRun::ReceivedSignal() const {
-  int32_t signal = StopSignal::Received();
-  world_->host().AllReduce(&signal, &signal, 1, DType::kInt32, ReduceOp::kMax);
-  return signal;
-}
-
 void TrainingRun::AddExpertMetrics(const StepResult& result, const Stage& stage,
                                    StepMetrics* metrics) const {
   const std::vector<ExpertLoad>& loads = result.expert_loads;
@@ -261,7 +296,7 @@ void TrainingRun::AddExpertMetrics(const StepResult& result, const Stage& stage,
 }
 
 void TrainingRun::AddWaits(StepMetrics* metrics) {
-  const WaitShares shares = waits_->Next();
+  const WaitShares& shares = agreement_->news().waits;
   metrics->waiting = shares.most;
   metrics->waiting_slowest = shares.least;
   metrics->slowest_rank = shares.slowest;

@@ -17,7 +17,7 @@
 #include "trainer/loop/run_log.h"
 #include "trainer/loop/train_step.h"
 #include "trainer/parallel/rank_log.h"
-#include "trainer/parallel/wait_share.h"
+#include "trainer/parallel/step_agreement.h"
 #include "trainer/run/engine.h"
 #include "trainer/run/preflight.h"
 #include "trainer/run/run_data.h"
@@ -119,10 +119,12 @@ class TrainingRun {
   absl::Status Step();
   // Opens the log; validates a run that starts.
   absl::Status Start();
-  // The stage of the next step. Where it is entered, its batches are prefetched from here on.
+  // The stage of the next step, which is told where it is entered.
   const Stage& EnterStage();
-  // This rank's micro batches of the next step.
-  absl::StatusOr<std::vector<Batch>> Fetch(const Stage& stage);
+  // This rank's micro batches of the step behind `step` others; none behind the last.
+  absl::StatusOr<std::vector<Batch>> Fetch(int64_t step);
+  // Fetches them and starts the exchange that tells of them and of all else that is new.
+  void StartAgreement(int64_t next_step);
   // Updates the model and the counters. The status is the same on all ranks.
   absl::StatusOr<StepMetrics> Update(const Stage& stage, absl::Span<const Batch> batches);
   // Handles a step that was not finite: an error under the policy `stop`, or after many.
@@ -133,9 +135,10 @@ class TrainingRun {
   void EvaluateTasks(StepMetrics* metrics);
   void AddSources(const StepResult& result, const Stage& stage, StepMetrics* metrics) const;
   absl::Status Log(const StepMetrics& metrics);
-  int ReceivedSignal() const;  // by any rank
   void AddExpertMetrics(const StepResult& result, const Stage& stage, StepMetrics* metrics) const;
   void AddWaits(StepMetrics* metrics);
+  // How often the ranks agreed in the steps so far: ", with 11 agreements beside ...".
+  std::string AgreementsText() const;
 
   // Starts a checkpoint of this step, after waiting for the one that is still being written. With
   // `last` it waits for this one too, and only then a checkpoint that fails is an error.
@@ -143,7 +146,7 @@ class TrainingRun {
   // Saves after a step that failed, and returns its status.
   absl::Status SaveAfter(const absl::Status& failure);
   // At the end of a step: takes note of a checkpoint that is complete, or failed.
-  void PollSaver();
+  void AdvanceSaver();
   void Report(const SavedCheckpoint& saved);
   // Everything that the data of the steps so far depend on.
   nlohmann::json DataManifest() const;
@@ -163,12 +166,15 @@ class TrainingRun {
   Engine engine_;
   RunLog log_;
   std::unique_ptr<CheckpointSaver> saver_;
-  std::optional<WaitMeter> waits_;          // while several ranks train
-  std::unique_ptr<Prefetcher> prefetcher_;  // of the stage; null before training
+  std::optional<StepAgreement> agreement_;  // while training
+  std::unique_ptr<Prefetcher> prefetcher_;  // of the next step's stage; null before training
+  absl::StatusOr<std::vector<Batch>> next_batches_;  // of the next step
+  absl::Status logged_;  // whether the last step's line was written, until all ranks know it
   RunCounters counters_;
   int64_t first_step_ = 0, saved_step_ = -1;
   int stop_signal_ = 0;
-  std::string newest_of_;  // the run whose newest checkpoint is resumed; empty: a chosen one is
+  int64_t agreed_apart_ = 0;  // exchanges of control data in steps that no work hides
+  std::string newest_of_;     // the run whose newest checkpoint is resumed; empty: a chosen one is
   nlohmann::json parent_, unlogged_parent_;        // the latter until a line of the metrics has it
   double peak_flops_ = 0;                          // of the GPU; 0: unknown
   double seconds_per_step_ = 0, flops_per_s_ = 0;  // the former smoothed

@@ -93,8 +93,9 @@ absl::Status TrainingRun::SaveAfter(const absl::Status& failure) {
       absl::StrCat(failure.message(), "; saving failed too: ", absl::string_view(saved.message())));
 }
 
-void TrainingRun::PollSaver() {
-  if (const std::optional<SavedCheckpoint> saved = saver_->Poll()) Report(*saved);
+void TrainingRun::AdvanceSaver() {
+  const bool any_busy = world_->size() == 1 ? saver_->busy() : agreement_->news().saver_busy;
+  if (const std::optional<SavedCheckpoint> saved = saver_->Advance(any_busy)) Report(*saved);
 }
 
 void TrainingRun::Report(const SavedCheckpoint& saved) {

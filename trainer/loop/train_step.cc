@@ -27,21 +27,23 @@ struct Gradients {
   std::vector<Tensor> token_losses;
 };
 
-// The gradients of a step, summed over all ranks.
-Gradients ComputeGradients(Model* model, absl::Span<const Batch> micro_batches,
+// Counted targets of the batches of all ranks.
+int64_t CountTargets(absl::Span<const Batch> micro_batches, DataParallel* parallel) {
+  int64_t num_targets = 0;
+  for (const Batch& batch : micro_batches) num_targets += batch.num_targets();
+  if (parallel == nullptr) return num_targets;
+  parallel->mesh().world().host().AllReduce(&num_targets, &num_targets, 1, DType::kInt64);
+  return num_targets / parallel->mesh().shape().context;  // whose ranks count the same ones
+}
+
+// The gradients of a step with so many counted targets, summed over all ranks.
+Gradients ComputeGradients(Model* model, absl::Span<const Batch> micro_batches, int64_t num_targets,
                            DataParallel* parallel, bool with_token_losses) {
   const Device device = model->device();
-  BeginPhase("batch");
-  int64_t num_targets = 0;
   // All uploads come first, while the stream is idle: a copy queued behind kernels may block.
   std::vector<DeviceBatch> uploaded;
   for (const Batch& batch : micro_batches) {
-    num_targets += batch.num_targets();
     uploaded.push_back(Upload(batch, device, parallel == nullptr ? nullptr : &parallel->mesh()));
-  }
-  if (parallel != nullptr) {
-    parallel->mesh().world().host().AllReduce(&num_targets, &num_targets, 1, DType::kInt64);
-    num_targets /= parallel->mesh().shape().context;  // whose ranks count the same ones
   }
   const double denominator = static_cast<double>(std::max<int64_t>(num_targets, 1));
   BeginPhase("forward and backward");
@@ -70,6 +72,7 @@ Gradients ComputeGradients(Model* model, absl::Span<const Batch> micro_batches,
     gradients.own_loss = gradients.loss.Clone();
     parallel->SumOverRanks(gradients.loss);
     if (model->balance_loss().defined()) parallel->SumOverRanks(model->balance_loss());
+    if (model->expert_loads().defined()) parallel->SumOverRanks(model->expert_loads());
   }
   return gradients;
 }
@@ -126,20 +129,25 @@ const Parameter* FirstNonFinite(const Model& model, const std::vector<Parameter*
 
 StepResult TrainStep(Model* model, Optimizer* optimizer, absl::Span<const Batch> micro_batches,
                      double lr, double max_norm, int64_t update, DataParallel* parallel,
-                     size_t num_sources) {
+                     size_t num_sources, StepAgreement* agreement) {
   const QkClipper* qk_clip = optimizer->qk_clip();
   if (qk_clip != nullptr) qk_clip->Reset();
-  const Gradients gradients =
-      ComputeGradients(model, micro_batches, parallel, /*with_token_losses=*/num_sources > 0);
+  BeginPhase("batch");
+  const int64_t num_targets =
+      agreement != nullptr ? agreement->num_targets() : CountTargets(micro_batches, parallel);
+  const Gradients gradients = ComputeGradients(model, micro_batches, num_targets, parallel,
+                                               /*with_token_losses=*/num_sources > 0);
+  if (agreement != nullptr && agreement->Finish().log_failed) return {.abandoned = true};
   if (qk_clip != nullptr && parallel != nullptr) parallel->MaxOverRanks(qk_clip->max_logits());
   BeginPhase("update");
   const Optimizer::Results step = optimizer->Step(lr, max_norm, gradients.loss, update);
   if (parallel != nullptr) parallel->ValuesChanged();
-  StepResult result{.flops = gradients.flops, .own_loss = gradients.own_loss};
+  StepResult result{
+      .num_targets = num_targets, .flops = gradients.flops, .own_loss = gradients.own_loss};
   result.loss = ReadScalar(gradients.loss);
   result.grad_norm = ReadScalar(step.norm);
   result.updated = step.finite.ToVector<int32_t>()[0] != 0;
-  result.expert_loads = ExpertLoads(*model, parallel);
+  result.expert_loads = ExpertLoads(*model);
   if (!result.expert_loads.empty()) result.balance_loss = ReadScalar(model->balance_loss());
   if (qk_clip != nullptr) result.logits = qk_clip->Read();
   if (num_sources > 0) {
@@ -169,7 +177,7 @@ std::string DescribeNonFinite(Model* model, const StepResult& result,
   parallel->ObserveGradients([&](const Parameter& p) {
     if (&p == parameter) finite = finite && IsFinite(*model, p.var.grad());
   });
-  ComputeGradients(model, micro_batches, parallel, /*with_token_losses=*/false);
+  ComputeGradients(model, micro_batches, result.num_targets, parallel, /*with_token_losses=*/false);
   parallel->ObserveGradients(nullptr);
   const std::string ranks = RanksThat(!finite, parallel->mesh().world().host());
   return ranks.empty() ? gradient + ", summed over the ranks,"

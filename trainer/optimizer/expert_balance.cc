@@ -32,13 +32,9 @@ double ExpertLoad::Entropy() const {
   return entropy / std::log(static_cast<double>(rows.size()));
 }
 
-std::vector<ExpertLoad> ExpertLoads(const Model& model, const DataParallel* parallel) {
+std::vector<ExpertLoad> ExpertLoads(const Model& model) {
   if (!model.expert_loads().defined()) return {};
-  std::vector<int64_t> all = model.expert_loads().ToVector<int64_t>();
-  if (parallel != nullptr) {
-    parallel->mesh().world().host().AllReduce(all.data(), all.data(),
-                                              static_cast<int64_t>(all.size()), DType::kInt64);
-  }
+  const std::vector<int64_t> all = model.expert_loads().ToVector<int64_t>();
   const int64_t E = model.expert_loads().dim(1);
   std::vector<ExpertLoad> loads;
   for (auto row = all.begin(); row != all.end(); row += E) loads.push_back({{row, row + E}});

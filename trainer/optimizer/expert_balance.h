@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "layers/model.h"
-#include "trainer/parallel/data_parallel.h"
 
 namespace wyvern {
 
@@ -21,9 +20,9 @@ struct ExpertLoad {
   double Entropy() const;
 };
 
-// The loads of all layers with experts since Model::ZeroGradients, summed over the ranks of
-// `parallel`, all of which call it. Empty without experts. Waits for the device.
-std::vector<ExpertLoad> ExpertLoads(const Model& model, const DataParallel* parallel);
+// The loads of all layers with experts since Model::ZeroGradients. Empty without experts. Waits for
+// the device.
+std::vector<ExpertLoad> ExpertLoads(const Model& model);
 
 // b += rate (sign(e) - mean sign(e)), e = mean load - load, for the bias b of each expert in each
 // layer. `loads` are the same on all ranks of a run, and so is what becomes of the biases.

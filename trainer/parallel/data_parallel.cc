@@ -41,8 +41,8 @@ void DataParallel::BeginMicroBatch(int64_t index, int64_t count) {
   last_ = index + 1 == count;
 }
 
-void DataParallel::SumOverRanks(const Tensor& number) const {
-  mesh_->all().AllReduce(number.raw(), number.raw(), 1, number.dtype()).Wait();
+void DataParallel::SumOverRanks(const Tensor& numbers) const {
+  mesh_->all().AllReduce(numbers.raw(), numbers.raw(), numbers.numel(), numbers.dtype()).Wait();
 }
 
 void DataParallel::MaxOverRanks(const Tensor& numbers) const {
@@ -84,6 +84,7 @@ void DataParallel::BeforeForward(int unit) {
 void DataParallel::AfterForward(int unit, bool recording) {
   // The backward begins in the unit in which the forward ends.
   if (unit != head_ || !recording) Release(unit);
+  if (between_units_ != nullptr) between_units_();
 }
 
 int DataParallel::NextInBackward(int unit) const {
@@ -116,6 +117,7 @@ void DataParallel::AfterBackward(int unit) {
     StartReduction(&flat);
   }
   in_flight_.push_back(unit);
+  if (between_units_ != nullptr) between_units_();
 }
 
 void DataParallel::StartReduction(Flat* flat) {

@@ -50,8 +50,12 @@ class DataParallel : public UnitHooks {
     observer_ = std::move(observer);
   }
 
-  // The sum over the ranks of one number [1] on the device, which is replaced by it.
-  void SumOverRanks(const Tensor& number) const;
+  // Called after every unit's forward and backward, while the host queues the next one's. Null: no
+  // more.
+  void BetweenUnits(std::function<void()> work) { between_units_ = std::move(work); }
+
+  // Replaces each of the numbers on the device by its sum over the ranks.
+  void SumOverRanks(const Tensor& numbers) const;
   // Replaces each of the numbers by the largest of all ranks.
   void MaxOverRanks(const Tensor& numbers) const;
 
@@ -87,6 +91,7 @@ class DataParallel : public UnitHooks {
   std::vector<int> in_flight_;  // units whose gradients are being reduced, oldest first
   bool first_ = true, last_ = true;
   std::function<void(const Parameter&)> observer_;
+  std::function<void()> between_units_;
 };
 
 }  // namespace wyvern

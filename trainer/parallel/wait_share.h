@@ -3,14 +3,12 @@
 
 #include <string>
 
-#include "kernels/comm/world.h"
-
 namespace wyvern {
 
-// Shares of the time from one step's end to the next's in which ranks wait for others: the host in
-// its collectives, the GPU's compute stream at results of collectives that it needs. Bytes on their
-// way count where nothing hides them. The slowest rank is the one that waits least; what the others
-// wait more than it is lost to it.
+// Shares of the time from one step's agreement to the next's in which ranks wait for others: the
+// host in its collectives, the GPU's compute stream at results of collectives that it needs. Bytes
+// on their way count where nothing hides them. The slowest rank is the one that waits least; what
+// the others wait more than it is lost to it.
 struct WaitShares {
   double own = 0;
   double most = 0;   // of all ranks
@@ -22,13 +20,11 @@ struct WaitShares {
 
 class WaitMeter {
  public:
-  // `world` outlives it. The time counts from here.
-  explicit WaitMeter(World* world);
-  // Since the last call; all ranks call it.
-  WaitShares Next();
+  WaitMeter();  // the time counts from here
+  // This rank's share since the last call.
+  double Next();
 
  private:
-  World* world_;
   double begin_, waited_;
 };
 

@@ -82,6 +82,7 @@ class HostCommunicator : public Communicator {
         members_(std::move(members)) {}
 
   Pending AllReduce(const void* in, void* out, int64_t count, DType dtype, ReduceOp op) override {
+    CountHostCall();
     const int64_t bytes = count * SizeOf(dtype);
     if (bytes * size() <= kFewBytes) {
       ReduceGathered(in, out, count, dtype, op);
@@ -103,6 +104,7 @@ class HostCommunicator : public Communicator {
 
   Pending ReduceScatter(const void* in, void* out, int64_t count, DType dtype,
                         ReduceOp op) override {
+    CountHostCall();
     ReduceOwnPart("reduce_scatter", in, out, std::vector<int64_t>(members_.size(), count), dtype,
                   op);
     return Pending();
@@ -110,12 +112,14 @@ class HostCommunicator : public Communicator {
 
   Pending AllGather(const void* in, void* out, absl::Span<const int64_t> counts,
                     DType dtype) override {
+    CountHostCall();
     Gather("all_gather", in, out, counts, dtype);
     return Pending();
   }
 
   Pending AllToAll(const void* in, absl::Span<const int64_t> send_counts, void* out,
                    absl::Span<const int64_t> receive_counts, DType dtype) override {
+    CountHostCall();
     CHECK(send_counts.size() == members_.size() && receive_counts.size() == members_.size(),
           "counts of a group of ", size());
     const int64_t bytes = SizeOf(dtype);
@@ -136,6 +140,7 @@ class HostCommunicator : public Communicator {
   }
 
   Pending Broadcast(void* data, int64_t count, DType dtype, int root) override {
+    CountHostCall();
     CHECK(root >= 0 && root < size(), "rank ", root, " of a group of ", size());
     // A binomial tree: in the round of `step`, the first `step` ranks from root on have the data.
     const int64_t bytes = count * SizeOf(dtype);
@@ -152,6 +157,7 @@ class HostCommunicator : public Communicator {
   }
 
   void Barrier() override {
+    CountHostCall();
     std::vector<uint8_t> all(members_.size());
     Gather("barrier", &all[static_cast<size_t>(rank())], all.data(),
            std::vector<int64_t>(members_.size(), 1), DType::kUint8);

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <iterator>
+#include <list>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -88,10 +90,13 @@ class MpiTransport : public Transport {
  public:
   MpiTransport() {
     MPI_CHECK(MPI_Comm_dup(MPI_COMM_WORLD, &comm_));
+    MPI_CHECK(MPI_Comm_dup(MPI_COMM_WORLD, &posts_));
     MPI_CHECK(MPI_Comm_rank(comm_, &rank_));
     MPI_CHECK(MPI_Comm_size(comm_, &size_));
   }
   ~MpiTransport() override {
+    for (Posted& post : posted_) MPI_Wait(&post.request, MPI_STATUS_IGNORE);
+    MPI_Comm_free(&posts_);
     MPI_Comm_free(&comm_);
     SetCommAbort(nullptr);
     MPI_Finalize();
@@ -114,27 +119,77 @@ class MpiTransport : public Transport {
     };
     start(receive, /*sending=*/false);
     start(send, /*sending=*/true);
-    WaitClock clock;
-    Deadline termination_due = Deadline::max();
+    Wait wait(what);
     for (size_t i = 0; i < requests.size(); ++i) {
-      for (int64_t tries = 0;; ++tries) {
-        int done = 0;
-        const int error = MPI_Test(&requests[i], &done, MPI_STATUS_IGNORE);
-        if (error != MPI_SUCCESS) PeerFailed(what, peers[i], MpiError(error));
-        if (done != 0) break;
-        if (tries < kSpins) continue;
-        clock.Look(what, peers[i]);
-        LookForTermination(what, peers[i], &termination_due);
-        usleep(20);
-      }
+      wait.Until(peers[i],
+                 [&](int* done) { return MPI_Test(&requests[i], done, MPI_STATUS_IGNORE); });
     }
+  }
+
+  void Post(const Message& message, const std::string& what) override {
+    const char* data = static_cast<const char*>(message.data);
+    posted_.push_back({std::vector<char>(data, data + message.num_bytes), MPI_REQUEST_NULL});
+    Posted& post = posted_.back();
+    const int error = MPI_Isend(post.bytes.data(), static_cast<int>(post.bytes.size()), MPI_BYTE,
+                                message.peer, kTag, posts_, &post.request);
+    if (error != MPI_SUCCESS) PeerFailed(what, message.peer, MpiError(error));
+    for (auto one = posted_.begin(); one != posted_.end();) {
+      int done = 0;
+      MPI_CHECK(MPI_Test(&one->request, &done, MPI_STATUS_IGNORE));
+      one = done != 0 ? posted_.erase(one) : std::next(one);
+    }
+  }
+
+  bool Take(const Message& message, bool wait, const std::string& what) override {
+    const auto look = [&](int* come) {
+      return MPI_Iprobe(message.peer, kTag, posts_, come, MPI_STATUS_IGNORE);
+    };
+    int come = 0;
+    const int error = look(&come);
+    if (error != MPI_SUCCESS) PeerFailed(what, message.peer, MpiError(error));
+    if (come == 0 && !wait) return false;
+    if (come == 0) Wait(what).Until(message.peer, look);
+    MPI_CHECK(MPI_Recv(message.data, static_cast<int>(message.num_bytes), MPI_BYTE, message.peer,
+                       kTag, posts_, MPI_STATUS_IGNORE));
+    return true;
   }
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
  private:
-  MPI_Comm comm_;
+  struct Posted {
+    std::vector<char> bytes;
+    MPI_Request request;
+  };
+
+  // One wait for peers.
+  class Wait {
+   public:
+    explicit Wait(const std::string& what) : what_(what) {}
+    // `test` says whether it is done, and returns MPI's error.
+    template <typename Test>
+    void Until(int peer, const Test& test) {
+      for (int64_t tries = 0;; ++tries) {
+        int done = 0;
+        const int error = test(&done);
+        if (error != MPI_SUCCESS) PeerFailed(what_, peer, MpiError(error));
+        if (done != 0) return;
+        if (tries < kSpins) continue;
+        clock_.Look(what_, peer);
+        LookForTermination(what_, peer, &termination_due_);
+        usleep(20);
+      }
+    }
+
+   private:
+    const std::string& what_;
+    WaitClock clock_;
+    Deadline termination_due_ = Deadline::max();
+  };
+
+  MPI_Comm comm_, posts_;
+  std::list<Posted> posted_;  // on their way
   int rank_ = 0, size_ = 1;
 };
 

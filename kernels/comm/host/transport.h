@@ -24,6 +24,13 @@ class Transport {
   // names the operation when a peer does not answer (comm_failure.h).
   virtual void Exchange(const Message& send, const Message& receive, const std::string& what) = 0;
 
+  // A second channel carries short messages while a rank computes or exchanges others. Each channel
+  // keeps its own order. Post sends one and returns at once.
+  virtual void Post(const Message& message, const std::string& what) = 0;
+  // Receives the next message that `message.peer` has posted, of exactly so many bytes. Without
+  // `wait` it returns false where that has not come.
+  virtual bool Take(const Message& message, bool wait, const std::string& what) = 0;
+
   virtual int rank() const = 0;
   virtual int size() const = 0;
 

@@ -37,6 +37,12 @@ TEST(Comm, CollectivesOfSeveralRanks) {
   }
 }
 
+TEST(Comm, ReductionsProceedBesideCollectives) {
+  for (const int size : {1, 2, 3, 5}) {
+    OnRanks(size, [](World* world) { CheckBackgroundReduction(*world); });
+  }
+}
+
 TEST(Comm, GroupsWorkSideBySide) {
   OnRanks(4, [](World* world) {
     const int r = world->rank();

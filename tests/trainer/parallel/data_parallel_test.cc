@@ -24,6 +24,13 @@ class CountingTransport : public Transport {
     *bytes_ += static_cast<int64_t>(send.num_bytes);
     transport_->Exchange(send, receive, what);
   }
+  void Post(const Message& message, const std::string& what) override {
+    *bytes_ += static_cast<int64_t>(message.num_bytes);
+    transport_->Post(message, what);
+  }
+  bool Take(const Message& message, bool wait, const std::string& what) override {
+    return transport_->Take(message, wait, what);
+  }
   int rank() const override { return transport_->rank(); }
   int size() const override { return transport_->size(); }
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "tests/trainer/run_fixture.h"
+#include "trainer/parallel/rank_log.h"
 
 namespace wyvern {
 namespace {
@@ -210,6 +211,50 @@ TEST_F(ParallelRunTest, ARankThatCannotWriteCostsACheckpointAndNothingElse) {
             std::string::npos)
       << ended.err;
   EXPECT_TRUE(ListCheckpoints(Path("last"))->empty());
+  std::signal(SIGXFSZ, SIG_DFL);
+}
+
+// Its messages go out while the ranks compute, whatever the mesh.
+TEST_F(ParallelRunTest, AStepAgreesOnce) {
+  const std::string experts =
+      "model.moe={num_experts: 4, experts_per_token: 2, intermediate_size: 16}";
+  const std::vector<std::pair<int, std::vector<std::string>>> cases = {
+      {2, {"parallel={shard: 2, zero: 2}"}},
+      {4, {"parallel={replicate: 2, context: 2}"}},
+      {4, {"parallel={shard: 2, expert: 4}", experts}},
+      {8, {"parallel={shard: 4, zero: 1}", "train.batch_tokens=512"}}};
+  for (auto [ranks, sets] : cases) {
+    const std::string run = Path(absl::StrCat("run_", ranks, sets.size()));
+    sets.insert(sets.end(), {"train.steps=4", "validation.every=0", "checkpoint.every=2",
+                             "logging.every=2", "run.dir=" + run});
+    const ProcessResult result = TrainRanks(ranks, sets);
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    for (int rank = 0; rank < ranks; ++rank) {
+      // One before the first step, one in each.
+      EXPECT_NE(Read(RankLogPath(run, rank))
+                    .find("ends after step 4, with 5 agreements beside its steps and 0 apart "),
+                std::string::npos)
+          << Read(RankLogPath(run, rank));
+    }
+  }
+}
+
+// The other rank learns of it in the step behind, which it does not finish.
+TEST_F(ParallelRunTest, ALogThatCannotBeWrittenStopsAllAtOneStep) {
+  std::signal(SIGXFSZ, SIG_IGN);
+  const Process process = StartRanks(
+      2, {"parallel={shard: 2}", "train.steps=100000", "checkpoint.every=0", "validation.every=0"});
+  WaitUntil(process, [&] { return Read(Path("run/metrics.jsonl")).size() > 2000; });
+  const std::vector<int> pids = Children(process);
+  ASSERT_EQ(pids.size(), 2u);
+  LimitFiles(pids[0], 1000);
+  const ProcessResult result = Wait(process);
+  EXPECT_EQ(result.exit_code, 1);
+  for (const int rank : {0, 1}) {
+    EXPECT_TRUE(std::regex_search(Read(RankLogPath(Path("run"), rank)),
+                                  std::regex("Z fails: rank 0: .*metrics.jsonl")))
+        << Read(RankLogPath(Path("run"), rank));
+  }
   std::signal(SIGXFSZ, SIG_DFL);
 }
 

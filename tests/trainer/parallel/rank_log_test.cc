@@ -59,6 +59,8 @@ void FailAsRankOne(const std::string& dir, bool check) {
     void Exchange(const Message& send, const Message& receive, const std::string&) override {
       std::memcpy(receive.data, send.data, std::min(send.num_bytes, receive.num_bytes));
     }
+    void Post(const Message&, const std::string&) override { std::abort(); }
+    bool Take(const Message&, bool, const std::string&) override { std::abort(); }
   };
   const World world(std::make_unique<TwoRanks>());
   const auto log = RankLog::Open(dir, world);
