@@ -38,6 +38,7 @@ class DecodeCache {
   void FillRandom(int64_t num_tokens, uint64_t seed);
 
  private:
+  friend class DecodeGraph;
   friend class Model;
   std::vector<int64_t> num_tokens_;  // of each sequence
   int64_t reserved_ = 0;

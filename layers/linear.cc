@@ -4,6 +4,7 @@
 #include "autograd/ops/matmul/matmul.h"
 #include "autograd/ops/pointwise/silu.h"
 #include "autograd/parallel/context_short_conv.h"
+#include "layers/mixer_cache.h"
 
 namespace wyvern {
 
@@ -101,8 +102,11 @@ std::array<Var, 3> ShortConvolutionGroup::Forward(Tape& tape, const Var& x, cons
   const bool carry = state != nullptr && weight_->shape[1] > 1;
   const auto out = tape.Apply<ShortConv>(
       {.x = x, .weight = weight_->var, .initial_state = carry ? Var(*state) : Var()},
-      {.parts = dims_, .cu_seqlens = packing.cu_seqlens, .output_final_state = carry});
-  if (carry) *state = out.final_state.value();
+      {.parts = dims_,
+       .cu_seqlens = packing.cu_seqlens,
+       .output_final_state = carry,
+       .final_state_in_place = carry && packing.step});
+  if (carry) Keep(out.final_state.value(), packing.step, state);
   return {out.y, out.y1, out.y2};
 }
 

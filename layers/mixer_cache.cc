@@ -10,6 +10,20 @@ namespace wyvern {
 
 int64_t HeldBytes(const Tensor& t) { return t.defined() ? t.nbytes() : 0; }
 
+void Keep(const Tensor& made, bool step, Tensor* kept) {
+  if (step) {
+    if (made.address() != kept->address()) kept->CopyFrom(made);
+  } else {
+    *kept = made;
+  }
+}
+
+void AddAddress(const Tensor& x, std::vector<uintptr_t>* addresses) {
+  if (!x.defined()) return;
+  addresses->push_back(reinterpret_cast<uintptr_t>(x.address()));
+  addresses->push_back(static_cast<uintptr_t>(x.nbytes()));
+}
+
 Tensor CopyOfRows(const Tensor& x, absl::Span<const int64_t> rows) {
   if (!x.defined()) return x;
   Shape shape = x.shape();

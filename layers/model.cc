@@ -123,7 +123,7 @@ Stream Model::Trunk(Tape& tape, const Tensor& ids, const Packing& packing, Decod
     CHECK(packing.num_documents() == cache->num_sequences(), packing.num_documents(),
           " documents continue a cache of ", cache->num_sequences(), " sequences");
     CHECK(packing.context == nullptr, "a cache continues sequences that are not cut");
-    for (int64_t i = 0; i < cache->num_sequences(); ++i) {
+    for (int64_t i = 0; i < cache->num_sequences() && !packing.step; ++i) {
       CHECK(packing.first_position(i) == cache->num_tokens(i), "the cache holds ",
             cache->num_tokens(i), " tokens of sequence ", i, ", the packing continues at ",
             packing.first_position(i));
@@ -162,7 +162,7 @@ Stream Model::Trunk(Tape& tape, const Tensor& ids, const Packing& packing, Decod
     }
     Leave(tape, unit);
   }
-  if (cache != nullptr) {
+  if (cache != nullptr && !packing.step) {
     for (size_t i = 0; i < cache->num_tokens_.size(); ++i) {
       cache->num_tokens_[i] += packing.cu_seqlens_host[i + 1] - packing.cu_seqlens_host[i];
     }

@@ -41,13 +41,19 @@ class Model : public Module {
 
   // The final-norm output [T, D] of `ids` [T] int32 on the model's device, each in [0, vocab_size).
   // With a cache, document i of `packing` continues sequence i at position cache->num_tokens(i)
-  // (DecodeCache::Next), nothing is recorded for backward, and the cache advances.
+  // (DecodeCache::Next), nothing is recorded for backward, and the cache advances (but in a step,
+  // before which it has).
   Var Hidden(Tape& tape, const Tensor& ids, const Packing& packing, DecodeCache* cache = nullptr);
 
   // Loss over `targets` [T] int32 (negative: not counted), summed and divided by `denominator`. A
   // backward from it also differentiates the balance loss of SetBalanceLoss.
   LinearCrossEntropy::Outputs<Var> Loss(Tape& tape, const Tensor& ids, const Tensor& targets,
                                         const Packing& packing, double denominator);
+
+  // Whether two steps of decoding (layers/decode_graph.h) differ only in what kernels read from
+  // memory: not where units are gathered or rows exchanged with other ranks, whose counts the host
+  // reads.
+  bool EveryStepIsAlike() const { return hooks_ == nullptr && sharding_layout_.experts == nullptr; }
 
   // Logits [rows, vocab_size] of rows of Hidden's result, in the compute type.
   Tensor Logits(const Tensor& hidden);

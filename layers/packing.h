@@ -18,6 +18,8 @@ struct Packing {
   Tensor positions;                       // [T] int32 on the device, position inside its document
   std::vector<int32_t> first_positions;   // of the first documents; the others begin at 0
   std::shared_ptr<ContextSplit> context;  // null: these are all tokens
+  // One token of each document, whose caches have been prepared (MixerCache::PrepareStep).
+  bool step = false;
 
   // With `first_position`, document 0's positions start there (a continued sequence).
   static Packing FromDocuments(std::vector<int32_t> cu_seqlens, Device device,

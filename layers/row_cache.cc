@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "autograd/ops/head/embedding.h"
-#include "layers/mixer_cache.h"
+#include "kernels/pointwise/elementwise.h"
 
 namespace wyvern {
 namespace {
@@ -93,6 +93,32 @@ void RowCache::Grow(int64_t added, const std::vector<Shape>& row_shapes, const T
   }
   runs_ = std::move(runs);
   end_ = live;
+  places_.clear();
+}
+
+bool RowCache::Shared() const {
+  return std::any_of(tables_.begin(), tables_.end(),
+                     [](const Tensor& table) { return !table.unique(); });
+}
+
+std::vector<Shape> RowCache::RowShapes() const {
+  std::vector<Shape> row_shapes;
+  for (const Tensor& table : tables_) {
+    row_shapes.emplace_back(table.shape().begin() + 1, table.shape().end());
+  }
+  return row_shapes;
+}
+
+void RowCache::DropUnseen(int64_t window, Runs* runs) {
+  if (window == 0) return;
+  int64_t surplus = NumRows(*runs) - (window - 1);
+  while (surplus > 0) {
+    Run& first = runs->front();
+    const int64_t dropped = std::min(surplus, first.end - first.begin);
+    first.begin += dropped;
+    surplus -= dropped;
+    if (first.begin == first.end) runs->erase(runs->begin());
+  }
 }
 
 std::vector<Tensor> RowCache::Extend(absl::Span<const int32_t> cu_seqlens,
@@ -101,19 +127,9 @@ std::vector<Tensor> RowCache::Extend(absl::Span<const int32_t> cu_seqlens,
   CHECK(cu_seqlens.size() == runs_.size() + 1, "offsets of ", cu_seqlens.size() - 1,
         " sequences for a cache of ", runs_.size());
   const int64_t added = cu_seqlens.back();
-  for (Runs& runs : runs_) {
-    if (window == 0) continue;
-    int64_t surplus = NumRows(runs) - (window - 1);
-    while (surplus > 0) {
-      const int64_t dropped = std::min(surplus, runs[0].end - runs[0].begin);
-      runs[0].begin += dropped;
-      surplus -= dropped;
-      if (runs[0].begin == runs[0].end) runs.erase(runs.begin());
-    }
-  }
-  const bool shared = std::any_of(tables_.begin(), tables_.end(),
-                                  [](const Tensor& table) { return !table.unique(); });
-  if (tables_.empty() || shared || end_ + added > tables_[0].dim(0)) {
+  for (Runs& runs : runs_) DropUnseen(window, &runs);
+  places_.clear();
+  if (tables_.empty() || Shared() || end_ + added > tables_[0].dim(0)) {
     // With a window, no more than it and the added tokens is ever kept.
     Grow(added, row_shapes, like, window > 0 ? 0 : reserved_ * num_sequences());
   }
@@ -135,19 +151,111 @@ RowCache::View RowCache::Rows() const {
   return view;
 }
 
+RowCache::Run RowCache::Place(size_t sequence) const {
+  if (!places_.empty()) return places_[sequence];
+  const Runs& runs = runs_[sequence];
+  // One sequence alone has all of the tables.
+  const bool all = num_sequences() == 1 && runs.size() == 1 && runs[0].end == end_;
+  return all ? Run{0, tables_[0].dim(0)} : Run{0, 0};
+}
+
+void RowCache::Spread(int64_t reserved) {
+  if (num_sequences() == 1) return Grow(1, RowShapes(), tables_[0], reserved);
+  Runs places, runs;
+  int64_t end = 0;
+  for (const Runs& of_sequence : runs_) {
+    const int64_t rows = NumRows(of_sequence);
+    places.push_back({end, end + CacheCapacity(rows + 1, reserved)});
+    runs.push_back({end, end + rows});
+    end = places.back().end;
+  }
+  CHECK(end <= std::numeric_limits<int32_t>::max(), "a cache of ", end, " rows");
+  const std::vector<Shape> row_shapes = RowShapes();
+  std::vector<Tensor> old = Gather(InOrder());
+  for (size_t t = 0; t < tables_.size(); ++t) {
+    tables_[t] = Table(end, row_shapes[t], tables_[t]);
+    int64_t from = 0;
+    for (const Run& run : runs) {
+      const int64_t rows = run.end - run.begin;
+      tables_[t].Rows(run.begin, run.end).CopyFrom(old[t].Rows(from, from + rows));
+      from += rows;
+    }
+    old[t] = Tensor();
+  }
+  for (size_t i = 0; i < runs_.size(); ++i) runs_[i] = {runs[i]};
+  places_ = std::move(places);
+  end_ = end;
+}
+
+bool RowCache::MoveToFront(size_t sequence) {
+  Run& run = runs_[sequence][0];
+  const Run place = Place(sequence);
+  const int64_t rows = run.end - run.begin;
+  if (run.begin - place.begin < std::max<int64_t>(rows, 1)) return false;
+  const Run moved = {place.begin, place.begin + rows};
+  for (const Tensor& table : tables_) {
+    table.Rows(moved.begin, moved.end).CopyFrom(table.Rows(run.begin, run.end));
+  }
+  run = moved;
+  return true;
+}
+
+void RowCache::PrepareStep(int64_t window, const MixerCache::StepMemory& memory) {
+  CHECK(defined(), "a step before the first tokens");
+  bool room = !Shared();
+  for (size_t i = 0; i < runs_.size(); ++i) {
+    Runs& runs = runs_[i];
+    const Run place = Place(i);
+    DropUnseen(window, &runs);
+    if (runs.empty() && place.end > place.begin) runs.push_back({place.begin, place.begin});
+    room = room && runs.size() == 1 && place.end > place.begin &&
+           (runs[0].end < place.end || MoveToFront(i));
+  }
+  if (!room) Spread(window > 0 ? 0 : reserved_);
+  const size_t n = runs_.size();
+  for (size_t i = 0; i < n; ++i) {
+    if (runs_[i].empty()) runs_[i].push_back({Place(i).begin, Place(i).begin});
+    Run& run = runs_[i][0];
+    memory.numbers_host[i] = static_cast<int32_t>(run.end++);
+    memory.numbers_host[n + i] = static_cast<int32_t>(run.begin);
+    memory.numbers_host[2 * n + i] = static_cast<int32_t>(run.end);
+  }
+  if (n == 1) end_ = runs_[0][0].end;
+  step_numbers_ = memory.numbers.Reshape({3, num_sequences()});
+  for (const Tensor& table : tables_) AddAddress(table, memory.addresses);
+}
+
+void RowCache::Put(size_t table, const Tensor& x, int64_t column) const {
+  const Tensor& to = tables_[table];
+  CHECK(x.dim(0) == num_sequences() && x.dtype() == to.dtype(), "rows ", ToString(x.shape()),
+        " for ", num_sequences(), " sequences");
+  const int64_t size = SizeOf(x.dtype()), width = x.numel() / x.dim(0);
+  CHECK(column + width <= to.row_stride(), "rows of ", width, " behind ", column, " in ",
+        ToString(to.shape()));
+  PutRows(to.device(), static_cast<char*>(to.raw()) + column * size, to.row_stride() * size,
+          step_numbers_.data<int32_t>(), x.address(), x.row_stride() * size, x.dim(0), width * size,
+          ComputeStream());
+}
+
+RowCache::Ranges RowCache::StepRanges() const {
+  Ranges ranges{.begins = step_numbers_.Rows(1, 2).Reshape({-1}),
+                .ends = step_numbers_.Rows(2, 3).Reshape({-1}),
+                .begins_host = {},
+                .ends_host = {}};
+  for (const Runs& runs : runs_) {
+    ranges.begins_host.push_back(static_cast<int32_t>(runs[0].begin));
+    ranges.ends_host.push_back(static_cast<int32_t>(runs[0].end));
+  }
+  return ranges;
+}
+
 RowCache RowCache::Select(absl::Span<const int64_t> sequences) const {
   RowCache selected(static_cast<int64_t>(sequences.size()));
   selected.reserved_ = reserved_;
   for (size_t i = 0; i < sequences.size(); ++i) selected.runs_[i] = runs_[sequences[i]];
   selected.tables_ = tables_;
   selected.end_ = end_;
-  if (sequences.size() == 1 && defined()) {
-    std::vector<Shape> row_shapes;
-    for (const Tensor& table : tables_) {
-      row_shapes.emplace_back(table.shape().begin() + 1, table.shape().end());
-    }
-    selected.Grow(0, row_shapes, tables_[0], reserved_);
-  }
+  if (sequences.size() == 1 && defined()) selected.Grow(0, RowShapes(), tables_[0], reserved_);
   return selected;
 }
 
@@ -161,6 +269,7 @@ void RowCache::FillRandom(int64_t num_tokens, uint64_t seed,
   }
   runs_[0] = {{0, num_tokens}};
   end_ = num_tokens;
+  places_.clear();
 }
 
 int64_t RowCache::num_bytes() const {

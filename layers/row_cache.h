@@ -7,6 +7,7 @@
 
 #include "absl/types/span.h"
 #include "autograd/tensor.h"
+#include "layers/mixer_cache.h"
 
 namespace wyvern {
 
@@ -38,6 +39,21 @@ class RowCache {
   };
   View Rows() const;
 
+  // Steps of one token of each sequence (MixerCache::PrepareStep). Each sequence then has a place
+  // of its own with room behind its rows, into which Put writes the new one; rows move only when
+  // there is no room. A window drops rows as in Extend.
+  int64_t num_step_numbers() const { return 3 * num_sequences(); }
+  void PrepareStep(int64_t window, const MixerCache::StepMemory& memory);
+  // Row i of x [N, ...] becomes the new row of sequence i in `table`, from its element `column` on.
+  void Put(size_t table, const Tensor& x, int64_t column = 0) const;
+  const Tensor& table(size_t i) const { return tables_[i]; }
+  // The rows of each sequence, the new one included: [begins[i], ends[i]).
+  struct Ranges {
+    Tensor begins, ends;  // [N] int32 on the device
+    std::vector<int32_t> begins_host, ends_host;
+  };
+  Ranges StepRanges() const;
+
   // Sequence i of the result continues sequences[i] of this one. One sequence alone is copied, more
   // share memory until one of the caches grows.
   RowCache Select(absl::Span<const int64_t> sequences) const;
@@ -60,11 +76,24 @@ class RowCache {
   // Drops what is no sequence's own from tables that then have room for `added` more rows.
   void Grow(int64_t added, const std::vector<Shape>& row_shapes, const Tensor& like,
             int64_t reserved);
+  bool Shared() const;  // whether another cache has the same tables
+  std::vector<Shape> RowShapes() const;
+  // Drops the first rows of a sequence that no new token sees.
+  static void DropUnseen(int64_t window, Runs* runs);
+  // The place of a sequence: its rows, which are one run, and free ones behind them up to the end.
+  // Empty if there is none.
+  Run Place(size_t sequence) const;
+  // Gives every sequence a place with room for more rows.
+  void Spread(int64_t reserved);
+  // Makes room where a window has passed over the first half of a place; false if that is no room.
+  bool MoveToFront(size_t sequence);
 
   std::vector<Tensor> tables_;  // [capacity, ...] each
   std::vector<Runs> runs_;      // of each sequence
   int64_t end_ = 0;             // rows in use
   int64_t reserved_ = 0;
+  Runs places_;          // after Spread
+  Tensor step_numbers_;  // [3, N]: new rows, begins, ends
 };
 
 }  // namespace wyvern

@@ -40,6 +40,14 @@ struct AttentionShape {
   // [N + 1] token offsets at which the documents start, on the host and (CUDA only) on the device.
   const int32_t *cu_seqlens_q = nullptr, *cu_seqlens_k = nullptr;
   const int32_t *device_cu_seqlens_q = nullptr, *device_cu_seqlens_k = nullptr;
+  // [N] Where given (forward alone), the keys of document n are those from cu_seqlens_k[n], which
+  // has N numbers then, to key_ends[n]: anywhere among the Tk. The host's numbers may be older than
+  // the device's, which CUDA kernels read when they run.
+  const int32_t *key_ends = nullptr, *device_key_ends = nullptr;
+
+  int64_t KeyEnd(int64_t n) const {
+    return key_ends != nullptr ? key_ends[n] : cu_seqlens_k[n + 1];
+  }
 };
 
 template <typename Io>

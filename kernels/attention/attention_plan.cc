@@ -39,7 +39,7 @@ AttentionPlan TiledAttention(const AttentionDesc& desc) {
 }
 
 int64_t EqualLength(const AttentionShape& s) {
-  if (s.num_docs == 0 || s.num_queries != s.num_keys) return 0;
+  if (s.num_docs == 0 || s.num_queries != s.num_keys || s.key_ends != nullptr) return 0;
   const int64_t length = s.num_queries / s.num_docs;
   for (int64_t n = 0; n <= s.num_docs; ++n) {
     if (s.cu_seqlens_q[n] != n * length || s.cu_seqlens_k[n] != n * length) return 0;
@@ -50,7 +50,10 @@ int64_t EqualLength(const AttentionShape& s) {
 AttentionRuns DivideKeys(const AttentionShape& s) {
   AttentionRuns runs;
   const int64_t queries = s.num_queries / 64 * 64, before = s.num_keys - s.num_queries;
-  if (!s.forward_only || s.max_logit || s.window != 0 || s.num_docs != 1 || queries == 0) return {};
+  if (!s.forward_only || s.max_logit || s.window != 0 || s.num_docs != 1 || queries == 0 ||
+      s.key_ends != nullptr) {
+    return {};
+  }
   const double pairs = static_cast<double>(queries) *
                        (static_cast<double>(before) + static_cast<double>(queries) / 2);
   const double dims = static_cast<double>(s.num_heads * (s.key_dim + s.value_dim));

@@ -6,10 +6,12 @@
 //   s_ij = scale (a[i, h] . c_j + q[i, h, P :] . r_j)               j <= i + Tk - T
 //   o[i, h] = W_v[h] sum_j softmax(s_i)_j c_j
 //
-// One document: T queries, the last ones of Tk keys. H heads; L dims of the latent vector c and R
-// of r, one row [c | r] a token; P dims of a head's own key part, V of its values. W [H P + H V,
-// L]: the rows W_k[h] [P, L] of all heads, then W_v[h] [V, L]. Scores, softmax and sums in Acc;
-// bf16 rounds a and the softmax's exponentials. Every sum has a fixed order on one kind of device.
+// One document: T queries, the last ones of Tk keys. Or, with ranges of keys, T documents of one
+// query each, whose keys lie anywhere among the Tk: query i sees the keys of its range. H heads; L
+// dims of the latent vector c and R of r, one row [c | r] a token; P dims of a head's own key part,
+// V of its values. W [H P + H V, L]: the rows W_k[h] [P, L] of all heads, then W_v[h] [V, L].
+// Scores, softmax and sums in Acc; bf16 rounds a and the softmax's exponentials. Every sum has a
+// fixed order on one kind of device.
 #ifndef WYVERN_KERNELS_ATTENTION_LATENT_ATTENTION_H_
 #define WYVERN_KERNELS_ATTENTION_LATENT_ATTENTION_H_
 
@@ -31,7 +33,9 @@ struct LatentAttentionParams {
   const Io* q = nullptr;       // [T, H, P + R]
   const Io* latent = nullptr;  // [Tk, L + R]
   const Io* weight = nullptr;  // [H P + H V, L]
-  Io* o = nullptr;             // [T, H, V]
+  // [T] each, memory of the device, read when the kernels run; null: one document.
+  const int32_t *key_begins = nullptr, *key_ends = nullptr;
+  Io* o = nullptr;  // [T, H, V]
   StreamHandle stream = nullptr;
 };
 

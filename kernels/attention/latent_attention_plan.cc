@@ -7,6 +7,9 @@
 namespace wyvern {
 
 std::string LatentAttentionPlan::ToString() const {
+  if (tiles_per_split == 0) {
+    return absl::StrCat(row_tiles, " tiles of rows, up to ", num_splits, " splits");
+  }
   return absl::StrCat(row_tiles, " tiles of rows, ", num_splits, " splits of ", tiles_per_split,
                       " tiles of keys");
 }
@@ -17,8 +20,13 @@ LatentAttentionPlan ChooseLatentAttention(const LatentAttentionDesc& desc, const
   const int key_tiles = ceil_div(desc.num_keys, tile.keys);
   LatentAttentionPlan plan;
   plan.row_tiles = ceil_div(desc.num_rows, tile.rows);
+  if (desc.num_ranges > 0) plan.row_tiles *= static_cast<int>(desc.num_ranges);
   const int wanted = std::max(1, gpu.num_sms / plan.row_tiles);
-  plan.tiles_per_split = ceil_div(key_tiles, std::min(wanted, key_tiles));
+  if (desc.num_ranges > 0) {
+    plan.num_splits = std::min(wanted, key_tiles);
+    return plan;
+  }
+  plan.tiles_per_split = LatentTilesPerSplit(key_tiles, wanted);
   plan.num_splits = ceil_div(key_tiles, plan.tiles_per_split);
   return plan;
 }

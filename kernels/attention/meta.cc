@@ -17,10 +17,12 @@ template <typename Io>
 void LatentAttentionFwd(MetaTag, const LatentAttentionParams<Io>& p) {
   const int64_t rows = p.num_queries * p.num_heads;
   if (rows == 0) return;
-  NotePlan(
-      "latent_attention",
-      ChooseLatentAttention(
-          {.num_rows = rows, .num_keys = p.num_keys, .bf16 = std::is_same_v<Io, Bf16>}, MetaGpu()));
+  const bool ranges = p.key_begins != nullptr;
+  NotePlan("latent_attention", ChooseLatentAttention({.num_rows = ranges ? p.num_heads : rows,
+                                                      .num_keys = p.num_keys,
+                                                      .bf16 = std::is_same_v<Io, Bf16>,
+                                                      .num_ranges = ranges ? p.num_queries : 0},
+                                                     MetaGpu()));
 }
 template <typename Io>
 void MlaKeysFwd(MetaTag, const MlaKeysFwdParams<Io>&) {}

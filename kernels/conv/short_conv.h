@@ -46,7 +46,7 @@ struct ShortConvFwdParams {
   const Acc* weight = nullptr;        // [D, W]
   const Io* initial_state = nullptr;  // [N, W-1, D] or null: zeros
   ShortConvParts<Io> y;               // [T, D]
-  Io* final_state = nullptr;          // [N, W-1, D] or null: not wanted
+  Io* final_state = nullptr;          // [N, W-1, D] or null: not wanted; may be initial_state
   StreamHandle stream = nullptr;
 };
 

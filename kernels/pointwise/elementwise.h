@@ -32,6 +32,11 @@ void Fill(Device device, void* y, DType dtype, double value, int64_t num_element
 void CopyRows(Device device, void* to, int64_t to_stride, const void* from, int64_t from_stride,
               int64_t num_rows, int64_t row_bytes, StreamHandle stream);
 
+// The same, to the rows numbered to_rows[0 .. num_rows), which are all different: memory of the
+// device, read when the copy runs.
+void PutRows(Device device, void* to, int64_t to_stride, const int32_t* to_rows, const void* from,
+             int64_t from_stride, int64_t num_rows, int64_t row_bytes, StreamHandle stream);
+
 }  // namespace wyvern
 
 #endif  // WYVERN_KERNELS_POINTWISE_ELEMENTWISE_H_

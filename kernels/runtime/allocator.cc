@@ -4,11 +4,18 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
+#include <mutex>
 #include <new>
+#include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_format.h"
+#include "kernels/runtime/arena.h"
 #include "kernels/runtime/check.h"
 #include "kernels/runtime/failure_observer.h"
+#include "kernels/runtime/graph.h"
 #include "kernels/runtime/memory_text.h"
 #include "kernels/runtime/operation.h"
 #ifdef WYVERN_CUDA
@@ -49,7 +56,7 @@ std::string& Advice() {
   std::_Exit(1);
 }
 
-void* Allocate(Device device, size_t num_bytes) {
+void* AllocateNew(Device device, size_t num_bytes) {
   void* data = nullptr;
   if (device == Device::kCpu) {
     const size_t rounded = (num_bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -64,6 +71,7 @@ void* Allocate(Device device, size_t num_bytes) {
     return reinterpret_cast<void*>(next.fetch_add(rounded));
   }
 #ifdef WYVERN_CUDA
+  CHECK(!Graph::Recording(), num_bytes, " bytes beyond those of the run before the recording");
   const auto stream = static_cast<cudaStream_t>(ComputeStream());
   const cudaError_t error = cudaMallocAsync(&data, num_bytes, stream);
   if (error == cudaErrorMemoryAllocation) OutOfMemory(device, num_bytes);
@@ -74,13 +82,14 @@ void* Allocate(Device device, size_t num_bytes) {
   return data;
 }
 
-void Free(Device device, void* data) {
+void FreeForGood(Device device, void* data) {
   if (device == Device::kCpu) {
     std::free(data);
     return;
   }
   if (device == Device::kMeta) return;
 #ifdef WYVERN_CUDA
+  CHECK(!Graph::Recording(), "memory is freed that the run before the recording did not take");
   // At process exit the driver may be gone before static objects are; there is nothing to free.
   const cudaError_t error = cudaFreeAsync(data, static_cast<cudaStream_t>(ComputeStream()));
   if (error != cudaErrorCudartUnloading) CUDA_CHECK(error);
@@ -88,6 +97,97 @@ void Free(Device device, void* data) {
 }
 
 }  // namespace
+
+struct Arena::Blocks {
+  Device device = Device::kCpu;
+  bool open = true;                           // until the arena ends
+  std::map<size_t, std::vector<void*>> free;  // by size
+};
+
+namespace {
+
+// The blocks of arenas that are in use.
+class BlocksInUse {
+ public:
+  // Lives as long as the process, as buffers of static objects may.
+  static BlocksInUse& Get() {
+    static BlocksInUse* const blocks = new BlocksInUse;
+    return *blocks;
+  }
+
+  void* Take(const std::shared_ptr<Arena::Blocks>& from, size_t num_bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::vector<void*>& of_size = from->free[num_bytes];
+    void* data;
+    if (of_size.empty()) {
+      data = AllocateNew(from->device, num_bytes);
+    } else {
+      data = of_size.back();
+      of_size.pop_back();
+    }
+    used_[data] = {from, num_bytes};
+    ++count_;
+    return data;
+  }
+
+  // False if it is no arena's.
+  bool Give(void* data) {
+    if (count_ == 0) return false;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = used_.find(data);
+    if (found == used_.end()) return false;
+    const auto [blocks, num_bytes] = std::move(found->second);
+    used_.erase(found);
+    --count_;
+    if (blocks->open) {
+      blocks->free[num_bytes].push_back(data);
+    } else {
+      FreeForGood(blocks->device, data);
+    }
+    return true;
+  }
+
+  void Close(Arena::Blocks* blocks) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    blocks->open = false;
+    for (const auto& [size, of_size] : blocks->free) {
+      for (void* data : of_size) FreeForGood(blocks->device, data);
+    }
+    blocks->free.clear();
+  }
+
+ private:
+  struct Use {
+    std::shared_ptr<Arena::Blocks> blocks;
+    size_t num_bytes = 0;
+  };
+  std::mutex mutex_;
+  std::atomic<int64_t> count_{0};
+  std::unordered_map<void*, Use> used_;
+};
+
+thread_local Arena* current_arena = nullptr;
+
+void* Allocate(Device device, size_t num_bytes) {
+  if (current_arena != nullptr && current_arena->blocks()->device == device) {
+    return BlocksInUse::Get().Take(current_arena->blocks(), num_bytes);
+  }
+  return AllocateNew(device, num_bytes);
+}
+
+void Free(Device device, void* data) {
+  if (!BlocksInUse::Get().Give(data)) FreeForGood(device, data);
+}
+
+}  // namespace
+
+Arena::Arena(Device device) : blocks_(std::make_shared<Blocks>()) { blocks_->device = device; }
+
+Arena::~Arena() { BlocksInUse::Get().Close(blocks_.get()); }
+
+Arena::Scope::Scope(Arena* arena) : before_(current_arena) { current_arena = arena; }
+
+Arena::Scope::~Scope() { current_arena = before_; }
 
 Buffer::Buffer(Device device, size_t num_bytes) : num_bytes_(num_bytes), device_(device) {
   Restore();

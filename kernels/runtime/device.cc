@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/check.h"
 #include "kernels/runtime/gpu.h"
+#include "kernels/runtime/graph.h"
 #ifdef WYVERN_CUDA
 #include "kernels/runtime/cuda_check.h"
 #endif
@@ -127,6 +128,7 @@ void UseGpu(int index) {
 void MakeGpuCurrent() { CUDA_CHECK(cudaSetDevice(gpu_in_use)); }
 
 void Synchronize(Device device) {
+  CHECK(!Graph::Recording(), "a wait for the device is recorded");
   if (device == Device::kCuda) CUDA_CHECK(cudaStreamSynchronize(Stream()));
 }
 
@@ -137,6 +139,8 @@ void CopyBytes(void* to, Device to_device, const void* from, Device from_device,
     std::memcpy(to, from, num_bytes);
     return;
   }
+  CHECK(!Graph::Recording() || to_device == from_device,
+        "a copy between host and device is recorded");
   CUDA_CHECK(cudaMemcpyAsync(to, from, num_bytes, cudaMemcpyDefault, Stream()));
   // From pageable host memory the runtime stages the bytes before it returns.
   if (to_device == Device::kCpu) CUDA_CHECK(cudaStreamSynchronize(Stream()));

@@ -10,8 +10,7 @@
 #include "kernels/runtime/clock.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
-#include "layers/decode_cache.h"
-#include "layers/model.h"
+#include "layers/decode_graph.h"
 #include "trainer/run/run_plan.h"
 
 namespace wyvern {
@@ -21,6 +20,9 @@ constexpr int64_t kWarmupTokens = 3, kObservedTokens = 3;
 // A short context is read again until this much time has gone by.
 constexpr double kPrefillSeconds = 5;
 constexpr size_t kMostPrefills = 5;
+// Ops on so many tokens take longer than the events around them, so that the readings which are
+// timed can be observed too.
+constexpr int64_t kLongOps = 8192;
 
 double Median(std::vector<double> x) {
   if (x.empty()) return 0;
@@ -28,46 +30,31 @@ double Median(std::vector<double> x) {
   return (x[(x.size() - 1) / 2] + x[x.size() / 2]) / 2;
 }
 
-// Counts the FLOPs of what runs while it lives.
-class FlopsObserver : public RangeObserver {
- public:
-  FlopsObserver() { ObserveRanges(this); }
-  ~FlopsObserver() override { ObserveRanges(nullptr); }
-  void Begin(const char*, WorkClass, Pass) override {}
-  void End(const Work& work) override { flops_ += work.flops; }
-  double flops() const { return flops_; }
-
- private:
-  double flops_ = 0;
-};
-
 // One sequence of random tokens.
 class Sequence {
  public:
-  Sequence(Model* model, int64_t reserved) : model_(model) { cache_.Reserve(reserved); }
+  Sequence(Model* model, int64_t reserved)
+      : model_(model), graph_(model, &cache_), queued_(model, &cache_, /*record=*/false) {
+    cache_.Reserve(reserved);
+  }
+
+  // Consumes the next token and waits for the logits behind it, by a graph where the device has
+  // such; else, as with `observed`, kernel by kernel.
+  absl::Status Step(bool observed = false) {
+    const std::vector<int32_t> ids = Next(1);
+    return CheckLogits((observed ? queued_ : graph_).Step(ids));
+  }
 
   // Consumes the next `count` tokens and waits for the logits behind the last one.
   absl::Status Advance(int64_t count) {
     const int64_t first = cache_.num_tokens();
-    const Random random(1, "decode bench");
-    std::vector<int32_t> ids;
-    for (int64_t i = first; i < first + count; ++i) {
-      ids.push_back(static_cast<int32_t>(random.Below(
-          static_cast<uint64_t>(i), static_cast<uint64_t>(model_->config().vocab_size))));
-    }
+    const std::vector<int32_t> ids = Next(count);
     Tape tape(/*recording=*/false);
     const Packing packing = Packing::FromDocuments({0, static_cast<int32_t>(count)},
                                                    model_->device(), static_cast<int32_t>(first));
     const Var hidden = model_->Hidden(tape, Tensor::FromVector(ids, {count}).To(model_->device()),
                                       packing, &cache_);
-    const Tensor logits = model_->Logits(hidden.value().Rows(count - 1, count));
-    for (const float x : logits.To(DType::kFloat32).ToVector<float>()) {
-      if (std::isnan(x)) {
-        return absl::InternalError(absl::StrCat("bench decode: the logits at position ",
-                                                first + count - 1, " are not numbers"));
-      }
-    }
-    return absl::OkStatus();
+    return CheckLogits(hidden.value().Rows(count - 1, count));
   }
 
   // Consumes `count` tokens, `chunk` at a time.
@@ -81,8 +68,30 @@ class Sequence {
   DecodeCache& cache() { return cache_; }
 
  private:
+  std::vector<int32_t> Next(int64_t count) const {
+    const Random random(1, "decode bench");
+    std::vector<int32_t> ids;
+    for (int64_t i = cache_.num_tokens(); i < cache_.num_tokens() + count; ++i) {
+      ids.push_back(static_cast<int32_t>(random.Below(
+          static_cast<uint64_t>(i), static_cast<uint64_t>(model_->config().vocab_size))));
+    }
+    return ids;
+  }
+
+  // Takes the last token's output [1, D].
+  absl::Status CheckLogits(const Tensor& hidden) const {
+    for (const float x : model_->Logits(hidden).To(DType::kFloat32).ToVector<float>()) {
+      if (std::isnan(x)) {
+        return absl::InternalError(absl::StrCat("bench decode: the logits at position ",
+                                                cache_.num_tokens() - 1, " are not numbers"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
   Model* model_;
   DecodeCache cache_;
+  DecodeGraph graph_, queued_;
 };
 
 // One context.
@@ -99,19 +108,16 @@ class Measurement {
     sequence_ = std::make_unique<Sequence>(model, reserved_);
   }
 
-  absl::Status Prefill() {
+  absl::Status Prefill(const DeviceRates& rates) {
     const double begin = MonotonicSeconds();
+    const bool observe_all = row_.prefill_chunk >= kLongOps;
     do {
-      sequence_.reset();  // its memory first
-      sequence_ = std::make_unique<Sequence>(model_, reserved_);
-      Synchronize(model_->device());
-      FlopsObserver observer;
-      const double start = MonotonicSeconds();
-      RETURN_IF_ERROR(sequence_->Read(row_.context, row_.prefill_chunk));
-      row_.prefill_ms.push_back(1e3 * (MonotonicSeconds() - start));
-      row_.prefill_flops = observer.flops();
+      ASSIGN_OR_RETURN(const double seconds, ReadPrompt(observe_all ? &rates : nullptr));
+      row_.prefill_ms.push_back(1e3 * seconds);
     } while (row_.prefill_ms.size() < kMostPrefills &&
              MonotonicSeconds() - begin < kPrefillSeconds);
+    if (!observe_all) RETURN_IF_ERROR(ReadPrompt(&rates).status());
+    for (const ClassTime& c : row_.prefill_classes) row_.prefill_flops += c.flops;
     return absl::OkStatus();
   }
 
@@ -123,16 +129,16 @@ class Measurement {
   }
 
   absl::Status Decode(const DeviceRates& rates) {
-    for (int64_t i = 0; i < kWarmupTokens; ++i) RETURN_IF_ERROR(sequence_->Advance(1));
+    for (int64_t i = 0; i < kWarmupTokens; ++i) RETURN_IF_ERROR(sequence_->Step());
     for (int64_t i = 0; i < tokens_; ++i) {
       const double begin = MonotonicSeconds();
-      RETURN_IF_ERROR(sequence_->Advance(1));
+      RETURN_IF_ERROR(sequence_->Step());
       row_.token_ms.push_back(1e3 * (MonotonicSeconds() - begin));
     }
     OpTimer timer(model_->device());
     for (int64_t i = 0; i <= kObservedTokens; ++i) {
       ObserveRanges(&timer);
-      const absl::Status status = sequence_->Advance(1);
+      const absl::Status status = sequence_->Step(/*observed=*/true);
       ObserveRanges(nullptr);
       RETURN_IF_ERROR(status);
       if (i == 0) timer.StartTiming();
@@ -146,6 +152,24 @@ class Measurement {
   const DecodeRow& row() const { return row_; }
 
  private:
+  // Reads the context from its first token on, in the seconds that are returned. With `rates` it is
+  // observed.
+  absl::StatusOr<double> ReadPrompt(const DeviceRates* rates) {
+    sequence_.reset();  // its memory first
+    sequence_ = std::make_unique<Sequence>(model_, reserved_);
+    OpTimer timer(model_->device(), /*delays=*/false);
+    timer.StartTiming();
+    Synchronize(model_->device());
+    const double start = MonotonicSeconds();
+    if (rates != nullptr) ObserveRanges(&timer);
+    const absl::Status status = sequence_->Read(row_.context, row_.prefill_chunk);
+    ObserveRanges(nullptr);
+    const double seconds = MonotonicSeconds() - start;
+    RETURN_IF_ERROR(status);
+    if (rates != nullptr) row_.prefill_classes = SumByClass(timer.Take(), 1, *rates);
+    return seconds;
+  }
+
   Model* model_;
   int64_t tokens_, reserved_;
   DecodeRow row_;
@@ -208,6 +232,7 @@ nlohmann::json DecodeBench::Json(const DecodeRow& row) const {
     json["prefill_runs"] = row.prefill_ms.size();
     json["prefill_chunk"] = row.prefill_chunk;
     json["prefill_flops"] = row.prefill_flops;
+    json["prefill_classes"] = ClassesJson(row.prefill_classes);
   }
   json["classes"] = ClassesJson(row.classes);
   return json;
@@ -240,7 +265,7 @@ absl::Status BenchDecode(const RunConfig& config, const DecodeBenchOptions& opti
     const bool in_time =
         options.prefill_seconds == 0 || seconds_per_square * square <= options.prefill_seconds;
     if (options.prefill && in_time) {
-      RETURN_IF_ERROR(measurement.Prefill());
+      RETURN_IF_ERROR(measurement.Prefill(bench.rates));
       seconds_per_square = 1e-3 * measurement.row().PrefillMs() / square;
     } else {
       RETURN_IF_ERROR(measurement.FillRandom());

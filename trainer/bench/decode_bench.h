@@ -29,6 +29,7 @@ struct DecodeRow {
   bool random_cache = false;       // filled with random numbers instead of a prompt's
   std::vector<double> prefill_ms;  // of each reading, on the host's clock; empty: not read
   double prefill_flops = 0;        // necessary FLOPs of one
+  std::vector<ClassTime> prefill_classes;
   int64_t prefill_chunk = 0;
   // The time of each decoded token, on the host's clock: its id to the device, the model, its
   // logits back.

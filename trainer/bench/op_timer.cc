@@ -14,7 +14,7 @@ constexpr size_t kEmptyIntervals = 21;
 
 }  // namespace
 
-OpTimer::OpTimer(Device device) : device_(device) {}
+OpTimer::OpTimer(Device device, bool delays) : device_(device), delays_(delays) {}
 
 void OpTimer::StartTiming() {
   CHECK(open_.empty(), "a range is open");
@@ -45,8 +45,10 @@ void OpTimer::Resume(size_t range) {
   const double delay = interval < host_us_.size()
                            ? kMarginFactor * host_us_[interval] + kMarginMicroseconds
                            : kUnknownMicroseconds;
-  Dispatch(device_, DType::kFloat32,
-           [delay](auto tag, auto) { QueueDelay(tag, delay, ComputeStream()); });
+  if (delays_) {
+    Dispatch(device_, DType::kFloat32,
+             [delay](auto tag, auto) { QueueDelay(tag, delay, ComputeStream()); });
+  }
   events_[2 * interval].Record();
 }
 

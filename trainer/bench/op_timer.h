@@ -23,7 +23,8 @@ struct TimedRange {
 // needs for each; a device that idled longer than that would run the rest at a higher clock.
 class OpTimer : public RangeObserver {
  public:
-  explicit OpTimer(Device device);
+  // Without `delays` the device is not kept busy: for ops that take longer than their queueing.
+  explicit OpTimer(Device device, bool delays = true);
 
   // Ends the learning: from here on the same spans are expected again in the same order, as often
   // as Take is called.
@@ -43,6 +44,7 @@ class OpTimer : public RangeObserver {
   double IntervalMs(size_t interval) const;
 
   Device device_;
+  bool delays_;
   bool learning_ = true;
   std::vector<double> host_us_;  // by interval: how long the host needs to queue it
   Event host_begin_{Device::kCpu}, host_end_{Device::kCpu};

@@ -9,7 +9,7 @@
 #include "data/tokenizer/id_tokenizer.h"
 #include "kernels/runtime/random.h"
 #include "kernels/runtime/status.h"
-#include "layers/decode_cache.h"
+#include "layers/decode_graph.h"
 
 namespace wyvern {
 namespace {
@@ -56,17 +56,16 @@ absl::StatusOr<std::vector<int32_t>> Generate(Model* model, absl::Span<const int
   }
 
   DecodeCache cache;
-  int64_t position = 0;
+  DecodeGraph graph(model, &cache);
   // Runs the tokens through the model and returns the output of the last one, [1, D].
-  const auto advance = [&](absl::Span<const int32_t> tokens) {
+  const auto read = [&](absl::Span<const int32_t> tokens) {
     Tape tape(/*recording=*/false);
     const auto size = static_cast<int64_t>(tokens.size());
     const Tensor ids =
         Tensor::FromVector(std::vector<int32_t>(tokens.begin(), tokens.end()), {size});
     const Packing packing = Packing::FromDocuments({0, static_cast<int32_t>(size)}, model->device(),
-                                                   static_cast<int32_t>(position));
+                                                   static_cast<int32_t>(cache.num_tokens()));
     const Var hidden = model->Hidden(tape, ids.To(model->device()), packing, &cache);
-    position += size;
     return hidden.value().Rows(size - 1, size);
   };
 
@@ -74,9 +73,10 @@ absl::StatusOr<std::vector<int32_t>> Generate(Model* model, absl::Span<const int
   if (options.max_tokens <= 0) return generated;
   Tensor hidden;
   for (size_t begin = 0; begin < prompt.size(); begin += options.prefill_chunk) {
-    hidden = advance(prompt.subspan(begin, options.prefill_chunk));
+    hidden = read(prompt.subspan(begin, options.prefill_chunk));
   }
   while (true) {
+    const int64_t position = cache.num_tokens();
     const std::vector<float> logits = model->Logits(hidden).To(DType::kFloat32).ToVector<float>();
     if (std::all_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); })) {
       return absl::InternalError(absl::StrCat("the logits at position ", position,
@@ -88,7 +88,7 @@ absl::StatusOr<std::vector<int32_t>> Generate(Model* model, absl::Span<const int
     generated.push_back(token);
     if (on_token && !on_token(token)) return generated;
     if (static_cast<int64_t>(generated.size()) == options.max_tokens) return generated;
-    hidden = advance({&token, 1});
+    hidden = graph.Step({&token, 1});
   }
 }
 

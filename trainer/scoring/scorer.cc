@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/runtime/independent_rows.h"
 #include "kernels/runtime/status.h"
+#include "layers/decode_graph.h"
 
 namespace wyvern {
 namespace {
@@ -261,6 +263,13 @@ absl::Status Scorer::Continue(absl::Span<const GenerateRequest> requests,
   std::vector<int32_t> next;  // of each sequence
   for (const size_t i : sequences) next.push_back(requests[i].prompt.back());
   std::vector<size_t> live = All(sequences.size());  // sequences that go on
+  if (options_.pad) {
+    // Every sequence reads a token each time, so there is nothing to fill up.
+    std::vector<int64_t> sequences_of_cache(options_.sequences_at_once);
+    std::iota(sequences_of_cache.begin(), sequences_of_cache.end(), 0);
+    cache = cache.Select(sequences_of_cache);
+  }
+  std::optional<DecodeGraph> graph(std::in_place, model_, &cache);
   while (!live.empty()) {
     if (!options_.pad && 2 * live.size() <= sequences.size()) {
       // Copies of states cost something, so finished sequences leave together.
@@ -270,6 +279,7 @@ absl::Status Scorer::Continue(absl::Span<const GenerateRequest> requests,
         kept.push_back(sequences[s]);
       }
       cache = Select(cache, std::vector<int64_t>(live.begin(), live.end()));
+      graph.emplace(model_, &cache);
       sequences = std::move(kept);
       live = All(sequences.size());
     }
@@ -277,11 +287,19 @@ absl::Status Scorer::Continue(absl::Span<const GenerateRequest> requests,
     // nothing too: kernels choose their way by the number and the lengths of the sequences.
     const std::vector<size_t> reading =
         options_.pad ? All(static_cast<size_t>(options_.sequences_at_once)) : live;
-    const int32_t padding = 0;
-    std::vector<Text> texts(options_.pad ? reading.size() : sequences.size());
-    for (const size_t s : reading) texts[s] = absl::MakeConstSpan(&padding, 1);
-    for (const size_t s : live) texts[s] = absl::MakeConstSpan(&next[s], 1);
-    const Tensor hidden = Read(texts, options_.sequences_at_once, &cache);
+    const int64_t num_sequences = cache.num_sequences();
+    Tensor hidden;
+    if (static_cast<int64_t>(reading.size()) == num_sequences) {
+      std::vector<int32_t> ids(num_sequences, 0);
+      for (const size_t s : live) ids[s] = next[s];
+      hidden = graph->Step(ids);
+      counts_.tokens += num_sequences;
+      ++counts_.forwards;
+    } else {
+      std::vector<Text> texts(num_sequences);
+      for (const size_t s : live) texts[s] = absl::MakeConstSpan(&next[s], 1);
+      hidden = Read(texts, options_.sequences_at_once, &cache);
+    }
     std::vector<size_t> going_on;
     size_t done = 0;  // of `live`
     RETURN_IF_ERROR(

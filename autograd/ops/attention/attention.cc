@@ -41,13 +41,20 @@ AttentionShape MakeShape(const Attention::Inputs<Tensor>& in, const Attention::P
             s.value_dim > 0,
         shapes);
   CHECK(s.window >= 0, "window ", s.window);
-  CHECK(s.num_docs >= 0 && cu_k.size() == cu_q.size() && cu_q.front() == 0 && cu_k.front() == 0 &&
-            cu_q.back() == s.num_queries && cu_k.back() == s.num_keys,
+  CHECK(s.num_docs >= 0 && cu_q.front() == 0 && cu_q.back() == s.num_queries,
         "cu_seqlens do not match ", shapes);
+  if (!params.key_ends_host.empty()) {
+    s.key_ends = params.key_ends_host.data();
+    CHECK(cu_k.size() == cu_q.size() - 1 && params.key_ends_host.size() == cu_k.size(),
+          "ranges of keys do not match ", shapes);
+  } else {
+    CHECK(cu_k.size() == cu_q.size() && cu_k.front() == 0 && cu_k.back() == s.num_keys,
+          "cu_seqlens do not match ", shapes);
+  }
   for (int64_t n = 0; n < s.num_docs; ++n) {
-    const int32_t num_q = cu_q[n + 1] - cu_q[n], num_k = cu_k[n + 1] - cu_k[n];
-    CHECK(num_q >= 0 && num_k >= num_q, "document ", n, " has ", num_q, " queries and ", num_k,
-          " keys");
+    const int64_t num_q = cu_q[n + 1] - cu_q[n], num_k = s.KeyEnd(n) - cu_k[n];
+    CHECK(num_q >= 0 && num_k >= num_q && cu_k[n] >= 0 && s.KeyEnd(n) <= s.num_keys, "document ", n,
+          " has ", num_q, " queries and ", num_k, " keys");
   }
   if (in.q.device() == Device::kCuda) {
     CHECK(std::max(s.key_dim, s.value_dim) <= kMaxAttentionHeadDim, shapes,
@@ -58,6 +65,10 @@ AttentionShape MakeShape(const Attention::Inputs<Tensor>& in, const Attention::P
     if (own_keys) {
       CHECK(params.cu_seqlens_k.defined() && params.cu_seqlens_k.device() == Device::kCuda);
       s.device_cu_seqlens_k = params.cu_seqlens_k.data<int32_t>();
+    }
+    if (s.key_ends != nullptr) {
+      CHECK(params.key_ends.defined() && params.key_ends.device() == Device::kCuda);
+      s.device_key_ends = params.key_ends.data<int32_t>();
     }
   }
   return s;
@@ -104,6 +115,7 @@ Attention::Outputs<Tensor> Attention::Forward(const Inputs<Tensor>& inputs, cons
     const std::vector<double> none(shape.num_heads, -std::numeric_limits<double>::infinity());
     out.max_logit.CopyFrom(Tensor::FromVector(none, {shape.num_heads}));
   }
+  CHECK(saved == nullptr || shape.key_ends == nullptr, "ranges of keys have no backward");
   if (saved != nullptr) *saved = {.in = in, .params = params, .o = out.o, .lse = lse};
   return out;
 }
@@ -144,9 +156,11 @@ Cost Attention::EstimateCost(const Inputs<Tensor>& in, const Params& params) {
 }
 
 Cost Attention::EstimateCost(const AttentionShape& s, DType io) {
-  double pairs = 0;  // visible (query, key) pairs
+  double pairs = 0;      // visible (query, key) pairs
+  int64_t num_keys = 0;  // of all documents
   for (int64_t n = 0; n < s.num_docs; ++n) {
-    const int64_t num_k = s.cu_seqlens_k[n + 1] - s.cu_seqlens_k[n];
+    const int64_t num_k = s.KeyEnd(n) - s.cu_seqlens_k[n];
+    num_keys += num_k;
     const int64_t num_q = s.cu_seqlens_q[n + 1] - s.cu_seqlens_q[n];
     // The query at position i sees min(i + 1, window) keys: a triangle, then a band.
     const auto seen_by_first = [&](int64_t num) {
@@ -158,7 +172,7 @@ Cost Attention::EstimateCost(const AttentionShape& s, DType io) {
   }
   const double flops = 2.0 * static_cast<double>((s.key_dim + s.value_dim) * s.num_heads) * pairs;
   const int64_t elements = s.num_queries * s.num_heads * (s.key_dim + s.value_dim) +
-                           s.num_keys * s.num_kv_heads * (s.key_dim + s.value_dim);
+                           num_keys * s.num_kv_heads * (s.key_dim + s.value_dim);
   const double bytes = static_cast<double>(elements * SizeOf(io));
   // Training counts as three times the forward: recomputing the scores is not necessary work.
   return {.forward_flops = flops,

@@ -32,6 +32,11 @@ struct Attention {
     Tensor cu_seqlens_q;  // [N + 1] int32 on the op's device: documents among the queries
     Tensor cu_seqlens_k;  // [N + 1] likewise among the keys; undefined: the same as the queries'
     std::vector<int32_t> cu_seqlens_q_host, cu_seqlens_k_host;  // the same on the host
+    // Where defined (forward alone), the keys of document n are those from cu_seqlens_k[n] to
+    // key_ends[n], anywhere among all, and cu_seqlens_k is [N] too. On CUDA the op reads the
+    // tensors when it runs; the host's numbers then count for the cost alone.
+    Tensor key_ends;  // [N]
+    std::vector<int32_t> key_ends_host;
     // The queries of a document are its last ones: with fewer queries than keys (decoding), query i
     // of nq stands at key position i + nk - nq.
     int64_t window = 0;  // keys i - window < j <= i are seen; 0: all j <= i
@@ -42,6 +47,7 @@ struct Attention {
     void MoveTo(Device device) {
       cu_seqlens_q = cu_seqlens_q.To(device);
       cu_seqlens_k = cu_seqlens_k.To(device);
+      key_ends = key_ends.To(device);
     }
   };
   struct Saved {

@@ -31,8 +31,21 @@ Sizes SizesOf(const Op::Inputs<Tensor>& in, const Op::Params& params) {
           .L = in.weight.dim(1)};
   s.R = in.latent.dim(1) - s.L;
   s.P = in.q.dim(2) - s.R;
-  CHECK(s.V > 0 && s.R >= 0 && s.P >= 0 && s.T <= s.Tk && in.weight.dim(0) == s.H * (s.P + s.V),
+  const bool ranges = params.key_begins.defined();
+  CHECK(s.V > 0 && s.R >= 0 && s.P >= 0 && (ranges || s.T <= s.Tk) &&
+            in.weight.dim(0) == s.H * (s.P + s.V),
         shapes);
+  if (ranges) {
+    CHECK(params.key_begins.numel() == s.T && params.key_ends.numel() == s.T &&
+              params.key_begins_host.size() == static_cast<size_t>(s.T) &&
+              params.key_ends_host.size() == static_cast<size_t>(s.T),
+          "ranges of keys for ", shapes);
+    for (int64_t i = 0; i < s.T; ++i) {
+      const int32_t begin = params.key_begins_host[i], end = params.key_ends_host[i];
+      CHECK(0 <= begin && begin < end && end <= s.Tk, "keys from ", begin, " to ", end, " of ",
+            s.Tk);
+    }
+  }
   s.scale = params.scale != 0 ? params.scale : 1 / std::sqrt(static_cast<double>(s.P + s.R));
   return s;
 }
@@ -48,22 +61,26 @@ Op::Outputs<Tensor> Op::Forward(const Inputs<Tensor>& in, const Params& params, 
   if (s.T > 0) {
     Dispatch(in.q.device(), in.q.dtype(), [&](auto device, auto io) {
       using Io = typename decltype(io)::type;
-      LatentAttentionFwd(device, LatentAttentionParams<Io>{.num_queries = s.T,
-                                                           .num_keys = s.Tk,
-                                                           .num_heads = s.H,
-                                                           .own_dim = s.P,
-                                                           .shared_dim = s.R,
-                                                           .value_dim = s.V,
-                                                           .rank = s.L,
-                                                           .scale = s.scale,
-                                                           .q_stride = in.q.row_stride(),
-                                                           .q = in.q.columns<Io>(),
-                                                           .latent = in.latent.data<Io>(),
-                                                           .weight = in.weight.data<Io>(),
-                                                           .o = out.o.data<Io>(),
-                                                           .stream = ComputeStream()});
+      LatentAttentionFwd(device,
+                         LatentAttentionParams<Io>{.num_queries = s.T,
+                                                   .num_keys = s.Tk,
+                                                   .num_heads = s.H,
+                                                   .own_dim = s.P,
+                                                   .shared_dim = s.R,
+                                                   .value_dim = s.V,
+                                                   .rank = s.L,
+                                                   .scale = s.scale,
+                                                   .q_stride = in.q.row_stride(),
+                                                   .q = in.q.columns<Io>(),
+                                                   .latent = in.latent.data<Io>(),
+                                                   .weight = in.weight.data<Io>(),
+                                                   .key_begins = params.key_begins.data<int32_t>(),
+                                                   .key_ends = params.key_ends.data<int32_t>(),
+                                                   .o = out.o.data<Io>(),
+                                                   .stream = ComputeStream()});
     });
   }
+  CHECK(saved == nullptr || !params.key_begins.defined(), "ranges of keys have no backward");
   if (saved != nullptr) *saved = {.in = in, .params = params};
   return out;
 }
@@ -111,11 +128,19 @@ Op::Inputs<Tensor> Op::Backward(const Saved& saved, const Outputs<Tensor>& d_out
 Cost Op::EstimateCost(const Inputs<Tensor>& in, const Params& params) {
   const Sizes s = SizesOf(in, params);
   const auto number = [](int64_t x) { return static_cast<double>(x); };
-  const double pairs = number(s.T) * number(2 * s.Tk - s.T + 1) / 2;
+  double pairs = number(s.T) * number(2 * s.Tk - s.T + 1) / 2;
+  double latent_bytes = number(in.latent.nbytes());
+  if (params.key_begins.defined()) {
+    pairs = 0;
+    for (int64_t i = 0; i < s.T; ++i) {
+      pairs += number(params.key_ends_host[i] - params.key_begins_host[i]);
+    }
+    latent_bytes *= pairs / number(s.Tk);
+  }
   const double flops =
       2 * number(s.H) * (pairs * number(2 * s.L + s.R) + number(s.T * s.L * (s.P + s.V)));
-  const double bytes = number(in.latent.nbytes() + in.weight.nbytes() + in.q.nbytes() +
-                              s.T * s.H * s.V * SizeOf(in.q.dtype()));
+  const double bytes = latent_bytes + number(in.weight.nbytes() + in.q.nbytes() +
+                                             s.T * s.H * s.V * SizeOf(in.q.dtype()));
   return {.forward_flops = flops,
           .backward_flops = 2 * flops,
           .forward_bytes = bytes,

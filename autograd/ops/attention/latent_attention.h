@@ -15,7 +15,7 @@ struct LatentAttention {
   template <class T>
   struct Inputs {
     T q;       // [T, H, P + R]; may be columns
-    T latent;  // [Tk, L + R], Tk >= T
+    T latent;  // [Tk, L + R], Tk >= T where there is one document
     T weight;  // [H P + H V, L]: key rows of all heads, then value rows
     FIELDS(q, latent, weight)
   };
@@ -30,6 +30,16 @@ struct LatentAttention {
   struct Params {
     int64_t value_dim = 0;  // V
     double scale = 0;       // 0: (P + R)^-1/2
+    // Where defined (forward alone), q has one query of each of T documents, whose keys are the
+    // rows of `latent` from key_begins to key_ends. The op reads the tensors when it runs; the
+    // host's numbers count for the cost alone.
+    Tensor key_begins, key_ends;  // [T] int32 on the op's device
+    std::vector<int32_t> key_begins_host, key_ends_host;
+
+    void MoveTo(Device device) {
+      key_begins = key_begins.To(device);
+      key_ends = key_ends.To(device);
+    }
   };
   struct Saved {
     Inputs<Tensor> in;

@@ -67,8 +67,12 @@ Op::Outputs<Tensor> Op::Forward(const Inputs<Tensor>& in, const Params& params, 
     *tensors[j] = Tensor::Empty({T, parts[j]}, in.x.dtype(), in.x.device());
   }
   if (params.output_final_state) {
-    out.final_state = Tensor::Empty(state, in.x.dtype(), in.x.device());
+    out.final_state = params.final_state_in_place
+                          ? in.initial_state
+                          : Tensor::Empty(state, in.x.dtype(), in.x.device());
   }
+  CHECK(!params.final_state_in_place || (saved == nullptr && out.final_state.defined()),
+        "no initial state, or a backward that would read it");
   Convolve(in, params, out);
   if (saved != nullptr) *saved = {.in = in, .params = params};
   return out;

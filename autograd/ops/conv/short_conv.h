@@ -36,6 +36,8 @@ struct ShortConv {
     Tensor cu_seqlens;           // [N + 1] int32, on the op's device
     bool silu = true;            // SiLU after the convolution
     bool output_final_state = false;
+    // Over initial_state, which final_state then is (forward alone).
+    bool final_state_in_place = false;
 
     void MoveTo(Device device) { cu_seqlens = cu_seqlens.To(device); }
   };

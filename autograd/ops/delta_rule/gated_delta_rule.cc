@@ -101,7 +101,17 @@ Op::Outputs<Tensor> Op::Forward(const Inputs<Tensor>& in, const Params& params, 
   const DType acc = AccDType(in.q.dtype());
   Outputs<Tensor> out;
   out.o = Tensor::EmptyLike(in.v);
-  if (params.output_final_state) out.ht = Tensor::Empty({s.N, s.HV, s.K, s.V}, acc, device);
+  if (params.final_state_in_place) {
+    CHECK(saved == nullptr && in.h0.defined() && params.output_final_state,
+          "no initial state, or a backward that would read it");
+    for (int64_t n = 0; n < s.N; ++n) {
+      const int64_t length = params.cu_seqlens_host[n + 1] - params.cu_seqlens_host[n];
+      CHECK(length <= 1, "a document of ", length, " tokens in place");
+    }
+    out.ht = in.h0;
+  } else if (params.output_final_state) {
+    out.ht = Tensor::Empty({s.N, s.HV, s.K, s.V}, acc, device);
+  }
   Tensor workspace;
   Dispatch(device, in.q.dtype(), [&](auto tag, auto io) {
     using Io = typename decltype(io)::type;

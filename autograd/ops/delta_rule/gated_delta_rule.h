@@ -48,6 +48,9 @@ struct GatedDeltaRule {
     double l2_norm_eps = 1e-6;  // inside the root, > 0
     double scale = 0;           // multiplies q; 0: K^-1/2
     bool output_final_state = false;
+    // Over h0, which ht then is: forward alone, documents of one token, whose kernels read a state
+    // before they write it.
+    bool final_state_in_place = false;
 
     void MoveTo(Device device) { cu_seqlens = cu_seqlens.To(device); }
   };

@@ -51,7 +51,7 @@ struct Document {
       : q_begin(s.cu_seqlens_q[n]),
         k_begin(s.cu_seqlens_k[n]),
         num_q(s.cu_seqlens_q[n + 1] - q_begin),
-        num_k(s.cu_seqlens_k[n + 1] - k_begin),
+        num_k(s.KeyEnd(n) - k_begin),
         offset(num_k - num_q) {}
   int64_t q_begin, k_begin, num_q, num_k, offset;
 };

@@ -16,7 +16,11 @@ void LatentAttentionFwd(CpuTag, const LatentAttentionParams<Io>& p) {
     std::vector<Io> a(D), s(p.num_keys), sum(L);
 #pragma omp for schedule(static)
     for (int64_t row = 0; row < T * H; ++row) {
-      const int64_t i = row / H, h = row % H, num_seen = p.num_keys - T + i + 1;
+      const int64_t i = row / H, h = row % H;
+      const int64_t first = p.key_begins == nullptr ? 0 : p.key_begins[i];
+      const int64_t num_seen =
+          p.key_begins == nullptr ? p.num_keys - T + i + 1 : p.key_ends[i] - first;
+      const Io* latent = p.latent + first * D;
       const Io* q = p.q + i * p.q_stride + h * (P + R);
       std::fill(a.begin(), a.end(), Io(0));
       for (int64_t e = 0; e < P; ++e) {
@@ -25,7 +29,7 @@ void LatentAttentionFwd(CpuTag, const LatentAttentionParams<Io>& p) {
       }
       std::copy_n(q + P, R, a.begin() + L);
       for (int64_t j = 0; j < num_seen; ++j) {
-        const Io* x = p.latent + j * D;
+        const Io* x = latent + j * D;
         Io score = 0;
 #pragma omp simd reduction(+ : score)
         for (int64_t d = 0; d < D; ++d) score += a[d] * x[d];
@@ -37,7 +41,7 @@ void LatentAttentionFwd(CpuTag, const LatentAttentionParams<Io>& p) {
       for (int64_t j = 0; j < num_seen; ++j) {
         const Io weight = std::exp(s[j] - top);
         total += weight;
-        const Io* c = p.latent + j * D;
+        const Io* c = latent + j * D;
         for (int64_t l = 0; l < L; ++l) sum[l] += weight * c[l];
       }
       Io* o = p.o + row * V;

@@ -73,8 +73,11 @@ attention::Launch MakeLaunch(const AttentionPlan& plan, bool vectors, AttentionS
   if (plan.forward == AttentionEngine::kCudnn) launch.lse = {EqualLength(*s), 1};
   for (int64_t n = 0; n < s->num_docs; ++n) {
     launch.max_queries = std::max(launch.max_queries, s->cu_seqlens_q[n + 1] - s->cu_seqlens_q[n]);
-    launch.max_keys = std::max(launch.max_keys, s->cu_seqlens_k[n + 1] - s->cu_seqlens_k[n]);
+    launch.max_keys =
+        std::max(launch.max_keys, static_cast<int>(s->KeyEnd(n)) - s->cu_seqlens_k[n]);
   }
+  // The device may know of more keys than the host.
+  if (s->key_ends != nullptr) launch.max_keys = static_cast<int>(s->num_keys);
   if (s->window >= launch.max_keys) s->window = 0;
   return launch;
 }

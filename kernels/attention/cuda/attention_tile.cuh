@@ -30,7 +30,9 @@ __device__ __forceinline__ Document GetDocument(const AttentionShape& s, int n) 
   d.q_begin = s.device_cu_seqlens_q[n];
   d.k_begin = s.device_cu_seqlens_k[n];
   d.num_q = s.device_cu_seqlens_q[n + 1] - d.q_begin;
-  d.num_k = s.device_cu_seqlens_k[n + 1] - d.k_begin;
+  const int* const k_end =
+      s.device_key_ends != nullptr ? s.device_key_ends + n : s.device_cu_seqlens_k + n + 1;
+  d.num_k = *k_end - d.k_begin;
   d.offset = d.num_k - d.num_q;
   return d;
 }

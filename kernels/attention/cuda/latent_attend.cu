@@ -70,8 +70,23 @@ struct RowState {
   __device__ float Finite(int row) const { return top[row] == -INFINITY ? 0.f : top[row]; }
 };
 
-// Grid: x = tile of rows, y = split. Warp w covers rows 16 (w % 2) and keys 16 (w / 2) of a tile's
-// scores, and dims 64 w of its sums.
+// Tiles of rows of a document.
+template <typename Io>
+__host__ __device__ int RowTiles(const LatentWork<Io>& work) {
+  const int rows = work.key_begins == nullptr ? work.num_rows : work.num_heads;
+  return CeilDiv(rows, LatentTiles<Io>::kRows);
+}
+template <typename Io>
+__device__ int BlocksTile(const LatentWork<Io>& work) {
+  return static_cast<int>(blockIdx.x) % RowTiles(work);
+}
+template <typename Io>
+__device__ LatentDocument<Io> BlocksDocument(const LatentWork<Io>& work) {
+  return GetLatentDocument(work, static_cast<int>(blockIdx.x) / RowTiles(work));
+}
+
+// Grid: x = document and tile of its rows, y = split. Warp w covers rows 16 (w % 2) and keys 16 (w
+// / 2) of a tile's scores, and dims 64 w of its sums.
 __global__ void __launch_bounds__(kThreads, 1) AttendKernel(LatentWork<Bf16> work) {
   using X = LatentTiles<Bf16>;
   constexpr int kParts = 4;
@@ -81,16 +96,18 @@ __global__ void __launch_bounds__(kThreads, 1) AttendKernel(LatentWork<Bf16> wor
   Bf16* const sQ = shared_bf16;
   Bf16* const sK = sQ + X::kRows * stride;
   Bf16* const sP = sK + X::kStages * X::kKeys * stride;
-  const int row0 = static_cast<int>(blockIdx.x) * X::kRows;
-  const int rows = min(X::kRows, work.num_rows - row0);
-  const int first = static_cast<int>(blockIdx.y) * work.tiles_per_split;
-  const int seen = CeilDiv(work.NumSeen(row0 + rows - 1), X::kKeys);
-  const int num_tiles = max(0, min(work.tiles_per_split, seen - first));
+  const LatentDocument<Bf16> doc = BlocksDocument(work);
+  if (static_cast<int>(blockIdx.y) >= doc.num_splits) return;
+  const int row0 = doc.row_begin + BlocksTile(work) * X::kRows;
+  const int rows = min(X::kRows, doc.row_end - row0);
+  const int first = static_cast<int>(blockIdx.y) * doc.tiles_per_split;
+  const int seen = CeilDiv(doc.NumSeen(work, row0 + rows - 1), X::kKeys);
+  const int num_tiles = max(0, min(doc.tiles_per_split, seen - first));
   const auto stage = [&](int tile) { return sK + tile % X::kStages * X::kKeys * stride; };
   const auto copy = [&](int tile) {
     const int j0 = (first + tile) * X::kKeys;
-    CopyRows<X::kKeys>(work.latent + static_cast<int64_t>(j0) * width,
-                       min(X::kKeys, work.num_keys - j0), width, work.vectors, stage(tile));
+    CopyRows<X::kKeys>(doc.latent + static_cast<int64_t>(j0) * width,
+                       min(X::kKeys, doc.num_keys - j0), width, work.vectors, stage(tile));
   };
   CopyRows<X::kRows>(work.a + static_cast<int64_t>(row0) * width, rows, width, work.vectors, sQ);
   if (num_tiles > 0) copy(0);
@@ -104,7 +121,8 @@ __global__ void __launch_bounds__(kThreads, 1) AttendKernel(LatentWork<Bf16> wor
   float row_sum[2] = {0, 0};
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    num_seen[half] = work.NumSeen(min(row0 + score_row + lane / 4 + half * 8, work.num_rows - 1));
+    num_seen[half] =
+        doc.NumSeen(work, min(row0 + score_row + lane / 4 + half * 8, doc.row_end - 1));
   }
   float sum[2][8][4];
 #pragma unroll
@@ -242,13 +260,15 @@ __global__ void __launch_bounds__(kThreads, 1) AttendKernel(LatentWork<float> wo
   float* const sQ = shared_fp32;
   float* const sK = sQ + X::kRows * stride;
   float* const sP = sK + X::kKeys * stride;
-  const int row0 = static_cast<int>(blockIdx.x) * X::kRows;
-  const int rows = min(X::kRows, work.num_rows - row0);
-  const int first = static_cast<int>(blockIdx.y) * work.tiles_per_split;
-  const int seen = CeilDiv(work.NumSeen(row0 + rows - 1), X::kKeys);
-  const int num_tiles = max(0, min(work.tiles_per_split, seen - first));
+  const LatentDocument<float> doc = BlocksDocument(work);
+  if (static_cast<int>(blockIdx.y) >= doc.num_splits) return;
+  const int row0 = doc.row_begin + BlocksTile(work) * X::kRows;
+  const int rows = min(X::kRows, doc.row_end - row0);
+  const int first = static_cast<int>(blockIdx.y) * doc.tiles_per_split;
+  const int seen = CeilDiv(doc.NumSeen(work, row0 + rows - 1), X::kKeys);
+  const int num_tiles = max(0, min(doc.tiles_per_split, seen - first));
   const int thread = static_cast<int>(threadIdx.x), row = thread / 16, column = thread % 16;
-  const int num_seen = work.NumSeen(min(row0 + row, work.num_rows - 1));
+  const int num_seen = doc.NumSeen(work, min(row0 + row, doc.row_end - 1));
   CopyRows<X::kRows>(work.a + static_cast<int64_t>(row0) * width, rows, width, work.vectors, sQ);
   if (thread < X::kRows) {
     state.top[thread] = -INFINITY;
@@ -257,8 +277,8 @@ __global__ void __launch_bounds__(kThreads, 1) AttendKernel(LatentWork<float> wo
   float sum[X::kRows][2] = {};
   for (int tile = 0; tile < num_tiles; ++tile) {
     const int j0 = (first + tile) * X::kKeys;
-    CopyRows<X::kKeys>(work.latent + static_cast<int64_t>(j0) * width,
-                       min(X::kKeys, work.num_keys - j0), width, work.vectors, sK);
+    CopyRows<X::kKeys>(doc.latent + static_cast<int64_t>(j0) * width,
+                       min(X::kKeys, doc.num_keys - j0), width, work.vectors, sK);
     CommitCopies();
     WaitCopies<0>();
     __syncthreads();
@@ -324,7 +344,8 @@ void LatentAttend(const LatentWork<Io>& work, cudaStream_t stream) {
   const size_t bytes = SharedBytes<Io>(work.width);
   CUDA_CHECK(cudaFuncSetAttribute(attend, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(bytes)));
-  const dim3 grid(static_cast<unsigned>(CeilDiv(work.num_rows, LatentTiles<Io>::kRows)),
+  const int num_docs = work.key_begins == nullptr ? 1 : work.num_queries;
+  const dim3 grid(static_cast<unsigned>(num_docs * RowTiles(work)),
                   static_cast<unsigned>(work.num_splits));
   attend<<<grid, kThreads, bytes, stream>>>(work);
   CUDA_CHECK_LAUNCH();

@@ -66,19 +66,20 @@ __global__ void __launch_bounds__(kThreads)
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
   for (int t = 0; t < count; ++t) {
     const int row = (first + t) * H + h;
+    const int num_splits = GetLatentDocument(work, first + t).num_splits;
     float top = -INFINITY;
-    for (int s = 0; s < work.num_splits; ++s) {
+    for (int s = 0; s < num_splits; ++s) {
       top = fmaxf(top, work.tops[static_cast<int64_t>(s) * work.num_rows + row]);
     }
     float total = 0;
-    for (int s = 0; s < work.num_splits; ++s) {
+    for (int s = 0; s < num_splits; ++s) {
       const int64_t at = static_cast<int64_t>(s) * work.num_rows + row;
       total += exp2f(work.tops[at] - top) * work.totals[at];
     }
     if (threadIdx.x == 0) factors[t] = 1 / total;
     for (int l = static_cast<int>(threadIdx.x); l < L; l += kThreads) {
       float sum = 0;
-      for (int s = 0; s < work.num_splits; ++s) {
+      for (int s = 0; s < num_splits; ++s) {
         const int64_t at = static_cast<int64_t>(s) * work.num_rows + row;
         sum += exp2f(work.tops[at] - top) * work.sums[at * L + l];
       }
@@ -125,8 +126,14 @@ void LatentAttentionFwd(CudaTag, const LatentAttentionParams<Io>& p) {
   work.rank = static_cast<int>(L);
   work.width = static_cast<int>(L + p.shared_dim);
   work.scale = static_cast<float>(p.scale) * kLog2E;
-  const LatentAttentionPlan plan = ChooseLatentAttention(
-      {.num_rows = rows, .num_keys = p.num_keys, .bf16 = std::is_same_v<Io, Bf16>}, CurrentGpu());
+  const bool ranges = p.key_begins != nullptr;
+  work.key_begins = p.key_begins;
+  work.key_ends = p.key_ends;
+  const LatentAttentionPlan plan = ChooseLatentAttention({.num_rows = ranges ? H : rows,
+                                                          .num_keys = p.num_keys,
+                                                          .bf16 = std::is_same_v<Io, Bf16>,
+                                                          .num_ranges = ranges ? T : 0},
+                                                         CurrentGpu());
   NotePlan("latent_attention", plan);
   work.tiles_per_split = plan.tiles_per_split;
   work.num_splits = plan.num_splits;

@@ -94,7 +94,9 @@ void ShortConvFwd(CpuTag, const ShortConvFwdParams<Io>& p) {
   if (p.final_state == nullptr) return;
   for (int64_t n = 0; n < p.num_documents; ++n) {
     for (int64_t r = 0; r < W - 1; ++r) {
-      std::copy_n(e.Row(n, e.Length(n) + r), D, p.final_state + (n * (W - 1) + r) * D);
+      const Io* row = e.Row(n, e.Length(n) + r);
+      Io* to = p.final_state + (n * (W - 1) + r) * D;
+      if (row != to) std::copy_n(row, D, to);
     }
   }
 }

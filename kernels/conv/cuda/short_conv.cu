@@ -67,15 +67,18 @@ __global__ void __launch_bounds__(kThreads, MinShortConvBlocks(false, kTaps))
   WaitCopies<0>();  // none may outlive the block's shared memory
 }
 
-// A thread per element of final_state.
+// A thread per document and channel, as a row takes the place of one that was read before.
 template <typename Io>
 __global__ void __launch_bounds__(kThreads) FinalStateKernel(ShortConvFwdParams<Io> p) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const int64_t history = p.width - 1;
-  if (at >= p.num_documents * history * p.dim) return;
-  const int64_t i = at % p.dim, r = at / p.dim % history, n = at / p.dim / history;
+  if (at >= p.num_documents * p.dim) return;
+  const int64_t i = at % p.dim, n = at / p.dim;
   const int64_t length = p.cu_seqlens[n + 1] - p.cu_seqlens[n];
-  p.final_state[at] = FromFloatDevice<Io>(HistoryAt<Io>(p, n, length + r, i));
+  for (int64_t r = 0; r < history; ++r) {
+    p.final_state[(n * history + r) * p.dim + i] =
+        FromFloatDevice<Io>(HistoryAt<Io>(p, n, length + r, i));
+  }
 }
 
 }  // namespace
@@ -99,7 +102,7 @@ void ShortConvFwd(CudaTag, const ShortConvFwdParams<Io>& p) {
   }
   const int64_t state_size = p.num_documents * (p.width - 1) * p.dim;
   if (p.final_state == nullptr || state_size == 0) return;
-  FinalStateKernel<<<Blocks(state_size), kThreads, 0, stream>>>(p);
+  FinalStateKernel<<<Blocks(p.num_documents * p.dim), kThreads, 0, stream>>>(p);
   CUDA_CHECK_LAUNCH();
 }
 

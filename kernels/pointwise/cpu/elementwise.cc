@@ -50,14 +50,15 @@ void AddIntoCuda(void* y, DType y_dtype, const void* x, DType x_dtype, int64_t n
 void ScaleCuda(void* y, DType y_dtype, const void* x, DType x_dtype, const void* s, bool add,
                int64_t num_elements, StreamHandle stream);
 void FillCuda(void* y, DType dtype, double value, int64_t num_elements, StreamHandle stream);
-void CopyRowsCuda(void* to, int64_t to_stride, const void* from, int64_t from_stride,
-                  int64_t num_rows, int64_t row_bytes, StreamHandle stream);
+void PutRowsCuda(void* to, int64_t to_stride, const int32_t* to_rows, const void* from,
+                 int64_t from_stride, int64_t num_rows, int64_t row_bytes, StreamHandle stream);
 #else
 static void CastCuda(void*, DType, const void*, DType, int64_t, StreamHandle) {}
 static void AddIntoCuda(void*, DType, const void*, DType, int64_t, StreamHandle) {}
 static void ScaleCuda(void*, DType, const void*, DType, const void*, bool, int64_t, StreamHandle) {}
 static void FillCuda(void*, DType, double, int64_t, StreamHandle) {}
-static void CopyRowsCuda(void*, int64_t, const void*, int64_t, int64_t, int64_t, StreamHandle) {}
+static void PutRowsCuda(void*, int64_t, const int32_t*, const void*, int64_t, int64_t, int64_t,
+                        StreamHandle) {}
 #endif
 
 void Cast(Device device, void* to, DType to_dtype, const void* from, DType from_dtype,
@@ -133,13 +134,19 @@ void Fill(Device device, void* y, DType dtype, double value, int64_t num_element
 
 void CopyRows(Device device, void* to, int64_t to_stride, const void* from, int64_t from_stride,
               int64_t num_rows, int64_t row_bytes, StreamHandle stream) {
+  PutRows(device, to, to_stride, nullptr, from, from_stride, num_rows, row_bytes, stream);
+}
+
+void PutRows(Device device, void* to, int64_t to_stride, const int32_t* to_rows, const void* from,
+             int64_t from_stride, int64_t num_rows, int64_t row_bytes, StreamHandle stream) {
   if (num_rows == 0 || row_bytes == 0 || device == Device::kMeta) return;
   if (device == Device::kCuda) {
-    return CopyRowsCuda(to, to_stride, from, from_stride, num_rows, row_bytes, stream);
+    return PutRowsCuda(to, to_stride, to_rows, from, from_stride, num_rows, row_bytes, stream);
   }
 #pragma omp parallel for schedule(static) if (num_rows * row_bytes > 262144)
   for (int64_t row = 0; row < num_rows; ++row) {
-    std::memcpy(static_cast<char*>(to) + row * to_stride,
+    const int64_t to_row = to_rows == nullptr ? row : to_rows[row];
+    std::memcpy(static_cast<char*>(to) + to_row * to_stride,
                 static_cast<const char*>(from) + row * from_stride, row_bytes);
   }
 }

@@ -95,16 +95,17 @@ struct FillMap {
 
 constexpr int kCopyThreads = 256;
 
-// A thread copies one Unit; rows are given in units.
+// A thread copies one Unit; rows are given in units. Without to_rows, row i goes to row i.
 template <typename Unit>
 __global__ void __launch_bounds__(kCopyThreads)
-    CopyRowsKernel(Unit* to, int64_t to_stride, const Unit* from, int64_t from_stride,
-                   int64_t num_rows, unsigned row_units) {
+    PutRowsKernel(Unit* to, int64_t to_stride, const int32_t* to_rows, const Unit* from,
+                  int64_t from_stride, int64_t num_rows, unsigned row_units) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * kCopyThreads + threadIdx.x;
   const int64_t row = at / row_units;
   if (row >= num_rows) return;
   const int64_t i = at - row * row_units;
-  to[row * to_stride + i] = from[row * from_stride + i];
+  const int64_t to_row = to_rows == nullptr ? row : to_rows[row];
+  to[to_row * to_stride + i] = from[row * from_stride + i];
 }
 
 template <typename F>
@@ -180,15 +181,15 @@ void FillCuda(void* y, DType dtype, double value, int64_t num_elements, StreamHa
   });
 }
 
-void CopyRowsCuda(void* to, int64_t to_stride, const void* from, int64_t from_stride,
-                  int64_t num_rows, int64_t row_bytes, StreamHandle stream) {
+void PutRowsCuda(void* to, int64_t to_stride, const int32_t* to_rows, const void* from,
+                 int64_t from_stride, int64_t num_rows, int64_t row_bytes, StreamHandle stream) {
   const auto launch = [&](auto unit) {
     using Unit = decltype(unit);
     constexpr int64_t kSize = sizeof(Unit);
     const int64_t units = num_rows * (row_bytes / kSize);
-    CopyRowsKernel<Unit><<<static_cast<unsigned>(CeilDiv<int64_t>(units, kCopyThreads)),
-                           kCopyThreads, 0, ToStream(stream)>>>(
-        static_cast<Unit*>(to), to_stride / kSize, static_cast<const Unit*>(from),
+    PutRowsKernel<Unit><<<static_cast<unsigned>(CeilDiv<int64_t>(units, kCopyThreads)),
+                          kCopyThreads, 0, ToStream(stream)>>>(
+        static_cast<Unit*>(to), to_stride / kSize, to_rows, static_cast<const Unit*>(from),
         from_stride / kSize, num_rows, static_cast<unsigned>(row_bytes / kSize));
     CUDA_CHECK_LAUNCH();
   };

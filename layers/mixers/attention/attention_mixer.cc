@@ -56,7 +56,7 @@ Var AttentionMixer::PrepareHeads(Tape& tape, const Var& x, int64_t num_heads,
 }
 
 std::unique_ptr<MixerCache> AttentionMixer::NewCache(int64_t num_sequences) const {
-  return std::make_unique<KeyValueCache>(num_sequences);
+  return std::make_unique<KeyValueCache>(num_sequences, config_.window);
 }
 
 Var AttentionMixer::Forward(Tape& tape, const Var& x, const Packing& packing,
@@ -76,9 +76,17 @@ Var AttentionMixer::Forward(Tape& tape, const Var& x, const Packing& packing,
                            .window = config_.window,
                            .want_max_logit = TracksMaxLogit(tape),
                            .forward_only = cache != nullptr};
-  if (cache != nullptr) {
+  if (packing.step) {
+    KeyValueCache::StepView seen = Own<KeyValueCache>(cache)->AppendStep(k.value(), v.value());
+    k = Var(seen.keys);
+    v = Var(seen.values);
+    params.cu_seqlens_k = seen.ranges.begins;
+    params.cu_seqlens_k_host = std::move(seen.ranges.begins_host);
+    params.key_ends = seen.ranges.ends;
+    params.key_ends_host = std::move(seen.ranges.ends_host);
+  } else if (cache != nullptr) {
     KeyValueCache::View seen = Own<KeyValueCache>(cache)->Append(
-        k.value().Contiguous(), v.value().Contiguous(), packing.cu_seqlens_host, config_.window);
+        k.value().Contiguous(), v.value().Contiguous(), packing.cu_seqlens_host);
     k = Var(seen.keys);
     v = Var(seen.values);
     params.cu_seqlens_k_host = std::move(seen.cu_seqlens);

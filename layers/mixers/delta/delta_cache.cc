@@ -13,6 +13,11 @@ void DeltaCache::FillRandom(int64_t, uint64_t seed, const std::string& name) {
   fill(&state, "state");
 }
 
+void DeltaCache::PrepareStep(const StepMemory& memory) {
+  AddAddress(conv, memory.addresses);
+  AddAddress(state, memory.addresses);
+}
+
 std::unique_ptr<MixerCache> DeltaCache::Select(absl::Span<const int64_t> sequences) const {
   auto selected = std::make_unique<DeltaCache>();
   selected->conv = CopyOfRows(conv, sequences);

@@ -121,7 +121,8 @@ Var DeltaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, MixerC
                                         : config_.negative_eigenvalues ? DeltaBeta::kTwiceSigmoid
                                                                        : DeltaBeta::kSigmoid,
                                 .l2_norm_eps = config_.l2_norm_eps,
-                                .output_final_state = state != nullptr};
+                                .output_final_state = state != nullptr,
+                                .final_state_in_place = packing.step};
   const GatedDeltaRule::Inputs<Var> in = {.q = q.Reshape({T, H, K}),
                                           .k = k.Reshape({T, H, K}),
                                           .v = v.Reshape({T, HV, V}),
@@ -144,7 +145,7 @@ Var DeltaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, MixerC
   } else {
     mixed = tape.Apply<GatedDeltaRule>(in, params);
   }
-  if (state != nullptr) state->state = mixed.ht.value();
+  if (state != nullptr) Keep(mixed.ht.value(), packing.step, &state->state);
   tape.Discard({q, k, v});
 
   Var gate = project(gate_proj_, gate_up_);

@@ -14,6 +14,11 @@ void GlaCache::FillRandom(int64_t, uint64_t seed, const std::string& name) {
   }
 }
 
+void GlaCache::PrepareStep(const StepMemory& memory) {
+  AddAddress(conv, memory.addresses);
+  AddAddress(state, memory.addresses);
+}
+
 std::unique_ptr<MixerCache> GlaCache::Select(absl::Span<const int64_t> sequences) const {
   auto selected = std::make_unique<GlaCache>();
   selected->conv = CopyOfRows(conv, sequences);

@@ -15,6 +15,7 @@ class GlaCache : public MixerCache {
   void FillRandom(int64_t num_tokens, uint64_t seed, const std::string& name) override;
   int64_t num_bytes() const override { return HeldBytes(conv) + HeldBytes(state); }
   std::unique_ptr<MixerCache> Select(absl::Span<const int64_t> sequences) const override;
+  void PrepareStep(const StepMemory& memory) override;
 
   Tensor conv;   // [N, W - 1, channels of q, k and v]
   Tensor state;  // [N, H, K, V]

@@ -75,7 +75,7 @@ Var GlaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, MixerCac
        .normalizer = config_.decay_normalizer,
        .min_log_decay = config_.min_log_decay.value_or(-std::numeric_limits<double>::infinity()),
        .output_final_state = state != nullptr});
-  if (state != nullptr) state->state = mixed.ht.value();
+  if (state != nullptr) Keep(mixed.ht.value(), packing.step, &state->state);
   if (config_.conv_width > 0) tape.Discard({qkv[0], qkv[1], qkv[2]});
 
   Var gate;

@@ -14,6 +14,11 @@ void Mamba2Cache::FillRandom(int64_t, uint64_t seed, const std::string& name) {
   }
 }
 
+void Mamba2Cache::PrepareStep(const StepMemory& memory) {
+  AddAddress(conv, memory.addresses);
+  AddAddress(state, memory.addresses);
+}
+
 std::unique_ptr<MixerCache> Mamba2Cache::Select(absl::Span<const int64_t> sequences) const {
   auto selected = std::make_unique<Mamba2Cache>();
   selected->conv = CopyOfRows(conv, sequences);

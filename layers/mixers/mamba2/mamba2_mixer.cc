@@ -58,12 +58,14 @@ Var Mamba2Mixer::Forward(Tape& tape, const Var& x, const Packing& packing,
   tape.Discard({x});
   // A convolution over the current token alone carries nothing.
   const bool carry = state != nullptr && config_.conv_width > 1;
-  const auto conv = tape.Apply<ShortConv>(
-      {.x = inputs_.Part(projected, v_proj_, q_proj_),
-       .weight = conv_weight_->var,
-       .initial_state = carry ? Var(state->conv) : Var()},
-      {.cu_seqlens = packing.cu_seqlens, .silu = false, .output_final_state = carry});
-  if (carry) state->conv = conv.final_state.value();
+  const auto conv = tape.Apply<ShortConv>({.x = inputs_.Part(projected, v_proj_, q_proj_),
+                                           .weight = conv_weight_->var,
+                                           .initial_state = carry ? Var(state->conv) : Var()},
+                                          {.cu_seqlens = packing.cu_seqlens,
+                                           .silu = false,
+                                           .output_final_state = carry,
+                                           .final_state_in_place = carry && packing.step});
+  if (carry) Keep(conv.final_state.value(), packing.step, &state->conv);
   const auto in = tape.Apply<MambaInputs>(
       {.conv = conv.y,
        .conv_bias = conv_bias_ == nullptr ? Var() : conv_bias_->var,
@@ -86,7 +88,7 @@ Var Mamba2Mixer::Forward(Tape& tape, const Var& x, const Packing& packing,
                                         .decay = LinearDecay::kPerHead,
                                         .scale = 1,
                                         .output_final_state = state != nullptr});
-  if (state != nullptr) state->state = mixed.ht.value();
+  if (state != nullptr) Keep(mixed.ht.value(), packing.step, &state->state);
   const Var y = tape.Apply<MambaOutput>({.o = mixed.o,
                                          .x = in.x,
                                          .gate = inputs_.Part(projected, gate_proj_),

@@ -14,6 +14,12 @@ LatentCache::View LatentCache::Append(const Tensor& c, const Tensor& r,
   return {.rows = view.tables[0], .cu_seqlens = std::move(view.cu_seqlens)};
 }
 
+LatentCache::StepView LatentCache::AppendStep(const Tensor& c, const Tensor& r) const {
+  rows_.Put(0, c);
+  rows_.Put(0, r, c.dim(1));
+  return {.rows = rows_.table(0), .ranges = rows_.StepRanges()};
+}
+
 void LatentCache::FillRandom(int64_t num_tokens, uint64_t seed, const std::string& name) {
   rows_.FillRandom(num_tokens, seed, {name + "latent"});
 }

@@ -24,10 +24,18 @@ class LatentCache : public MixerCache {
     std::vector<int32_t> cu_seqlens;  // [N + 1]
   };
   View Append(const Tensor& c, const Tensor& r, absl::Span<const int32_t> cu_seqlens);
+  // The same of a step's c and r [N, ...]: the rows of sequence i are at `ranges` of the table.
+  struct StepView {
+    Tensor rows;
+    RowCache::Ranges ranges;
+  };
+  StepView AppendStep(const Tensor& c, const Tensor& r) const;
   void Reserve(int64_t num_tokens) override { rows_.Reserve(num_tokens); }
   void FillRandom(int64_t num_tokens, uint64_t seed, const std::string& name) override;
   int64_t num_bytes() const override { return rows_.num_bytes(); }
   std::unique_ptr<MixerCache> Select(absl::Span<const int64_t> sequences) const override;
+  int64_t num_step_numbers() const override { return rows_.num_step_numbers(); }
+  void PrepareStep(const StepMemory& memory) override { rows_.PrepareStep(0, memory); }
 
  private:
   RowCache rows_;

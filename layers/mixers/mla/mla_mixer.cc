@@ -138,7 +138,17 @@ Var MlaMixer::Forward(Tape& tape, const Var& x, const Packing& packing, MixerCac
   }
 
   Var o;
-  if (cache != nullptr) {
+  if (packing.step) {
+    LatentCache::StepView seen = Own<LatentCache>(cache)->AppendStep(c.value(), r.value());
+    o = tape.Apply<LatentAttention>(
+                {.q = q, .latent = Var(seen.rows), .weight = kv_b_proj_.weight()->var},
+                {.value_dim = config_.value_dim,
+                 .key_begins = seen.ranges.begins,
+                 .key_ends = seen.ranges.ends,
+                 .key_begins_host = std::move(seen.ranges.begins_host),
+                 .key_ends_host = std::move(seen.ranges.ends_host)})
+            .o;
+  } else if (cache != nullptr) {
     o = Continued(tape, q,
                   Own<LatentCache>(cache)->Append(c.value(), r.value(), packing.cu_seqlens_host),
                   packing);

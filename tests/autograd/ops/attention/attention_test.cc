@@ -273,6 +273,46 @@ TEST(Attention, CudnnsCallsCoverEveryDocumentAndHead) {
   }
 }
 
+struct KeyRanges {
+  std::vector<int32_t> begins, ends;
+};
+
+// One query each of documents whose keys lie in no order, with gaps between, and share some.
+TEST(Attention, QueriesWithRangesOfKeysEqualEachAlone) {
+  const OpCase<Attention> c = MakeCase({0, 300}, 4, 2, 16, 8, 0);
+  const KeyRanges ranges = {{150, 3, 0, 160}, {300, 4, 130, 240}};
+  std::string why;
+  std::vector<std::pair<Device, DType>> places = {{Device::kCpu, DType::kFloat64}};
+  if (CudaAvailable(&why)) {
+    places = {{Device::kCuda, DType::kFloat32}, {Device::kCuda, DType::kBf16}};
+  }
+  for (const auto& [device, dtype] : places) {
+    for (const int64_t window : {0, 70}) {
+      const auto on = [&](const Tensor& x) { return ToTypeOn(x, dtype, device); };
+      const Tensor q = on(c.in.q.Rows(0, 4)), k = on(c.in.k), v = on(c.in.v);
+      Attention::Params params = Packed({0, 1, 2, 3, 4}, window);
+      params.cu_seqlens_k_host = ranges.begins;
+      params.cu_seqlens_k = Index(ranges.begins);
+      params.key_ends_host = ranges.ends;
+      params.key_ends = Index(ranges.ends);
+      params = ParamsOn<Attention>(params, device);
+      const Tensor together = Attention::Forward({q, k, v}, params, nullptr).o;
+      for (int32_t i = 0; i < 4; ++i) {
+        const int32_t begin = ranges.begins[i], end = ranges.ends[i];
+        Attention::Params alone = Packed({0, 1}, window);
+        alone.cu_seqlens_k_host = {0, end - begin};
+        alone.cu_seqlens_k = Index(alone.cu_seqlens_k_host);
+        alone = ParamsOn<Attention>(alone, device);
+        const Tensor o =
+            Attention::Forward({q.Rows(i, i + 1), k.Rows(begin, end), v.Rows(begin, end)}, alone,
+                               nullptr)
+                .o;
+        EXPECT_TRUE(BitwiseEqual(together.Rows(i, i + 1), o)) << "query " << i;
+      }
+    }
+  }
+}
+
 // Pieces of long prompts: some queries beyond a multiple of 64, keys that are no multiple of them.
 TEST(Attention, RunsOfCachedKeysAgreeWithTheTiledKernels) {
   std::string why;
