@@ -187,10 +187,9 @@ absl::Status GgufWriter::Write(const std::string& name, const void* bytes, size_
   if (!is_next || static_cast<uint64_t>(specs_[num_tensors_].num_bytes()) != num_bytes) {
     return absl::InvalidArgumentError(absl::StrCat(
         output_.path(), ": tensor '", name, "' of ", num_bytes, " bytes is not the next one: ",
-        num_tensors_ < specs_.size()
-            ? absl::StrCat("'", specs_[num_tensors_].name, "' of ",
-                           specs_[num_tensors_].num_bytes(), " bytes is")
-            : "all are written"));
+        num_tensors_ < specs_.size() ? absl::StrCat("'", specs_[num_tensors_].name, "' of ",
+                                                    specs_[num_tensors_].num_bytes(), " bytes is")
+                                     : "all are written"));
   }
   RETURN_IF_ERROR(Append(bytes, num_bytes));
   RETURN_IF_ERROR(Pad());

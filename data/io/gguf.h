@@ -1,5 +1,5 @@
-// GGUF, the files of llama.cpp: a header, metadata of typed keys, the tensors' names and shapes, then
-// their bytes, each tensor at a multiple of 32. All numbers are little-endian. The format is
+// GGUF, the files of llama.cpp: a header, metadata of typed keys, the tensors' names and shapes,
+// then their bytes, each tensor at a multiple of 32. All numbers are little-endian. The format is
 // described in docs/gguf.md of github.com/ggml-org/ggml; this is its version 3.
 #ifndef WYVERN_DATA_IO_GGUF_H_
 #define WYVERN_DATA_IO_GGUF_H_

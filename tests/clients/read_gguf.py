@@ -77,6 +77,32 @@ def dense_keys(config):
     return attention_keys(config, config["head_dim"])
 
 
+def tiled(values, config, dim, axis=0):
+    """Value heads of a key head are neighbours in the folder; in qwen35's files they lie a row of key heads apart."""
+    heads, groups = config["linear_num_value_heads"], config["linear_num_key_heads"]
+    split = values.reshape(*values.shape[:axis], groups, heads // groups, dim, *values.shape[axis + 1 :])
+    return split.swapaxes(axis, axis + 1).reshape(values.shape)
+
+
+def qwen35(name, values, config):
+    dim = config["linear_value_head_dim"]
+    keys = 2 * config["linear_num_key_heads"] * config["linear_key_head_dim"]
+    if name == "linear_attn.in_proj_qkv.weight":
+        yield "attn_qkv.weight", numpy.concatenate([values[:keys], tiled(values[keys:], config, dim)])
+    elif name == "linear_attn.in_proj_z.weight":
+        yield "attn_gate.weight", tiled(values, config, dim)
+    elif name in ("linear_attn.in_proj_b.weight", "linear_attn.in_proj_a.weight"):
+        yield "ssm_beta.weight" if "_b." in name else "ssm_alpha.weight", tiled(values, config, 1)
+    elif name == "linear_attn.conv1d.weight":
+        yield "ssm_conv1d.weight", numpy.concatenate([values[:keys, 0], tiled(values[keys:, 0], config, dim)])
+    elif name in ("linear_attn.A_log", "linear_attn.dt_bias"):
+        yield from qwen3next(name, tiled(values, config, 1), config)
+    elif name == "linear_attn.out_proj.weight":
+        yield "ssm_out.weight", tiled(values, config, dim, axis=1)
+    else:
+        yield from qwen3next(name, values, config)
+
+
 def qwen3next(name, values, config):
     heads, value_heads = config["linear_num_key_heads"], config["linear_num_value_heads"]
     key, value = config["linear_key_head_dim"], config["linear_value_head_dim"]
@@ -111,15 +137,10 @@ def qwen3next(name, values, config):
         yield from dense(name, values, config)
 
 
-def qwen3next_keys(config):
+def hybrid_keys(config):
     recurrent = [kind == "linear_attention" for kind in config["layer_types"]]
-    rotating = int(config["head_dim"] * config.get("partial_rotary_factor", 1))
     return {
-        **attention_keys(config, rotating),
-        "expert_count": config["num_experts"],
-        "expert_used_count": config["num_experts_per_tok"],
-        "expert_feed_forward_length": config["moe_intermediate_size"],
-        "expert_shared_feed_forward_length": config["shared_expert_intermediate_size"],
+        **attention_keys(config, rotating_dims(config)),
         "ssm.conv_kernel": config["linear_conv_kernel_dim"],
         "ssm.state_size": config["linear_key_head_dim"],
         "ssm.group_count": config["linear_num_key_heads"],
@@ -127,6 +148,26 @@ def qwen3next_keys(config):
         "ssm.inner_size": config["linear_num_value_heads"] * config["linear_value_head_dim"],
         "attention.recurrent_layers": recurrent,
     }
+
+
+def rotating_dims(config):
+    return int(config["head_dim"] * config.get("partial_rotary_factor", 1))
+
+
+def qwen3next_keys(config):
+    return {
+        **hybrid_keys(config),
+        "expert_count": config["num_experts"],
+        "expert_used_count": config["num_experts_per_tok"],
+        "expert_feed_forward_length": config["moe_intermediate_size"],
+        "expert_shared_feed_forward_length": config["shared_expert_intermediate_size"],
+    }
+
+
+def qwen35_keys(config):
+    # Every third pair of dims is of one section.
+    sections = [len(range(first, rotating_dims(config) // 2, 3)) for first in range(3)]
+    return {**hybrid_keys(config), "rope.dimension_sections": [*sections, 0]}
 
 
 def kimi_linear(name, values, config):
@@ -197,12 +238,13 @@ MODELS = {
     "llama": ("llama", dense, dense_keys, {}),
     "qwen3": ("qwen3", dense, dense_keys, {}),
     "qwen3_next": ("qwen3next", qwen3next, qwen3next_keys, {"gate_proj": "gate", "up_proj": "up", "down_proj": "down"}),
+    "qwen3_5_text": ("qwen35", qwen35, qwen35_keys, {}),
     "kimi_linear": ("kimi-linear", kimi_linear, kimi_linear_keys, {"w1": "gate", "w3": "up", "w2": "down"}),
 }
 
 
 def expected_tensors(tensors, config, of_layer, experts):
-    plus_one = numpy.float32(1 if config["model_type"] == "qwen3_next" else 0)
+    plus_one = numpy.float32(1 if config["model_type"] in ("qwen3_next", "qwen3_5_text") else 0)
     result, stacks = {}, {}
     for name, values in tensors.items():
         if name == "model.embed_tokens.weight":
@@ -232,7 +274,8 @@ def check_tensors(reader, expected, file_type):
     chosen = {FP32: "F32", FP16: "F16", BF16: "BF16"}[file_type]
     for tensor in reader.tensors:
         name, values = tensor.name, expected[tensor.name]
-        small = values.ndim < 2 or any(part in name for part in ("_norm.", "ffn_gate_inp", "ssm_conv1d", "ssm_a"))
+        small = values.ndim < 2 or any(part in name for part in ("_norm.", "ffn_gate_inp", "ssm_conv1d"))
+        small = small or name.endswith(".ssm_a")
         if tensor.tensor_type.name != ("F32" if small else chosen):
             raise ValueError(f"{name} is {tensor.tensor_type.name}")
         if list(reversed(tensor.shape.tolist())) != list(values.shape):

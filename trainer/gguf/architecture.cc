@@ -41,6 +41,7 @@ const std::vector<const GgufArchitecture*>& Architectures() {
       &kGgufLlama,
       &kGgufQwen3,
       &kGgufQwen3Next,
+      &kGgufQwen35,
       &kGgufKimiLinear,
   };
   // clang-format on
@@ -55,7 +56,8 @@ std::vector<std::string> WhyNotAs(const GgufArchitecture& architecture, const Mo
   std::vector<std::string> why = WhyNotAs(family, as_family);
   if (!why.empty()) return why;
   why = architecture.why_not(m);
-  if (m.num_layers > kMaxLayers) why.push_back(absl::StrCat("it has at most ", kMaxLayers, " layers"));
+  if (m.num_layers > kMaxLayers)
+    why.push_back(absl::StrCat("it has at most ", kMaxLayers, " layers"));
   if (m.moe.has_value() && m.moe->num_experts > kMaxExperts) {
     why.push_back(absl::StrCat("it has at most ", kMaxExperts, " experts"));
   }
@@ -70,7 +72,7 @@ absl::string_view NearestTo(const ModelConfig& m) {
     const auto* d = mixer.As<DeltaMixerConfig>();
     if (mixer.As<MlaMixerConfig>() != nullptr) return "kimi-linear";
     if (d != nullptr && d->decay == DeltaDecay::kPerChannel) return "kimi-linear";
-    if (d != nullptr) nearest = "qwen3next";
+    if (d != nullptr) nearest = m.moe.has_value() ? "qwen3next" : "qwen35";
     const auto* a = mixer.As<AttentionMixerConfig>();
     if (a != nullptr && a->qk_norm && nearest == "llama") nearest = "qwen3";
   }
@@ -99,7 +101,8 @@ absl::StatusOr<const GgufArchitecture*> FindGgufArchitecture(const ModelConfig& 
     const std::vector<std::string> why = WhyNotAs(*architecture, model);
     if (why.empty()) return architecture;
     if (architecture->name == NearestTo(model)) {
-      reason = absl::StrCat("llama.cpp's ", architecture->name, " cannot hold this model: ", why[0]);
+      reason =
+          absl::StrCat("llama.cpp's ", architecture->name, " cannot hold this model: ", why[0]);
     }
   }
   return absl::FailedPreconditionError(reason);

@@ -30,6 +30,8 @@ struct GgufPart {
   int64_t begin = 0, count = -1;
   // The i-th of these is row rows[i] of the tensor; empty: the values as they lie.
   std::vector<int64_t> rows = {};
+  // Column j of a matrix is column columns[j] of the tensor; empty: the values as they lie.
+  std::vector<int64_t> columns = {};
   GgufChange change = GgufChange::kNone;
 };
 
@@ -50,8 +52,8 @@ class GgufKeys {
 };
 
 struct GgufArchitecture {
-  const char* name;    // general.architecture
-  const char* family;  // the Hugging Face family whose models it has: WhyNotAs
+  const char* name;       // general.architecture
+  const char* family;     // the Hugging Face family whose models it has: WhyNotAs
   bool ties_head = true;  // false: a tied head is written as a copy
   // Why llama.cpp cannot hold a model that the family can, one reason each.
   std::vector<std::string> (*why_not)(const ModelConfig& m);
@@ -65,10 +67,10 @@ struct GgufArchitecture {
                                        const MixerConfig& mixer);
 };
 
-extern const GgufArchitecture kGgufLlama, kGgufQwen3, kGgufQwen3Next, kGgufKimiLinear;
+extern const GgufArchitecture kGgufLlama, kGgufQwen3, kGgufQwen3Next, kGgufQwen35, kGgufKimiLinear;
 
-// The architecture that holds the model. FailedPrecondition names the one that is nearest to it, and
-// the first reason why it does not.
+// The architecture that holds the model. FailedPrecondition names the one that is nearest to it,
+// and the first reason why it does not.
 absl::StatusOr<const GgufArchitecture*> FindGgufArchitecture(const ModelConfig& model);
 
 // ---- what architectures say their tensors with --------------------------------------------------

@@ -19,9 +19,8 @@ namespace {
 using nlohmann::json;
 
 absl::Status NoPlace(absl::string_view what) {
-  return absl::FailedPreconditionError(
-      absl::StrCat("llama.cpp has no place for this tokenizer: ", what,
-                   "; --no-tokenizer leaves it out"));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "llama.cpp has no place for this tokenizer: ", what, "; --no-tokenizer leaves it out"));
 }
 
 // Our names of patterns, and llama.cpp's. cl100k has none: its llama-bpe divides white space at a

@@ -62,10 +62,11 @@ std::vector<std::string> WhyNot(const ModelConfig& m) {
 std::vector<std::string> Warnings(const ModelConfig& m) {
   const double eps = MixersOf(m).kda->l2_norm_eps;  // the latent norms' too
   if (m.norm_eps == eps) return {};
-  return {absl::StrCat("llama.cpp takes norm_eps ", m.norm_eps,
-                       " for the L2 norms of q and k and the norms of latent vectors too, where this "
-                       "model has ",
-                       eps)};
+  return {
+      absl::StrCat("llama.cpp takes norm_eps ", m.norm_eps,
+                   " for the L2 norms of q and k and the norms of latent vectors too, where this "
+                   "model has ",
+                   eps)};
 }
 
 void WriteExperts(const MoeConfig& moe, GgufKeys* keys) {
@@ -127,9 +128,7 @@ std::vector<GgufPart> LayerParts(absl::string_view name, const Shape& shape,
                                  const MixerConfig& mixer) {
   if (name == "mixer.kv_b_proj.weight") return KeysAndValues(shape, *mixer.As<MlaMixerConfig>());
   if (name == "mixer.a_log") {
-    return {{.tensor = "ssm_a",
-             .shape = {1, 1, shape[0], 1},
-             .change = GgufChange::kNegativeExp}};
+    return {{.tensor = "ssm_a", .shape = {1, 1, shape[0], 1}, .change = GgufChange::kNegativeExp}};
   }
   GgufPart part = PlainGgufPart(name, shape);
   if (part.tensor == name) part.tensor = Renamed(name, kParts);

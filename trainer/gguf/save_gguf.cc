@@ -57,10 +57,7 @@ bool StaysInFp32(absl::string_view name, const Shape& shape) {
 class Tensors {
  public:
   Tensors(const GgufArchitecture& architecture, const ModelConfig& model, GgufDType dtype)
-      : architecture_(architecture),
-        model_(model),
-        dtype_(dtype),
-        mixers_(MixersInFull(model)) {}
+      : architecture_(architecture), model_(model), dtype_(dtype), mixers_(MixersInFull(model)) {}
 
   void Add(const std::string& name, const Shape& shape) {
     if (name == "embedding.weight") {
@@ -141,7 +138,10 @@ void Place(const Stored::Source& source, const Tensor& parameter, std::vector<fl
   }
   for (int64_t i = 0; i < count; ++i) {
     const int64_t row = part.rows.empty() ? i : part.rows[static_cast<size_t>(i)];
-    for (int64_t j = 0; j < width; ++j) put(row * width + j, from[i * width + j]);
+    for (int64_t j = 0; j < width; ++j) {
+      const int64_t column = part.columns.empty() ? j : part.columns[static_cast<size_t>(j)];
+      put(row * width + column, from[i * width + j]);
+    }
   }
 }
 
@@ -154,7 +154,8 @@ absl::Status WriteTensor(const GgufSpec& spec, const std::vector<float>& values,
   for (size_t i = 0; i < values.size(); ++i) {
     const float x = values[i];
     rounded[i] = spec.dtype == GgufDType::kBf16 ? ToBf16(x).bits : FloatToHalf(x);
-    if (spec.dtype == GgufDType::kF16 && std::isfinite(x) && !std::isfinite(HalfToFloat(rounded[i]))) {
+    if (spec.dtype == GgufDType::kF16 && std::isfinite(x) &&
+        !std::isfinite(HalfToFloat(rounded[i]))) {
       return absl::OutOfRangeError(
           absl::StrCat(spec.name, " has the value ", x, ", and fp16 ends at 65504: --dtype bf16"));
     }
@@ -172,8 +173,7 @@ absl::Status ReadInto(const HfSource& source, const Stored::Source& wanted, Read
   if (last->name == wanted.name) return absl::OkStatus();
   *last = {};  // one parameter at a time
   ASSIGN_OR_RETURN(const Tensor read, source(wanted.name, wanted.shape));
-  *last = {.name = wanted.name,
-           .values = read.To(Device::kCpu).To(DType::kFloat32).Contiguous()};
+  *last = {.name = wanted.name, .values = read.To(Device::kCpu).To(DType::kFloat32).Contiguous()};
   return absl::OkStatus();
 }
 
@@ -227,8 +227,9 @@ absl::StatusOr<GgufSaved> SaveGguf(const ModelConfig& model, const HfSource& sou
   if (target.has_parent_path()) RETURN_IF_ERROR(MakeFolders(target.parent_path().string()));
   std::vector<GgufSpec> specs;
   for (const Stored& stored : tensors.all()) specs.push_back(stored.spec);
-  ASSIGN_OR_RETURN(GgufWriter writer,
-                   GgufWriter::Create(path, MetadataOf(model, *architecture, path, options), specs));
+  ASSIGN_OR_RETURN(
+      GgufWriter writer,
+      GgufWriter::Create(path, MetadataOf(model, *architecture, path, options), specs));
   Read last;
   for (const Stored& stored : tensors.all()) {
     std::vector<float> whole(static_cast<size_t>(NumElements(stored.spec.shape)));

@@ -28,8 +28,8 @@ struct GgufSaved {
 
 // Writes a file, whose name it also gives to the model. One parameter and one tensor are held at a
 // time. `path` must not exist; it appears only when everything is written. Errors:
-// FailedPrecondition if llama.cpp has no architecture for the model, or no place for values that are
-// not zero; OutOfRange for values that fp16 cannot hold.
+// FailedPrecondition if llama.cpp has no architecture for the model, or no place for values that
+// are not zero; OutOfRange for values that fp16 cannot hold.
 absl::StatusOr<GgufSaved> SaveGguf(const ModelConfig& model, const HfSource& source,
                                    const std::string& path, const GgufOptions& options);
 

@@ -31,7 +31,8 @@ void Fill(int64_t vocab_size, GgufVocabulary* v) {
   for (size_t id = 0; id < v->tokens.size(); ++id) {
     GgufVocabulary::Token& token = v->tokens[id];
     if (!token.text.empty()) continue;
-    token = {.text = absl::StrCat("[PAD", id, "]"), .type = GgufTokenType::kUnused, .score = -10000};
+    token = {
+        .text = absl::StrCat("[PAD", id, "]"), .type = GgufTokenType::kUnused, .score = -10000};
   }
 }
 
@@ -39,9 +40,9 @@ absl::Status CheckDistinct(const GgufVocabulary& v) {
   std::set<absl::string_view> texts;
   for (const GgufVocabulary::Token& token : v.tokens) {
     if (texts.insert(token.text).second) continue;
-    return absl::FailedPreconditionError(absl::StrCat(
-        "llama.cpp has no place for this tokenizer: two of its tokens are \"", token.text,
-        "\"; --no-tokenizer leaves it out"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("llama.cpp has no place for this tokenizer: two of its tokens are \"",
+                     token.text, "\"; --no-tokenizer leaves it out"));
   }
   return absl::OkStatus();
 }
@@ -76,9 +77,9 @@ absl::StatusOr<GgufTokenizer> MakeGgufTokenizer(const Tokenizer& tokenizer,
                                                 const GgufTokenizerOptions& options) {
   ASSIGN_OR_RETURN(GgufVocabulary v, VocabularyOf(tokenizer));
   if (static_cast<int64_t>(v.tokens.size()) > options.vocab_size) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the tokenizer has ", v.tokens.size(), " tokens, the model ",
-                     options.vocab_size, "; --no-tokenizer leaves it out"));
+    return absl::FailedPreconditionError(absl::StrCat("the tokenizer has ", v.tokens.size(),
+                                                      " tokens, the model ", options.vocab_size,
+                                                      "; --no-tokenizer leaves it out"));
   }
   Fill(options.vocab_size, &v);
   for (const std::optional<int32_t> id : {tokenizer.bos_id(), tokenizer.eos_id()}) {

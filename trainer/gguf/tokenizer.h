@@ -16,8 +16,8 @@ namespace wyvern {
 struct GgufTokenizerOptions {
   int64_t vocab_size = 0;  // the model's: ids that the tokenizer has not are unused
   int64_t padding_id = -1;
-  bool add_bos = false;                  // before every prompt
-  std::string chat_template;             // empty: none
+  bool add_bos = false;                   // before every prompt
+  std::string chat_template;              // empty: none
   std::optional<int32_t> end_of_turn_id;  // with which generation ends, besides eos
 };
 

@@ -29,13 +29,13 @@ struct GgufVocabulary {
     GgufTokenType type = GgufTokenType::kUnused;
     float score = 0;
   };
-  std::string model;  // tokenizer.ggml.model
-  std::string pre;    // how text is divided: tokenizer.ggml.pre
+  std::string model;          // tokenizer.ggml.model
+  std::string pre;            // how text is divided: tokenizer.ggml.pre
   std::vector<Token> tokens;  // by id; one without a text is none
   bool has_scores = false;
-  std::vector<std::string> merges;     // of BPE over bytes: "left right"
-  GgufMetadata more;                   // further keys
-  std::vector<std::string> warnings;   // what llama.cpp does differently, one sentence each
+  std::vector<std::string> merges;    // of BPE over bytes: "left right"
+  GgufMetadata more;                  // further keys
+  std::vector<std::string> warnings;  // what llama.cpp does differently, one sentence each
 };
 
 // tokenizer.json or a tiktoken file whose model is BPE over bytes, and Wyvern's tokenizer of bytes.

@@ -58,7 +58,9 @@ TEST_F(GgufTest, TheBytesAreTheFormats) {
                                     {"counts", std::vector<uint32_t>{3}},
                                     {"scores", std::vector<float>{-1.5F}},
                                     {"layers", std::vector<bool>{true, false}},
-                                    {"tokens", std::vector<std::string>{"a", "\xc4\xa0" "b"}}},
+                                    {"tokens", std::vector<std::string>{"a",
+                                                                        "\xc4\xa0"
+                                                                        "b"}}},
                                    {{"w", GgufDType::kF32, {2, 3}}, {"b", GgufDType::kF16, {3}}});
   ASSERT_TRUE(writer.ok()) << writer.status();
   ASSERT_TRUE(writer->Write("w", matrix.data(), 24).ok());
@@ -75,7 +77,10 @@ TEST_F(GgufTest, TheBytesAreTheFormats) {
   expected += Text("counts") + U32(9) + U32(4) + U64(1) + U32(3);
   expected += Text("scores") + U32(9) + U32(6) + U64(1) + Bytes(-1.5F);
   expected += Text("layers") + U32(9) + U32(7) + U64(2) + '\1' + '\0';
-  expected += Text("tokens") + U32(9) + U32(8) + U64(2) + Text("a") + Text("\xc4\xa0" "b");
+  expected += Text("tokens") + U32(9) + U32(8) + U64(2) + Text("a") +
+              Text(
+                  "\xc4\xa0"
+                  "b");
   expected += Text("w") + U32(2) + U64(3) + U64(2) + U32(0) + U64(0);
   expected += Text("b") + U32(1) + U64(3) + U32(1) + U64(32);
   expected.resize((expected.size() + 31) / 32 * 32);

@@ -135,8 +135,7 @@ schedule: {type: constant}
   EXPECT_TRUE(absl::StrContains(show.out, "\n# exports as        gated_deltanet, wyvern\n"))
       << show.out;
   EXPECT_TRUE(absl::StrContains(show.out, "\n#   not as llama: ")) << show.out;
-  EXPECT_TRUE(
-      absl::StrContains(show.out, "\n# as GGUF           no; llama.cpp's qwen3next cannot "))
+  EXPECT_TRUE(absl::StrContains(show.out, "\n# as GGUF           no; llama.cpp's qwen35 cannot "))
       << show.out;
 }
 

@@ -50,6 +50,8 @@ inline std::vector<std::pair<std::string, ModelConfig>> GgufTestModels() {
                             .shared_gate = true,
                             .first_dense = 0,
                             .router = RouterScore::kSoftmax};
+  ModelConfig qwen35 = qwen3next;
+  qwen35.moe.reset();
   const DeltaMixerConfig kda{.decay = DeltaDecay::kPerChannel,
                              .num_heads = 2,
                              .key_dim = 16,
@@ -74,6 +76,7 @@ inline std::vector<std::pair<std::string, ModelConfig>> GgufTestModels() {
       {"llama_biases", llama_biases},
       {"qwen3", qwen3},
       {"qwen3next", qwen3next},
+      {"qwen35", qwen35},
       {"kimi_linear", kimi},
       {"kimi_linear_dense", make(kda, {{mla, {3}}})},
   };

@@ -60,15 +60,18 @@ TEST(SaveGgufTest, ModelsThatLlamaCppCannotHold) {
             "llama.cpp's qwen3 cannot hold this model: its attention has no window");
   EXPECT_EQ(refusal("qwen3", attention([](auto* a) { a->qkv_bias = a->output_bias = true; })),
             "llama.cpp's qwen3 cannot hold this model: its attention has no biases");
-  EXPECT_EQ(refusal("qwen3next", [](ModelConfig* m) { m->moe.reset(); }),
+  EXPECT_EQ(refusal("qwen3next", [](ModelConfig* m) { m->moe->first_dense = 1; }),
             "llama.cpp's qwen3next cannot hold this model: all its layers have experts (moe, "
             "first_dense, every)");
+  EXPECT_EQ(refusal("qwen35", [](ModelConfig* m) { m->at.clear(); }),
+            "llama.cpp's qwen35 cannot hold this model: it has a layer of attention");
   EXPECT_EQ(refusal("qwen3next", [](ModelConfig* m) { m->moe->renormalize = false; }),
             "llama.cpp's qwen3next cannot hold this model: the weights of a token's experts add up "
             "to 1 (renormalize)");
-  EXPECT_EQ(refusal("qwen3next", delta([](auto* d) { d->value_dim = 32; })),
-            "llama.cpp's qwen3next cannot hold this model: its gated_delta_net has one head dim for "
-            "key_dim and value_dim");
+  EXPECT_EQ(
+      refusal("qwen3next", delta([](auto* d) { d->value_dim = 32; })),
+      "llama.cpp's qwen3next cannot hold this model: its gated_delta_net has one head dim for "
+      "key_dim and value_dim");
   EXPECT_EQ(refusal("qwen3next", [](ModelConfig* m) { m->at.clear(); }),
             "llama.cpp's qwen3next cannot hold this model: it has a layer of attention");
   EXPECT_EQ(refusal("kimi_linear", mla([](auto* a) { a->q_lora_rank = 8; })),
@@ -117,7 +120,8 @@ TEST(SaveGgufTest, ValuesBeyondFp16AreAnErrorThatLeavesNoFile) {
   for (const Parameter* p : model->parameters()) {
     if (p->name == "blocks.2.mlp.up_proj.weight") p->value.data<float>()[3] = -65536;
   }
-  const absl::Status status = Save(model.get(), folder / "out.gguf", {.dtype = GgufDType::kF16}).status();
+  const absl::Status status =
+      Save(model.get(), folder / "out.gguf", {.dtype = GgufDType::kF16}).status();
   EXPECT_TRUE(absl::IsOutOfRange(status)) << status;
   EXPECT_TRUE(absl::StrContains(status.message(), "blk.2.ffn_up.weight has the value -65536"));
   EXPECT_TRUE(std::filesystem::is_empty(folder / "."));

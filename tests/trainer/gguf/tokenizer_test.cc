@@ -19,8 +19,9 @@ namespace {
 class GgufTokenizerTest : public testing::Test {
  protected:
   // A tokenizer.json of 260 tokens, with changes to its text.
-  std::unique_ptr<Tokenizer> Trained(const std::vector<std::pair<const char*, const char*>>& changes,
-                                     const std::string& pattern = "llama3") const {
+  std::unique_ptr<Tokenizer> Trained(
+      const std::vector<std::pair<const char*, const char*>>& changes,
+      const std::string& pattern = "llama3") const {
     TokenizerTrainOptions options;
     EXPECT_TRUE(WriteFileAtomically(folder_ / "corpus.txt", "the rule the rule the").ok());
     options.sources = {{.paths = {folder_ / "corpus.txt"}}};
@@ -94,8 +95,7 @@ TEST_F(GgufTokenizerTest, WhatLlamaCppHasNoPlaceForIsRefused) {
 }
 
 TEST_F(GgufTokenizerTest, ANormalFormOfUnicodeIsAWarning) {
-  const auto tokenizer =
-      Trained({{"\"normalizer\": null", "\"normalizer\": {\"type\": \"NFC\"}"}});
+  const auto tokenizer = Trained({{"\"normalizer\": null", "\"normalizer\": {\"type\": \"NFC\"}"}});
   const auto made = MakeGgufTokenizer(*tokenizer, {.vocab_size = 300});
   ASSERT_TRUE(made.ok()) << made.status();
   ASSERT_EQ(made->warnings.size(), 1u);
@@ -116,8 +116,9 @@ TEST_F(GgufTokenizerTest, WhetherBosComesFirstIsSaidByTheFiles) {
   const std::string path = folder_ / "llama3/tokenizer.json";
   nlohmann::json file = *ReadJsonFile(path);
   file["post_processor"] = {{"type", "TemplateProcessing"},
-                            {"single", {{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}},
-                                        {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+                            {"single",
+                             {{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}},
+                              {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
                             {"pair", nlohmann::json::array()},
                             {"special_tokens", nlohmann::json::object()}};
   ASSERT_TRUE(WriteFileAtomically(path, JsonText(file)).ok());
