@@ -17,8 +17,8 @@ struct AgreementBench {
   int num_ranks = 1;
   bool tcp = false;                 // over TCP; else over MPI, or one rank
   double agreement_s = 0;           // one StepAgreement, from its start to its end
-  double sequence_s = 0;            // five sums of one number, one after another
-  double ring_s = 0;                // five gathers of one number around a ring, one after another
+  double sum_s = 0;                 // one sum of a number, for which all ranks wait
+  double ring_s = 0;                // one number of each rank goes around a ring
   std::optional<double> meeting_s;  // over TCP: all ranks meet once more
   int64_t open_files = 0;           // of the rank that has most
 

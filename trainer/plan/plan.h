@@ -43,6 +43,10 @@ struct Plan {
   double compute_ms = 0;        // all classes and what lies outside them
   double communication_ms = 0;  // all of it, hidden or not
   double exposed_ms = 0;        // of that, not hidden behind computation, or slowing it
+  // The exchange of control data in a step (trainer/parallel/step_agreement.h), which no step_ms
+  // has: it hides behind the backward.
+  int agreement_rounds = 0;
+  double agreement_ms = 0;
 
   double step_ms() const { return compute_ms + exposed_ms; }
   double tokens_per_second() const;  // of all GPUs

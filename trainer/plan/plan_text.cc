@@ -50,6 +50,9 @@ std::string CommunicationText(const Plan& plan) {
       &text, "  %.1f ms beside %.1f ms of computation: %s; about %.1f ms of it are seen\n",
       plan.communication_ms, plan.compute_ms, hides ? "most of it hides" : "it does NOT hide",
       plan.exposed_ms);
+  absl::StrAppendFormat(
+      &text, "  the step's agreement, %d rounds in host memory: %.2f ms behind the backward\n",
+      plan.agreement_rounds, plan.agreement_ms);
   return text;
 }
 

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "kernels/comm/rendezvous/caller.h"
+#include "kernels/comm/rendezvous/file_limit.h"
 #include "kernels/comm/rendezvous/link.h"
 #include "kernels/comm/rendezvous/visitors.h"
 #include "kernels/runtime/check.h"
@@ -467,6 +468,7 @@ class Other {
 absl::StatusOr<std::vector<Socket>> Meet(const TcpMeeting& meeting) {
   CHECK(0 <= meeting.rank && meeting.rank < meeting.size, "rank ", meeting.rank, " of ",
         meeting.size);
+  RETURN_IF_ERROR(AllowSocketsOf(meeting.size));
   ASSIGN_OR_RETURN(Links links, meeting.rank == 0 ? First(meeting).Meet() : Other(meeting).Meet());
   std::vector<Socket> sockets(links.size());
   for (size_t r = 0; r < links.size(); ++r) {

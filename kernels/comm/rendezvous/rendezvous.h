@@ -33,9 +33,9 @@ struct TcpMeeting {
 // A connection over which a rank is here is never given to another. Ports are open only while ranks
 // are missing, at the addresses by which ranks can come.
 //
-// Errors: ranks that are missing after `timeout_seconds`, by number; an address that can never
-// work; a port that another process has; a listener of another run, of another version, or with
-// another token.
+// Errors: too few open files are allowed for so many ranks; ranks that are missing after
+// `timeout_seconds`, by number; an address that can never work; a port that another process has; a
+// listener of another run, of another version, or with another token.
 absl::StatusOr<std::vector<Socket>> Meet(const TcpMeeting& meeting);
 
 }  // namespace wyvern

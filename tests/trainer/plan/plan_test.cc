@@ -239,5 +239,19 @@ TEST(Parts, AddUpToTheModel) {
   EXPECT_GT(products, 1.8 * static_cast<double>(parameters - 32000 * 2048));
 }
 
+TEST(Plan, TheAgreementOfAStepGrowsWithTheLogarithmOfTheRanks) {
+  const RunConfig config = Load("delta_net_1.3b");
+  int rounds = 1;
+  for (const int gpus : {2, 4, 8, 16}) {
+    const Plan plan = Make(config, 1, 2048, On("h100-80g", gpus));
+    EXPECT_EQ(plan.agreement_rounds, rounds);
+    EXPECT_DOUBLE_EQ(plan.agreement_ms, 0.04 * rounds);
+    EXPECT_THAT(PlanText(plan),
+                HasSubstr(absl::StrCat("the step's agreement, ", rounds, " rounds")));
+    ++rounds;
+  }
+  EXPECT_EQ(Make(config, 1, 2048, On("h100-80g", 1)).agreement_rounds, 0);
+}
+
 }  // namespace
 }  // namespace wyvern
