@@ -258,6 +258,26 @@ TEST_F(ParallelRunTest, ALogThatCannotBeWrittenStopsAllAtOneStep) {
   std::signal(SIGXFSZ, SIG_DFL);
 }
 
+// A rank that meets the damage tells the others one step ahead; the step that goes on is saved.
+TEST_F(ParallelRunTest, DamagedDataStopAllAtOneStep) {
+  WriteText("big.txt", SomeText(3, 30000));
+  const Process process = StartRanks(
+      2, {absl::StrCat("data.sources=[{dir: ", Path("big"), ", text: [", Path("big.txt"),
+                       R"(], document_separator: "\n\n"}])"),
+          "parallel={shard: 2}", "train.steps=100000", "checkpoint.every=0", "validation.every=0"});
+  ASSERT_TRUE(WaitUntil(process, [&] { return Read(Path("run/metrics.jsonl")).size() > 500; }));
+  std::filesystem::resize_file(Path("big/train.h5"), 100000);
+  const ProcessResult result = Wait(process);
+  EXPECT_EQ(result.exit_code, 1);
+  for (const int rank : {0, 1}) {
+    const std::string log = Read(RankLogPath(Path("run"), rank));
+    EXPECT_TRUE(std::regex_search(log, std::regex("Z fails: rank [01]: .*train.h5: "))) << log;
+  }
+  const auto saved = ListCheckpoints(Path("run"));
+  ASSERT_TRUE(saved.ok() && saved->size() == 1u);
+  EXPECT_EQ(saved->back().step, Metrics(Path("run")).rbegin()->first);
+}
+
 TEST_F(ParallelRunTest, AMeshThatDoesNotFitIsOneMessage) {
   // A configuration that is wrong on any number of ranks ends with 2, and no launcher repeats it.
   const auto fails = [&](const std::vector<std::string>& sets, const std::string& message,
