@@ -43,7 +43,8 @@ class DecodeGraph {
   Tensor numbers_;  // int32: ids [N], positions [N], and those of each layer's cache
   Tensor hidden_;   // [N, D]
   Arena arena_;
-  // The memory that the next step uses, that of the last step that was queued, and that of `graph_`.
+  // The memory that the next step uses, that of the last step that was queued, and that of
+  // `graph_`.
   std::vector<uintptr_t> addresses_, queued_, recorded_;
   Graph graph_;
   int64_t num_records_ = 0;

@@ -4,8 +4,9 @@
   four_ways.py CHECKPOINT FOLDER TASK.yaml ... [--wyvern PROGRAM] [--device cuda] [--dtype bf16] [--max-length N]
 
 `wyvern eval --tasks`; lm-eval with the adapter of integrations/lm_eval; lm-eval's own model `hf` on the export; and
-lm-eval's client of the completions protocol against `wyvern score --serve`. FOLDER gets the export, results.json and
-results.md. The exit code is 1 where fp32 disagrees: perplexities by more than 1e-4 of them, or accuracies at all.
+lm-eval's client of the completions protocol against `wyvern score --serve`. FOLDER gets the export, results.json,
+results.md, and the numbers of each way as soon as they are there: the same command goes on behind them where it was
+stopped. The exit code is 1 where fp32 disagrees: perplexities by more than 1e-4 of them, or accuracies at all.
 """
 
 import argparse
@@ -23,6 +24,8 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALL
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "integrations" / "lm_eval"))
 
 import lm_eval  # noqa: E402
+import lm_eval.api.registry  # noqa: E402
+import lm_eval.models  # noqa: E402,F401  (registers lm-eval's own)
 import lm_eval.tasks  # noqa: E402
 import wyvern_lm  # noqa: E402,F401  (registers the model)
 
@@ -46,12 +49,12 @@ def own(options):
 
 def lm_evals(model, arguments, options):
     # One manager for each file: a folder may hold others. lm-eval looks for data files from where it is started.
-    found = {}
+    found, model = {}, lm_eval.api.registry.get_model(model).create_from_arg_obj(arguments)
     for path in options.tasks:
         os.chdir(path.parent)
         config = lm_eval.tasks.TaskManager(include_path=str(path.parent), include_defaults=False)
         name = next(line.split(":")[1].strip() for line in path.read_text().splitlines() if line.startswith("task:"))
-        found.update(lm_eval.simple_evaluate(model=model, model_args=arguments, tasks=[name], task_manager=config,
+        found.update(lm_eval.simple_evaluate(model=model, tasks=[name], task_manager=config,
                                              bootstrap_iters=0, verbosity="ERROR")["results"])
     return numbers(found)
 
@@ -79,6 +82,18 @@ def server(options):
         process.wait(timeout=60)
 
 
+def numbers_of(way, measure, options):
+    """What this way gave before in FOLDER, of the same options, or gives now."""
+    path = options.folder / f"{way.replace(' ', '_')}.json"
+    of = {"checkpoint": options.checkpoint, "tasks": [str(task) for task in options.tasks],
+          "dtype": options.dtype, "max_length": options.max_length}
+    if path.exists() and (kept := json.loads(path.read_text()))["of"] == of:
+        return kept["numbers"]
+    measured = measure()
+    path.write_text(json.dumps({"of": of, "numbers": measured}, indent=1) + "\n", encoding="utf-8")
+    return measured
+
+
 def is_equal(name, values):
     if "perplexity" in name or "bits_per_byte" in name:
         return max(values) - min(values) <= TOLERANCE * min(values)
@@ -103,7 +118,9 @@ def main():
     options.wyvern = shutil.which(options.wyvern) or options.wyvern
     adapter = {"checkpoint": options.checkpoint, "wyvern": options.wyvern, "max_length": options.max_length,
                "device": options.device, "precision": options.dtype}
-    found = [own(options), lm_evals("wyvern", adapter, options), hf(options), server(options)]
+    found = [numbers_of(way, measure, options) for way, measure in zip(WAYS, [
+        lambda: own(options), lambda: lm_evals("wyvern", adapter, options), lambda: hf(options),
+        lambda: server(options)])]
     lines = ["| task, metric | " + " | ".join(WAYS) + " | largest difference |", "|---" * 6 + "|"]
     rows, agree = [], True
     for name in found[0]:

@@ -28,10 +28,9 @@ std::vector<double> Read(Model* model, const std::vector<int64_t>& lengths, uint
   for (const int64_t length : lengths) count += length;
   Tape tape(/*recording=*/false);
   const Tensor ids = IdTensor(TinyIds(count, model->config().vocab_size, seed));
-  return OnHost(model
-                    ->Hidden(tape, ids.To(model->device()), cache->Next(lengths, model->device()),
-                             cache)
-                    .value());
+  return OnHost(
+      model->Hidden(tape, ids.To(model->device()), cache->Next(lengths, model->device()), cache)
+          .value());
 }
 
 class Pair {
@@ -175,9 +174,8 @@ INSTANTIATE_TEST_SUITE_P(All, DecodeGraphTest, testing::ValuesIn(TinyModelNames(
 
 // Windows are passed over in place, so a recorded step stays valid.
 TEST(DecodeGraph, AWindowLayerKeepsItsMemory) {
-  const auto model =
-      Make(TinyModel({AttentionMixerConfig{.num_heads = 2, .window = 20}}), Device::kCpu,
-           DType::kFloat32);
+  const auto model = Make(TinyModel({AttentionMixerConfig{.num_heads = 2, .window = 20}}),
+                          Device::kCpu, DType::kFloat32);
   Pair pair(model.get(), 2);
   pair.Read({40, 3});
   pair.Step(2);

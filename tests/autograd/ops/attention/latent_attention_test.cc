@@ -40,10 +40,12 @@ TEST(LatentAttention, QueriesWithRangesOfKeysEqualEachAlone) {
           LatentAttention::Forward({q.Rows(i, i + 1), latent.Rows(begins[i], ends[i]), weight},
                                    {.value_dim = V}, nullptr)
               .o;
-      const double error = RelativeRmsError(
-          together.Rows(i, i + 1).To(Device::kCpu).To(DType::kFloat64),
-          alone.To(Device::kCpu).To(DType::kFloat64));
-      EXPECT_LE(error, dtype == DType::kBf16 ? 4e-3 : dtype == DType::kFloat32 ? 1e-6 : 0)
+      const double error =
+          RelativeRmsError(together.Rows(i, i + 1).To(Device::kCpu).To(DType::kFloat64),
+                           alone.To(Device::kCpu).To(DType::kFloat64));
+      EXPECT_LE(error, dtype == DType::kBf16      ? 4e-3
+                       : dtype == DType::kFloat32 ? 1e-6
+                                                  : 0)
           << "query " << i;
     }
     const double pairs = 350 + 1 + 130 + 140;
