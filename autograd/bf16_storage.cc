@@ -42,6 +42,7 @@ void Bf16Storage::Round(const Tensor& t) const {
   }
   float* x = t.data<float>();
   const uint64_t stream = Mix(seed_ + 0x9e3779b97f4a7c15ull);
+#pragma omp parallel for schedule(static) if (t.numel() > 65536)
   for (int64_t i = 0; i < t.numel(); ++i) {
     x[i] = rounding_ == Rounding::kNearest
                ? ToFloat(ToBf16(x[i]))

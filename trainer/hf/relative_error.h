@@ -14,6 +14,7 @@ std::vector<double> OnHost(const Tensor& t);
 // ||x - reference|| / ||reference||, of as many elements. Of a reference of zeros: 0 if x is zero
 // too, else infinity.
 double RelativeRms(const std::vector<double>& x, const std::vector<double>& reference);
+double RelativeRms(const Tensor& x, const Tensor& reference);
 
 // |x - reference| / |reference|.
 double Relative(double x, double reference);

@@ -55,15 +55,16 @@ Quantities Measure(Model* model, const Batch& batch) {
 double ErrorOf(const Tensor& x, const Tensor& reference) {
   if (!reference.defined() || !x.defined())
     return x.defined() == reference.defined() ? 0 : HUGE_VAL;
-  return RelativeRms(OnHost(x), OnHost(reference));
+  return RelativeRms(x, reference);
 }
 
 // The errors of logits, loss and gradients, in this order.
 std::vector<double> ErrorsOf(const Quantities& x, const Quantities& reference) {
-  std::vector<double> errors = {ErrorOf(x.logits, reference.logits),
-                                Relative(x.loss, reference.loss)};
+  std::vector<double> errors(x.gradients.size() + 2);
+  errors[0] = ErrorOf(x.logits, reference.logits);
+  errors[1] = Relative(x.loss, reference.loss);
   for (size_t i = 0; i < x.gradients.size(); ++i) {
-    errors.push_back(ErrorOf(x.gradients[i].second, reference.gradients[i].second));
+    errors[i + 2] = ErrorOf(x.gradients[i].second, reference.gradients[i].second);
   }
   return errors;
 }
@@ -92,62 +93,76 @@ void CompareDirections(const Tensor& logits, const Tensor& reference, NumbersChe
   check->mean_cosine = sum / static_cast<double>(logits.dim(0));
 }
 
+// Twice the largest deviation that random rounding of what bf16 stores brings about, of logits,
+// loss and gradients of an fp32 model on the CPU.
+std::vector<double> Bf16Limits(Model* model, const Batch& batch, const Quantities& reference) {
+  constexpr int kDraws = 8;
+  constexpr double kFactor = 2;
+  std::vector<double> limits(reference.gradients.size() + 2);
+  for (int draw = 0; draw < kDraws; ++draw) {
+    const Bf16Storage storage(Bf16Storage::Rounding::kStochastic, static_cast<uint64_t>(draw));
+    const std::vector<double> drawn = ErrorsOf(Measure(model, batch), reference);
+    for (size_t i = 0; i < limits.size(); ++i) limits[i] = std::max(limits[i], kFactor * drawn[i]);
+  }
+  return limits;
+}
+
 }  // namespace
 
 absl::StatusOr<NumbersCheck> CheckNumbers(const std::string& checkpoint, Device device,
                                           DType compute, const Batch& batch) {
-  constexpr int kDraws = 8;
-  constexpr double kFactor = 2;
   // A limit of half the quantity would let anything pass, zero too.
   constexpr double kLost = 0.5;
-  constexpr double kFp32Factor = 4;  // for other orders of the sums within ops
+  // The same roundings are 2^16 times smaller in fp32. Sixteen times that, as sums within ops are
+  // rounded, too.
+  constexpr double kFp32Share = 16.0 / 65536, kFp32Gradients = 1e-4;
   const bool bf16 = compute == DType::kBf16;
   Say(absl::StrCat("comparing logits and gradients with the CPU's, over ", batch.num_tokens(),
                    " tokens"));
+  const auto load = [&](Device where, DType dtype) {
+    return LoadModel(checkpoint, where, dtype, /*trainable=*/true);
+  };
   const auto measure = [&](DType dtype) -> absl::StatusOr<Quantities> {
     const bool emulated = dtype == DType::kBf16 && device == Device::kCpu;
-    ASSIGN_OR_RETURN(
-        const std::unique_ptr<Model> model,
-        LoadModel(checkpoint, device, emulated ? DType::kFloat32 : dtype, /*trainable=*/true));
+    ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                     load(device, emulated ? DType::kFloat32 : dtype));
     std::optional<Bf16Storage> storage;
     if (emulated) storage.emplace(Bf16Storage::Rounding::kNearest);
     return Measure(model.get(), batch);
   };
   ASSIGN_OR_RETURN(const Quantities measured, measure(compute));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
-                   LoadModel(checkpoint, Device::kCpu, bf16 ? DType::kFloat32 : DType::kFloat64,
-                             /*trainable=*/true));
+  ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
+                   load(Device::kCpu, bf16 ? DType::kFloat32 : DType::kFloat64));
   const Quantities reference = Measure(model.get(), batch);
   std::vector<std::string> names = {"logits", "loss"};
   for (const auto& [name, gradient] : reference.gradients) {
     names.push_back(absl::StrCat("grad ", name));
   }
-  std::vector<double> errors = ErrorsOf(measured, reference);
-  std::vector<double> limits(errors.size(), bf16 ? 0 : 1e-4);
+  std::vector<double> errors = ErrorsOf(measured, reference), limits;
   if (bf16) {
-    for (int draw = 0; draw < kDraws; ++draw) {
-      const Bf16Storage storage(Bf16Storage::Rounding::kStochastic, static_cast<uint64_t>(draw));
-      const std::vector<double> drawn = ErrorsOf(Measure(model.get(), batch), reference);
-      for (size_t i = 0; i < limits.size(); ++i)
-        limits[i] = std::max(limits[i], kFactor * drawn[i]);
-    }
+    limits = Bf16Limits(model.get(), batch, reference);
     if (*std::max_element(limits.begin(), limits.end()) >= kLost) {
-      ASSIGN_OR_RETURN(const std::unique_ptr<Model> wide,
-                       LoadModel(checkpoint, Device::kCpu, DType::kFloat64, /*trainable=*/true));
-      const Quantities exact = Measure(wide.get(), batch);
       ASSIGN_OR_RETURN(const Quantities unrounded, measure(DType::kFloat32));
-      const std::vector<double> of_fp32 = ErrorsOf(unrounded, exact),
-                                of_cpu = ErrorsOf(reference, exact);
+      const std::vector<double> of_fp32 = ErrorsOf(unrounded, reference);
       for (size_t i = 0; i < limits.size(); ++i) {
         if (limits[i] < kLost) continue;
-        names[i] += ", fp32 beside fp64";
+        names[i] += ", in fp32";
         errors[i] = of_fp32[i];
-        limits[i] = std::max(1e-4, kFp32Factor * of_cpu[i]);
+        limits[i] = std::max(kFp32Gradients, kFp32Share * limits[i]);
       }
     }
   } else {
+    limits.assign(errors.size(), kFp32Gradients);
     limits[0] = 1e-5;
     limits[1] = 2e-6;
+    if (std::any_of(errors.begin() + 2, errors.end(),
+                    [](double e) { return e > kFp32Gradients; })) {
+      ASSIGN_OR_RETURN(model, load(Device::kCpu, DType::kFloat32));
+      const std::vector<double> drawn = Bf16Limits(model.get(), batch, Measure(model.get(), batch));
+      for (size_t i = 2; i < limits.size(); ++i) {
+        limits[i] = std::max(limits[i], kFp32Share * drawn[i]);
+      }
+    }
   }
   NumbersCheck check;
   check.num_tokens = batch.num_tokens();

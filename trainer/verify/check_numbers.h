@@ -14,10 +14,13 @@ namespace wyvern {
 // Logits, loss and every parameter's gradient of the checkpoint's model over `batch`, on `device`
 // in `compute`, beside the ops of the CPU. The limits follow the rule of trainer/hf/parity.h: in
 // fp32, beside fp64, logits 1e-5, loss 2e-6, gradients 1e-4; in bf16, beside fp32, twice the
-// largest of eight deviations that random rounding of what bf16 stores brings about. Gradients that
-// such rounding moves by half of them, as those of queries and keys before attention has learnt
-// anything, are compared in fp32 on the same device instead; their rows end with ", in fp32". On
-// the CPU, bf16 is emulated.
+// largest of eight deviations that random rounding of what bf16 stores brings about.
+//
+// Some gradients are small differences of large numbers, as those of queries and keys before
+// attention has learnt anything. Where bf16's rounding moves one by half of it, it is compared in
+// fp32 on the same device instead, and its row ends with ", in fp32". In fp32 a gradient may also
+// be wrong by 2^-12 of its limit in bf16: that is 16 times the smaller rounding. On the CPU, bf16
+// is emulated.
 absl::StatusOr<NumbersCheck> CheckNumbers(const std::string& checkpoint, Device device,
                                           DType compute, const Batch& batch);
 
