@@ -10,7 +10,7 @@ namespace wyvern {
 class Graph {
  public:
   Graph() = default;
-  ~Graph();
+  ~Graph();  // NOLINT(performance-trivially-destructible): with CUDA it is not
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
 

@@ -82,7 +82,7 @@ absl::Status AddModel(const json& model, GgufVocabulary* v) {
   }
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const json mark = model.value(key, json());
-    if (!mark.is_null() && mark != "") return NoPlace(absl::StrCat("its BPE has ", key));
+    if (!mark.is_null() && mark != json("")) return NoPlace(absl::StrCat("its BPE has ", key));
   }
   for (const auto& [token, id] : model["vocab"].items()) {
     Put(id.get<int64_t>(), token, GgufTokenType::kNormal, v);

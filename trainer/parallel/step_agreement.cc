@@ -39,6 +39,8 @@ void StepAgreement::Start(const StepNews& own) {
 
 const StepNews& StepAgreement::Finish() {
   const std::vector<int64_t>& fields = reduction_->Finish();
+  const int64_t least = -fields[kLeast];
+  const int64_t least_share = least / kMaxRanks;
   news_ = {.data_failed = fields[kDataFailed] != 0,
            .next_targets = fields[kTargets] / context_,
            .log_failed = fields[kLogFailed] != 0,
@@ -46,8 +48,8 @@ const StepNews& StepAgreement::Finish() {
            .saver_busy = fields[kBusy] != 0,
            .waits = {.own = own_share_,
                      .most = static_cast<double>(fields[kMost]) / kUnits,
-                     .least = static_cast<double>(-fields[kLeast] / kMaxRanks) / kUnits,
-                     .slowest = static_cast<int>(-fields[kLeast] % kMaxRanks)}};
+                     .least = static_cast<double>(least_share) / kUnits,
+                     .slowest = static_cast<int>(least % kMaxRanks)}};
   return news_;
 }
 

@@ -286,7 +286,9 @@ TEST(Attention, QueriesWithRangesOfKeysEqualEachAlone) {
   if (CudaAvailable(&why)) {
     places = {{Device::kCuda, DType::kFloat32}, {Device::kCuda, DType::kBf16}};
   }
-  for (const auto& [device, dtype] : places) {
+  for (const auto& place : places) {
+    const Device device = place.first;
+    const DType dtype = place.second;
     for (const int64_t window : {0, 70}) {
       const auto on = [&](const Tensor& x) { return ToTypeOn(x, dtype, device); };
       const Tensor q = on(c.in.q.Rows(0, 4)), k = on(c.in.k), v = on(c.in.v);

@@ -26,7 +26,9 @@ TEST(LatentAttention, QueriesWithRangesOfKeysEqualEachAlone) {
   if (CudaAvailable(&why)) {
     places = {{Device::kCuda, DType::kFloat32}, {Device::kCuda, DType::kBf16}};
   }
-  for (const auto& [device, dtype] : places) {
+  for (const auto& place : places) {
+    const Device device = place.first;
+    const DType dtype = place.second;
     const auto on = [&](const Tensor& x) { return ToTypeOn(x, dtype, device); };
     const Tensor q = on(q64), latent = on(latent64), weight = on(weight64);
     LatentAttention::Params params{.value_dim = V,
