@@ -10,10 +10,12 @@ stopped. The exit code is 1 where fp32 disagrees: perplexities by more than 1e-4
 """
 
 import argparse
+import hashlib
 import json
 import math
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -61,8 +63,8 @@ def lm_evals(model, arguments, options):
 
 def hf(options):
     export = options.folder / "export"
-    if not export.exists():
-        subprocess.run([options.wyvern, "export", options.checkpoint, export, "--family", options.family], check=True)
+    shutil.rmtree(export, ignore_errors=True)  # it may be of another model
+    subprocess.run([options.wyvern, "export", options.checkpoint, export, "--family", options.family], check=True)
     return lm_evals("hf", {"pretrained": str(export), "trust_remote_code": True, "device": options.device,
                            "dtype": {"fp32": "float32", "bf16": "bfloat16"}[options.dtype],
                            "max_length": options.max_length}, options)
@@ -82,11 +84,24 @@ def server(options):
         process.wait(timeout=60)
 
 
+def hash_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def files_of(task):
+    """The task's file and those of its documents."""
+    text = task.read_text(encoding="utf-8")
+    return [task] + [task.parent / name for name in re.findall(r'[^"\s\[\]{},]+\.jsonl?', text)]
+
+
 def numbers_of(way, measure, options):
-    """What this way gave before in FOLDER, of the same options, or gives now."""
+    """What this way gave before in FOLDER, of the same model, tasks and options, or gives now."""
     path = options.folder / f"{way.replace(' ', '_')}.json"
-    of = {"checkpoint": options.checkpoint, "tasks": [str(task) for task in options.tasks],
-          "dtype": options.dtype, "max_length": options.max_length}
+    checkpoint = pathlib.Path(options.checkpoint)
+    newest = max(checkpoint.glob("checkpoints/step_*"), default=checkpoint)
+    of = {"checkpoint": str(newest), "manifest": hash_of(newest / "manifest.json"),
+          "tasks": [hash_of(file) for task in options.tasks for file in files_of(task)],
+          "device": options.device, "dtype": options.dtype, "max_length": options.max_length}
     if path.exists() and (kept := json.loads(path.read_text()))["of"] == of:
         return kept["numbers"]
     measured = measure()
@@ -115,7 +130,8 @@ def main():
     options.folder = options.folder.resolve()
     options.checkpoint = str(pathlib.Path(options.checkpoint).resolve())
     options.tasks = [path.resolve() for path in options.tasks]
-    options.wyvern = shutil.which(options.wyvern) or options.wyvern
+    # Some ways start it from other folders.
+    options.wyvern = os.path.abspath(shutil.which(options.wyvern) or options.wyvern)
     adapter = {"checkpoint": options.checkpoint, "wyvern": options.wyvern, "max_length": options.max_length,
                "device": options.device, "precision": options.dtype}
     found = [numbers_of(way, measure, options) for way, measure in zip(WAYS, [

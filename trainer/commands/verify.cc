@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,17 @@ absl::Status MakeFolder(const std::string& dir) {
   return error ? ErrnoStatus(error.value(), "cannot make", dir) : absl::OkStatus();
 }
 
+// The card of an earlier time, which has all its parts.
+absl::StatusOr<nlohmann::json> ReadCard(const std::string& path) {
+  ASSIGN_OR_RETURN(nlohmann::json card, ReadJsonFile(path));
+  try {
+    (void)CardMarkdown(card);
+  } catch (const nlohmann::json::exception&) {
+    return absl::DataLossError(absl::StrCat(path, ": it is no card of this version; remove it"));
+  }
+  return card;
+}
+
 absl::Status Verify(Options options) {
   ASSIGN_OR_RETURN(const RankEnvironment ranks, AsUsage(ReadRankEnvironment(EnvironmentVariable)));
   if (ranks.start != RankEnvironment::Start::kSingle) {
@@ -50,6 +62,10 @@ absl::Status Verify(Options options) {
     return absl::FailedPreconditionError(
         absl::StrCat(dir, ": it holds other things than a card; name another folder by --output"));
   }
+  std::optional<nlohmann::json> older;
+  if (std::filesystem::exists(dir + "/card.json", ignored)) {
+    ASSIGN_OR_RETURN(older, ReadCard(dir + "/card.json"));
+  }
   RETURN_IF_ERROR(MakeFolder(std::filesystem::path(dir).parent_path().string()));
   ASSIGN_OR_RETURN(Output output, Output::Claim(dir));
   const std::string& made = output.temporary();
@@ -59,9 +75,14 @@ absl::Status Verify(Options options) {
   for (const std::string& set : options.sets) card.facts.emplace_back("with", set);
   std::filesystem::remove_all(scratch, ignored);
   nlohmann::json json = card.Json();
-  if (std::filesystem::exists(dir + "/card.json", ignored)) {
-    ASSIGN_OR_RETURN(const nlohmann::json older, ReadJsonFile(dir + "/card.json"));
-    KeepOtherChecks(older, &json);
+  if (older.has_value()) {
+    const std::string differs = KeepOtherChecks(*older, &json);
+    if (!differs.empty() && !options.checks.empty()) {
+      SayError(absl::StrCat(dir,
+                            ": the card that was there is replaced with all its checks; it is "
+                            "of another \"",
+                            differs, "\""));
+    }
   }
   RETURN_IF_ERROR(WriteFileAtomically(made + "/card.json", JsonText(json, 1) + "\n"));
   RETURN_IF_ERROR(WriteFileAtomically(made + "/card.md", CardMarkdown(json)));

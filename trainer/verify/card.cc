@@ -6,9 +6,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "kernels/runtime/clock.h"
 
 namespace wyvern {
 namespace {
+
+constexpr const char* kChecks[] = {"resume", "exports", "numbers", "speed"};
 
 template <typename Check>
 bool AllPassed(const std::vector<Check>& checks) {
@@ -129,7 +132,7 @@ bool Card::passed() const {
 }
 
 nlohmann::json Card::Json() const {
-  nlohmann::json card = {{"name", name}, {"passed", passed()}};
+  nlohmann::json card = {{"name", name}, {"passed", passed()}, {"made_at", UtcTime()}};
   card["facts"] = facts;
   if (resume.has_value()) {
     for (const ResumeCheck& c : *resume) {
@@ -170,20 +173,34 @@ nlohmann::json Card::Json() const {
   return card;
 }
 
-void KeepOtherChecks(const nlohmann::json& older, nlohmann::json* card) {
-  if (older.value("facts", nlohmann::json()) != (*card)["facts"]) return;
-  for (const char* check : {"resume", "exports", "numbers", "speed"}) {
+std::string KeepOtherChecks(const nlohmann::json& older, nlohmann::json* card) {
+  const nlohmann::json& facts = (*card)["facts"];
+  const nlohmann::json before = older.value("facts", nlohmann::json());
+  if (before != facts) {
+    for (const nlohmann::json& fact : facts) {
+      if (std::find(before.begin(), before.end(), fact) == before.end()) return fact[0];
+    }
+    return "with";  // it had another one
+  }
+  for (const char* check : kChecks) {
     if (card->contains(check) || !older.contains(check)) continue;
     (*card)[check] = older[check];
     (*card)["passed"] = (*card)["passed"] && AllPassedIn(older[check]);
   }
+  return "";
 }
 
 std::string CardMarkdown(const nlohmann::json& card) {
-  std::string text = absl::StrCat("# ", card["name"].get<std::string>(), "\n\n",
-                                  card["passed"] ? "Everything that was checked passed."
-                                                 : "**Not everything that was checked passed.**",
-                                  "\n\n| | |\n|---|---|\n");
+  std::vector<std::string> missing;
+  for (const char* check : kChecks) {
+    if (!card.contains(check)) missing.emplace_back(check);
+  }
+  std::string text = absl::StrCat(
+      "# ", card["name"].get<std::string>(), "\n\n",
+      card["passed"] ? "Everything that was checked passed."
+                     : "**Not everything that was checked passed.**",
+      missing.empty() ? "" : absl::StrCat(" Not checked: ", absl::StrJoin(missing, ", "), "."),
+      "\n\n| | |\n|---|---|\n| made at | ", card["made_at"].get<std::string>(), " |\n");
   for (const nlohmann::json& fact : card["facts"]) {
     absl::StrAppend(&text, "| ", fact[0].get<std::string>(), " | ", fact[1].get<std::string>(),
                     " |\n");

@@ -66,8 +66,8 @@ struct Card {
 };
 
 // Takes into `card` the checks that it lacks and an older card has, if all facts of both are equal:
-// the configuration, the versions, the device.
-void KeepOtherChecks(const nlohmann::json& older, nlohmann::json* card);
+// the configuration, the versions, the device. Otherwise it says which fact is not, "" if none.
+std::string KeepOtherChecks(const nlohmann::json& older, nlohmann::json* card);
 
 // A card's JSON, to be read.
 std::string CardMarkdown(const nlohmann::json& card);

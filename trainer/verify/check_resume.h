@@ -10,10 +10,12 @@
 
 namespace wyvern {
 
-// Trains VerifiedRun, each time as a process of `wyvern train`: once without interruption, in the
-// folder run.dir, and once from each checkpoint before the last. Of these checkpoints those alone
-// stay that later checks read: the last one of run.dir. Errors: a process that fails, with the end
-// of its log.
+// Trains VerifiedRun without interruption, in the folder run.dir, as a process of `wyvern train`.
+// Errors: the process fails; with the end of its log.
+absl::Status TrainVerifiedRun(const RunConfig& run);
+
+// Trains a run that was trained so again from each of its checkpoints before the last. Of all
+// checkpoints the last one of run.dir alone stays, for later checks. Errors: as above.
 absl::StatusOr<std::vector<ResumeCheck>> CheckResume(const RunConfig& run);
 
 // The checkpoints' tensors that are not the same bits, each by its name, and those that only one of

@@ -77,8 +77,10 @@ absl::StatusOr<Card> VerifyRecipe(const RunConfig& recipe, const VerifyOptions& 
   const RunConfig run = VerifiedRun(resolved, data, scratch + "/run");
   if (wants("resume") || wants("exports") || wants("numbers")) {
     RETURN_IF_ERROR(WriteRandomDocuments(resolved, data));
-    ASSIGN_OR_RETURN(const std::vector<ResumeCheck> resume, CheckResume(run));
-    if (wants("resume")) card.resume = resume;
+    RETURN_IF_ERROR(TrainVerifiedRun(run));
+  }
+  if (wants("resume")) {
+    ASSIGN_OR_RETURN(card.resume, CheckResume(run));
   }
   const std::string checkpoint = CheckpointFolder(run.run.dir, kVerifiedSteps);
   if (wants("exports")) {

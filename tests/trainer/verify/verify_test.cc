@@ -90,6 +90,15 @@ TEST_F(VerifyTest, RefusesWhatItCannotDo) {
       << occupied.err;
   EXPECT_TRUE(fs::exists(Path("card/mine.txt")));
   fs::remove_all(Path("card"));
+  fs::create_directory(Path("card"));
+  for (const char* text : {"{}", "[1]", R"({"name": "a", "facts": 3})", R"({"resume": "x"})"}) {
+    WriteText("card/card.json", text);
+    const ProcessResult hostile = Verify({"--only", "speed"});
+    EXPECT_EQ(hostile.exit_code, 1);
+    EXPECT_TRUE(absl::StrContains(hostile.err, "card.json: it is no card of this version"))
+        << text << ": " << hostile.err;
+  }
+  fs::remove_all(Path("card"));
   const ProcessResult small = Verify({"--only", "resume", "--set", "model.vocab_size=100",
                                       "tokenizer.type=store", "data.sources=[{dir: none}]"});
   EXPECT_EQ(small.exit_code, 1);
@@ -185,20 +194,21 @@ TEST(CardTest, AnOlderCardOfTheSameFactsKeepsItsOtherChecks) {
   Card newer = {.name = "a", .facts = older.facts};
   newer.exports = {{.family = "kda", .num_tensors = 3}};
   nlohmann::json card = newer.Json();
-  KeepOtherChecks(older.Json(), &card);
+  EXPECT_EQ(KeepOtherChecks(older.Json(), &card), "");
   EXPECT_EQ(card["passed"], true);
+  EXPECT_TRUE(absl::StrContains(CardMarkdown(card), "passed. Not checked: numbers, speed.\n"));
   EXPECT_EQ(card["resume"], older.Json()["resume"]);
   EXPECT_EQ(card["exports"], newer.Json()["exports"]);
   EXPECT_TRUE(absl::StrContains(CardMarkdown(card), "| 3 | 9 | all 10 equal | passed |"));
 
   older.resume->at(0).different = {"step 5 loss"};
   card = newer.Json();
-  KeepOtherChecks(older.Json(), &card);
+  EXPECT_EQ(KeepOtherChecks(older.Json(), &card), "");
   EXPECT_EQ(card["passed"], false) << "what was kept has failed";
 
   newer.facts = {{"configuration", "13"}};
   card = newer.Json();
-  KeepOtherChecks(older.Json(), &card);
+  EXPECT_EQ(KeepOtherChecks(older.Json(), &card), "configuration");
   EXPECT_FALSE(card.contains("resume"));
   EXPECT_EQ(card["passed"], true);
 }
