@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "data/io/file.h"
 #include "data/io/output_file.h"
+#include "data/io/utf8.h"
 #include "kernels/runtime/status.h"
 
 namespace wyvern {
@@ -113,13 +114,22 @@ int64_t GgufSpec::num_bytes() const {
   return bytes;
 }
 
+namespace {
+
+// A link that leads nowhere has the name, too.
+absl::Status CheckIsNew(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::exists(std::filesystem::symlink_status(path, error))) {
+    return absl::OkStatus();
+  }
+  return absl::AlreadyExistsError(absl::StrCat(path, ": exists; choose another name or remove it"));
+}
+
+}  // namespace
+
 absl::StatusOr<GgufWriter> GgufWriter::Create(const std::string& path, const GgufMetadata& metadata,
                                               std::vector<GgufSpec> specs) {
-  std::error_code error;
-  if (std::filesystem::exists(path, error)) {
-    return absl::AlreadyExistsError(
-        absl::StrCat(path, ": exists; choose another name or remove it"));
-  }
+  RETURN_IF_ERROR(CheckIsNew(path));
   std::set<absl::string_view> names;
   Head head;
   head.Raw(kMagic);
@@ -129,6 +139,11 @@ absl::StatusOr<GgufWriter> GgufWriter::Create(const std::string& path, const Ggu
   for (const auto& [key, value] : metadata) {
     if (!names.insert(key).second) {
       return absl::InvalidArgumentError(absl::StrCat(path, ": key '", key, "' is given twice"));
+    }
+    if (const auto* text = std::get_if<std::string>(&value);
+        text != nullptr && Utf8PrefixLength(*text) != text->size()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": the value of key '", key, "' is not UTF-8"));
     }
     head.Text(key);
     std::visit([&](const auto& v) { head.Value(v); }, value);
@@ -151,6 +166,7 @@ absl::StatusOr<GgufWriter> GgufWriter::Create(const std::string& path, const Ggu
     offset = Aligned(offset + static_cast<uint64_t>(spec.num_bytes()));
   }
   ASSIGN_OR_RETURN(Output output, ClaimFile(path));
+  RETURN_IF_ERROR(CheckIsNew(path));  // another process may have written it meanwhile
   GgufWriter writer(std::move(output));
   const std::string& temporary = writer.output_.temporary();
   writer.fd_ =

@@ -31,14 +31,33 @@ struct Options {
   bool no_tokenizer = false;
 };
 
+// The tokens that end a text: eos and the end of a turn. What the tokenizer's own file says of them
+// stays, unless the template is another one.
+absl::Status AddEndOfTurn(const ChatOptions& chat, const Tokenizer& tokenizer, bool is_of_run,
+                          std::map<std::string, std::string>* files) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<ChatTemplate> made, ChatTemplate::Make(chat));
+  const EndOfTurn end = FindEndOfTurn(*made, tokenizer);
+  if (!end.id.has_value() || end.id == tokenizer.eos_id()) return absl::OkStatus();
+  nlohmann::json generation = nlohmann::json::object();
+  if (const auto found = files->find("generation_config.json"); found != files->end()) {
+    ASSIGN_OR_RETURN(generation, ParseJson(found->second, "generation_config.json"));
+    if (!is_of_run && generation.contains("eos_token_id")) return absl::OkStatus();
+  }
+  generation["eos_token_id"] = nlohmann::json::array({*end.id});
+  if (tokenizer.eos_id().has_value()) generation["eos_token_id"].push_back(*tokenizer.eos_id());
+  (*files)["generation_config.json"] = JsonText(generation, 2) + "\n";
+  return absl::OkStatus();
+}
+
 // The chat template of the checkpoint's run, in the place of the tokenizer's own, and by which
 // tokens generation ends.
 absl::Status AddChat(const CheckpointInfo& info, const Tokenizer& tokenizer,
                      HfExportOptions* options) {
   ASSIGN_OR_RETURN(const ChatOptions chat, CheckpointChat(info, &tokenizer));
   const bool is_of_run = info.meta.is_object() && info.meta.contains("chat");
-  if (chat.source.empty() || !is_of_run) return absl::OkStatus();
+  if (chat.source.empty()) return absl::OkStatus();
   std::map<std::string, std::string>& files = options->more_files;
+  if (!is_of_run) return AddEndOfTurn(chat, tokenizer, is_of_run, &files);
   files["chat_template.jinja"] = chat.source;
   if (const auto found = files.find("tokenizer_config.json"); found != files.end()) {
     ASSIGN_OR_RETURN(nlohmann::json config, ParseJson(found->second, "tokenizer_config.json"));
@@ -48,17 +67,7 @@ absl::Status AddChat(const CheckpointInfo& info, const Tokenizer& tokenizer,
     }
     found->second = JsonText(config, 2) + "\n";
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<ChatTemplate> made, ChatTemplate::Make(chat));
-  const EndOfTurn end = FindEndOfTurn(*made, tokenizer);
-  if (!end.id.has_value() || end.id == tokenizer.eos_id()) return absl::OkStatus();
-  nlohmann::json generation = nlohmann::json::object();
-  if (const auto found = files.find("generation_config.json"); found != files.end()) {
-    ASSIGN_OR_RETURN(generation, ParseJson(found->second, "generation_config.json"));
-  }
-  generation["eos_token_id"] = nlohmann::json::array({*end.id});
-  if (tokenizer.eos_id().has_value()) generation["eos_token_id"].push_back(*tokenizer.eos_id());
-  files["generation_config.json"] = JsonText(generation, 2) + "\n";
-  return absl::OkStatus();
+  return AddEndOfTurn(chat, tokenizer, is_of_run, &files);
 }
 
 // Token ids and the tokenizer's files, where the checkpoint has a tokenizer.

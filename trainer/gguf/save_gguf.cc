@@ -223,13 +223,14 @@ absl::StatusOr<GgufSaved> SaveGguf(const ModelConfig& model, const HfSource& sou
   for (const Parameter* p : declared->parameters()) tensors.Add(p->name, p->shape);
   for (const ModelBuffer* buffer : declared->buffers()) tensors.Add(buffer->name, buffer->shape);
   RETURN_IF_ERROR(CheckLeftOut(tensors.left_out(), architecture->name, source));
-  const std::filesystem::path target = std::filesystem::path(path).lexically_normal();
-  if (target.has_parent_path()) RETURN_IF_ERROR(MakeFolders(target.parent_path().string()));
+  const std::filesystem::path normal = std::filesystem::path(path).lexically_normal();
+  if (normal.has_parent_path()) RETURN_IF_ERROR(MakeFolders(normal.parent_path().string()));
+  const std::string target = normal.string();
   std::vector<GgufSpec> specs;
   for (const Stored& stored : tensors.all()) specs.push_back(stored.spec);
   ASSIGN_OR_RETURN(
       GgufWriter writer,
-      GgufWriter::Create(path, MetadataOf(model, *architecture, path, options), specs));
+      GgufWriter::Create(target, MetadataOf(model, *architecture, target, options), specs));
   Read last;
   for (const Stored& stored : tensors.all()) {
     std::vector<float> whole(static_cast<size_t>(NumElements(stored.spec.shape)));

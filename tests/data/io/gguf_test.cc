@@ -109,6 +109,13 @@ TEST_F(GgufTest, WhatIsThereStays) {
   EXPECT_TRUE(absl::IsAlreadyExists(file)) << file;
   EXPECT_EQ(*ReadFile(path_), "mine");
   EXPECT_TRUE(absl::IsAlreadyExists(GgufWriter::Create(folder_, {}, {}).status()));
+  const std::string link = folder_ + "/link";
+  std::filesystem::create_symlink("nowhere", link);
+  EXPECT_TRUE(absl::IsAlreadyExists(GgufWriter::Create(link, {}, {}).status()));
+  const absl::Status bytes =
+      GgufWriter::Create(folder_ + "/new", {{"a", std::string("\xff")}}, {}).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(bytes));
+  EXPECT_TRUE(absl::StrContains(bytes.message(), "the value of key 'a' is not UTF-8")) << bytes;
 }
 
 TEST_F(GgufTest, DeclarationsAndTensorsThatDoNotFit) {

@@ -36,6 +36,28 @@ TEST_F(TokenizerFilesTest, ExportAndImportKeepThemAsTheyWere) {
       << Read(Path("again/config.json"));
 }
 
+TEST_F(TokenizerFilesTest, ATemplateOfTheTokenizerEndsATurnInExports) {
+  std::filesystem::create_directory(Path("tokens"));
+  WriteText("tokens/chat_template.jinja",
+            "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+            "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
+  const ProcessResult trained = Train(
+      {"train.steps=1", "schedule.warmup_steps=0", "model.vocab_size=272", "validation.every=0",
+       "model.mixers={gdn: {type: gated_delta_net, num_heads: 2, key_dim: 16, value_dim: 16}}",
+       "model.pattern=[gdn]",
+       absl::StrCat(
+           "tokenizer={type: bpe, byte_level: true, vocab_size: 270, pattern: qwen, path: ",
+           Path("tokens/tokenizer.json"), ", special_tokens: ['<|im_start|>', '<|im_end|>']}")});
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  for (const char* family : {"auto", "wyvern"}) {
+    const std::string folder = absl::StrCat(Path("hf_"), family);
+    ASSERT_EQ(Wyvern({"export", Path("run"), folder, "--family", family}).exit_code, 0);
+    const auto generation = ReadJsonFile(folder + "/generation_config.json");
+    ASSERT_TRUE(generation.ok()) << generation.status();
+    EXPECT_EQ((*generation)["eos_token_id"], nlohmann::json({2, 0})) << family;
+  }
+}
+
 TEST_F(TokenizerFilesTest, ATemplateBesideASentencePieceModelIsKept) {
   const ProcessResult trained = Train(
       {"train.steps=1", "schedule.warmup_steps=0", "model.vocab_size=300", "validation.every=0",
