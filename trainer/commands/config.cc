@@ -24,14 +24,20 @@ namespace {
 
 constexpr size_t kReasonsShown = 3;
 
-// The Hugging Face families that `wyvern export` can write, and why it cannot write the others.
+// The Hugging Face families that `wyvern export` can write, the one that it chooses by itself
+// first, and why it cannot write the others.
 std::string DescribeExports(const ModelConfig& model, const std::string& prefix) {
+  const absl::StatusOr<HfConfigFile> chosen = WriteHfConfig(model, {});
   std::vector<std::string> names;
   std::string others;
   for (const HfFamily* family : HfFamilies()) {
     std::vector<std::string> why = WhyNotAs(*family, model);
     if (why.empty()) {
-      names.emplace_back(family->model_type);
+      if (chosen.ok() && family == chosen->family) {
+        names.insert(names.begin(), absl::StrCat(family->model_type, " (default)"));
+      } else {
+        names.emplace_back(family->model_type);
+      }
       continue;
     }
     const size_t hidden = why.size() - std::min(why.size(), kReasonsShown);
@@ -40,9 +46,10 @@ std::string DescribeExports(const ModelConfig& model, const std::string& prefix)
                     absl::StrJoin(why, "; "),
                     hidden > 0 ? absl::StrCat("; and ", hidden, " more") : "", "\n");
   }
+  const char* how = chosen.ok() || names.empty() ? "" : " (with --family)";
   return absl::StrCat(prefix, "exports as        ",
-                      names.empty() ? "no Hugging Face model" : absl::StrJoin(names, ", "), "\n",
-                      others);
+                      names.empty() ? "no Hugging Face model" : absl::StrJoin(names, ", "), how,
+                      "\n", others);
 }
 
 // The same of GGUF files, of which a model has one kind at most.

@@ -5,9 +5,11 @@
 #include <memory>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "data/io/json.h"
 #include "data/io/json_members.h"
+#include "data/io/printable.h"
 #include "data/io/say.h"
 #include "data/tokenizer/end_of_turn.h"
 #include "kernels/runtime/status.h"
@@ -178,9 +180,14 @@ absl::Status ExportGguf(const Options& options, const CheckpointInfo& info) {
   return absl::OkStatus();
 }
 
-// Options that the format has no use for.
+// Options that the format has no use for, and a name that belongs to the other one.
 absl::Status CheckFormat(const Options& options) {
   const bool gguf = options.format == "gguf";
+  if (!gguf && absl::EndsWithIgnoreCase(options.output, ".gguf")) {
+    return AsUsage(absl::InvalidArgumentError(
+        absl::StrCat(Printable(options.output),
+                     ": a folder would be written; for a file of llama.cpp add --format gguf")));
+  }
   const char* of_other = gguf && options.family != "auto"   ? "--family"
                          : gguf && options.max_shard_gb > 0 ? "--max-shard-gb"
                          : !gguf && options.dtype == "fp16" ? "--dtype fp16"

@@ -62,7 +62,8 @@ absl::Status Run(const Options& options) {
 void AddImportCommand(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
-      "import", "Make a checkpoint of a Hugging Face folder (FLA, llama or kimi_linear)");
+      "import",
+      "Make a checkpoint of a Hugging Face folder, of a published family or of wyvern's own");
   command->add_option("HF_DIR", options->dir, "Folder with config.json and safetensors")
       ->required();
   command->add_option("CHECKPOINT", options->checkpoint, "Checkpoint folder to write")->required();

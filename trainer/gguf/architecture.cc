@@ -56,10 +56,11 @@ std::vector<std::string> WhyNotAs(const GgufArchitecture& architecture, const Mo
   std::vector<std::string> why = WhyNotAs(family, as_family);
   if (!why.empty()) return why;
   why = architecture.why_not(m);
-  if (m.num_layers > kMaxLayers)
-    why.push_back(absl::StrCat("it has at most ", kMaxLayers, " layers"));
+  if (m.num_layers > kMaxLayers) {
+    why.push_back(absl::StrCat("needs at most ", kMaxLayers, " layers (num_layers)"));
+  }
   if (m.moe.has_value() && m.moe->num_experts > kMaxExperts) {
-    why.push_back(absl::StrCat("it has at most ", kMaxExperts, " experts"));
+    why.push_back(absl::StrCat("needs at most ", kMaxExperts, " experts (num_experts)"));
   }
   return why;
 }

@@ -55,7 +55,7 @@ struct GgufArchitecture {
   const char* name;       // general.architecture
   const char* family;     // the Hugging Face family whose models it has: WhyNotAs
   bool ties_head = true;  // false: a tied head is written as a copy
-  // Why llama.cpp cannot hold a model that the family can, one reason each.
+  // Why llama.cpp cannot hold a model that the family can, in the words of the family's WhyNotAs.
   std::vector<std::string> (*why_not)(const ModelConfig& m);
   // Where llama.cpp computes a little differently, one sentence each.
   std::vector<std::string> (*warnings)(const ModelConfig& m);

@@ -12,8 +12,10 @@ std::vector<std::string> WhyNotLlama(const ModelConfig& /*m*/) { return {}; }
 std::vector<std::string> WhyNotQwen3(const ModelConfig& m) {
   for (const MixerConfig& mixer : MixersInFull(m)) {
     const auto& a = *mixer.As<AttentionMixerConfig>();
-    if (a.window > 0) return {"its attention has no window"};
-    if (a.qkv_bias || a.output_bias) return {"its attention has no biases"};
+    if (a.window > 0) return {"needs attention without a window"};
+    if (a.qkv_bias || a.output_bias) {
+      return {"needs attention without biases (qkv_bias, output_bias)"};
+    }
   }
   return {};
 }

@@ -31,13 +31,13 @@ Mixers MixersOf(const ModelConfig& m) {
 bool HasGroups(const MoeConfig& moe) { return moe.top_groups < moe.groups; }
 
 void CheckExperts(const MoeConfig& moe, std::vector<std::string>* why) {
-  if (moe.every > 1) why->push_back("all layers behind the dense ones have experts (every)");
-  if (moe.shared_experts < 1) why->push_back("it has a shared expert (shared_experts)");
+  if (moe.every > 1) why->push_back("needs experts in all layers behind the dense ones (every: 1)");
+  if (moe.shared_experts < 1) why->push_back("needs a shared expert (shared_experts)");
   if (!moe.renormalize) {
-    why->push_back("the weights of a token's experts add up to its scale (renormalize)");
+    why->push_back("needs weights of a token's experts that add up to scale (renormalize: true)");
   }
   if (HasGroups(moe) && moe.num_experts / moe.groups < 2) {
-    why->push_back("its groups have two experts at least (groups)");
+    why->push_back("needs two experts or more in a group (groups)");
   }
 }
 
@@ -45,17 +45,19 @@ std::vector<std::string> WhyNot(const ModelConfig& m) {
   std::vector<std::string> why;
   const Mixers mixers = MixersOf(m);
   const MlaMixerConfig& mla = *mixers.mla;
-  if (mla.q_lora_rank > 0) why.push_back("its mla's queries are one matrix (q_lora_rank)");
-  if (mla.output_gate != OutputGate::kNone) why.push_back("its mla has no output_gate");
+  if (mla.q_lora_rank > 0) why.push_back("needs mla whose queries are one matrix (q_lora_rank: 0)");
+  if (mla.output_gate != OutputGate::kNone) why.push_back("needs mla without an output_gate");
   if (m.moe.has_value()) CheckExperts(*m.moe, &why);
   if (!mixers.kda.has_value()) {
-    why.push_back("it has a layer of kda");
+    why.push_back("needs a layer of kda");
     return why;
   }
   const DeltaMixerConfig& kda = *mixers.kda;
-  if (kda.gate_lower_bound.has_value()) why.push_back("its decays have no gate_lower_bound");
-  if (kda.output_gate_rank == 0) why.push_back("its kda has an output_gate_rank of head_dim");
-  if (kda.num_heads != mla.num_heads) why.push_back("its kda and mla have as many heads");
+  if (kda.gate_lower_bound.has_value()) why.push_back("needs kda without a gate_lower_bound");
+  if (kda.output_gate_rank == 0) why.push_back("needs kda whose output_gate_rank is key_dim");
+  if (kda.num_heads != mla.num_heads) {
+    why.push_back("needs as many heads in kda as in mla (num_heads)");
+  }
   return why;
 }
 

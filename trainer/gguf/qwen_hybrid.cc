@@ -45,18 +45,18 @@ std::vector<std::string> WhyNotQwen35(const ModelConfig& m) {
   std::vector<std::string> why;
   const Mixers mixers = MixersOf(m);
   if (mixers.delta->key_dim != mixers.delta->value_dim) {
-    why.push_back("its gated_delta_net has one head dim for key_dim and value_dim");
+    why.push_back("needs gated_delta_net whose key_dim is its value_dim");
   }
-  if (!mixers.attention.has_value()) why.push_back("it has a layer of attention");
+  if (!mixers.attention.has_value()) why.push_back("needs a layer of attention");
   return why;
 }
 
 std::vector<std::string> WhyNotQwen3Next(const ModelConfig& m) {
   std::vector<std::string> why = WhyNotQwen35(m);
   if (!m.moe.has_value() || m.moe->first_dense > 0 || m.moe->every > 1) {
-    why.push_back("all its layers have experts (moe, first_dense, every)");
+    why.push_back("needs experts in all layers (moe, first_dense: 0, every: 1)");
   } else if (!m.moe->renormalize) {
-    why.push_back("the weights of a token's experts add up to 1 (renormalize)");
+    why.push_back("needs weights of a token's experts that add up to 1 (renormalize: true)");
   }
   return why;
 }

@@ -73,8 +73,9 @@ absl::StatusOr<const HfFamily*> ChooseFamily(const ModelConfig& m, const HfFamil
   }
   const HfFamily* own = FindHfFamily("wyvern");
   if (wanted != own && WhyNotAs(*own, m).empty()) {
-    refusals.push_back(
-        "the family wyvern, with a modeling_wyvern.py of its own, holds it: --family wyvern");
+    refusals.insert(refusals.begin(),
+                    "take --family wyvern, which holds this model with a modeling_wyvern.py of its "
+                    "own");
   }
   return absl::FailedPreconditionError(absl::StrJoin(refusals, "\n"));
 }
@@ -84,12 +85,13 @@ absl::StatusOr<const HfFamily*> ChooseFamily(const ModelConfig& m, const HfFamil
 std::vector<std::string> WhyNotAs(const HfFamily& family, const ModelConfig& model) {
   std::vector<std::string> why = family.why_not(model);
   if (family.has_mlp.value_or(model.mlp) != model.mlp) {
-    why.push_back(absl::StrCat("its layers have ", *family.has_mlp ? "an" : "no", " MLP (mlp)"));
+    why.push_back(*family.has_mlp ? "needs layers with an MLP (mlp: true)"
+                                  : "needs layers without an MLP (mlp: false)");
   }
   if (family.zero_centered_norms.value_or(model.zero_centered_norms) != model.zero_centered_norms) {
-    why.push_back(absl::StrCat("its norms scale by ",
-                               *family.zero_centered_norms ? "1 + weight" : "weight",
-                               " (zero_centered_norms)"));
+    why.push_back(*family.zero_centered_norms
+                      ? "needs norms that scale by 1 + weight (zero_centered_norms: true)"
+                      : "needs norms that scale by weight (zero_centered_norms: false)");
   }
   return why;
 }

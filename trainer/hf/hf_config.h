@@ -29,7 +29,9 @@ struct HfConfig {
 // of images and text the language model is read (text_config), with a warning.
 absl::StatusOr<HfConfig> ReadHfConfig(const nlohmann::json& file);
 
-// Why a folder of the family cannot hold the model, one reason each; empty: it can.
+// Why a folder of the family cannot hold the model, one reason each; empty: it can. A reason is
+// what the family "needs ...", with the model's key where that does not name it, or a fact of the
+// model.
 std::vector<std::string> WhyNotAs(const HfFamily& family, const ModelConfig& model);
 
 struct HfWriteOptions {

@@ -38,7 +38,7 @@ struct HfFamily {
 
   // Reads the sizes, mixers and experts of the model. The vocabulary has been read.
   void (*read)(KeyReader* r, ModelConfig* m);
-  // Why config.json cannot express the model, one reason each; ask WhyNotAs, which knows more.
+  // Why config.json cannot express the model, as WhyNotAs says it; ask that, which knows more.
   std::vector<std::string> (*why_not)(const ModelConfig& m);
   // Adds the keys that other families do not share. Requires an empty why_not.
   void (*write)(const ModelConfig& m, nlohmann::json* config);

@@ -28,16 +28,16 @@ bool IsDelta(const MixerConfig& mixer) { return mixer.As<DeltaMixerConfig>() != 
 
 void CheckL2Norm(const DeltaMixerConfig& d, std::vector<std::string>* why) {
   if (d.l2_norm_eps == DeltaMixerConfig().l2_norm_eps) return;
-  why->push_back(absl::StrCat("the L2 norms of its queries and keys have an eps of 1e-6, not ",
+  why->push_back(absl::StrCat("needs an eps of 1e-6 in the L2 norms of q and k, not ",
                               d.l2_norm_eps, " (l2_norm_eps)"));
 }
 
 void CheckPlainAttention(const AttentionMixerConfig& a, std::vector<std::string>* why) {
-  if (!a.rope) why->push_back("its attention always rotates (rope: false)");
-  if (a.rotary_dim > 0) why->push_back("its attention rotates whole heads (rotary_dim)");
-  if (a.output_gate != OutputGate::kNone) why->push_back("its attention has no output_gate");
-  if (a.qk_norm_scope != QkNormScope::kHead) why->push_back("its qk_norm_scope is head");
-  if (a.post_norm) why->push_back("its norms stand before the layers (post_norm)");
+  if (!a.rope) why->push_back("needs attention that rotates (rope: true)");
+  if (a.rotary_dim > 0) why->push_back("needs attention that rotates whole heads (rotary_dim)");
+  if (a.output_gate != OutputGate::kNone) why->push_back("needs attention without an output_gate");
+  if (a.qk_norm_scope != QkNormScope::kHead) why->push_back("needs qk_norm_scope: head");
+  if (a.post_norm) why->push_back("needs norms before the layers (post_norm: false)");
 }
 
 const MixerConfig* OwnMixer(const std::vector<MixerConfig>& layers,
@@ -56,13 +56,14 @@ const MixerConfig* OwnMixer(const std::vector<MixerConfig>& layers,
       first_layer = i;
     } else if (!(mixer == *first)) {
       const std::string a = first->type().name, b = mixer.type().name;
-      why->push_back(absl::StrCat("layers ", first_layer + 1, " and ", i + 1, " differ (",
+      why->push_back(absl::StrCat("needs one mixer", hybrid ? " beside attention" : "", ": layers ",
+                                  first_layer + 1, " and ", i + 1, " differ (",
                                   a == b ? absl::StrCat("two kinds of ", a) : a + " and " + b,
-                                  "), and its config.json has room for one"));
+                                  ")"));
       break;
     }
   }
-  if (first == nullptr && why->empty()) why->push_back("it has no layer of that kind");
+  if (first == nullptr && why->empty()) why->push_back("all layers are attention");
   if (first != nullptr && IsDelta(*first)) CheckL2Norm(*first->As<DeltaMixerConfig>(), why);
   return first;
 }

@@ -131,12 +131,47 @@ schedule: {type: constant}
   WriteText("run.yaml", config);
   const Result show = Call({"config", "show", Path("run.yaml")});
   ASSERT_EQ(show.exit_code, 0) << show.err;
-  EXPECT_TRUE(absl::StrContains(show.out, "not as qwen3_next: its norms scale by 1 + weight"));
-  EXPECT_TRUE(absl::StrContains(show.out, "\n# exports as        gated_deltanet, wyvern\n"))
+  EXPECT_TRUE(absl::StrContains(show.out,
+                                "not as qwen3_next: needs norms that scale by 1 + "
+                                "weight (zero_centered_norms: true)"))
+      << show.out;
+  EXPECT_TRUE(
+      absl::StrContains(show.out, "\n# exports as        gated_deltanet (default), wyvern\n"))
       << show.out;
   EXPECT_TRUE(absl::StrContains(show.out, "\n#   not as llama: ")) << show.out;
   EXPECT_TRUE(absl::StrContains(show.out, "\n# as GGUF           no; llama.cpp's qwen35 cannot "))
       << show.out;
+}
+
+TEST_F(CheckpointCommandsTest, AConfigurationNamesTheFamiliesThatItsModelIsExportedAs) {
+  const auto exports_of = [this](const std::string& layers) {
+    WriteText("run.yaml", absl::StrCat(R"(
+run: {name: test, device: cpu}
+model:
+  hidden_size: 32
+)",
+                                       layers, R"(
+tokenizer: {type: byte}
+data: {sources: [{dir: /tmp/store, text: [a.txt]}], seq_len: 8}
+train: {steps: 10, batch_tokens: 16}
+)"));
+    const Result show = Call({"config", "show", Path("run.yaml")});
+    EXPECT_EQ(show.exit_code, 0) << show.err;
+    for (const absl::string_view line : absl::StrSplit(show.out, '\n')) {
+      if (absl::StartsWith(line, "# exports as ")) return std::string(line);
+    }
+    return show.out;
+  };
+  EXPECT_EQ(exports_of("  num_layers: 1\n"
+                       "  mixers: {all: {type: attention, num_heads: 2}}\n"
+                       "  pattern: [all]"),
+            "# exports as        llama (default), transformer, mistral, wyvern");
+  EXPECT_EQ(exports_of("  num_layers: 2\n"
+                       "  mixers: {gla: {type: gla, num_heads: 2, key_dim: 16, value_dim: 16},\n"
+                       "           gdn: {type: gated_delta_net, num_heads: 2, key_dim: 16,\n"
+                       "                 value_dim: 16}}\n"
+                       "  pattern: [gdn, gla]"),
+            "# exports as        wyvern (with --family)");
 }
 
 TEST_F(CheckpointCommandsTest, ExportsGgufFilesWhereLlamaCppHasTheArchitecture) {
@@ -156,6 +191,13 @@ TEST_F(CheckpointCommandsTest, ExportsGgufFilesWhereLlamaCppHasTheArchitecture) 
     EXPECT_EQ(refused.exit_code, kWrongUsage) << refused.err;
     EXPECT_TRUE(absl::StrContains(refused.err, " is not for --format ")) << refused.err;
   }
+  const Result folder = Call({"export", Path("llama"), Path("model.gguf")});
+  EXPECT_EQ(folder.exit_code, kWrongUsage) << folder.err;
+  EXPECT_TRUE(absl::StrContains(folder.err,
+                                "model.gguf: a folder would be written; for a file of llama.cpp "
+                                "add --format gguf"))
+      << folder.err;
+  EXPECT_FALSE(std::filesystem::exists(Path("model.gguf")));
   const Result done = gguf("llama", {"--dtype", "fp16"});
   EXPECT_EQ(done.exit_code, 0) << done.err;
   EXPECT_TRUE(absl::StrContains(done.out, "holds no tokenizer; the file has none either"))
@@ -168,7 +210,8 @@ TEST_F(CheckpointCommandsTest, ExportsGgufFilesWhereLlamaCppHasTheArchitecture) 
   const Result refused = gguf("other", {});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_TRUE(absl::StrContains(
-      refused.err, "llama.cpp's kimi-linear cannot hold this model: its delta-rule layers are kda"))
+      refused.err,
+      "llama.cpp's kimi-linear cannot hold this model: needs kda as delta-rule layers"))
       << refused.err;
 }
 

@@ -55,45 +55,48 @@ TEST(SaveGgufTest, ModelsThatLlamaCppCannotHold) {
     return [change](ModelConfig* m) { change(m->mixers["attention_0"].As<MlaMixerConfig>()); };
   };
   EXPECT_EQ(refusal("llama", attention([](auto* a) { a->window = 7; })),
-            "llama.cpp's llama cannot hold this model: its attention has no window");
+            "llama.cpp's llama cannot hold this model: needs attention without a window");
   EXPECT_EQ(refusal("qwen3", attention([](auto* a) { a->window = 7; })),
-            "llama.cpp's qwen3 cannot hold this model: its attention has no window");
+            "llama.cpp's qwen3 cannot hold this model: needs attention without a window");
   EXPECT_EQ(refusal("qwen3", attention([](auto* a) { a->qkv_bias = a->output_bias = true; })),
-            "llama.cpp's qwen3 cannot hold this model: its attention has no biases");
+            "llama.cpp's qwen3 cannot hold this model: needs attention without biases "
+            "(qkv_bias, output_bias)");
   EXPECT_EQ(refusal("qwen3next", [](ModelConfig* m) { m->moe->first_dense = 1; }),
-            "llama.cpp's qwen3next cannot hold this model: all its layers have experts (moe, "
-            "first_dense, every)");
+            "llama.cpp's qwen3next cannot hold this model: needs experts in all layers (moe, "
+            "first_dense: 0, every: 1)");
   EXPECT_EQ(refusal("qwen35", [](ModelConfig* m) { m->at.clear(); }),
-            "llama.cpp's qwen35 cannot hold this model: it has a layer of attention");
+            "llama.cpp's qwen35 cannot hold this model: needs a layer of attention");
   EXPECT_EQ(refusal("qwen3next", [](ModelConfig* m) { m->moe->renormalize = false; }),
-            "llama.cpp's qwen3next cannot hold this model: the weights of a token's experts add up "
-            "to 1 (renormalize)");
-  EXPECT_EQ(
-      refusal("qwen3next", delta([](auto* d) { d->value_dim = 32; })),
-      "llama.cpp's qwen3next cannot hold this model: its gated_delta_net has one head dim for "
-      "key_dim and value_dim");
+            "llama.cpp's qwen3next cannot hold this model: needs weights of a token's experts that "
+            "add up to 1 (renormalize: true)");
+  EXPECT_EQ(refusal("qwen3next", delta([](auto* d) { d->value_dim = 32; })),
+            "llama.cpp's qwen3next cannot hold this model: needs gated_delta_net whose key_dim is "
+            "its value_dim");
   EXPECT_EQ(refusal("qwen3next", [](ModelConfig* m) { m->at.clear(); }),
-            "llama.cpp's qwen3next cannot hold this model: it has a layer of attention");
-  EXPECT_EQ(refusal("kimi_linear", mla([](auto* a) { a->q_lora_rank = 8; })),
-            "llama.cpp's kimi-linear cannot hold this model: its mla's queries are one matrix "
-            "(q_lora_rank)");
+            "llama.cpp's qwen3next cannot hold this model: needs a layer of attention");
+  EXPECT_EQ(
+      refusal("kimi_linear", mla([](auto* a) { a->q_lora_rank = 8; })),
+      "llama.cpp's kimi-linear cannot hold this model: needs mla whose queries are one matrix "
+      "(q_lora_rank: 0)");
   EXPECT_EQ(refusal("kimi_linear", mla([](auto* a) { a->output_gate = OutputGate::kSigmoid; })),
-            "llama.cpp's kimi-linear cannot hold this model: its mla has no output_gate");
+            "llama.cpp's kimi-linear cannot hold this model: needs mla without an output_gate");
   EXPECT_EQ(refusal("kimi_linear", delta([](auto* d) { d->gate_lower_bound = -5; })),
-            "llama.cpp's kimi-linear cannot hold this model: its decays have no gate_lower_bound");
+            "llama.cpp's kimi-linear cannot hold this model: needs kda without a gate_lower_bound");
   EXPECT_EQ(refusal("kimi_linear", delta([](auto* d) { d->output_gate_rank = 0; })),
-            "llama.cpp's kimi-linear cannot hold this model: its kda has an output_gate_rank of "
-            "head_dim");
+            "llama.cpp's kimi-linear cannot hold this model: needs kda whose output_gate_rank is "
+            "key_dim");
   EXPECT_EQ(refusal("kimi_linear", delta([](auto* d) { d->num_heads = 4; })),
-            "llama.cpp's kimi-linear cannot hold this model: its kda and mla have as many heads");
-  EXPECT_EQ(refusal("kimi_linear", [](ModelConfig* m) { m->moe->every = 2; }),
-            "llama.cpp's kimi-linear cannot hold this model: all layers behind the dense ones have "
-            "experts (every)");
+            "llama.cpp's kimi-linear cannot hold this model: needs as many heads in kda as in mla "
+            "(num_heads)");
+  EXPECT_EQ(
+      refusal("kimi_linear", [](ModelConfig* m) { m->moe->every = 2; }),
+      "llama.cpp's kimi-linear cannot hold this model: needs experts in all layers behind the "
+      "dense ones (every: 1)");
   EXPECT_EQ(refusal("kimi_linear", [](ModelConfig* m) { m->moe->shared_experts = 0; }),
-            "llama.cpp's kimi-linear cannot hold this model: it has a shared expert "
+            "llama.cpp's kimi-linear cannot hold this model: needs a shared expert "
             "(shared_experts)");
   EXPECT_EQ(refusal("kimi_linear", [](ModelConfig* m) { m->moe->groups = 8; }),
-            "llama.cpp's kimi-linear cannot hold this model: its groups have two experts at least "
+            "llama.cpp's kimi-linear cannot hold this model: needs two experts or more in a group "
             "(groups)");
   // A mix of Gated DeltaNet, KDA and windows.
   EXPECT_TRUE(absl::StartsWith(

@@ -240,11 +240,15 @@ TEST(HfConfig, ModelsThatNoFamilyHoldsAreRefusedWithTheReason) {
     const auto written = WriteHfConfig(m, {});
     ASSERT_FALSE(written.ok()) << reason;
     EXPECT_TRUE(absl::StrContains(written.status().message(), reason)) << written.status();
+    // The way out comes first.
+    EXPECT_TRUE(absl::StartsWith(written.status().message(), "take --family wyvern, "))
+        << written.status();
   };
   ModelConfig mixed = HfTestModel(gated);
   mixed.mixers["kda"] = kda;
   mixed.pattern = {"mixer", "kda"};
-  expect(mixed, "layers 1 and 2 differ (gated_delta_net and kda)");
+  expect(mixed,
+         "needs one mixer beside attention: layers 1 and 2 differ (gated_delta_net and kda)");
   ModelConfig two = HfTestModel(gated);
   two.mixers["wide"] = DeltaMixerConfig{
       .decay = DeltaDecay::kPerHead, .num_heads = 2, .key_dim = 16, .value_dim = 32};
@@ -257,7 +261,7 @@ TEST(HfConfig, ModelsThatNoFamilyHoldsAreRefusedWithTheReason) {
   other_rank.decay_rank = 4;
   expect(HfTestModel(other_rank), "decay_rank");
   expect(HfTestModel(gated, {{AttentionMixerConfig{.num_heads = 2, .rope = false}, {1}}}),
-         "rope: false");
+         "rope: true");
   expect(HfTestModel(gated, {{AttentionMixerConfig{.num_heads = 2, .qk_norm = true}, {1}}}),
          "qk_norm");
   expect(HfTestModel(gated, {{AttentionMixerConfig{.num_heads = 2, .head_dim = 20}, {1}}}),

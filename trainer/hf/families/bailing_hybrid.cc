@@ -160,24 +160,26 @@ std::vector<std::string> WhyNot(const ModelConfig& m) {
   const KdaHybridMixers mixers = CheckKdaHybrid(m, &why);
   if (mixers.kda.has_value() && mixers.kda->decay == DeltaDecay::kPerChannel) {
     if (mixers.kda->decay_rank != DeltaMixerConfig::kFullRank) {
-      why.push_back("its kda has a decay_rank of full");
+      why.push_back("needs kda whose decay_rank is full");
     }
-    if (mixers.kda->output_gate_rank != 0) why.push_back("its kda has an output_gate_rank of 0");
+    if (mixers.kda->output_gate_rank != 0) why.push_back("needs kda whose output_gate_rank is 0");
     if (mixers.mla.has_value() && mixers.kda->num_heads != mixers.mla->num_heads) {
-      why.push_back("its kda has as many heads as its mla (num_heads)");
+      why.push_back("needs as many heads in kda as in mla (num_heads)");
     }
   }
   if (mixers.mla.has_value()) {
-    if (!mixers.mla->rope) why.push_back("its mla rotates (rope: false)");
+    if (!mixers.mla->rope) why.push_back("needs mla that rotates (rope: true)");
     if (mixers.mla->output_gate != OutputGate::kSigmoid ||
         mixers.mla->output_gate_scope != OutputGateScope::kHead) {
-      why.push_back("its mla has an output_gate of sigmoid whose output_gate_scope is head");
+      why.push_back("needs mla with an output_gate of sigmoid whose output_gate_scope is head");
     }
   }
   if (!m.moe.has_value()) return why;
-  if (m.moe->router != RouterScore::kSigmoid) why.push_back("its router is sigmoid");
-  if (m.moe->every != 1) why.push_back("its layers are dense first, then all sparse (every)");
-  if (m.moe->shared_experts < 1) why.push_back("it has shared experts (shared_experts)");
+  if (m.moe->router != RouterScore::kSigmoid) why.push_back("needs a router of sigmoid");
+  if (m.moe->every != 1) {
+    why.push_back("needs experts in all layers behind the dense ones (every: 1)");
+  }
+  if (m.moe->shared_experts < 1) why.push_back("needs shared experts (shared_experts)");
   return why;
 }
 

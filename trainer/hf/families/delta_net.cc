@@ -55,12 +55,16 @@ double ExpandV(const ModelConfig& m, const DeltaMixerConfig& d) {
 void Check(const ModelConfig& m, const MixerConfig& mixer, std::vector<std::string>* why) {
   const auto& d = *mixer.As<DeltaMixerConfig>();
   if (d.decay != DeltaDecay::kNone) {
-    why->push_back("its delta-rule layers are delta_net");
+    why->push_back("needs delta_net as delta-rule layers");
     return;
   }
-  if (d.num_value_heads != d.num_heads) why->push_back("it has no num_value_heads of its own");
-  if (d.output_gate == OutputGate::kSigmoid) why->push_back("its output_gate is silu");
-  if (d.output_gate_rank > 0) why->push_back("its output gate is one matrix (output_gate_rank)");
+  if (d.num_value_heads != d.num_heads) {
+    why->push_back("needs as many value heads as heads (num_value_heads)");
+  }
+  if (d.output_gate == OutputGate::kSigmoid) why->push_back("needs an output_gate of silu or none");
+  if (d.output_gate_rank > 0) {
+    why->push_back("needs an output gate of one matrix (output_gate_rank: 0)");
+  }
   if (std::isnan(ExpandK(m, d)) || std::isnan(ExpandV(m, d))) why->push_back(NoExpandFactor(d));
 }
 

@@ -63,14 +63,14 @@ void ReadAttentionSpec(KeyReader r, ModelConfig* m) {
 void CheckAttention(const ModelConfig& m, const AttentionMixerConfig& a, bool hybrid,
                     std::vector<std::string>* why) {
   if (a.head_dim * a.num_heads != m.hidden_size) {
-    why->push_back(absl::StrCat("attention heads of ", a.head_dim, " x ", a.num_heads,
-                                " do not make up hidden_size ", m.hidden_size));
+    why->push_back(absl::StrCat("needs attention heads that make up hidden_size ", m.hidden_size,
+                                ", not ", a.num_heads, " of head_dim ", a.head_dim));
   }
   CheckPlainAttention(a, why);
-  if (a.output_bias) why->push_back("its attention has no output_bias");
-  if (a.qk_norm && hybrid) why->push_back("the attention layers of a hybrid have no qk_norm");
+  if (a.output_bias) why->push_back("needs attention without output_bias");
+  if (a.qk_norm && hybrid) why->push_back("needs attention without qk_norm in a hybrid");
   if (a.qk_norm && a.qk_norm_eps != 1e-5) {
-    why->push_back(absl::StrCat("its qk_norm_eps is 1e-5, not ", a.qk_norm_eps));
+    why->push_back(absl::StrCat("needs a qk_norm_eps of 1e-5, not ", a.qk_norm_eps));
   }
 }
 
@@ -164,7 +164,7 @@ std::vector<std::string> WhyNotFla(const ModelConfig& m, bool (*is_own)(const Mi
   check(m, *own, &why);
   const auto* d = own->As<DeltaMixerConfig>();
   if (d != nullptr && d->output_norm_eps.has_value()) {
-    why.push_back("its output norms have its norm_eps (output_norm_eps)");
+    why.push_back("needs output norms with the model's norm_eps (output_norm_eps)");
   }
   const AttentionMixerConfig* last = nullptr;
   for (const MixerConfig& layer : layers) {
@@ -173,8 +173,8 @@ std::vector<std::string> WhyNotFla(const ModelConfig& m, bool (*is_own)(const Mi
     CheckAttention(m, *a, hybrid, &why);
     last = a;
   }
-  if (m.moe.has_value()) why.push_back("it has no mixture of experts (moe)");
-  if (m.mlp_bias) why.push_back("its MLP has no bias (mlp_bias)");
+  if (m.moe.has_value()) why.push_back("needs layers without experts (moe)");
+  if (m.mlp_bias) why.push_back("needs an MLP without biases (mlp_bias: false)");
   return why;
 }
 

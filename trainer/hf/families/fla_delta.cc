@@ -60,8 +60,8 @@ double ExpandFactor(int64_t total, int64_t width) {
 }
 
 std::string NoExpandFactor(const DeltaMixerConfig& d) {
-  return absl::StrCat("no expansion factor gives key_dim ", d.key_dim, " and value_dim ",
-                      d.value_dim);
+  return absl::StrCat("needs an expansion factor, and none gives key_dim ", d.key_dim,
+                      " and value_dim ", d.value_dim);
 }
 
 DeltaMixerConfig DeltaMixerOf(const ModelConfig& m) {

@@ -26,12 +26,14 @@ void Read(KeyReader* r, ModelConfig* m) {
 void Check(const ModelConfig& /*m*/, const MixerConfig& mixer, std::vector<std::string>* why) {
   const auto& d = *mixer.As<DeltaMixerConfig>();
   if (d.decay != DeltaDecay::kPerHead) {
-    why->push_back("its delta-rule layers are gated_delta_net");
+    why->push_back("needs gated_delta_net as delta-rule layers");
     return;
   }
-  if (!d.learned_beta) why->push_back("its beta is always learned (learned_beta: false)");
-  if (d.output_gate_rank > 0) why->push_back("its output gate is one matrix (output_gate_rank)");
-  if (d.output_gate == OutputGate::kSigmoid) why->push_back("its output_gate is silu");
+  if (!d.learned_beta) why->push_back("needs a learned beta (learned_beta: true)");
+  if (d.output_gate_rank > 0) {
+    why->push_back("needs an output gate of one matrix (output_gate_rank: 0)");
+  }
+  if (d.output_gate == OutputGate::kSigmoid) why->push_back("needs an output_gate of silu or none");
   if (std::isnan(ExpandFactor(d.key_dim, d.value_dim))) why->push_back(NoExpandFactor(d));
 }
 

@@ -38,30 +38,32 @@ HybridMixers CheckHybrid(const ModelConfig& m, std::vector<std::string>* why) {
   if (own == nullptr) return mixers;
   const auto& d = *own->As<DeltaMixerConfig>();
   if (d.decay != DeltaDecay::kPerHead) {
-    why->push_back("its delta-rule layers are gated_delta_net");
+    why->push_back("needs gated_delta_net as delta-rule layers");
     return mixers;
   }
   mixers.delta = d;
-  if (!d.learned_beta) why->push_back("its beta is always learned (learned_beta: false)");
+  if (!d.learned_beta) why->push_back("needs a learned beta (learned_beta: true)");
   if (d.output_gate != OutputGate::kSilu || d.output_gate_rank > 0) {
-    why->push_back("its output_gate is silu, of one matrix (output_gate_rank)");
+    why->push_back("needs an output_gate of silu, of one matrix (output_gate_rank: 0)");
   }
-  if (d.conv_width < 1) why->push_back("its gated_delta_net has a convolution (conv_width)");
+  if (d.conv_width < 1) why->push_back("needs gated_delta_net with a convolution (conv_width)");
   for (const MixerConfig& mixer : layers) {
     const auto* a = mixer.As<AttentionMixerConfig>();
     if (a == nullptr || mixers.attention == *a) continue;
     if (mixers.attention.has_value()) {
-      why->push_back("its config.json has room for one kind of attention");
+      why->push_back("needs one kind of attention");
       break;
     }
     mixers.attention = *a;
   }
   if (mixers.attention.has_value()) {
     const AttentionMixerConfig& a = *mixers.attention;
-    if (a.window > 0) why->push_back("its attention has no window");
-    if (a.qkv_bias || a.output_bias) why->push_back("its attention has no biases");
+    if (a.window > 0) why->push_back("needs attention without a window");
+    if (a.qkv_bias || a.output_bias) {
+      why->push_back("needs attention without biases (qkv_bias, output_bias)");
+    }
   }
-  if (m.mlp_bias) why->push_back("its MLP has no bias (mlp_bias)");
+  if (m.mlp_bias) why->push_back("needs an MLP without biases (mlp_bias: false)");
   return mixers;
 }
 

@@ -71,17 +71,17 @@ double ExpandV(const ModelConfig& m, const GlaMixerConfig& g) {
 
 void Check(const ModelConfig& m, const MixerConfig& mixer, std::vector<std::string>* why) {
   const auto& g = *mixer.As<GlaMixerConfig>();
-  if (g.output_gate == OutputGate::kSigmoid) why->push_back("its output_gate is silu");
+  if (g.output_gate == OutputGate::kSigmoid) why->push_back("needs an output_gate of silu or none");
   if (g.decay_rank != kDecayRank) {
-    why->push_back(absl::StrCat("its decay_rank is ", kDecayRank, ", not ", g.decay_rank));
+    why->push_back(absl::StrCat("needs a decay_rank of ", kDecayRank, ", not ", g.decay_rank));
   }
   if (g.decay_normalizer != kDecayNormalizer) {
-    why->push_back(
-        absl::StrCat("its decay_normalizer is ", kDecayNormalizer, ", not ", g.decay_normalizer));
+    why->push_back(absl::StrCat("needs a decay_normalizer of ", kDecayNormalizer, ", not ",
+                                g.decay_normalizer));
   }
   if (std::isnan(ExpandK(m, g)) || std::isnan(ExpandV(m, g))) {
-    why->push_back(absl::StrCat("no expansion factor gives ", g.num_heads, " heads of key_dim ",
-                                g.key_dim, " and value_dim ", g.value_dim));
+    why->push_back(absl::StrCat("needs an expansion factor, and none gives ", g.num_heads,
+                                " heads of key_dim ", g.key_dim, " and value_dim ", g.value_dim));
   }
 }
 

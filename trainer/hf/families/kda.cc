@@ -34,21 +34,23 @@ void Read(KeyReader* r, ModelConfig* m) {
 void Check(const ModelConfig& /*m*/, const MixerConfig& mixer, std::vector<std::string>* why) {
   const auto& d = *mixer.As<DeltaMixerConfig>();
   if (d.decay != DeltaDecay::kPerChannel) {
-    why->push_back("its delta-rule layers are kda");
+    why->push_back("needs kda as delta-rule layers");
     return;
   }
-  if (!d.learned_beta) why->push_back("its beta is always learned (learned_beta: false)");
+  if (!d.learned_beta) why->push_back("needs a learned beta (learned_beta: true)");
   if (d.output_gate != OutputGate::kSigmoid || d.output_gate_rank != d.value_dim) {
-    why->push_back(
-        absl::StrCat("its output_gate is sigmoid with output_gate_rank = value_dim ", d.value_dim));
+    why->push_back(absl::StrCat(
+        "needs an output_gate of sigmoid whose output_gate_rank is value_dim ", d.value_dim));
   }
   if (d.decay_rank != d.value_dim) {
-    why->push_back(absl::StrCat("its decay_rank is value_dim ", d.value_dim, ", not ",
+    why->push_back(absl::StrCat("needs a decay_rank of value_dim ", d.value_dim, ", not ",
                                 d.decay_rank == DeltaMixerConfig::kFullRank
                                     ? std::string("full")
                                     : absl::StrCat(d.decay_rank)));
   }
-  if (!d.output_gate_bias) why->push_back("its output gate has a bias (output_gate_bias)");
+  if (!d.output_gate_bias) {
+    why->push_back("needs an output gate with a bias (output_gate_bias: true)");
+  }
   if (std::isnan(ExpandFactor(d.key_dim, d.value_dim))) why->push_back(NoExpandFactor(d));
 }
 

@@ -14,29 +14,32 @@ using nlohmann::json;
 
 void CheckKda(const DeltaMixerConfig& d, std::vector<std::string>* why) {
   if (d.decay != DeltaDecay::kPerChannel) {
-    why->push_back("its delta-rule layers are kda");
+    why->push_back("needs kda as delta-rule layers");
     return;
   }
-  if (d.num_value_heads != d.num_heads) why->push_back("its kda has no num_value_heads of its own");
+  if (d.num_value_heads != d.num_heads) {
+    why->push_back("needs kda with as many value heads as heads (num_value_heads)");
+  }
   if (d.value_dim != d.key_dim) {
-    why->push_back("its kda has one head_dim for key_dim and value_dim");
+    why->push_back("needs kda whose key_dim is its value_dim");
   }
   if (d.output_gate != OutputGate::kSigmoid || (d.output_gate_rank > 0 && d.output_gate_bias)) {
-    why->push_back("its kda has an output_gate of sigmoid without output_gate_bias");
+    why->push_back("needs kda with an output_gate of sigmoid without output_gate_bias");
   }
-  if (d.conv_width < 1) why->push_back("its kda has a convolution (conv_width)");
+  if (d.conv_width < 1) why->push_back("needs kda with a convolution (conv_width)");
   CheckL2Norm(d, why);
   if (d.output_norm_eps.has_value()) {
-    why->push_back("its kda's output norms have its norm_eps (output_norm_eps)");
+    why->push_back("needs kda whose output norms have the model's norm_eps (output_norm_eps)");
   }
   if (!d.learned_beta || d.negative_eigenvalues) {
-    why->push_back("its kda learns beta in (0, 1) (learned_beta, negative_eigenvalues)");
+    why->push_back(
+        "needs kda that learns beta in (0, 1) (learned_beta: true, negative_eigenvalues: false)");
   }
 }
 
 void CheckMla(const MlaMixerConfig& a, std::vector<std::string>* why) {
   if (a.latent_norm_eps != 1e-6) {
-    why->push_back(absl::StrCat("its latent_norm_eps is 1e-6, not ", a.latent_norm_eps));
+    why->push_back(absl::StrCat("needs a latent_norm_eps of 1e-6, not ", a.latent_norm_eps));
   }
 }
 
@@ -109,7 +112,7 @@ KdaHybridMixers CheckKdaHybrid(const ModelConfig& m, std::vector<std::string>* w
       *first = mixer;
       check_one(mixer, why);
     } else if (!(mixer == **first)) {
-      why->push_back("its config.json has room for one kind of kda and one of mla");
+      why->push_back("needs one kind of kda and one of mla");
       return false;
     }
     return true;
@@ -123,10 +126,10 @@ KdaHybridMixers CheckKdaHybrid(const ModelConfig& m, std::vector<std::string>* w
     }
     if (d != nullptr ? !check(*d, &mixers.kda, CheckKda) : !check(*a, &mixers.mla, CheckMla)) break;
   }
-  if (!mixers.mla.has_value() && why->empty()) why->push_back("it has a layer of mla");
-  if (m.mlp_bias) why->push_back("its MLP has no bias (mlp_bias)");
+  if (!mixers.mla.has_value() && why->empty()) why->push_back("needs a layer of mla");
+  if (m.mlp_bias) why->push_back("needs an MLP without biases (mlp_bias: false)");
   if (m.moe.has_value() && m.moe->shared_gate) {
-    why->push_back("its shared experts have no gate (shared_gate)");
+    why->push_back("needs shared experts without a gate (shared_gate: false)");
   }
   return mixers;
 }

@@ -158,15 +158,15 @@ std::vector<std::string> WhyNot(const ModelConfig& m) {
   const KdaHybridMixers mixers = CheckKdaHybrid(m, &why);
   if (mixers.kda.has_value() && mixers.kda->decay == DeltaDecay::kPerChannel) {
     const DeltaMixerConfig& d = *mixers.kda;
-    if (d.decay_rank != d.key_dim) why.push_back("its kda has a decay_rank of head_dim");
+    if (d.decay_rank != d.key_dim) why.push_back("needs kda whose decay_rank is key_dim");
     if (d.output_gate_rank != d.key_dim && d.output_gate_rank != 0) {
-      why.push_back("its kda has an output_gate_rank of head_dim, or 0");
+      why.push_back("needs kda whose output_gate_rank is key_dim or 0");
     }
   }
   if (!mixers.mla.has_value()) return why;
-  if (mixers.mla->rope) why.push_back("its mla does not rotate (rope)");
+  if (mixers.mla->rope) why.push_back("needs mla that does not rotate (rope: false)");
   if (mixers.mla->output_gate_scope != OutputGateScope::kChannel) {
-    why.push_back("its mla's output_gate_scope is channel");
+    why.push_back("needs mla whose output_gate_scope is channel");
   }
   return why;
 }

@@ -33,12 +33,12 @@ std::vector<std::string> WhyNot(const ModelConfig& m) {
   const MixerConfig* own = OwnMixer(layers, IsAttention, /*hybrid=*/false, &why);
   if (own == nullptr) return why;
   const auto& a = *own->As<AttentionMixerConfig>();
-  if (m.moe.has_value()) why.push_back("it has no mixture of experts (moe)");
-  if (a.window > 0) why.push_back("its attention has no window");
+  if (m.moe.has_value()) why.push_back("needs layers without experts (moe)");
+  if (a.window > 0) why.push_back("needs attention without a window");
   CheckPlainAttention(a, &why);
-  if (a.qk_norm) why.push_back("its attention has no qk_norm");
+  if (a.qk_norm) why.push_back("needs attention without qk_norm");
   if (a.qkv_bias != a.output_bias) {
-    why.push_back("its attention_bias stands for qkv_bias and output_bias together");
+    why.push_back("needs both of qkv_bias and output_bias or neither");
   }
   return why;
 }

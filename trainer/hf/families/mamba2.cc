@@ -80,9 +80,9 @@ std::vector<std::string> WhyNot(const ModelConfig& m) {
   if (own == nullptr) return why;
   const auto& c = *own->As<Mamba2MixerConfig>();
   if (c.num_heads * c.head_dim % m.hidden_size != 0) {
-    why.push_back("num_heads times head_dim is a multiple of its hidden_size");
+    why.push_back("needs num_heads times head_dim to be a multiple of hidden_size");
   }
-  if (m.padding_id >= 0) why.push_back("its embedding has no padding row (padding_id)");
+  if (m.padding_id >= 0) why.push_back("needs an embedding without a padding row (padding_id)");
   return why;
 }
 

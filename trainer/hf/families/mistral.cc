@@ -33,10 +33,12 @@ std::vector<std::string> WhyNot(const ModelConfig& m) {
   if (own == nullptr) return why;
   const auto& a = *own->As<AttentionMixerConfig>();
   CheckPlainAttention(a, &why);
-  if (a.qk_norm) why.push_back("its attention has no qk_norm");
-  if (a.qkv_bias || a.output_bias) why.push_back("its attention has no biases");
-  if (m.moe.has_value()) why.push_back("it has no mixture of experts (moe)");
-  if (m.mlp_bias) why.push_back("its MLP has no bias (mlp_bias)");
+  if (a.qk_norm) why.push_back("needs attention without qk_norm");
+  if (a.qkv_bias || a.output_bias) {
+    why.push_back("needs attention without biases (qkv_bias, output_bias)");
+  }
+  if (m.moe.has_value()) why.push_back("needs layers without experts (moe)");
+  if (m.mlp_bias) why.push_back("needs an MLP without biases (mlp_bias: false)");
   return why;
 }
 

@@ -74,15 +74,16 @@ void Read(KeyReader* r, ModelConfig* m) {
 
 void CheckAttention(const AttentionMixerConfig& a, const ModelConfig& m,
                     std::vector<std::string>* why) {
-  if (!a.post_norm) why->push_back("its attention layers are post-norm (post_norm)");
+  if (!a.post_norm) why->push_back("needs attention layers that are post-norm (post_norm: true)");
   if (!a.qk_norm || a.qk_norm_scope != QkNormScope::kToken || a.qk_norm_eps != m.norm_eps) {
-    why->push_back("its attention has qk_norm over all heads, with its norm_eps (qk_norm_scope)");
+    why->push_back(
+        "needs attention with qk_norm over all heads, of the model's norm_eps (qk_norm_scope)");
   }
   if (a.head_dim * a.num_heads != m.hidden_size) {
-    why->push_back("its attention's head_dim is hidden_size / num_heads");
+    why->push_back("needs attention whose head_dim is hidden_size / num_heads");
   }
-  if (a.rotary_dim > 0) why->push_back("its attention rotates whole heads (rotary_dim)");
-  if (a.output_gate != OutputGate::kNone) why->push_back("its attention has no output_gate");
+  if (a.rotary_dim > 0) why->push_back("needs attention that rotates whole heads (rotary_dim)");
+  if (a.output_gate != OutputGate::kNone) why->push_back("needs attention without an output_gate");
 }
 
 std::vector<std::string> WhyNot(const ModelConfig& m) {
@@ -90,14 +91,14 @@ std::vector<std::string> WhyNot(const ModelConfig& m) {
   const HybridMixers mixers = CheckHybrid(m, &why);
   if (!mixers.delta.has_value()) return why;
   if (mixers.delta->output_norm_eps.value_or(m.norm_eps) != kOutputNormEps) {
-    why.push_back(absl::StrCat("its output norms have an output_norm_eps of ", kOutputNormEps));
+    why.push_back(absl::StrCat("needs output norms with an output_norm_eps of ", kOutputNormEps));
   }
   if (mixers.attention.has_value()) {
     CheckAttention(*mixers.attention, m, &why);
   } else {
-    why.push_back("it has a layer of attention");
+    why.push_back("needs a layer of attention");
   }
-  if (m.moe.has_value()) why.push_back("it has no mixture of experts (moe)");
+  if (m.moe.has_value()) why.push_back("needs layers without experts (moe)");
   return why;
 }
 

@@ -87,20 +87,20 @@ std::vector<std::string> WhyNot(const ModelConfig& m) {
     const int64_t own = layers[i].As<AttentionMixerConfig>()->window;
     if (WithoutWindow(layers[i]) == a && (own == 0 || own == window)) continue;
     why.push_back(
-        absl::StrCat("layers 1 and ", i + 1, " differ in more than having the one window or none"));
+        absl::StrCat("needs layers 1 and ", i + 1, " alike but for the one window or none"));
     break;
   }
-  if (!a.qk_norm) why.push_back("its attention has qk_norm");
+  if (!a.qk_norm) why.push_back("needs attention with qk_norm");
   if (a.qk_norm && a.qk_norm_eps != m.norm_eps) {
     why.push_back(
-        absl::StrCat("its qk_norm_eps is its norm_eps ", m.norm_eps, ", not ", a.qk_norm_eps));
+        absl::StrCat("needs a qk_norm_eps of norm_eps ", m.norm_eps, ", not ", a.qk_norm_eps));
   }
   CheckPlainAttention(a, &why);
   if (a.qkv_bias != a.output_bias) {
-    why.push_back("its attention_bias stands for qkv_bias and output_bias together");
+    why.push_back("needs both of qkv_bias and output_bias or neither");
   }
-  if (m.moe.has_value()) why.push_back("it has no mixture of experts (moe)");
-  if (m.mlp_bias) why.push_back("its MLP has no bias (mlp_bias)");
+  if (m.moe.has_value()) why.push_back("needs layers without experts (moe)");
+  if (m.mlp_bias) why.push_back("needs an MLP without biases (mlp_bias: false)");
   return why;
 }
 

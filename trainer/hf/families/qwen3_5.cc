@@ -19,7 +19,7 @@ void Read(KeyReader* r, ModelConfig* m) {
 
 std::vector<std::string> WhyNot(const ModelConfig& m) {
   std::vector<std::string> why = WhyNotQwenHybrid(m);
-  if (m.moe.has_value()) why.push_back("it has no mixture of experts (moe)");
+  if (m.moe.has_value()) why.push_back("needs layers without experts (moe)");
   return why;
 }
 

@@ -84,10 +84,10 @@ std::vector<std::string> WhyNot(const ModelConfig& m) {
   if (!m.moe.has_value()) return why;
   const MoeConfig& moe = *m.moe;
   if (moe.shared_experts < 1 || !moe.shared_gate) {
-    why.push_back("its shared expert has a gate (shared_experts, shared_gate)");
+    why.push_back("needs a shared expert with a gate (shared_experts, shared_gate: true)");
   }
   if (moe.router != RouterScore::kSoftmax || moe.scale != 1 || moe.groups != 1) {
-    why.push_back("its router is softmax, without scale or groups");
+    why.push_back("needs a router of softmax without scale or groups");
   }
   return why;
 }

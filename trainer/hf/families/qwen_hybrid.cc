@@ -66,22 +66,22 @@ std::vector<std::string> WhyNotQwenHybrid(const ModelConfig& m) {
   const HybridMixers mixers = CheckHybrid(m, &why);
   if (!mixers.delta.has_value()) return why;
   if (mixers.delta->negative_eigenvalues) {
-    why.push_back("its beta lies in (0, 1) (negative_eigenvalues)");
+    why.push_back("needs beta in (0, 1) (negative_eigenvalues: false)");
   }
   if (mixers.delta->output_norm_eps.has_value()) {
-    why.push_back("its output norms have its norm_eps (output_norm_eps)");
+    why.push_back("needs output norms with the model's norm_eps (output_norm_eps)");
   }
   if (!mixers.attention.has_value()) return why;
   const AttentionMixerConfig& a = *mixers.attention;
   if (!a.qk_norm || a.qk_norm_eps != m.norm_eps) {
-    why.push_back("its attention has qk_norm, with its norm_eps (qk_norm_eps)");
+    why.push_back("needs attention with qk_norm of the model's norm_eps (qk_norm_eps)");
   }
-  if (a.qk_norm_scope != QkNormScope::kHead) why.push_back("its qk_norm_scope is head");
-  if (a.post_norm) why.push_back("its norms stand before the layers (post_norm)");
+  if (a.qk_norm_scope != QkNormScope::kHead) why.push_back("needs qk_norm_scope: head");
+  if (a.post_norm) why.push_back("needs norms before the layers (post_norm: false)");
   if (a.output_gate != OutputGate::kSigmoid) {
-    why.push_back("its attention's output_gate is sigmoid");
+    why.push_back("needs attention with an output_gate of sigmoid");
   }
-  if (!a.rope) why.push_back("its attention always rotates (rope: false)");
+  if (!a.rope) why.push_back("needs attention that rotates (rope: true)");
   return why;
 }
 

@@ -176,11 +176,11 @@ TEST(HfLing, WhatItsConfigCannotHoldIsNotExported) {
   const auto kda = [](ModelConfig* m) -> DeltaMixerConfig& {
     return *m->mixers["mixer"].As<DeltaMixerConfig>();
   };
-  refuses([&](ModelConfig* m) { mla(m).rope = false; }, "rope: false");
+  refuses([&](ModelConfig* m) { mla(m).rope = false; }, "rope: true");
   refuses([&](ModelConfig* m) { mla(m).output_gate_scope = OutputGateScope::kChannel; },
           "output_gate_scope is head");
-  refuses([&](ModelConfig* m) { kda(m).decay_rank = 0; }, "decay_rank of full");
-  refuses([&](ModelConfig* m) { kda(m).output_gate_rank = 8; }, "output_gate_rank of 0");
+  refuses([&](ModelConfig* m) { kda(m).decay_rank = 0; }, "decay_rank is full");
+  refuses([&](ModelConfig* m) { kda(m).output_gate_rank = 8; }, "output_gate_rank is 0");
   refuses([&](ModelConfig* m) { kda(m).num_heads = 4; }, "as many heads");
   refuses([&](ModelConfig* m) { kda(m).l2_norm_eps = 1e-5; }, "l2_norm_eps");
   refuses([&](ModelConfig* m) { m->moe->every = 2; }, "every");

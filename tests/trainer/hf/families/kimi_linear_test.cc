@@ -218,7 +218,7 @@ TEST(HfKimi, WhatItsConfigCannotHoldIsNotExported) {
   refuses([&](ModelConfig* m) { kda(m).output_gate_rank = 4; }, "output_gate_rank");
   refuses([&](ModelConfig* m) { mla(m).latent_norm_eps = 1e-5; }, "latent_norm_eps");
   refuses([&](ModelConfig* m) { kda(m).output_gate_bias = true; }, "output_gate_bias");
-  refuses([&](ModelConfig* m) { kda(m).value_dim = 4; }, "head_dim");
+  refuses([&](ModelConfig* m) { kda(m).value_dim = 4; }, "key_dim is its value_dim");
   refuses([&](ModelConfig* m) { m->mixers["attention_0"] = AttentionMixerConfig{.num_heads = 2}; },
           "layer 2 is attention");
   refuses([&](ModelConfig* m) { m->mlp_bias = true; }, "mlp_bias");

@@ -104,10 +104,10 @@ TEST(HfMamba2, WhatItsConfigCannotHoldIsNotExported) {
     EXPECT_FALSE(written.ok()) << what;
     EXPECT_TRUE(absl::StrContains(written.status().message(), what)) << written.status();
   };
-  refuses([](ModelConfig* m) { m->mlp = true; }, "no MLP");
+  refuses([](ModelConfig* m) { m->mlp = true; }, "without an MLP");
   refuses([](ModelConfig* m) { m->padding_id = 3; }, "padding_id");
   refuses([](ModelConfig* m) { m->mixers["mixer"].As<Mamba2MixerConfig>()->num_heads = 6; },
-          "multiple of its hidden_size");
+          "multiple of hidden_size");
   refuses(
       [](ModelConfig* m) {
         m->mixers["other"] = AttentionMixerConfig{.num_heads = 2};
@@ -119,7 +119,7 @@ TEST(HfMamba2, WhatItsConfigCannotHoldIsNotExported) {
   llama.mlp = false;
   llama.intermediate_size = 0;
   const auto written = WriteHfConfig(llama, {.family = FindHfFamily("llama")});
-  EXPECT_TRUE(absl::StrContains(written.status().message(), "have an MLP")) << written.status();
+  EXPECT_TRUE(absl::StrContains(written.status().message(), "with an MLP")) << written.status();
 }
 
 }  // namespace

@@ -100,10 +100,28 @@ TEST(HfFamilies, AFamilyOfTheDeltaRuleRefusesAnothersLayers) {
       const auto written = WriteHfConfig(HfTestModelNamed(model), {.family = FindHfFamily(other)});
       EXPECT_EQ(written.ok(), own == other) << model << " as " << other;
       if (own == other) continue;
-      EXPECT_TRUE(absl::StrContains(written.status().message(), "its delta-rule layers are "))
+      EXPECT_TRUE(absl::StrContains(written.status().message(), " as delta-rule layers"))
           << written.status();
     }
   }
+}
+
+// Said of no one, "no window" may be the family's or the model's.
+TEST(HfFamilies, EveryReasonSaysWhatTheFamilyNeedsOrIsAFactOfTheModel) {
+  int num_needs = 0;
+  for (const std::string& name : HfTestModelNames()) {
+    const ModelConfig model = HfTestModelNamed(name);
+    for (const HfFamily* family : HfFamilies()) {
+      for (const std::string& reason : WhyNotAs(*family, model)) {
+        const bool is_need = absl::StartsWith(reason, "needs "),
+                   is_fact =
+                       absl::StartsWith(reason, "layer ") || reason == "all layers are attention";
+        EXPECT_TRUE(is_need || is_fact) << name << " as " << family->model_type << ": " << reason;
+        num_needs += is_need ? 1 : 0;
+      }
+    }
+  }
+  EXPECT_GT(num_needs, 0);
 }
 
 }  // namespace
