@@ -21,6 +21,23 @@ import signal
 import subprocess
 import sys
 
+
+def parsed():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint")
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("tasks", type=pathlib.Path, nargs="+")
+    parser.add_argument("--wyvern", default="wyvern")
+    parser.add_argument("--family", default="wyvern")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--max-length", type=int, default=2048)
+    return parser.parse_args()
+
+
+# Before the imports of packages, so that --help needs none of them.
+OPTIONS = parsed() if __name__ == "__main__" else None
+
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TQDM_DISABLE="1",
                   HF_DATASETS_DISABLE_PROGRESS_BARS="1")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "integrations" / "lm_eval"))
@@ -115,17 +132,7 @@ def is_equal(name, values):
     return max(values) == min(values)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint")
-    parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("tasks", type=pathlib.Path, nargs="+")
-    parser.add_argument("--wyvern", default="wyvern")
-    parser.add_argument("--family", default="wyvern")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"])
-    parser.add_argument("--max-length", type=int, default=2048)
-    options = parser.parse_args()
+def main(options):
     options.folder.mkdir(parents=True, exist_ok=True)
     options.folder = options.folder.resolve()
     options.checkpoint = str(pathlib.Path(options.checkpoint).resolve())
@@ -154,4 +161,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(OPTIONS)

@@ -20,12 +20,24 @@ import sys
 import tarfile
 import urllib.request
 
-import lxml.etree
-import numpy
 
-import dedup
-import formats
-import prose
+def parsed():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--mirror", help="address above pool/ (default: that of apt)")
+    parser.add_argument("--record", action="store_true", help="write manifest.json")
+    return parser.parse_args()
+
+
+# Before the imports of packages, so that --help needs none of them.
+OPTIONS = parsed() if __name__ == "__main__" else None
+
+import lxml.etree  # noqa: E402
+import numpy  # noqa: E402
+
+import dedup  # noqa: E402
+import formats  # noqa: E402
+import prose  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 HELD_OUT = 2_000_000  # bytes, about
@@ -46,10 +58,17 @@ def listed():
 
 
 def mirror():
-    """The mirror that apt uses."""
-    found = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"],
-                           check=True, capture_output=True, text=True).stdout.split()
-    return next(address for address in found if address.rstrip("/").endswith("/debian"))
+    """The mirror of Debian that apt uses."""
+    try:
+        found = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"],
+                               check=True, capture_output=True, text=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"apt does not say which mirror it uses: {error}. Name a mirror of Debian by --mirror")
+    for address in found:
+        if address.rstrip("/").endswith("/debian"):
+            return address
+    raise SystemExit(f"apt uses no mirror that ends in /debian, but {', '.join(sorted(set(found))) or 'none'}. Name a "
+                     "mirror of Debian by --mirror")
 
 
 def fetch(package, address, cache):
@@ -178,12 +197,7 @@ def write(path, text):
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--mirror", help="address above pool/ (default: that of apt)")
-    parser.add_argument("--record", action="store_true", help="write manifest.json")
-    options = parser.parse_args()
+def main(options):
     packages = listed()
     cache = options.folder / "cache"
     cache.mkdir(parents=True, exist_ok=True)
@@ -224,4 +238,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(OPTIONS))

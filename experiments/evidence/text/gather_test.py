@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
 """gather.py: what its steps do with small texts. Needs requirements.txt."""
 
+import pathlib
+import subprocess
+import sys
 import unittest
+import unittest.mock
 
 import numpy
 
@@ -78,6 +82,30 @@ class DedupTest(unittest.TestCase):
         hashes = numpy.arange(0, 1 << 40, 1 << 30, dtype=numpy.uint64)
         held = dedup.Set(hashes[::2])
         self.assertEqual(held.has(hashes).tolist(), [i % 2 == 0 for i in range(len(hashes))])
+
+
+class CommandTest(unittest.TestCase):
+    def test_help_needs_no_package(self):
+        # -S leaves out the folders in which packages lie.
+        program = pathlib.Path(gather.__file__)
+        answer = subprocess.run([sys.executable, "-S", program, "--help"], capture_output=True, text=True)
+        self.assertEqual((answer.returncode, answer.stderr), (0, ""))
+
+    def test_a_system_without_a_mirror_of_debian_is_told_the_option(self):
+        for addresses in ("http://archive.example/ubuntu/\n", ""):
+            answer = subprocess.CompletedProcess([], 0, stdout=addresses)
+            with unittest.mock.patch("subprocess.run", return_value=answer):
+                with self.assertRaisesRegex(SystemExit, "--mirror"):
+                    gather.mirror()
+        with unittest.mock.patch("subprocess.run", side_effect=FileNotFoundError("apt-get")):
+            with self.assertRaisesRegex(SystemExit, "--mirror"):
+                gather.mirror()
+
+    def test_the_mirror_is_the_one_of_debian(self):
+        addresses = "http://mirror.example/debian-security/\nhttp://mirror.example/debian/\n"
+        answer = subprocess.CompletedProcess([], 0, stdout=addresses)
+        with unittest.mock.patch("subprocess.run", return_value=answer):
+            self.assertEqual(gather.mirror(), "http://mirror.example/debian/")
 
 
 class SplitTest(unittest.TestCase):
