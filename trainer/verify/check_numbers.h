@@ -18,9 +18,8 @@ namespace wyvern {
 //
 // Some gradients are small differences of large numbers, as those of queries and keys before
 // attention has learnt anything. Where bf16's rounding moves one by half of it, it is compared in
-// fp32 on the same device instead, and its row ends with ", in fp32". In fp32 a gradient may also
-// be wrong by 2^-12 of its limit in bf16: that is 16 times the smaller rounding. On the CPU, bf16
-// is emulated.
+// fp32 on the same device instead, and its row ends with ", in fp32". It may be wrong by 1e-4, or
+// by 2^-12 of the limit in bf16: 16 times the smaller rounding. On the CPU, bf16 is emulated.
 absl::StatusOr<NumbersCheck> CheckNumbers(const std::string& checkpoint, Device device,
                                           DType compute, const Batch& batch);
 

@@ -139,11 +139,6 @@ OpCase<Op> MakeCase(const Variant& v, CaseRandom* random) {
                        {"d_gate", raw ? 6e-3 : 8e-3},
                        {"d_a_log", 8e-3},
                        {"d_dt_bias", 6e-3}};
-  if (v.gates == Gates::kFloor) {
-    // Where all is forgotten at once, a gradient of beta is q_i k_i times d_o_i v_i. It bears eight
-    // roundings of operands and no sum evens them out: emulated, 4.0e-3 to 6.4e-3.
-    c.bf16_tolerances.insert({"d_beta", 8e-3});
-  }
   if (v.keys == Keys::kNearIdentical || v.keys == Keys::kRepeated) {
     // Without decay such keys make the op ill-conditioned: the rounding of its operands grows.
     c.bf16_tolerance = v.beta_high > 1 ? 1e-1 : 4e-2;
