@@ -118,7 +118,7 @@ def numbers_of(way, measure, options):
     newest = max(checkpoint.glob("checkpoints/step_*"), default=checkpoint)
     of = {"checkpoint": str(newest), "manifest": hash_of(newest / "manifest.json"),
           "tasks": [hash_of(file) for task in options.tasks for file in files_of(task)],
-          "device": options.device, "dtype": options.dtype, "max_length": options.max_length}
+          "family": options.family, "device": options.device, "dtype": options.dtype, "max_length": options.max_length}
     if path.exists() and (kept := json.loads(path.read_text()))["of"] == of:
         return kept["numbers"]
     measured = measure()

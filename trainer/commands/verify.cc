@@ -27,12 +27,6 @@ struct Options {
   VerifyOptions verify;
 };
 
-absl::Status MakeFolder(const std::string& dir) {
-  std::error_code error;
-  std::filesystem::create_directories(dir, error);
-  return error ? ErrnoStatus(error.value(), "cannot make", dir) : absl::OkStatus();
-}
-
 // The card of an earlier time, which has all its parts.
 absl::StatusOr<nlohmann::json> ReadCard(const std::string& path) {
   ASSIGN_OR_RETURN(nlohmann::json card, ReadJsonFile(path));
@@ -66,11 +60,11 @@ absl::Status Verify(Options options) {
   if (std::filesystem::exists(dir + "/card.json", ignored)) {
     ASSIGN_OR_RETURN(older, ReadCard(dir + "/card.json"));
   }
-  RETURN_IF_ERROR(MakeFolder(std::filesystem::path(dir).parent_path().string()));
+  RETURN_IF_ERROR(MakeFolders(std::filesystem::path(dir).parent_path().string()));
   ASSIGN_OR_RETURN(Output output, Output::Claim(dir));
   const std::string& made = output.temporary();
   const std::string scratch = made + "/scratch";
-  RETURN_IF_ERROR(MakeFolder(scratch + "/data"));
+  RETURN_IF_ERROR(MakeFolders(scratch + "/data"));
   ASSIGN_OR_RETURN(Card card, VerifyRecipe(recipe, options.verify, scratch));
   for (const std::string& set : options.sets) card.facts.emplace_back("with", set);
   std::filesystem::remove_all(scratch, ignored);
